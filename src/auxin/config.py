@@ -1,0 +1,307 @@
+"""Frozen, validated dataclasses of everything that defines a run, and their TOML and JSON forms.
+
+Every option of the command line is a field here and nowhere else. Validation happens at construction:
+an instance that exists is usable.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from auxin.errors import ConfigError
+
+Norm = Literal["post", "pre", "none"]
+Activation = Literal["relu", "gelu", "tanh", "erf", "silu", "linear"]
+Positions = Literal["sinusoidal", "learned", "none"]
+Initialization = Literal["xavier", "pytorch", "normal", "gaussian"]
+ScheduleName = Literal["constant", "linear", "cosine"]
+TaskName = Literal["question", "tense", "dyck"]
+PresetName = Literal["laptop", "paper", "released-code"]
+
+C = TypeVar("C")
+
+
+def check(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise ``ConfigError`` naming the setting, its value and what is allowed, unless ``condition``."""
+    if not condition:
+        raise ConfigError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def _check_choices(config: Any) -> None:
+    """Refuse values of the wrong type or outside a field's ``Literal``, and non-finite numbers."""
+    hints = get_type_hints(type(config))
+    for f in dataclasses.fields(config):
+        value, hint = getattr(config, f.name), hints[f.name]
+        if get_origin(hint) is Literal:
+            check(value in get_args(hint), f.name, value, ", ".join(map(str, get_args(hint))))
+        elif hint is float:
+            numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+            check(numeric and math.isfinite(value), f.name, value, "a finite number")
+            object.__setattr__(config, f.name, float(value))
+        elif hint in (int, bool, str):
+            check(type(value) is hint, f.name, value, f"of type {hint.__name__}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Architecture and initialization of a decoder-only transformer.
+
+    With x the residual stream, F a sublayer (attention, then MLP) and N layer norm, a sublayer computes
+    ``N(skip·x + branch·F(x))`` (post), ``skip·x + branch·F(N(x))`` (pre) or ``skip·x + branch·F(x)`` (none).
+    """
+
+    depth: int = 4
+    """Layers; each is attention followed by an MLP."""
+    width: int = 128
+    """Dimension d of the residual stream."""
+    heads: int = 4
+    """Attention heads; must divide the width."""
+    feedforward: int = 0
+    """Hidden units m of the MLP; 0 means four times the width."""
+    vocabulary_size: int = 0
+    """Words, with <pad>, <eos> and <bos>; 0 means that of the task."""
+    max_length: int = 512
+    """Longest sequence in tokens (the size of the position table)."""
+    norm: Norm = "post"
+    """Where layer norm stands; pre-norm ends with one more norm before the output map."""
+    activation: Activation = "relu"
+    """Nonlinearity of the MLP (gelu is the exact one, with erf)."""
+    positions: Positions = "sinusoidal"
+    """Position encoding added to the embeddings."""
+    scale_embedding: bool = True
+    """Multiply embeddings by √width before positions are added."""
+    tied: bool = False
+    """Use the embedding matrix as the output map, too."""
+    attention_bias: bool = False
+    """Biases in the four attention maps."""
+    mlp_bias: bool = True
+    """Biases in the two MLP maps."""
+    dropout: float = 0.1
+    """Probability of dropping a unit: embedding, attention weights, feed-forward and residual branches."""
+    attention_skip: float = 1.0
+    """Skip strength around attention."""
+    attention_branch: float = 1.0
+    """Branch strength of attention."""
+    mlp_skip: float = 1.0
+    """Skip strength around the MLP."""
+    mlp_branch: float = 1.0
+    """Branch strength of the MLP."""
+    initialization: Initialization = "xavier"
+    """xavier: uniform, gain √2 before a relu (the published code); pytorch: the defaults of nn.Linear and
+    nn.Embedding; normal: N(0, 0.02²); gaussian: the σ's below."""
+    sigma_a: float = 1.0
+    """Logit scale σ_A = σ_Q·σ_K: entries of W_Q, W_K are N(0, σ_A/d) (gaussian only)."""
+    sigma_v: float = 1.0
+    """Gain of value and output maps together: entries of each are N(0, σ_V/d) (gaussian only)."""
+    sigma_w: float = 2**0.5
+    """Gain of the MLP's first map: entries N(0, σ_w²/d) (gaussian only)."""
+    sigma_o: float = 1.0
+    """Gain of the MLP's second map: entries N(0, σ_o²/m) (gaussian only)."""
+    sigma_b: float = 0.0
+    """Standard deviation of the MLP's biases (gaussian only)."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        check(1 <= self.depth <= 10_000, "depth", self.depth, "1 to 10000")
+        check(1 <= self.width <= 65_536, "width", self.width, "1 to 65536")
+        check(1 <= self.heads <= self.width, "heads", self.heads, f"1 to the width ({self.width})")
+        check(self.width % self.heads == 0, "heads", self.heads, f"a divisor of the width ({self.width})")
+        check(0 <= self.feedforward <= 1_048_576, "feedforward", self.feedforward, "0 (4·width) to 1048576")
+        check(
+            0 <= self.vocabulary_size <= 10_000_000, "vocabulary_size", self.vocabulary_size, "0 to 10000000"
+        )
+        check(1 <= self.max_length <= 1_048_576, "max_length", self.max_length, "1 to 1048576")
+        check(0 <= self.dropout < 1, "dropout", self.dropout, "0 ≤ dropout < 1")
+        sinusoidal_fits = self.positions != "sinusoidal" or self.width % 2 == 0
+        check(sinusoidal_fits, "width", self.width, "even, with sinusoidal positions")
+        for name in ("sigma_a", "sigma_v", "sigma_w", "sigma_o", "sigma_b"):
+            check(0 <= getattr(self, name) <= 1e3, name, getattr(self, name), "0 to 1000")
+        for name in ("attention_skip", "attention_branch", "mlp_skip", "mlp_branch"):
+            check(0 <= getattr(self, name) <= 1e3, name, getattr(self, name), "0 to 1000")
+
+    @property
+    def hidden(self) -> int:
+        """Hidden units of the MLP, with the default of four times the width resolved."""
+        return self.feedforward or 4 * self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with warm-up and a schedule; the gradient of each member is clipped by its own norm."""
+
+    learning_rate: float = 1e-3
+    """Peak rate, reached at the end of the warm-up."""
+    schedule: ScheduleName = "linear"
+    """After the warm-up: constant, or linear or half-cosine decay to zero at decay_steps."""
+    warmup: int = 1000
+    """Steps of linear warm-up."""
+    decay_steps: int = 0
+    """Step at which the rate reaches zero; 0 means the end of the run."""
+    beta1: float = 0.9
+    """Decay of the first moment."""
+    beta2: float = 0.999
+    """Decay of the second moment."""
+    epsilon: float = 1e-7
+    """Added to the root of the second moment."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    clip: float = 1.0
+    """Largest gradient norm; 0 switches clipping off."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        check(0 < self.learning_rate <= 10, "learning_rate", self.learning_rate, "0 < rate ≤ 10")
+        check(self.warmup >= 0, "warmup", self.warmup, "0 or more steps")
+        check(self.decay_steps >= 0, "decay_steps", self.decay_steps, "0 (the run's steps) or more")
+        check(0 <= self.beta1 < 1, "beta1", self.beta1, "0 ≤ beta1 < 1")
+        check(0 <= self.beta2 < 1, "beta2", self.beta2, "0 ≤ beta2 < 1")
+        check(0 < self.epsilon < 1, "epsilon", self.epsilon, "0 < epsilon < 1")
+        check(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        check(self.clip >= 0, "clip", self.clip, "0 (off) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that determines a run: the data, the model, the optimization and what is logged when."""
+
+    task: TaskName = "question"
+    """question, tense or dyck."""
+    data_dir: str = ""
+    """Directory of published files (question.train, question.dev, …); empty: generate the data."""
+    data_seed: int = 0
+    """Seed of the generated data."""
+    train_size: int = 0
+    """Training sentences generated; 0 means the task's own size (100k, dyck 200k)."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    steps: int = 3000
+    """Optimizer steps."""
+    batch_size: int = 32
+    """Sequences a step, for each member."""
+    seeds: tuple[int, ...] = (0,)
+    """One member of the stack for each seed (initialization, data order, dropout)."""
+    log_every: int = 100
+    """Steps between evaluations; 0: log-spaced at first, then every 1% of the run."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints kept for measuring; 0: log-spaced at first, then every 5% of the run."""
+    eval_size: int = 1000
+    """Sentences of val and of gen scored at each evaluation (all of them at the last)."""
+    measures: tuple[str, ...] = ()
+    """Structural measures taken at every kept checkpoint: norms, entropy, projection."""
+    device: str = "cpu"
+    """Device that trains: cpu or cuda."""
+    threads: int = 0
+    """CPU threads; 0 means all of them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", tuple(self.seeds))
+        object.__setattr__(self, "measures", tuple(self.measures))
+        _check_choices(self)
+        check(1 <= self.steps <= 10**9, "steps", self.steps, "1 to 10^9")
+        check(1 <= self.batch_size <= 10**6, "batch_size", self.batch_size, "1 to 10^6")
+        check(0 <= self.train_size <= 10**7, "train_size", self.train_size, "0 (the task's own) to 10^7")
+        check(0 <= self.data_seed < 2**63, "data_seed", self.data_seed, "0 to 2^63 − 1")
+        check(len(self.seeds) > 0, "seeds", self.seeds, "at least one seed")
+        whole = all(type(s) is int and 0 <= s < 2**63 for s in self.seeds)
+        check(whole, "seeds", self.seeds, "whole numbers from 0 to 2^63 − 1")
+        check(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "each seed once")
+        check(self.log_every >= 0, "log_every", self.log_every, "0 (automatic) or more steps")
+        check(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 (automatic) or more")
+        check(self.eval_size >= 1, "eval_size", self.eval_size, "1 or more sentences")
+        known = ("norms", "entropy", "projection")
+        check(set(self.measures) <= set(known), "measures", self.measures, ", ".join(known))
+        device = self.device.split(":")[0]
+        check(device in ("cpu", "cuda"), "device", self.device, "cpu, cuda, cuda:0, …")
+        check(0 <= self.threads <= 4096, "threads", self.threads, "0 (all) to 4096")
+
+
+def preset(name: PresetName, task: TaskName = "question") -> RunConfig:
+    """A published or tested configuration by name.
+
+    ``paper`` is what Murty et al. 2023 (arXiv 2305.18741) say, ``released-code`` what their code does
+    (8 heads, untied, clip 1, linear decay over 2M steps); ``laptop`` groks on two CPU cores in minutes.
+    """
+    check(name in get_args(PresetName), "preset", name, ", ".join(get_args(PresetName)))
+    if name == "laptop":
+        return RunConfig(task=task)
+    released = name == "released-code"
+    model = ModelConfig(depth=6, width=512, heads=8 if released else 4, tied=not released)
+    optimizer = OptimizerConfig(
+        learning_rate=1e-4,
+        schedule="linear" if released else "constant",
+        warmup=10_000,
+        decay_steps=2_000_000 if released else 0,
+        clip=1.0 if released else 10.0,
+    )
+    return RunConfig(
+        task=task,
+        model=model,
+        optimizer=optimizer,
+        steps=400_000 if task == "dyck" else 300_000,
+        batch_size=8,
+        seeds=tuple(range(42, 133, 10)),
+        log_every=3000,
+        eval_size=10_000,
+    )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as plain dicts, lists, strings and numbers; ``from_dict`` reverses it."""
+    plain = dataclasses.asdict(config)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
+    """Build a config from plain values; an unknown field or a value out of range is a ``ConfigError``."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{cls.__name__} is {values!r}; allowed: a table of settings")
+    hints = get_type_hints(cls)
+    unknown = set(values) - {f.name for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+    if unknown:
+        raise ConfigError(f"{cls.__name__} has no setting {sorted(unknown)[0]!r}; known: {', '.join(hints)}")
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            value = from_dict(hint, value)  # pyright: ignore[reportArgumentType]
+        elif get_origin(hint) is tuple:
+            check(isinstance(value, (list, tuple)), name, value, "a list")
+            value = tuple(value)
+        arguments[name] = value
+    return cls(**arguments)
+
+
+def to_toml(config: Any) -> str:
+    """The config as TOML, every default written out."""
+    return tomli_w.dumps(to_dict(config))
+
+
+def from_toml(cls: type[C], text: str) -> C:
+    """Read a config back from ``to_toml``'s text; raises ``ConfigError`` when it is not valid."""
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"config is not valid TOML: {error}") from None
+    return from_dict(cls, values)
+
+
+def to_json(config: Any) -> str:
+    """The config as one JSON object."""
+    return json.dumps(to_dict(config), ensure_ascii=False)
+
+
+def from_json(cls: type[C], text: str) -> C:
+    """Read a config back from ``to_json``'s text; raises ``ConfigError`` when it is not valid."""
+    try:
+        values = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ConfigError(f"config is not valid JSON: {error}") from None
+    return from_dict(cls, values)

@@ -1,0 +1,24 @@
+"""The only exceptions that auxin raises for a caller's mistake or a damaged file.
+
+Each message is one line that names the thing, its value and what is allowed.
+"""
+
+
+class AuxinError(Exception):
+    """Base of every error that auxin raises on purpose."""
+
+
+class ConfigError(AuxinError, ValueError):
+    """A setting is outside its allowed range, or two settings contradict each other."""
+
+
+class DataError(AuxinError, ValueError):
+    """A data file, a sentence or a tree is malformed."""
+
+
+class CheckpointError(AuxinError):
+    """A checkpoint is damaged, incomplete or belongs to another model."""
+
+
+class RunError(AuxinError):
+    """A run's directory cannot be created, read, locked or resumed."""

@@ -1,0 +1,104 @@
+"""The layers of the architecture: nothing imports upward, nothing in a circle."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "auxin"
+
+ALLOWED = {
+    "errors": set(),
+    "config": {"errors"},
+    "tasks": {"config", "errors"},
+    "theory": {"config", "errors"},
+    "models": {"config", "errors"},
+    "probes": {"models", "theory", "config", "errors"},
+    "measures": {"models", "tasks", "config", "errors"},
+    "training": {"models", "tasks", "config", "errors"},
+    "runs": {"config", "errors"},
+    "report": {"runs", "theory", "config", "errors"},
+}
+EVERYTHING = set(ALLOWED)
+ALLOWED["studies"] = EVERYTHING
+ALLOWED["experiment"] = EVERYTHING
+ALLOWED["__init__"] = EVERYTHING | {"experiment", "studies"}
+ALLOWED["cli"] = EVERYTHING | {"experiment", "studies", "__init__"}
+ALLOWED["__main__"] = {"cli"}
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Every auxin module that the file imports, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return {n for n in names if n == "auxin" or n.startswith("auxin.")}
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_go_downward(path: Path) -> None:
+    here = layer(path)
+    for module in imported_modules(path):
+        parts = module.split(".")
+        target = parts[1] if len(parts) > 1 else "__init__"
+        if target != here and (target in ALLOWED or target == "__init__"):
+            if (
+                target == "__init__"
+                and any(m != "auxin" for m in imported_modules(path))
+                and module == "auxin"
+            ):
+                continue  # "from auxin import errors" names the package on the way to a module
+            assert target in ALLOWED[here], f"{path}: {here} may not import {module}"
+
+
+def test_no_circle_between_modules() -> None:
+    files = {
+        ".".join(("auxin", *p.relative_to(SOURCE).with_suffix("").parts)): p for p in SOURCE.rglob("*.py")
+    }
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    graph = {name: {m for m in imported_modules(path) if m in files} - {name} for name, path in files.items()}
+    for name in graph:  # a package's modules may import its siblings, not the package that re-exports them
+        graph[name] = {m for m in graph[name] if not name.startswith(m + ".")}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, f"circle: {' -> '.join((*above, name))}"
+        if name not in done:
+            for target in graph[name]:
+                visit(target, (*above, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("package", ["models", "training", "tasks"])
+def test_light_layers_import_no_heavy_library(package: str) -> None:
+    heavy = ("polars", "altair", "svgling", "nltk", "scipy", "tyro", "ray", "pandas")
+    code = (
+        f"import sys, importlib, pkgutil, auxin.{package} as p\n"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]\n"
+        f"print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("package", "above"), [("theory", ("auxin.models", "torch")), ("models", ("auxin.theory",))]
+)
+def test_theory_and_models_do_not_know_each_other(package: str, above: tuple[str, ...]) -> None:
+    code = f"import sys, auxin.{package}\nprint([m for m in {above!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
