@@ -1,0 +1,1 @@
+"""A whole run: task, stack, measures and run directory put together."""
