@@ -1,0 +1,60 @@
+"""What a run was made with: versions, commit, machine; no paths, no names of people or hosts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from auxin.config import RunConfig
+
+_PACKAGES = ("auxin", "torch", "numpy", "scipy", "safetensors")
+
+
+def environment(config: RunConfig) -> dict[str, Any]:
+    """Everything beside the config that a run's last bits may depend on."""
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "commit": _commit(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": config.threads or os.cpu_count(),
+        "device": config.device,
+        "seeds": list(config.seeds),
+        "data_seed": config.data_seed,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Commit of auxin's own source, marked -dirty when changed; None when it is not run from a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    tracked = [*git, "ls-files", "--error-unmatch", Path(__file__).name]
+    describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        subprocess.run(tracked, capture_output=True, check=True, timeout=10)
+        return subprocess.run(describe, capture_output=True, check=True, timeout=10, text=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str | None:
+    """The processor's name; the standard library's answer is empty on Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None

@@ -1,0 +1,143 @@
+"""Files that survive a crash: atomic writes, bounded reads, and a lock that dies with its process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from auxin.errors import RunError
+
+TEMPORARY = ".tmp-"
+"""Prefix of everything unfinished; what a killed process leaves under it is deleted at the next open."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_GONE = (errno.ENOENT, errno.ESTALE)
+
+
+@contextlib.contextmanager
+def failing_clearly(path: Path, intact: str = "") -> Iterator[None]:
+    """Turn an ``OSError`` into a ``RunError`` naming ``path``, the cause, and what is still ``intact``."""
+    try:
+        yield
+    except OSError as error:
+        cause = error.strerror or str(error)
+        if error.errno in _FULL:
+            cause = f"the disk is full ({cause})"
+        elif error.errno in _GONE:
+            cause = f"the directory or file is gone ({cause})"
+        raise RunError(f"{path}: {cause}{intact and '; '}{intact}") from None
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` so that a crash leaves the old file or the new one, never a mixture."""
+    temporary = path.with_name(TEMPORARY + path.name)
+    try:
+        write_synced(temporary, content)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def remove_temporaries(path: Path) -> None:
+    """Delete the unfinished files and directories that a killed process left in a directory."""
+    for leftover in path.glob(TEMPORARY + "*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal, in constant memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def dump_json(values: Mapping[str, Any]) -> bytes:
+    """A JSON object, one setting a line; numbers that JSON cannot hold (NaN, ∞) become null."""
+    return (json.dumps(_finite(values), ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_text(path: Path, limit: int = 1 << 20) -> str:
+    """Text of a regular file of at most ``limit`` bytes; anything else is a ``RunError`` that names it."""
+    with failing_clearly(path):
+        if not path.is_file():
+            raise RunError(f"{path}: no such file")
+        with open(path, "rb") as file:
+            content = file.read(limit + 1)
+    if len(content) > limit:
+        raise RunError(f"{path}: larger than {limit} bytes, so not a file that auxin wrote")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise RunError(f"{path}: not UTF-8 text") from None
+
+
+def read_object(path: Path, limit: int = 1 << 24) -> dict[str, Any]:
+    """The JSON object in a file; raises ``RunError`` naming the file when it holds anything else."""
+    try:
+        values = json.loads(read_text(path, limit))
+    except (ValueError, RecursionError):
+        raise RunError(f"{path}: not valid JSON") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{path}: not a JSON object")
+    return values
+
+
+class Lock:
+    """An exclusive lock on a file, held until ``release`` or the death of the process, however it dies."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock; raises ``RunError`` when another process holds it."""
+        with failing_clearly(path):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._descriptor)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise RunError(f"{path}: cannot be locked ({error.strerror})") from None
+            raise RunError(f"{path.parent}: another process is writing this run") from None
+
+    def release(self) -> None:
+        """Give the lock back; a second call does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,208 @@
+"""Metrics as JSON lines: one number a line, appended, greppable, and cut back to a checkpoint exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, NoReturn
+
+from auxin.errors import RunError
+from auxin.runs.files import Lock, failing_clearly
+
+MEASURES = "measures.jsonl"
+LONGEST_LINE = 4096
+
+
+class Metric(NamedTuple):
+    """One number: what ``name`` was on ``split`` for the ``member`` with that seed after ``step`` updates."""
+
+    step: int
+    member: int
+    split: str
+    name: str
+    value: float
+    """NaN, and ±∞ too, are written as null and read back as NaN: JSON has neither."""
+
+
+def encode(row: Metric) -> bytes:
+    """The row as one JSON line; floats are written so that they read back to the same bits."""
+    value = float(row.value)
+    fields = {
+        "step": int(row.step),
+        "member": int(row.member),
+        "split": row.split,
+        "name": row.name,
+        "value": value if math.isfinite(value) else None,
+    }
+    return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
+
+
+def decode(line: bytes) -> Metric:
+    """The row of one line; raises ``ValueError`` saying what is wrong with it."""
+    try:
+        fields = json.loads(line.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+    if not isinstance(fields, dict) or set(fields) != set(Metric._fields):
+        raise ValueError(f"not an object with the keys {', '.join(Metric._fields)}")
+    for key in ("step", "member"):
+        if type(fields[key]) is not int or not 0 <= fields[key] < 2**63:
+            raise ValueError(f"{key} is not a whole number from 0 to 2^63 − 1")
+    for key in ("split", "name"):
+        if not isinstance(fields[key], str) or not _encodable(fields[key]):
+            raise ValueError(f"{key} is not a string")
+    return Metric(**{**fields, "value": _number(fields["value"])})
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("value is neither a number nor null")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("value is too large") from None
+
+
+def _encodable(text: str) -> bool:
+    """Whether the text is Unicode that can be written: JSON can smuggle in half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def read_rows(path: Path) -> Iterator[Metric]:
+    """The rows of a file in order; a last line without its end is a write in progress and left out.
+
+    Raises ``RunError`` naming file and line at the first damaged one. Memory: one line.
+    """
+    if not path.exists():
+        return
+    with failing_clearly(path):
+        if not path.is_file():
+            raise RunError(f"{path}: not a regular file")
+        with open(path, "rb") as file:
+            number = 0
+            while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+                number += 1
+                try:
+                    yield decode(line)
+                except ValueError as error:
+                    raise RunError(f"{path}: line {number} is {error}") from None
+            if len(line) == LONGEST_LINE:
+                raise RunError(f"{path}: line {number + 1} is longer than {LONGEST_LINE} bytes")
+
+
+class RowFile:
+    """A file of rows open for appending; knows its exact length and hash, so a checkpoint can record them."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file, or read it once for its hash."""
+        self.path = path
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path}: not a regular file")
+        with failing_clearly(path), open(path, "ab+") as file:
+            file.seek(0)
+            self._digest = hashlib.file_digest(file, "sha256")
+            self.size = file.tell()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the whole file in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def append(self, rows: Iterable[Metric], intact: str = "") -> None:
+        """Append rows in one write and wait until they are on the disk; on failure none of them stays.
+
+        Raises ``RunError`` when the file is gone, was changed by someone else, or cannot grow.
+        """
+        content = b"".join(encode(row) for row in rows)
+        with failing_clearly(self.path, intact):
+            # By name and without O_CREAT: a deleted directory must be noticed, not written into.
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            try:
+                if os.fstat(descriptor).st_size != self.size:
+                    raise RunError(f"{self.path}: another program changed this file{intact and '; '}{intact}")
+                self._write(descriptor, content)
+            finally:
+                os.close(descriptor)
+        self._digest.update(content)
+        self.size += len(content)
+
+    def _write(self, descriptor: int, content: bytes) -> None:
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, self.size)
+            raise
+
+    def starts_with(self, size: int, sha256: str) -> bool:
+        """Whether the first ``size`` bytes have this hash."""
+        if size == self.size:
+            return sha256 == self.sha256
+        with failing_clearly(self.path), open(self.path, "rb") as file:
+            head = file.read(size)
+        return len(head) == size and hashlib.sha256(head).hexdigest() == sha256
+
+    def cut(self, size: int | None = None) -> None:
+        """Drop everything after the first ``size`` bytes; by default, a last line that was cut mid-way."""
+        with failing_clearly(self.path), open(self.path, "rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1 if size is None else size)
+            file.seek(0)
+            os.fsync(file.fileno())
+            self._digest = hashlib.file_digest(file, "sha256")
+            self.size = file.tell()
+
+
+class MeasureFile:
+    """Measures taken after the fact, beside a run's own metrics; its own lock, so a run may still be training.
+
+    ``done`` holds the (step, member, split, name) already measured, so that measuring resumes where it stopped.
+    """
+
+    def __init__(self, run: str | Path) -> None:
+        """Open for appending; raises ``RunError`` when another process measures, or the file is damaged."""
+        run = Path(run)
+        if not (run / "config.toml").is_file():
+            raise RunError(f"{run}: no run here (config.toml is missing)")
+        self._lock = Lock(run / "measures.lock")
+        try:
+            self._rows = RowFile(run / MEASURES)
+            self._rows.cut()
+            self.done = {row[:4] for row in read_rows(self._rows.path)}
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def append(self, rows: Iterable[Metric]) -> None:
+        """Append rows in one durable write."""
+        rows = list(rows)
+        self._rows.append(rows)
+        self.done.update(row[:4] for row in rows)
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._lock.release()
+
+    def __enter__(self) -> MeasureFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        self.close()
