@@ -173,9 +173,9 @@ def _gate_gap(s2: Array, t2: Array, q: Array, _: Array, p: Array, delta: Array) 
     share = _share(s2, q) + _share(t2, q)
     orthant = 1 / 4 + np.arctan2(q, inner) / (2 * np.pi)
     bracket = _ratio(share * q**2, inner * (outer + inner)) - (1 - share)
-    return (q - p) * orthant + (p * _angle_gap(s2, t2, q, p, delta) + _ratio(delta, outer) * bracket) / (
-        2 * np.pi
-    )
+    turned = p * _angle_gap(s2, t2, q, p, delta) + _ratio(delta, outer) * bracket
+    drop = np.where(p > 0, _ratio(delta, q + p), q - p)  # the quotient keeps the digits of a small gap
+    return drop * orthant + turned / (2 * np.pi)
 
 
 def _share(s2: Array, q: Array) -> Array:
