@@ -1,11 +1,14 @@
 """The writing side: create, resume, roll back, prune, refuse."""
 
+import datetime
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from auxin.config import RunConfig, from_toml
+from auxin.errors import RunError
 from auxin.runs import Metric, RunDirectory, open_run
 
 CONFIG = RunConfig(seeds=(3, 5), steps=100)
@@ -82,3 +85,99 @@ def test_an_interrupted_run_ends_with_the_same_bytes(out: Path, tmp_path: Path) 
         run.finish({"best": 1.0})
     assert contents(tmp_path / "y") == contents(out)
     assert [c.step for c in open_run(out).checkpoints if c.has_state] == [50]
+
+
+def test_only_the_newest_two_keep_their_state_and_resume_only_checkpoints_go(out: Path) -> None:
+    with RunDirectory.open(out, CONFIG) as run:
+        for step in range(10, 60, 10):
+            advance(run, step, keep=step != 20)
+    saved = open_run(out).checkpoints
+    assert [(c.step, c.has_state) for c in saved] == [(10, False), (30, False), (40, True), (50, True)]
+    assert not (saved[0].path / "state.safetensors").exists()
+    assert saved[0].read(5) == b"weights 5 10"
+
+
+def test_a_finished_run_is_left_as_it_is(out: Path) -> None:
+    with RunDirectory.open(out, CONFIG) as run:
+        advance(run, 100)
+        run.append_metrics([row(100, value=float("nan"))])
+        run.finish({"best": float("inf")})
+    before = contents(out)
+    with RunDirectory.open(out, CONFIG) as run:
+        assert run.finished
+    assert contents(out) == before
+    assert open_run(out).summary == {"best": None}
+
+
+def test_another_config_is_refused_by_the_name_of_the_setting(out: Path) -> None:
+    RunDirectory.open(out, CONFIG).close()
+    other = replace(CONFIG, model=replace(CONFIG.model, depth=7))
+    with pytest.raises(RunError, match=r"holds another run \(model\.depth is 4 there, 7 here\)"):
+        RunDirectory.open(out, other)
+
+
+def test_a_file_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match=r"something else \(thesis\.tex\)"):
+        RunDirectory.open(tmp_path, CONFIG)
+    with pytest.raises(RunError, match="a file, not a directory"):
+        RunDirectory.open(tmp_path / "thesis.tex", CONFIG)
+    with pytest.raises(RunError, match="Not a directory"):
+        RunDirectory.open(tmp_path / "thesis.tex" / "run", CONFIG)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_second_writer_in_the_same_process_is_refused(out: Path) -> None:
+    with RunDirectory.open(out, CONFIG), pytest.raises(RunError, match="another process is writing"):
+        RunDirectory.open(out, CONFIG)
+    RunDirectory.open(out, CONFIG).close()
+
+
+def test_an_error_while_opening_gives_the_lock_back(out: Path) -> None:
+    RunDirectory.open(out, CONFIG).close()
+    with pytest.raises(RunError, match="holds another run"):
+        RunDirectory.open(out, replace(CONFIG, steps=7))
+    RunDirectory.open(out, CONFIG).close()
+
+
+def test_another_environment_is_a_warning(out: Path) -> None:
+    RunDirectory.open(out, CONFIG).close()
+    file = out / "environment.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | {"torch": "1.0"}))
+    with RunDirectory.open(out, CONFIG) as run:
+        assert run.warnings == [f"begun with torch 1.0, now {values['torch']}: last bits may differ"]
+
+
+def test_a_metrics_file_changed_by_someone_else_is_noticed(out: Path) -> None:
+    with RunDirectory.open(out, CONFIG) as run:
+        advance(run, 10)
+        with open(out / "metrics.jsonl", "a") as file:
+            file.write("note to self\n")
+        with pytest.raises(RunError, match="another program changed this file; the checkpoint of step 10"):
+            run.append_metrics([row(20)])
+    with RunDirectory.open(out, CONFIG) as run:
+        run.append_metrics([row(20)])
+    assert open_run(out).metrics["step"].to_list() == [10, 10, 20]
+
+
+def test_results_do_not_depend_on_the_clock(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole_run(path: Path) -> dict[str, bytes]:
+        for step in (10, 20):
+            with RunDirectory.open(path, CONFIG) as run:
+                advance(run, step)
+        return contents(path)
+
+    normal = whole_run(out)
+    year = iter(range(2030, 1970, -1))
+
+    class Backwards(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+            return datetime.datetime(next(year), 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr("auxin.runs.store.datetime.datetime", Backwards)
+    assert whole_run(tmp_path / "y") == normal
+    assert (tmp_path / "y" / "events.log").read_text().startswith("2030")

@@ -1,0 +1,249 @@
+"""Faults: damage, a full disk, a lost directory, a second process, a writer killed at any moment."""
+
+import contextlib
+import errno
+import itertools
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from auxin.config import RunConfig
+from auxin.errors import CheckpointError, RunError
+from auxin.runs import Metric, RunDirectory, open_run
+
+CONFIG = RunConfig(steps=10**6)
+
+WRITER = """
+import sys
+from auxin.config import RunConfig
+from auxin.runs import Metric, RunDirectory
+
+path, last = sys.argv[1], int(sys.argv[2])
+with RunDirectory.open(path, RunConfig(steps=10**6)) as run:
+    print(run.step, flush=True)
+    for step in range(run.step + 1, last + 1):
+        run.append_metrics([Metric(step, 0, split, "accuracy", step / 7) for split in ("val", "gen")])
+        if step % 3 == 0:
+            run.save_checkpoint(step, {0: b"w" * step * 50}, b"s" * step, {"step": step}, keep=step % 6 == 0)
+    run.finish({})
+"""
+
+
+def writer(path: Path, last: int) -> list[str]:
+    return [sys.executable, "-c", WRITER, str(path), str(last)]
+
+
+def advance(run: RunDirectory, step: int) -> None:
+    run.append_metrics([Metric(step, 0, "val", "accuracy", step / 7)])
+    run.save_checkpoint(step, {0: b"weights" * step}, b"state" * step, {})
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A run of three checkpoints, of which the last two can be resumed from."""
+    with RunDirectory.open(tmp_path / "x", CONFIG) as run:
+        for step in (10, 20, 30):
+            advance(run, step)
+    return tmp_path / "x"
+
+
+def checkpoint(out: Path, step: int) -> Path:
+    return out / "checkpoints" / f"step-{step:09d}"
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, Path.unlink])
+@pytest.mark.parametrize("name", ["member-0.safetensors", "manifest.json", "state.safetensors", "state.json"])
+def test_damage_is_named_and_the_checkpoint_before_it_used(out: Path, name: str, damage) -> None:
+    file = checkpoint(out, 30) / name
+    damage(file)
+    with RunDirectory.open(out, CONFIG) as run:
+        saved = run.latest_state()
+        assert saved is not None
+        assert (run.step, saved.step, saved.state) == (20, 20, b"state" * 20)
+        if (
+            file.name != "state.json" or damage is not Path.unlink
+        ):  # without its record a state does not count
+            assert len(run.warnings) == 1
+            assert str(checkpoint(out, 30)) in run.warnings[0]
+            assert run.warnings[0].partition(";")[0] in (out / "events.log").read_text()
+        advance(run, 30)
+    assert open_run(out).metrics["step"].to_list() == [10, 20, 30]
+    assert open_run(out).checkpoints[-1].read(0) == b"weights" * 30
+
+
+def test_damage_without_an_intact_state_is_an_error_that_keeps_older_weights(out: Path) -> None:
+    truncate(checkpoint(out, 20) / "state.safetensors")
+    truncate(checkpoint(out, 30) / "member-0.safetensors")
+    with pytest.raises(RunError, match=r"no checkpoint to resume from \(.*step-000000020/state\.safetensors"):
+        RunDirectory.open(out, CONFIG)
+    assert open_run(out).checkpoints[0].read(0) == b"weights" * 10
+
+
+def test_a_damaged_first_checkpoint_means_starting_over(tmp_path: Path) -> None:
+    with RunDirectory.open(tmp_path / "x", CONFIG) as run:
+        advance(run, 10)
+    flip_a_bit(checkpoint(tmp_path / "x", 10) / "state.safetensors")
+    with RunDirectory.open(tmp_path / "x", CONFIG) as run:
+        assert (run.step, run.latest_state()) == (0, None)
+    assert (tmp_path / "x" / "metrics.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate])
+def test_damaged_metrics_are_never_continued(out: Path, damage) -> None:
+    damage(out / "metrics.jsonl")
+    with pytest.raises(
+        RunError, match=r"no checkpoint to resume from \(.*metrics\.jsonl: damaged before step 20"
+    ):
+        RunDirectory.open(out, CONFIG)
+
+
+def test_a_damaged_last_metric_goes_back_one_checkpoint(out: Path) -> None:
+    lines = (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "metrics.jsonl").write_bytes(b"".join(lines[:2]) + b'{"step": 30,\n')
+    with RunDirectory.open(out, CONFIG) as run:
+        assert run.step == 20
+    assert (out / "metrics.jsonl").read_bytes() == b"".join(lines[:2])
+
+
+def test_a_reader_notices_damaged_weights(out: Path) -> None:
+    flip_a_bit(checkpoint(out, 10) / "member-0.safetensors")
+    with pytest.raises(CheckpointError, match=r"step-000000010/member-0\.safetensors: damaged"):
+        open_run(out).checkpoints[0].read(0)
+    with pytest.raises(CheckpointError, match="no member with seed 9; members: 0"):
+        open_run(out).checkpoints[1].read(9)
+
+
+def test_a_lost_directory_is_noticed(out: Path) -> None:
+    with RunDirectory.open(out, CONFIG) as run:
+        shutil.rmtree(out)
+        with pytest.raises(RunError, match=r"metrics\.jsonl: the directory or file is gone"):
+            run.append_metrics([Metric(31, 0, "val", "accuracy", 1.0)])
+        with pytest.raises(RunError, match="gone"):
+            run.save_checkpoint(31, {0: b""}, b"", {})
+    assert not out.exists()
+
+
+def test_every_failing_write_leaves_the_last_checkpoint(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail the first, second, … fsync of a step in turn, until none is left to fail."""
+    real = os.fsync
+    for failing in itertools.count():
+        calls = itertools.count()
+
+        def fsync(descriptor: int, failing: int = failing, calls: itertools.count = calls) -> None:
+            if next(calls) == failing:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(descriptor)
+
+        with RunDirectory.open(out, CONFIG) as run, monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            message = ""
+            try:
+                advance(run, 31)
+            except RunError as error:
+                message = str(error)
+            if not message:
+                break
+            assert "the disk is full" in message
+            assert f"the checkpoint of step {run.step} is intact" in message
+        with RunDirectory.open(out, CONFIG) as run:
+            assert run.step in (30, 31)
+            assert run.warnings == []
+            assert run.latest_state() is not None
+            assert max(open_run(out).metrics["step"]) == run.step
+    assert failing >= 7  # metrics, four files, two directories
+
+
+def test_a_really_full_disk(tmp_path: Path) -> None:
+    """On a file system of 1 MB of its own; needs a user namespace in which mounting is allowed."""
+    mount = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    script = f'mount -t tmpfs -o size=1m none {tmp_path} && exec "$@"'
+    probe = [*mount, f"mount -t tmpfs -o size=1m none {tmp_path}"]
+    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("this machine does not allow mounting in a user namespace")
+    fill = (
+        WRITER.replace('b"w" * step * 50', 'b"w" * 100_000').replace("run.finish({})", "")
+        + "import sys\n"
+        + "from auxin.runs import open_run\n"
+    )
+    guarded = (
+        "from auxin.errors import RunError\ntry:\n"
+        + "".join(f"    {line}\n" for line in fill.splitlines())
+        + "except RunError as error:\n    print(error)\n"
+        + "    with RunDirectory.open(path, RunConfig(steps=10**6)) as run:\n"
+        + "        print(run.step, run.latest_state().step, run.warnings)\n"
+    )
+    command = [*mount, script, "sh", sys.executable, "-c", guarded, str(tmp_path / "x"), "1000"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    first, error, after = result.stdout.splitlines()
+    assert first == "0", result.stderr
+    assert "the disk is full (No space left on device)" in error
+    step = int(error.partition("checkpoint of step ")[2].split()[0])
+    assert step > 3
+    assert after == f"{step} {step} []"
+
+
+def test_a_second_process_is_refused_and_a_dead_ones_lock_recovered(tmp_path: Path) -> None:
+    holder = subprocess.Popen(writer(tmp_path / "x", 10**6), stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "0\n"
+        with pytest.raises(RunError, match="another process is writing this run"):
+            RunDirectory.open(tmp_path / "x", CONFIG)
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert (tmp_path / "x" / "lock").exists()
+    RunDirectory.open(tmp_path / "x", CONFIG).close()
+
+
+def test_a_read_only_directory_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o555)
+        child = os.fork()
+        if child == 0:  # root may write anywhere, so become somebody else
+            with contextlib.suppress(PermissionError):
+                os.setuid(65534)
+            try:
+                RunDirectory.open(Path(directory) / "x", CONFIG)
+            except RunError as error:
+                os._exit(0 if "Permission denied" in str(error) else 2)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    varying = ("events.log", "lock", "environment.json")
+    files = (p for p in path.rglob("*") if p.is_file() and p.name not in varying)
+    return {str(p.relative_to(path)): p.read_bytes() for p in files}
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    moments = random.Random(0)
+    for _ in range(12):
+        process = subprocess.Popen(writer(tmp_path / "x", 10**6), stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        reached = int(process.stdout.readline())
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        process.communicate()
+    assert reached > 0
+    for path in (tmp_path / "x", tmp_path / "undisturbed"):
+        subprocess.run(writer(path, reached + 40), check=True, capture_output=True)
+    assert contents(tmp_path / "x") == contents(tmp_path / "undisturbed")

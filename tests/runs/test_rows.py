@@ -1,0 +1,108 @@
+"""Rows as JSON lines: exact round trip, clear refusal of anything else."""
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auxin.errors import RunError
+from auxin.runs.rows import MeasureFile, Metric, RowFile, decode, encode, read_rows
+
+whole = st.integers(0, 2**63 - 1)
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@given(st.builds(Metric, whole, whole, words, words, st.floats(allow_nan=False, allow_infinity=False)))
+def test_a_row_reads_back_to_the_same_bits(row: Metric) -> None:
+    line = encode(row)
+    assert line.endswith(b"\n")
+    assert b"\n" not in line[:-1]
+    assert decode(line) == row
+    assert math.copysign(1, decode(line).value) == math.copysign(1, row.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_json_cannot_hold_becomes_null(value: float) -> None:
+    line = encode(Metric(1, 2, "val", "loss", value))
+    assert line == b'{"step": 1, "member": 2, "split": "val", "name": "loss", "value": null}\n'
+    assert math.isnan(decode(line).value)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"", "not JSON"),
+        (b'{"step": NaN}', "not JSON"),
+        (b"[" * 4000, "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[1]", "not an object with the keys"),
+        (b'{"step": 1}', "not an object with the keys"),
+        (b'{"step": -1, "member": 0, "split": "", "name": "", "value": 0}', "step is not a whole number"),
+        (b'{"step": true, "member": 0, "split": "", "name": "", "value": 0}', "step is not a whole number"),
+        (b'{"step": 1, "member": 0.5, "split": "", "name": "", "value": 0}', "member is not a whole number"),
+        (b'{"step": 1, "member": 0, "split": 7, "name": "", "value": 0}', "split is not a string"),
+        (b'{"step": 1, "member": 0, "split": "", "name": "\\ud800", "value": 0}', "name is not a string"),
+        (b'{"step": 1, "member": 0, "split": "", "name": "", "value": "0"}', "value is neither"),
+        (b'{"step": 1, "member": 0, "split": "", "name": "", "value": 1%s}' % (b"0" * 400), "too large"),
+    ],
+)
+def test_anything_else_is_refused_saying_why(line: bytes, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        decode(line)
+
+
+def test_reading_names_file_and_line_but_forgives_a_line_in_progress(tmp_path: Path) -> None:
+    good = encode(Metric(1, 0, "val", "loss", 0.5))
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(good + good[:20])
+    assert len(list(read_rows(path))) == 1
+    path.write_bytes(good + b"oops\n" + good)
+    with pytest.raises(RunError, match=r"metrics\.jsonl: line 2 is not JSON"):
+        list(read_rows(path))
+    path.write_bytes(good + b"x" * 10_000)
+    with pytest.raises(RunError, match="line 2 is longer than"):
+        list(read_rows(path))
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(RunError, match="not a regular file"):
+        list(read_rows(tmp_path / "metrics.jsonl"))
+    with pytest.raises(RunError, match="not a regular file"):
+        RowFile(tmp_path / "metrics.jsonl")
+
+
+@given(st.lists(st.lists(st.builds(Metric, whole, whole, words, words, st.floats()), max_size=3), max_size=4))
+def test_hash_and_size_follow_the_file(tmp_path_factory: pytest.TempPathFactory, groups) -> None:
+    path = tmp_path_factory.mktemp("rows") / "metrics.jsonl"
+    file, marks = RowFile(path), []
+    for group in groups:
+        file.append(group)
+        marks.append((file.size, file.sha256))
+    assert path.stat().st_size == file.size
+    for size, sha256 in marks:
+        assert RowFile(path).starts_with(size, sha256)
+    for size, sha256 in reversed(marks):
+        file.cut(size)
+        assert (file.size, file.sha256) == (size, sha256)
+        assert file.size == path.stat().st_size
+
+
+def test_measuring_resumes_where_it_stopped(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run here"):
+        MeasureFile(tmp_path)
+    (tmp_path / "config.toml").touch()
+    row = Metric(10, 0, "train", "tree_score", 0.8)
+    with MeasureFile(tmp_path) as measures:
+        measures.append([row])
+        with pytest.raises(RunError, match="another process"):
+            MeasureFile(tmp_path)
+    with open(tmp_path / "measures.jsonl", "ab") as file:
+        file.write(b'{"step": 20, "mem')
+    with MeasureFile(tmp_path) as measures:
+        assert measures.done == {(10, 0, "train", "tree_score")}
+        measures.append([row._replace(step=20)])
+    assert [r.step for r in read_rows(tmp_path / "measures.jsonl")] == [10, 20]
