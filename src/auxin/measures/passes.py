@@ -1,0 +1,82 @@
+"""What the measures share: a model in evaluation mode, its tokens, and batches of one length each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from auxin.errors import ConfigError, DataError
+from auxin.models.protocol import CausalModel
+from auxin.models.transformer import TransformerLM
+from auxin.tasks.vocabulary import Vocabulary
+
+Progress = Callable[[int], None]
+"""Called with the number of sentences finished since the last call."""
+
+
+class Tokenizer(Protocol):
+    """Token ids of a word, one or several; ``auxin.Vocabulary`` is one."""
+
+    @property
+    def bos(self) -> int:
+        """Id of the token that starts every sequence."""
+        ...
+
+    def encode(self, text: str, /) -> list[int]:
+        """Ids of a word; raises ``DataError`` naming it when it is unknown."""
+        ...
+
+
+@contextmanager
+def evaluating(model: CausalModel) -> Iterator[torch.device]:
+    """Without gradients or dropout; gives the model's device, and training mode back afterwards."""
+    module = model if isinstance(model, nn.Module) else nn.Module()
+    was_training = module.training
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield device
+    finally:
+        module.train(was_training)
+
+
+def check_vocabulary(model: CausalModel, vocabulary: Tokenizer) -> None:
+    """Refuse a ``TransformerLM`` with a ``Vocabulary`` of another size; others cannot be compared."""
+    if isinstance(model, TransformerLM) and isinstance(vocabulary, Vocabulary):
+        expected = model.config.vocabulary_size
+        if len(vocabulary) != expected:
+            raise ConfigError(f"vocabulary has {len(vocabulary)} tokens; allowed: the model's {expected}")
+
+
+def split_words(sentence: str | Sequence[str]) -> tuple[str, ...]:
+    """The words of a sentence, given as a string with spaces or already apart."""
+    return tuple(sentence.split() if isinstance(sentence, str) else sentence)
+
+
+def tokens_of_words(words: Sequence[tuple[str, ...]], vocabulary: Tokenizer) -> list[list[list[int]]]:
+    """Token ids of each word of each sentence; a word is encoded once, wherever it occurs."""
+    ids = {word: list(vocabulary.encode(word)) for word in dict.fromkeys(w for s in words for w in s)}
+    for word, tokens in ids.items():
+        if not tokens:
+            raise DataError(f"word {word!r} has no tokens; allowed: one or more a word")
+    return [[ids[word] for word in sentence] for sentence in words]
+
+
+def equal_length_batches(lengths: np.ndarray, max_tokens: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Indices in batches of one length, the longest first, so that nothing is padded.
+
+    Yields (length, indices); a batch holds at most ``max_tokens`` tokens, or a single sequence.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    starts = np.flatnonzero(np.diff(lengths[order], prepend=-1))
+    for group in np.split(order, starts[1:]):
+        if len(group):
+            length = int(lengths[group[0]])
+            step = max(1, max_tokens // max(1, length))
+            yield from ((length, group[i : i + step]) for i in range(0, len(group), step))

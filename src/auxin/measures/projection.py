@@ -1,0 +1,285 @@
+"""Tree projections: how tree-like a causal language model's computation is, and which trees it computes.
+
+After Murty, Sharma, Andreas & Manning, "Characterizing Intrinsic Compositionality in Transformers with Tree
+Projections" (ICLR 2023) and "Grokking of Hierarchical Structure in Vanilla Transformers" (ACL 2023, §4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from auxin.config import check
+from auxin.errors import ConfigError, DataError
+from auxin.measures.passes import (
+    Progress,
+    Tokenizer,
+    check_vocabulary,
+    equal_length_batches,
+    evaluating,
+    split_words,
+    tokens_of_words,
+)
+from auxin.models.protocol import CausalModel
+from auxin.tasks.trees import Tree
+
+Metric = Literal["cosine", "euclidean"]
+Splits = dict[tuple[int, int], int]
+"""(i, j) → k: the node over words i..j has the children i..k and k+1..j; parents stand before children."""
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A sentence of n words, its chart, and the trees that follow from it."""
+
+    words: tuple[str, ...]
+    chart: np.ndarray
+    """[n, n]; chart[i, j], i ≤ j: how little the words outside i..j change the span's vector; NaN below."""
+
+    @cached_property
+    def _greedy(self) -> tuple[Splits, float, float]:
+        return greedy_splits(self.chart)
+
+    @cached_property
+    def _optimal(self) -> tuple[Splits, float]:
+        return optimal_splits(self.chart)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """Top-down greedy tree: [i, j] is split at the k that maximizes chart(i, k) + chart(k+1, j)."""
+        return _tree(self.words, self._greedy[0])
+
+    @property
+    def greedy_score(self) -> float:
+        """Σ over the greedy tree's nodes of chart(i, k) + chart(k+1, j)."""
+        return self._greedy[1]
+
+    @property
+    def tree_score(self) -> float:
+        """Σ over the greedy tree's nodes of the best split's value minus the mean over that node's splits.
+
+        The released code subtracts one randomly drawn split instead of the mean: same expectation, more noise.
+        """
+        return self._greedy[2]
+
+    @cached_property
+    def optimal_tree(self) -> Tree:
+        """The tree that maximizes what ``greedy_score`` sums, found by CKY in O(n³)."""
+        return _tree(self.words, self._optimal[0])
+
+    @property
+    def optimal_score(self) -> float:
+        """Σ over the optimal tree's nodes of chart(i, k) + chart(k+1, j); at least ``greedy_score``."""
+        return self._optimal[1]
+
+
+def tree_projections(
+    model: CausalModel,
+    sentences: Sequence[str | Sequence[str]],
+    vocabulary: Tokenizer,
+    *,
+    layer: int = -1,
+    metric: Metric = "cosine",
+    max_tokens: int = 4096,
+    progress: Progress | None = None,
+) -> list[Projection]:
+    """Charts and trees of sentences under a causal language model.
+
+    With h_k a word's state at ``layer`` in full context (a word of several tokens: the sum of theirs) and
+    h'_k the same when attention is restricted to <bos> and words i..j, positions unchanged::
+
+        chart(i, j) = cos(Σ_{k=i..j} h_k, Σ_{k=i..j} h'_k)      or −‖Σ h_k − Σ h'_k‖ (metric "euclidean")
+
+    Causality makes h'_k independent of j, so one pass over <bos> and the suffix i..n−1 gives every span that
+    starts at i: n passes of n²/2 tokens in all instead of n²/2 passes of n³/2. Suffixes of equal length share
+    a batch, over sentences, so that no token is padding.
+
+    Args:
+        model: states at every layer; see ``CausalModel``. Put in evaluation mode meanwhile.
+        sentences: each a string of words with spaces between, or the words.
+        vocabulary: its ``encode`` gives the tokens of a word, its ``bos`` what every sequence starts with.
+        layer: 0 is the embedding, −1 the last layer.
+        metric: similarity of the two span vectors; greater is more alike in both.
+        max_tokens: tokens in one forward pass (a longer sentence passes alone); with it, and the charts
+            themselves, goes the memory.
+        progress: told of finished sentences.
+
+    Raises:
+        DataError: a sentence of fewer than two words (a single word has no tree), an unknown word, or states
+            that are not finite.
+        ConfigError: a model that is not causal or too short for a sentence; an unknown layer or metric.
+    """
+    check(metric in get_args(Metric), "metric", metric, ", ".join(get_args(Metric)))
+    check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
+    check_vocabulary(model, vocabulary)
+    words = [split_words(sentence) for sentence in sentences]
+    for number, sentence in enumerate(words):
+        if len(sentence) < 2:
+            raise DataError(f"sentence {number} is {' '.join(sentence)!r}; allowed: two words or more")
+    tokens = tokens_of_words(words, vocabulary)
+    charts: list[np.ndarray] = [np.empty(0)] * len(words)
+    with evaluating(model) as device:
+        passes = _Passes(model, vocabulary.bos, layer, device)
+        for chunk in _chunks([sum(map(len, sentence)) for sentence in tokens], 8 * max_tokens):
+            for s, chart in zip(
+                chunk, _charts(passes, [tokens[s] for s in chunk], metric, max_tokens), strict=True
+            ):
+                if not np.isfinite(chart[np.triu_indices(len(chart))]).all():
+                    raise DataError(
+                        f"sentence {s}, {' '.join(words[s])!r}: the model's states are not finite"
+                    )
+                charts[s] = chart
+            if progress:
+                progress(len(chunk))
+    return [Projection(w, chart) for w, chart in zip(words, charts, strict=True)]
+
+
+def _chunks(lengths: list[int], max_tokens: int) -> Iterator[list[int]]:
+    """Sentences of similar length together, the longest first, at most ``max_tokens`` or one in a chunk."""
+    chunk: list[int] = []
+    filled = 0
+    for s in sorted(range(len(lengths)), key=lambda s: -lengths[s]):
+        if chunk and filled + lengths[s] > max_tokens:
+            yield chunk
+            chunk, filled = [], 0
+        chunk.append(s)
+        filled += lengths[s]
+    if chunk:
+        yield chunk
+
+
+class _Passes:
+    """Forward passes that return the chosen layer's states; the first one proves causality."""
+
+    def __init__(self, model: CausalModel, bos: int, layer: int, device: torch.device) -> None:
+        self.model, self.bos, self.layer, self.device = model, bos, layer, device
+        self.causal = False
+
+    def __call__(self, tokens: np.ndarray, positions: np.ndarray) -> Tensor:
+        """tokens, positions [B, L] of words → their states [B, L, d] in sequences that <bos> starts."""
+        ids = torch.from_numpy(np.pad(tokens, ((0, 0), (1, 0)), constant_values=self.bos)).to(self.device)
+        places = torch.from_numpy(np.pad(positions, ((0, 0), (1, 0)))).to(self.device)
+        states = self._states(ids, places)
+        if not self.causal:
+            self._check_causal(ids, places, states)
+        return states[:, 1:]
+
+    def _states(self, ids: Tensor, positions: Tensor) -> Tensor:
+        states = self.model(ids, positions=positions, states=True).states
+        allowed = f"{-len(states)} to {len(states) - 1}"
+        check(-len(states) <= self.layer < len(states), "layer", self.layer, allowed)
+        return states[self.layer].float()
+
+    def _check_causal(self, ids: Tensor, positions: Tensor, states: Tensor) -> None:
+        """Refuse a model in which the last token changes the states before it."""
+        changed = ids[:1].clone()
+        changed[0, -1] = self.bos if ids[0, -1] != self.bos else ids[0, 1]
+        before = states[0, :-1]
+        moved = (self._states(changed, positions[:1])[0, :-1] - before).abs().max()
+        if moved > 1e-4 * before.abs().max():
+            raise ConfigError(
+                f"the model is not causal: another last token moves earlier states by {float(moved):.2g}; "
+                "allowed: models in which a token sees only those before it"
+            )
+        self.causal = True
+
+
+def _charts(
+    passes: _Passes, sentences: list[list[list[int]]], metric: Metric, max_tokens: int
+) -> list[np.ndarray]:
+    """Charts of a chunk of sentences; everything is addressed in one flat row of the chunk's tokens."""
+    flat = np.array([t for sentence in sentences for word in sentence for t in word], dtype=np.int64)
+    counts = np.array([sum(map(len, sentence)) for sentence in sentences])
+    begins = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    positions = np.arange(1, len(flat) + 1) - np.repeat(begins, counts)
+
+    states = torch.empty(0)
+    for length, batch in equal_length_batches(counts, max_tokens):
+        at = begins[batch, None] + np.arange(length)
+        full = passes(flat[at], positions[at])
+        states = full.new_empty(len(flat), full.shape[-1]) if not len(states) else states
+        states[torch.from_numpy(at).to(states.device)] = full
+
+    charts = [np.full((len(s), len(s)), np.nan, dtype=np.float32) for s in sentences]
+    ends = [np.cumsum([len(word) for word in sentence]) for sentence in sentences]
+    for chart in charts:
+        chart[0] = 1.0 if metric == "cosine" else 0.0  # a span that starts the sentence has its full context
+    suffixes = [(s, i, int(ends[s][i - 1])) for s in range(len(sentences)) for i in range(1, len(ends[s]))]
+    starts = np.array([begins[s] + first for s, _, first in suffixes])
+    lengths = np.array([counts[s] - first for s, _, first in suffixes])
+    for length, batch in equal_length_batches(lengths, max_tokens):
+        at = starts[batch, None] + np.arange(length)
+        restricted = passes(flat[at], positions[at])
+        full = states[torch.from_numpy(at).to(states.device)]
+        similarity = _similarity(full.cumsum(1), restricted.cumsum(1), metric).cpu().numpy()
+        for row, suffix in zip(similarity, batch, strict=True):
+            s, i, first = suffixes[suffix]
+            charts[s][i, i:] = row[ends[s][i:] - first - 1]
+    return charts
+
+
+def _similarity(full: Tensor, restricted: Tensor, metric: Metric) -> Tensor:
+    """[B, L, d] twice → [B, L]."""
+    if metric == "cosine":
+        return F.cosine_similarity(full, restricted, dim=-1)
+    return -torch.linalg.vector_norm(full - restricted, dim=-1)
+
+
+def greedy_splits(chart: np.ndarray) -> tuple[Splits, float, float]:
+    """Greedy top-down splits, the sum of their values, and that sum less each node's mean over its splits.
+
+    The first of equal splits is taken. O(n²) at worst.
+    """
+    chart = chart.astype(np.float64)
+    splits: Splits = {}
+    score = score_above_mean = 0.0
+    spans = [(0, len(chart) - 1)]
+    while spans:
+        i, j = spans.pop()
+        if i == j:
+            continue
+        values = chart[i, i:j] + chart[i + 1 : j + 1, j]
+        k = i + int(values.argmax())
+        splits[i, j] = k
+        score += values[k - i]
+        score_above_mean += values[k - i] - values.mean()
+        spans += [(k + 1, j), (i, k)]
+    return splits, float(score), float(score_above_mean)
+
+
+def optimal_splits(chart: np.ndarray) -> tuple[Splits, float]:
+    """The splits that maximize the sum of their values over all binary trees, and that sum (CKY, O(n³))."""
+    n = len(chart)
+    value = chart.astype(np.float64)  # of [i, j] as a child: chart(i, j) + the best sum inside it
+    choice = np.zeros((n, n), dtype=np.int64)
+    score = 0.0
+    for length in range(2, n + 1):
+        for i in range(n - length + 1):
+            j = i + length - 1
+            sums = value[i, i:j] + value[i + 1 : j + 1, j]
+            k = int(sums.argmax())
+            choice[i, j] = i + k
+            score = float(sums[k])  # the last one is the whole sentence's
+            value[i, j] += score
+    splits: Splits = {}
+    spans = [(0, n - 1)]
+    while spans:
+        i, j = spans.pop()
+        if i < j:
+            k = splits[i, j] = int(choice[i, j])
+            spans += [(k + 1, j), (i, k)]
+    return splits, score
+
+
+def _tree(words: tuple[str, ...], splits: Splits) -> Tree:
+    trees: dict[tuple[int, int], Tree] = {(i, i): word for i, word in enumerate(words)}
+    for (i, j), k in reversed(splits.items()):
+        trees[i, j] = (trees[i, k], trees[k + 1, j])
+    return trees[0, len(words) - 1]

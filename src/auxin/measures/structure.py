@@ -1,0 +1,85 @@
+"""The structural measures of a model on a task's sentences, as the numbers that a run's metrics hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from auxin.config import check
+from auxin.errors import DataError
+from auxin.measures.entropy import attention_entropy, attention_sparsity
+from auxin.measures.norms import weight_norms
+from auxin.measures.passes import Progress
+from auxin.measures.projection import tree_projections
+from auxin.models.transformer import TransformerLM
+from auxin.tasks.sentence import Sentence
+from auxin.tasks.trees import Tree, balanced, left_branching, parseval, random_tree, right_branching
+from auxin.tasks.vocabulary import Vocabulary
+
+MEASURES = ("norms", "entropy", "projection")
+
+
+def measured_sentences(train: Sequence[Sentence], count: int) -> list[Sentence]:
+    """The first ``count`` training sentences whose source asks for the rule, each sequence of words once.
+
+    Question sources that are only to be copied (``decl``) are left out, as in the published measurements.
+    Raises ``DataError`` when there is none of two words or more.
+    """
+    check(count >= 1, "sentences", count, "1 or more")
+    chosen: dict[tuple[str, ...], Sentence] = {}
+    for sentence in train:
+        if len(chosen) == count:
+            break
+        words = tuple(sentence.words)
+        if sentence.marker != "decl" and len(words) > 1:
+            chosen.setdefault(words, sentence)
+    if not chosen:
+        raise DataError("no training sentence can be measured; allowed: two words or more, not decl")
+    return list(chosen.values())
+
+
+def structure(
+    model: TransformerLM,
+    sentences: Sequence[Sentence],
+    vocabulary: Vocabulary,
+    measures: Sequence[str] = MEASURES,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """The structural measures of one model by the names that they have in a run's metrics.
+
+    - norms: ``weight_norm``, and ``weight_norm/<group>``.
+    - entropy: ``attention_sparsity`` over the sentences' words, and ``attention_sparsity/<layer>/<head>``.
+    - projection: ``t_score``, the mean tree score, and ``t_parseval``, pooled unlabeled F1 of the greedy trees
+      against gold (Murty et al. 2023, §4).
+
+    Raises ``ConfigError`` for an unknown measure, and what each of them raises.
+    """
+    check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
+    words = [sentence.words for sentence in sentences]
+    values: dict[str, float] = {}
+    if "norms" in measures:
+        values |= weight_norms(model, model.config.depth)
+    if "entropy" in measures:
+        values |= attention_sparsity(attention_entropy(model, words, vocabulary))
+    if "projection" in measures:
+        projections = tree_projections(model, words, vocabulary, progress=progress)
+        values["t_score"] = sum(p.tree_score for p in projections) / len(projections)
+        trees = [projection.tree for projection in projections]
+        values["t_parseval"] = parseval(trees, [sentence.gold for sentence in sentences]).f1
+    return values
+
+
+def parseval_baselines(sentences: Sequence[Sentence], seed: int = 0) -> dict[str, float]:
+    """Pooled F1 against gold of trees that know nothing of the model, to compare ``t_parseval`` with.
+
+    ``t_parseval/right``, ``/left``, ``/balanced`` and ``/random`` (sentence i drawn from ``seed`` + i).
+    """
+    gold = [sentence.gold for sentence in sentences]
+    words = [sentence.words for sentence in sentences]
+    baselines: dict[str, Callable[[Sequence[str]], Tree]] = {
+        "right": right_branching,
+        "left": left_branching,
+        "balanced": balanced,
+    }
+    trees = {name: [build(sentence) for sentence in words] for name, build in baselines.items()}
+    trees["random"] = [random_tree(sentence, seed + i) for i, sentence in enumerate(words)]
+    return {f"t_parseval/{name}": parseval(built, gold).f1 for name, built in trees.items()}
