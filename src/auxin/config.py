@@ -193,7 +193,7 @@ class RunConfig:
     checkpoint_every: int = 0
     """Steps between checkpoints kept for measuring; 0: log-spaced at first, then every 5% of the run."""
     eval_size: int = 1000
-    """Sentences of val and of gen scored at each evaluation (all of them at the last)."""
+    """Sentences of val and of gen scored at each evaluation; the summary of a finished run scores all."""
     measures: tuple[str, ...] = ()
     """Structural measures taken at every kept checkpoint: norms, entropy, projection."""
     device: str = "cpu"

@@ -22,3 +22,13 @@ class CheckpointError(AuxinError):
 
 class RunError(AuxinError):
     """A run's directory cannot be created, read, locked or resumed."""
+
+
+class Interrupted(AuxinError):
+    """Training was told to stop by a signal; everything up to ``step`` is saved."""
+
+    def __init__(self, step: int, signal: int, out: str) -> None:
+        super().__init__(
+            f"stopped at step {step} and saved; the same command with --out {out} goes on from there"
+        )
+        self.step, self.signal, self.out = step, signal, out

@@ -1,0 +1,102 @@
+"""Steps of a stack: against plain AdamW, resumed bit for bit, alone as stacked, frozen when diverging."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from auxin.config import ModelConfig, OptimizerConfig, RunConfig
+from auxin.errors import ConfigError, DataError
+from auxin.training.loop import Trainer
+from auxin.training.schedule import learning_rate
+
+MODEL = ModelConfig(depth=1, width=16, heads=2, vocabulary_size=9)
+OPTIMIZER = OptimizerConfig(learning_rate=0.01, warmup=3, clip=0.5, weight_decay=0.1)
+CONFIG = RunConfig(model=MODEL, optimizer=OPTIMIZER, steps=12, batch_size=4, seeds=(3, 4, 5))
+
+
+def data(seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 9, rng.integers(3, 9)) for _ in range(18)]
+
+
+def test_steps_are_those_of_a_plain_loop() -> None:
+    config = dataclasses.replace(CONFIG, seeds=(3,), model=dataclasses.replace(MODEL, dropout=0.0))
+    trainer = Trainer(config, data())
+    twin = trainer.ensemble.member(0)
+    twin.load_state_dict({name: value.clone() for name, value in twin.state_dict().items()}, assign=True)
+    twin.requires_grad_(True)
+    plain = torch.optim.AdamW(twin.parameters(), betas=(0.9, 0.999), eps=1e-7, weight_decay=0.1)
+    for step in range(8):
+        (batch,) = trainer.batches.at(step)
+        logits = [twin(torch.from_numpy(s[:-1])[None]).logits[0] for s in batch]
+        loss = F.cross_entropy(torch.cat(logits), torch.from_numpy(np.concatenate([s[1:] for s in batch])))
+        plain.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
+        plain.param_groups[0]["lr"] = learning_rate(OPTIMIZER, step, config.steps)
+        plain.step()
+        result = trainer.step()
+        torch.testing.assert_close(result.losses[0], loss.detach())
+        torch.testing.assert_close(result.gradient_norms[0], norm, rtol=1e-4, atol=0)
+    for name, value in twin.named_parameters():
+        torch.testing.assert_close(trainer.ensemble.parameters[name][0], value.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_resumed_is_bit_for_bit_uninterrupted() -> None:
+    straight = Trainer(CONFIG, data())
+    for _ in range(5):
+        straight.step()
+    weights = {
+        seed: {n: v[m].clone() for n, v in straight.ensemble.parameters.items()}
+        for m, seed in enumerate(CONFIG.seeds)
+    }
+    state = {name: value.clone() for name, value in straight.state().items()}
+    resumed = Trainer(CONFIG, data())
+    resumed.restore(5, weights, state, {})
+    for _ in range(5):
+        assert torch.equal(straight.step().losses, resumed.step().losses)
+    assert torch.equal(straight.ensemble.flat, resumed.ensemble.flat)
+    for name, value in straight.state().items():
+        assert torch.equal(value, resumed.state()[name])
+
+
+def test_a_member_alone_is_the_same_member_in_a_stack() -> None:
+    stacked = Trainer(dataclasses.replace(CONFIG, seeds=(3, 4, 5, 6, 7)), data())
+    alone = Trainer(dataclasses.replace(CONFIG, seeds=(5,)), data())
+    for _ in range(10):
+        torch.testing.assert_close(stacked.step().losses[2], alone.step().losses[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(stacked.ensemble.flat[2], alone.ensemble.flat[0], atol=1e-3, rtol=1e-2)
+
+
+def test_a_diverging_member_is_frozen_and_the_rest_go_on() -> None:
+    trainer, healthy = Trainer(CONFIG, data()), Trainer(CONFIG, data())
+    trainer.step(), healthy.step()
+    trainer.ensemble.parameters["output.weight"][1] = torch.inf
+    before = trainer.ensemble.flat[1].clone()
+    for _ in range(3):
+        result, expected = trainer.step(), healthy.step()
+        assert not result.losses[1].isfinite()
+        assert torch.equal(result.losses[[0, 2]], expected.losses[[0, 2]])
+    assert trainer.frozen == {4: 1}
+    assert torch.equal(trainer.ensemble.flat[1], before)
+
+
+def test_every_epoch_sees_each_sequence_at_most_once_in_a_new_order() -> None:
+    batches = Trainer(dataclasses.replace(CONFIG, seeds=(3,)), data()).batches
+    epochs = [[id(s) for step in range(e * 4, e * 4 + 4) for s in batches.at(step)[0]] for e in range(3)]
+    assert all(len(set(epoch)) == 16 for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert [id(s) for s in batches.at(0)[0]] == epochs[0][:4]
+
+
+def test_impossible_data_is_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_size is 50; allowed: up to the 18 training sentences"):
+        Trainer(dataclasses.replace(CONFIG, batch_size=50), data())
+    short = dataclasses.replace(MODEL, max_length=5)
+    with pytest.raises(ConfigError, match=r"max_length is 5; allowed here: at least 7"):
+        Trainer(dataclasses.replace(CONFIG, model=short), data())
+    with pytest.raises(DataError, match="fewer than 2 tokens"):
+        Trainer(CONFIG, [*data(), np.array([1])])
