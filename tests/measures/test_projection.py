@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError, DataError
-from auxin.measures.projection import Projection, tree_projections
+from auxin.measures.projection import NonFiniteStates, Projection, tree_projections
 from auxin.models.protocol import Output
 from auxin.models.transformer import TransformerLM
 from auxin.tasks.trees import Tree, brackets, leaves
@@ -172,5 +172,7 @@ def test_bad_models_and_options_are_named() -> None:
         tree_projections(small_model(), ["a b"], Vocabulary(["a", "b"]))
     broken = small_model()
     nn.init.constant_(broken.layers[1].mlp_norm.bias, float("nan"))
-    with pytest.raises(DataError, match="'the newts who sleep do read': the model's states are not finite"):
+    with pytest.raises(
+        NonFiniteStates, match="'the newts who sleep do read': the model's states are not finite"
+    ):
         tree_projections(broken, SENTENCES, VOCABULARY)

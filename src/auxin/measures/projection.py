@@ -35,6 +35,10 @@ Splits = dict[tuple[int, int], int]
 """(i, j) → k: the node over words i..j has the children i..k and k+1..j; parents stand before children."""
 
 
+class NonFiniteStates(DataError):
+    """A diverged model: its states are NaN or infinite, so there is no chart."""
+
+
 @dataclass(frozen=True, eq=False)
 class Projection:
     """A sentence of n words, its chart, and the trees that follow from it."""
@@ -113,32 +117,38 @@ def tree_projections(
 
     Raises:
         DataError: a sentence of fewer than two words (a single word has no tree), an unknown word, or states
-            that are not finite.
+            that are not finite (``NonFiniteStates``).
         ConfigError: a model that is not causal or too short for a sentence; an unknown layer or metric.
     """
     check(metric in get_args(Metric), "metric", metric, ", ".join(get_args(Metric)))
     check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
     check_vocabulary(model, vocabulary)
-    words = [split_words(sentence) for sentence in sentences]
-    for number, sentence in enumerate(words):
-        if len(sentence) < 2:
-            raise DataError(f"sentence {number} is {' '.join(sentence)!r}; allowed: two words or more")
+    words = _sentences(sentences)
     tokens = tokens_of_words(words, vocabulary)
     charts: list[np.ndarray] = [np.empty(0)] * len(words)
     with evaluating(model) as device:
         passes = _Passes(model, vocabulary.bos, layer, device)
         for chunk in _chunks([sum(map(len, sentence)) for sentence in tokens], 8 * max_tokens):
-            for s, chart in zip(
-                chunk, _charts(passes, [tokens[s] for s in chunk], metric, max_tokens), strict=True
-            ):
-                if not np.isfinite(chart[np.triu_indices(len(chart))]).all():
-                    raise DataError(
-                        f"sentence {s}, {' '.join(words[s])!r}: the model's states are not finite"
-                    )
+            found = _charts(passes, [tokens[s] for s in chunk], metric, max_tokens)
+            for s, chart in zip(chunk, found, strict=True):
+                _refuse_non_finite(chart, words[s])
                 charts[s] = chart
             if progress:
                 progress(len(chunk))
     return [Projection(w, chart) for w, chart in zip(words, charts, strict=True)]
+
+
+def _sentences(sentences: Sequence[str | Sequence[str]]) -> list[tuple[str, ...]]:
+    words = [split_words(sentence) for sentence in sentences]
+    for number, sentence in enumerate(words):
+        if len(sentence) < 2:
+            raise DataError(f"sentence {number} is {' '.join(sentence)!r}; allowed: two words or more")
+    return words
+
+
+def _refuse_non_finite(chart: np.ndarray, words: tuple[str, ...]) -> None:
+    if not np.isfinite(chart[np.triu_indices(len(chart))]).all():
+        raise NonFiniteStates(f"sentence {' '.join(words)!r:.80}: the model's states are not finite")
 
 
 def _chunks(lengths: list[int], max_tokens: int) -> Iterator[list[int]]:

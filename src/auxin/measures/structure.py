@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from statistics import fmean
 
 from auxin.config import check
 from auxin.errors import DataError
 from auxin.measures.entropy import attention_entropy, attention_sparsity
 from auxin.measures.norms import weight_norms
 from auxin.measures.passes import Progress
-from auxin.measures.projection import tree_projections
+from auxin.measures.projection import NonFiniteStates, tree_projections
 from auxin.models.transformer import TransformerLM
 from auxin.tasks.sentence import Sentence
 from auxin.tasks.trees import Tree, balanced, left_branching, parseval, random_tree, right_branching
@@ -48,9 +50,10 @@ def structure(
 
     - norms: ``weight_norm``, and ``weight_norm/<group>``.
     - entropy: ``attention_sparsity`` over the sentences' words, and ``attention_sparsity/<layer>/<head>``.
-    - projection: ``t_score``, the mean tree score, and ``t_parseval``, pooled unlabeled F1 of the greedy trees
-      against gold (Murty et al. 2023, §4).
+    - projection: ``t_score``, the mean tree score; ``t_parseval``, pooled unlabeled F1 of the greedy trees
+      against gold (Murty et al. 2023, §4); ``parseval_baselines``, on the same sentences.
 
+    ``<measure>_sentences`` says how many sentences the last two saw. A diverged model's numbers are NaN.
     Raises ``ConfigError`` for an unknown measure, and what each of them raises.
     """
     check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
@@ -60,26 +63,43 @@ def structure(
         values |= weight_norms(model, model.config.depth)
     if "entropy" in measures:
         values |= attention_sparsity(attention_entropy(model, words, vocabulary))
+        values["entropy_sentences"] = len(sentences)
     if "projection" in measures:
-        projections = tree_projections(model, words, vocabulary, progress=progress)
-        values["t_score"] = sum(p.tree_score for p in projections) / len(projections)
-        trees = [projection.tree for projection in projections]
-        values["t_parseval"] = parseval(trees, [sentence.gold for sentence in sentences]).f1
+        gold = [sentence.gold for sentence in sentences]
+        values |= _projection(model, words, gold, vocabulary, progress)
+        values |= parseval_baselines(words, gold)
+        values["projection_sentences"] = len(sentences)
     return values
 
 
-def parseval_baselines(sentences: Sequence[Sentence], seed: int = 0) -> dict[str, float]:
+def _projection(
+    model: TransformerLM,
+    words: Sequence[Sequence[str]],
+    gold: Sequence[Tree],
+    vocabulary: Vocabulary,
+    progress: Progress | None,
+) -> dict[str, float]:
+    try:
+        projections = tree_projections(model, words, vocabulary, progress=progress)
+    except NonFiniteStates:
+        return {"t_score": math.nan, "t_parseval": math.nan}
+    return {
+        "t_score": fmean(p.tree_score for p in projections),
+        "t_parseval": parseval([p.tree for p in projections], gold).f1,
+    }
+
+
+def parseval_baselines(
+    words: Sequence[Sequence[str]], gold: Sequence[Tree], seed: int = 0
+) -> dict[str, float]:
     """Pooled F1 against gold of trees that know nothing of the model, to compare ``t_parseval`` with.
 
-    ``t_parseval/right``, ``/left``, ``/balanced`` and ``/random`` (sentence i drawn from ``seed`` + i).
+    ``t_parseval/right``, ``/left``, ``/balanced`` and ``/random`` (sentence i's tree drawn from ``seed`` + i).
     """
-    gold = [sentence.gold for sentence in sentences]
-    words = [sentence.words for sentence in sentences]
-    baselines: dict[str, Callable[[Sequence[str]], Tree]] = {
-        "right": right_branching,
-        "left": left_branching,
-        "balanced": balanced,
+    trees: dict[str, list[Tree]] = {
+        "right": [right_branching(sentence) for sentence in words],
+        "left": [left_branching(sentence) for sentence in words],
+        "balanced": [balanced(sentence) for sentence in words],
+        "random": [random_tree(sentence, seed + i) for i, sentence in enumerate(words)],
     }
-    trees = {name: [build(sentence) for sentence in words] for name, build in baselines.items()}
-    trees["random"] = [random_tree(sentence, seed + i) for i, sentence in enumerate(words)]
     return {f"t_parseval/{name}": parseval(built, gold).f1 for name, built in trees.items()}

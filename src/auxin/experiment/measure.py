@@ -1,0 +1,124 @@
+"""Measure the checkpoints of a run after the fact; stop and go on at any checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from auxin.config import check
+from auxin.errors import CheckpointError, RunError
+from auxin.measures.structure import MEASURES, measured_sentences, structure
+from auxin.models.formats import load_model
+from auxin.models.transformer import TransformerLM
+from auxin.runs import MeasureFile, Metric, Run, open_run
+from auxin.runs.checkpoints import Checkpoint
+from auxin.tasks import load_task
+
+ENGLISH_SENTENCES, DYCK_SENTENCES = 10_000, 500
+
+
+def measure(
+    path: str | Path,
+    checkpoints: Sequence[int] | None = None,
+    *,
+    measures: Sequence[str] = MEASURES,
+    sentences: int = 0,
+    progress: bool = False,
+) -> Run:
+    """Take structural measures of a run's checkpoints and return the run with them among its metrics.
+
+    Args:
+        path: the run's directory; it may still be training.
+        checkpoints: steps whose checkpoints are measured; by default all.
+        measures: norms, entropy, projection; see ``auxin.measures.structure.structure`` for their names.
+        sentences: training sentences measured; 0 stands for the published 10,000 (dyck 500).
+        progress: show a bar on stderr.
+
+    What was measured before on as many sentences is not measured again; every member of a checkpoint is
+    written durably when it is done, with split "train". Raises ``RunError`` for a step without a checkpoint or a
+    directory that another process measures, ``CheckpointError`` for a damaged checkpoint or one of another
+    vocabulary than the task's, ``ConfigError`` for an unknown measure.
+    """
+    check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
+    check(sentences >= 0, "sentences", sentences, "0 (the published number) or more")
+    run = open_run(path)
+    config = run.config
+    chosen = _chosen(run, checkpoints)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    task = load_task(
+        config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
+    )
+    count = sentences or (DYCK_SENTENCES if config.task == "dyck" else ENGLISH_SENTENCES)
+    measured = measured_sentences(task.splits["train"], count)
+    with MeasureFile(run.path) as file, _bar(progress) as bar:
+        missing = _missing(run, chosen, measures, len(measured))
+        passes = sum("projection" in names for _, _, names in missing)
+        shown = bar.add_task("measuring", total=passes * len(measured))
+        for checkpoint, member, names in missing:
+            bar.update(shown, description=f"step {checkpoint.step}, member {member}")
+            model = _load(checkpoint, member, len(task.vocabulary)).to(_device(config.device))
+            advance = lambda finished: bar.advance(shown, finished)
+            values = structure(model, measured, task.vocabulary, names, advance)
+            file.append(Metric(checkpoint.step, member, "train", n, value) for n, value in values.items())
+    return open_run(path)
+
+
+def _chosen(run: Run, steps: Sequence[int] | None) -> list[Checkpoint]:
+    saved = {checkpoint.step: checkpoint for checkpoint in run.checkpoints}
+    if not saved:
+        raise RunError(f"{run.path}: no checkpoints to measure")
+    for step in steps or ():
+        if step not in saved:
+            raise RunError(
+                f"{run.path}: no checkpoint of step {step}; there are {', '.join(map(str, saved))}"
+            )
+    return list(saved.values()) if steps is None else [saved[step] for step in sorted(set(steps))]
+
+
+def _missing(
+    run: Run, checkpoints: Sequence[Checkpoint], measures: Sequence[str], count: int
+) -> list[tuple[Checkpoint, int, list[str]]]:
+    """Checkpoint, member and the measures of it that the metrics lack or have on another number of sentences."""
+    rows = run.metrics.iter_rows()
+    known = {(step, member, name): value for step, member, split, name, value in rows if split == "train"}
+    found: list[tuple[Checkpoint, int, list[str]]] = []
+    for checkpoint in checkpoints:
+        for member in checkpoint.members:
+            at = (checkpoint.step, member)
+            done = {name for name in measures if known.get((*at, f"{name}_sentences")) == count}
+            done |= {"norms"} if (*at, "weight_norm") in known else set()
+            if names := [name for name in measures if name not in done]:
+                found.append((checkpoint, member, names))
+    return found
+
+
+def _load(checkpoint: Checkpoint, member: int, vocabulary_size: int) -> TransformerLM:
+    checkpoint.read(member)  # compares its hash
+    path = checkpoint.members[member]
+    model = load_model(path)
+    if model.config.vocabulary_size != vocabulary_size:
+        raise CheckpointError(
+            f"{path}: a vocabulary of {model.config.vocabulary_size} tokens; the task's has {vocabulary_size}"
+        )
+    return model
+
+
+def _device(wanted: str) -> str:
+    return wanted if wanted == "cpu" or torch.cuda.is_available() else "cpu"
+
+
+def _bar(enabled: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} sentences"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not enabled,
+    )
