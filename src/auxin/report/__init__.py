@@ -1,0 +1,1 @@
+"""Figures and pages drawn from runs and from theory."""

@@ -1,0 +1,187 @@
+"""One Altair chart a figure, drawn from tidy tables; ``theme.save`` writes them."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from auxin.errors import DataError
+from auxin.report.theme import BLUE, GRAY, PALETTE, VERMILION, Panel
+
+SPLITS = {"val": "in-domain", "gen": "generalization"}
+PANELS = {
+    ("gen", "accuracy"): "generalization accuracy",
+    ("train", "t_score"): "tree score",
+    ("train", "t_parseval"): "tree F1 against gold",
+    ("train", "weight_norm"): "weight norm / layers",
+    ("train", "attention_sparsity"): "attention sparsity (nats)",
+}
+"""What ``dynamics`` shows: (split, name) and the axis title."""
+FORMATS = {"accuracy": ".0%"}
+
+
+def learning_curves(
+    metrics: pl.DataFrame, *, name: str = "accuracy", log: bool = False, stop: int | None = None
+) -> Panel:
+    """In-domain and generalization accuracy against steps: a thin line a member, the mean, its 95% band.
+
+    ``stop`` marks the step at which early stopping would have stopped; ``log`` spaces the steps
+    logarithmically. Raises ``DataError`` when the metrics hold no such accuracy.
+    """
+    rows = metrics.filter(
+        pl.col("name") == name, pl.col("split").is_in(list(SPLITS)), pl.col("step") >= int(log)
+    )
+    rows = drawable(rows, f"metric {name!r} on {' or '.join(SPLITS)}")
+    rows = rows.with_columns(series=pl.col("split").replace_strict(SPLITS))
+    members = rows["member"].n_unique()
+    means = _bands(rows, ["series", "step"])
+    order = [title for title in SPLITS.values() if title in means["series"]]
+    color = alt.Color(
+        "series:N", legend=None, scale=alt.Scale(domain=order, range=[BLUE, VERMILION][: len(order)])
+    )
+    x = alt.X(
+        "step:Q", title="optimizer steps", scale=alt.Scale(type="log" if log else "linear", nice=not log)
+    )
+    y = alt.Y("value:Q", title="accuracy", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1]))
+    mean = alt.Chart(means).mark_line(strokeWidth=2.5).encode(x, y, color)
+    layers: list[alt.Chart] = [
+        line_ends(means, 0.07).mark_text(align="left", dx=6).encode(x, y, color, text="series:N")
+    ]
+    if members > 1:
+        band = alt.Chart(means).mark_area(opacity=0.18).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)
+        thin = alt.Chart(rows).mark_line(strokeWidth=0.8, opacity=0.35).encode(x, y, color, detail="member:N")
+        layers += [band, thin]
+    if stop is not None:
+        layers += _marked_step(stop, "early stopping")
+    wide = means.pivot(on="series", index="step", values="value")
+    subtitle = f"mean and 95% interval of {members} seeds" if members > 1 else f"seed {rows['member'][0]}"
+    title = alt.Title("Learning curves", subtitle=subtitle)
+    return alt.layer(*layers, mean, _reader(wide, x, order)).properties(title=title, width=560, height=320)
+
+
+def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None) -> alt.ConcatChart:
+    """Generalization and the structural measures against steps, a panel each, a mean and 95% band a group.
+
+    ``metrics`` may hold a column ``group`` (say, the depth); ``baselines`` maps the names of trees that know
+    nothing of the model to their F1, drawn as rules. Raises ``DataError`` when nothing can be drawn.
+    """
+    if "group" not in metrics.columns:
+        metrics = metrics.with_columns(group=pl.lit("all seeds"))
+    rows = metrics.with_columns(pl.col("group").cast(pl.String))
+    rows = drawable(rows.filter(pl.col("name").is_in([name for _, name in PANELS])), "structural measure")
+    groups = rows["group"].unique(maintain_order=True).to_list()
+    scale = alt.Scale(domain=groups, range=[PALETTE[i % len(PALETTE)] for i in range(len(groups))])
+    legend = alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
+    color = alt.Color("group:N", title=None, scale=scale, legend=legend if len(groups) > 1 else None)
+    panels: list[Panel] = []
+    for (split, name), title in PANELS.items():
+        chosen = rows.filter(pl.col("split") == split, pl.col("name") == name)
+        if chosen.height:
+            means = _bands(chosen, ["group", "step"])
+            x = alt.X("step:Q", title="optimizer steps", axis=alt.Axis(tickCount=5))
+            y = alt.Y(
+                "value:Q",
+                title=title,
+                axis=alt.Axis(format=FORMATS.get(name, "")),
+                scale=alt.Scale(zero=False),
+            )
+            tip = ["group:N", "step:Q", alt.Tooltip("value:Q", format=".3f")]
+            band = alt.Chart(means).mark_area(opacity=0.18).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)
+            line = (
+                alt.Chart(means).mark_line(strokeWidth=2, point={"size": 18}).encode(x, y, color, tooltip=tip)
+            )
+            rules = _baseline_rules(baselines or {}) if name == "t_parseval" else []
+            panels.append(alt.layer(band, line, *rules).properties(width=280, height=190))
+    if not panels:
+        raise DataError("no structural measure on the expected splits; measure the run first")
+    return alt.concat(*panels, columns=2).properties(title="What changes while the model generalizes")
+
+
+def tree_strip(drawings: Sequence[tuple[str, str]]) -> str:
+    """Drawings of trees side by side, each under its caption (``step 300``, ``gold``), as one SVG text.
+
+    A drawing is an SVG element with width and height, as ``auxin.tasks.trees.to_svg`` makes it.
+    """
+    if not drawings:
+        raise DataError("no tree to draw")
+    parts: list[str] = []
+    left, bottom, gap = 0.0, 0.0, 28.0
+    for caption, svg in drawings:
+        sizes = [re.search(rf'^<svg[^>]*\b{side}="([\d.]+)(?:px)?"', svg) for side in ("width", "height")]
+        if None in sizes:
+            raise DataError(f"the drawing of {caption!r} is not an SVG element with width and height")
+        width, height = (float(size[1]) for size in sizes if size)
+        text = f'<text x="{left + width / 2}" y="18" text-anchor="middle">{html.escape(caption)}</text>'
+        parts += [text, f'<g transform="translate({left}, 32)">{svg.replace("black", "currentColor")}</g>']
+        left, bottom = left + width + gap, max(bottom, 32 + height)
+    style = "text{fill:currentColor;font-family:Helvetica,Arial,sans-serif}svg{color:#222}"
+    dark = "@media (prefers-color-scheme:dark){svg{color:#e6e6e6}}"
+    size = f'width="{left - gap}" height="{bottom}" viewBox="0 0 {left - gap} {bottom}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}{dark}</style>{"".join(parts)}</svg>'
+    )
+
+
+def drawable(frame: pl.DataFrame, what: str, column: str = "value") -> pl.DataFrame:
+    """The rows that can be drawn; raises ``DataError`` when none is left, instead of an empty figure."""
+    frame = frame.filter(pl.col(column).is_finite())
+    if frame.is_empty():
+        raise DataError(f"there is no {what} to draw")
+    return frame
+
+
+def line_ends(means: pl.DataFrame, gap: float) -> alt.Chart:
+    """The last point of every ``series``, moved apart by at least ``gap``, so that labels don't collide."""
+    last = means.sort("step").group_by("series", maintain_order=True).last().sort("value")
+    heights = last["value"].to_numpy().copy()
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    heights -= max(0.0, heights[-1] - max(1.0, last["value"].max()))  # pyright: ignore[reportArgumentType]
+    return alt.Chart(last.with_columns(value=pl.Series(heights)))
+
+
+def _bands(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Mean over members with a 95% interval: percentiles of 1,000 bootstrap means, seeded."""
+    groups = rows.group_by(keys, maintain_order=True).agg("value")
+    bounds = [_interval(values.to_numpy()) for values in groups["value"]]
+    low, high = zip(*bounds, strict=True)
+    return groups.with_columns(pl.col("value").list.mean(), low=pl.Series(low), high=pl.Series(high)).sort(
+        keys
+    )
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    draws = np.random.default_rng(0).choice(values, size=(1000, len(values)))
+    low, high = np.percentile(draws.mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _marked_step(step: int, text: str) -> list[alt.Chart]:
+    """A vertical rule with a caption."""
+    frame = pl.DataFrame({"step": [step], "text": [text]})
+    rule = alt.Chart(frame).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(alt.X("step:Q"))
+    caption = alt.Chart(frame).mark_text(color=GRAY, baseline="bottom", dy=-3)
+    return [rule, caption.encode(alt.X("step:Q"), y=alt.value(0), text="text:N")]
+
+
+def _reader(wide: pl.DataFrame, x: alt.X, series: Sequence[str]) -> alt.Chart:
+    """A rule that follows the pointer and shows the numbers of the nearest step."""
+    nearest = alt.selection_point(nearest=True, on="pointerover", fields=["step"], empty=False)
+    tip = ["step:Q", *(alt.Tooltip(f"{title}:Q", format=".1%") for title in series)]
+    opacity = alt.when(nearest).then(alt.value(0.5)).otherwise(alt.value(0))
+    return alt.Chart(wide).mark_rule(color=GRAY).encode(x, opacity=opacity, tooltip=tip).add_params(nearest)
+
+
+def _baseline_rules(baselines: Mapping[str, float]) -> list[alt.Chart]:
+    """Horizontal rules with their names at the right."""
+    if not baselines:
+        return []
+    frame = pl.DataFrame({"name": list(baselines), "value": list(baselines.values())})
+    rule = alt.Chart(frame).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(alt.Y("value:Q"))
+    text = alt.Chart(frame).mark_text(color=GRAY, align="left", dx=4)
+    return [rule, text.encode(alt.Y("value:Q"), x=alt.value("width"), text="name:N")]

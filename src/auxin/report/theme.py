@@ -1,0 +1,102 @@
+"""How every figure looks, light and dark, and how it is saved: PNG, SVG, and a page that needs no network."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import altair
+import vl_convert
+
+from auxin.runs.files import failing_clearly, write_atomic
+
+Panel: TypeAlias = altair.LayerChart | altair.FacetChart
+"""What layering charts gives."""
+
+BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+"""Okabe & Ito's colours that can be told apart by everyone, on white and on black."""
+GRAY = "#808080"
+"""For rules and captions; readable on both backgrounds."""
+
+
+def _config(ink: str, faint: str, background: str) -> dict[str, Any]:
+    """A Vega-Lite configuration: thin axes, a faint horizontal grid, no box."""
+    text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12}
+    return {
+        "background": background,
+        "font": "system-ui, Helvetica, Arial, sans-serif",
+        "view": {"stroke": None},
+        "axis": {
+            **text,
+            "titleFontWeight": "normal",
+            "domainColor": GRAY,
+            "tickColor": GRAY,
+            "titlePadding": 8,
+        },
+        "axisX": {"grid": False, "labelFlush": False},
+        "axisY": {"gridColor": faint, "domain": False, "ticks": False, "labelPadding": 6},
+        "legend": {**text, "titleFontWeight": "normal"},
+        "header": {**text, "titleFontWeight": "normal"},
+        "title": {
+            "color": ink,
+            "subtitleColor": GRAY,
+            "anchor": "start",
+            "fontSize": 14,
+            "subtitleFontSize": 12,
+            "offset": 12,
+        },
+        "range": {"category": list(PALETTE)},
+    }
+
+
+LIGHT = _config("#222222", "#e6e6e6", "#ffffff")
+DARK = _config("#e6e6e6", "#33363d", "#16181d")
+
+
+def save(figure: altair.TopLevelMixin | str, stem: str | Path) -> list[Path]:
+    """Write a chart, or a drawing given as SVG text, to ``stem`` + .png (twice the size), .svg and .html.
+
+    Each file is replaced as a whole; the page follows the reader's light or dark mode and loads nothing from
+    elsewhere. Returns the three paths. Raises ``RunError`` naming the file when one cannot be written.
+    """
+    if isinstance(figure, str):
+        png, svg, page = vl_convert.svg_to_png(figure, scale=2), figure, _page("drawing", drawing=figure)
+    else:
+        with altair.data_transformers.enable("default", max_rows=None):
+            spec = figure.to_dict()
+        spec.pop("config", None)  # altair's default, which would win over ours
+        version = altair.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+        png = vl_convert.vegalite_to_png(spec, vl_version=version, scale=2, config=LIGHT)
+        svg = vl_convert.vegalite_to_svg(spec, vl_version=version, config=LIGHT)
+        page = _page(_title(spec), spec=spec, version=version)
+    contents = {".png": png, ".svg": svg.encode(), ".html": page.encode()}
+    paths = [Path(f"{stem}{ending}") for ending in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        with failing_clearly(path):
+            write_atomic(path, content)
+    return paths
+
+
+def _title(spec: dict[str, Any]) -> str:
+    title = spec.get("title", "figure")
+    text = title["text"] if isinstance(title, dict) else title
+    return " ".join(text) if isinstance(text, list) else text
+
+
+def _page(title: str, *, drawing: str = "", spec: dict[str, Any] | None = None, version: str = "") -> str:
+    figure = {"spec": spec, "light": LIGHT, "dark": DARK} if spec else None
+    parts = {
+        "title": html.escape(title),
+        "drawing": drawing,
+        "figure": json.dumps(figure, ensure_ascii=False).replace("<", "\\u003c"),
+        "bundle": vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
+        if spec
+        else "",
+    }
+    page = resources.files("auxin.report").joinpath("figure.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], page)

@@ -1,0 +1,129 @@
+"""Figures of training: what they show, and that nothing to show is an error."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from auxin.errors import DataError, RunError
+from auxin.report.figures import dynamics, learning_curves, line_ends, tree_strip
+from auxin.report.theme import save
+
+SCHEMA = ["step", "member", "split", "name", "value"]
+
+
+def metrics(members: int, nan_after: int = 10**9) -> pl.DataFrame:
+    noise = np.random.default_rng(0)
+    rows = [
+        (step, member, split, "accuracy", float(noise.uniform()) if step <= nan_after else float("nan"))
+        for member in range(members)
+        for split in ("val", "gen", "test")
+        for step in (0, 100, 200)
+    ]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def drawn(figure, mark: str) -> list[list[dict]]:
+    """The data of the layers with this mark."""
+    spec = figure.to_dict()
+    layers = [layer for layer in spec["layer"] if layer["mark"]["type"] == mark]
+    return [spec["datasets"][layer["data"]["name"]] for layer in layers]
+
+
+def test_mean_and_band_come_from_the_members() -> None:
+    frame = metrics(5)
+    (band,) = drawn(learning_curves(frame), "area")
+    assert len(band) == 6  # two splits, three steps: test is not drawn
+    for point in band:
+        split = {"in-domain": "val", "generalization": "gen"}[point["series"]]
+        values = frame.filter(pl.col("split") == split, pl.col("step") == point["step"])["value"]
+        assert point["value"] == pytest.approx(values.mean())
+        assert values.min() <= point["low"] < point["value"] < point["high"] <= values.max()
+
+
+def test_one_seed_has_a_line_and_no_band() -> None:
+    figure = learning_curves(metrics(1))
+    assert drawn(figure, "area") == []
+    assert "seed 0" in str(figure.to_dict()["title"])
+
+
+def test_a_logarithmic_axis_leaves_step_zero_out_and_members_that_diverged_end() -> None:
+    assert {point["step"] for point in drawn(learning_curves(metrics(1), log=True), "line")[0]} == {100, 200}
+    assert {point["step"] for point in drawn(learning_curves(metrics(1, 100)), "line")[0]} == {0, 100}
+
+
+def test_early_stopping_is_marked() -> None:
+    assert {"step": 100, "text": "early stopping"} in drawn(learning_curves(metrics(1), stop=100), "text")[1]
+
+
+def test_nothing_to_draw_is_an_error() -> None:
+    with pytest.raises(DataError, match="no metric 'accuracy' on val or gen to draw"):
+        learning_curves(metrics(0).with_columns(pl.col("value").cast(pl.Float64)))
+    with pytest.raises(DataError, match="no metric 'loss'"):
+        learning_curves(metrics(2), name="loss")
+    with pytest.raises(DataError, match="no structural measure"):
+        dynamics(metrics(2).with_columns(split=pl.lit("test")))
+
+
+def test_labels_keep_their_distance_and_stay_on_the_axis() -> None:
+    means = pl.DataFrame({"series": ["a", "b", "c"], "step": [1, 1, 1], "value": [0.99, 1.0, 0.98]})
+    heights = line_ends(means, 0.07).data["value"].to_list()
+    assert np.diff(heights) == pytest.approx([0.07, 0.07])
+    assert heights[-1] == pytest.approx(1.0)
+
+
+def test_dynamics_draws_a_panel_for_each_measure_and_rules_for_baselines() -> None:
+    frame = metrics(3).filter(pl.col("split") == "gen")
+    parseval = frame.with_columns(split=pl.lit("train"), name=pl.lit("t_parseval"))
+    groups = pl.concat([pl.concat([frame, parseval]).with_columns(group=pl.lit(depth)) for depth in (2, 4)])
+    spec = dynamics(groups, {"right-branching": 0.66}).to_dict()
+    assert len(spec["concat"]) == 2
+    data = str(spec["datasets"])
+    assert "right-branching" in data
+    assert "'group': '2'" in data
+
+
+def test_saving_writes_three_files_and_the_page_needs_no_network(tmp_path: Path) -> None:
+    frame = metrics(2).with_columns(pl.col("split").replace("gen", "gen"))
+    paths = save(learning_curves(frame), tmp_path / "curves")
+    assert [p.name for p in paths] == ["curves.png", "curves.svg", "curves.html"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["curves.html", "curves.png", "curves.svg"]
+    png, svg, page = (p.read_bytes() for p in paths)
+    assert png.startswith(b"\x89PNG")
+    width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
+    assert width > 1120
+    assert height > 640
+    assert svg.startswith(b"<svg")
+    assert b"generalization" in svg
+    assert b"<link" not in page
+    assert b"src=" not in page.partition(b"<script>")[0]
+    assert b"window.vegaEmbed" in page
+
+
+def test_text_from_data_cannot_leave_its_place(tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script>{{bundle}}"
+    frame = metrics(2).with_columns(group=pl.lit(evil), split=pl.lit("gen"))
+    page = save(dynamics(frame), tmp_path / "x")[2].read_text()
+    assert evil not in page
+    assert page.count("</script>") == 2
+    assert evil not in save(
+        tree_strip([(evil, "<svg width='1' height='1'/>".replace("'", '"'))]), tmp_path / "t"
+    )[2].read_text().replace("&lt;", "")
+
+
+def test_trees_stand_side_by_side_under_their_captions(tmp_path: Path) -> None:
+    tree = '<svg width="40.0px" height="30px" xmlns="http://www.w3.org/2000/svg"><line stroke="black"/></svg>'
+    strip = tree_strip([("step 3", tree), ("gold", tree)])
+    assert strip.startswith('<svg xmlns="http://www.w3.org/2000/svg" width="108.0" height="62.0"')
+    assert ">step 3<" in strip
+    assert save(strip, tmp_path / "trees")[0].read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(DataError, match="no tree"):
+        tree_strip([])
+    with pytest.raises(DataError, match="the drawing of 'gold' is not an SVG"):
+        tree_strip([("gold", "(the newt)")])
+
+
+def test_a_figure_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"missing/x\.png"):
+        save(learning_curves(metrics(1)), tmp_path / "missing" / "x")
