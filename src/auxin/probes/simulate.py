@@ -1,0 +1,244 @@
+"""Random transformers, measured: the same quantities as ``auxin.theory`` predicts, with standard errors.
+
+The networks are ``TransformerLM``'s own layers, so that what is predicted is what gets trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from auxin.config import ModelConfig, check
+from auxin.models.initialize import initialize_parameters
+from auxin.models.transformer import TransformerLM
+from auxin.theory.block import STRENGTHS, Block
+from auxin.theory.gram import checked_gram
+
+Array = NDArray[np.float64]
+GAINS = ("sigma_a", "sigma_v", "sigma_w", "sigma_o", "sigma_b")
+
+SMALL_GAP = 1e-5
+"""1 − cosine of the nearly collapsed tokens that measure the angle exponent."""
+LINEAR = 1e-11, 1e-2
+"""Where 1 − cosine grows or shrinks by a constant factor, and single precision resolves it."""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Measured signal propagation, layers 0 (input) … depth; means over draws with their standard errors."""
+
+    cosine: Array
+    """[depth + 1], mean overlap of two tokens divided by the mean squared norm."""
+    norm: Array
+    """[depth + 1], mean squared norm of a token per dimension."""
+    gradient: Array
+    """[depth + 1], mean squared gradient norm of a token, relative to the output's."""
+    cosine_error: Array
+    norm_error: Array
+    gradient_error: Array
+    gram: Array
+    """[depth + 1, n, n], x_i·x_j/d."""
+    gradient_gram: Array
+    """[depth + 1, n, n], g_i·g_j, relative to the output's."""
+    gram_error: Array
+    gradient_gram_error: Array
+    angle_exponent: float
+    """Growth of log(1 − cosine) per layer of nearly collapsed tokens, after the layers in which their norm settles
+    (half of those in which the growth is linear)."""
+    angle_exponent_error: float
+    gradient_exponent: float
+    """(1/depth)·log of the gradient's growth from output to input; a probe at finite depth mixes the modes."""
+    gradient_exponent_error: float
+
+
+def simulate(
+    block: Block,
+    cosine: float = 0.3,
+    depth: int = 12,
+    width: int = 768,
+    heads: int = 1,
+    draws: int = 8,
+    seed: int = 0,
+    causal: bool = False,
+    gram: ArrayLike | None = None,
+) -> Simulation:
+    """Measure random networks on tokens with exactly the prescribed Gram matrix.
+
+    Tokens are n = ``block.n_tokens`` rows of squared norm d and pairwise ``cosine``, or those of ``gram``, in a
+    fresh random orientation for every network. Gradients are those of a random N(0, 1) combination of the output.
+    A second sequence of nearly collapsed tokens goes along, for the angle exponent.
+
+    Args:
+        block: the layer; its strengths, norm and activation make the model, its σ's the weights.
+        cosine: of all pairs of tokens at the input.
+        depth, width, heads: of the model; the MLP has 4·width hidden units.
+        draws: networks, at least 2.
+        seed: of the weights, orientations and output gradients.
+        causal: token i attends to tokens 0 … i; otherwise to all.
+        gram: [n, n] Gram matrix x_i·x_j/d of the tokens; replaces ``cosine`` and ``block.n_tokens``.
+
+    Cost: drawing 12·width² weights and passing 2n tokens forward and back, per layer and draw.
+
+    Raises:
+        ConfigError: sizes that do not fit (there must be fewer tokens than dimensions), a block that no
+            ``TransformerLM`` implements, or a Gram matrix that no tokens have.
+    """
+    config = model_config_of(block, depth, width, heads)
+    check(draws >= 2, "draws", draws, "2 or more")
+    check(0 <= seed < 2**63, "seed", seed, "0 to 2^63 − 1")
+    prescribed = simplex_gram(block.n_tokens, cosine) if gram is None else checked_gram("gram", gram)
+    n = len(prescribed)
+    check(2 <= n < width, "number of tokens", n, f"at least 2, fewer than the width ({width})")
+    values, vectors = np.linalg.eigh(np.stack([prescribed, simplex_gram(n, 1 - SMALL_GAP)]))
+    roots = torch.from_numpy(vectors * np.sqrt(values.clip(0))[:, None]).float()
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.ones(n, n, dtype=torch.bool)
+    mask = mask.tril() if causal else mask
+    with torch.device("meta"):  # nothing is drawn from the global generator
+        model = TransformerLM(config)
+    model = model.to_empty(device="cpu").requires_grad_(False)
+    networks = []
+    for _ in range(draws):
+        initialize(model, block, generator)
+        tokens = width**0.5 * roots @ _frame(n, width, generator).mT
+        networks.append(_measure(model, tokens, mask, generator))
+    grams, gradients, gaps = (np.stack(arrays) for arrays in zip(*networks, strict=True))
+    return _summary(grams, gradients, gaps)
+
+
+def model_config_of(block: Block, depth: int, width: int, heads: int = 1) -> ModelConfig:
+    """The model whose layers are ``block``s, with Gaussian weights, no dropout, and a vocabulary of one word.
+
+    Raises ``ConfigError`` for a size that ``ModelConfig`` refuses, or an activation that is a user's function.
+    """
+    return ModelConfig(
+        depth=depth,
+        width=width,
+        heads=heads,
+        vocabulary_size=1,
+        norm=block.norm,
+        activation=block.activation,  # pyright: ignore[reportArgumentType]  # ModelConfig refuses a function
+        positions="none",
+        attention_bias=block.sigma_b_attention > 0,
+        dropout=0.0,
+        initialization="gaussian",
+        **{name: getattr(block, name) for name in (*STRENGTHS, *GAINS)},
+    )
+
+
+def initialize(model: TransformerLM, block: Block, generator: torch.Generator) -> None:
+    """Draw a model's weights from a block's σ's, in place, so that a critical initialization can be trained.
+
+    Embeddings and output map are those of the ``gaussian`` scheme (see ``ModelConfig.initialization``).
+
+    Raises ``ConfigError`` when the model's norm, activation or strengths differ from the block's, which no weights
+    can make up for, or when the block has biases and the model none.
+    """
+    for name in ("norm", "activation", *STRENGTHS):
+        value, wanted = getattr(model.config, name), getattr(block, name)
+        check(value == wanted, f"{name} of the model", value, f"that of the block, {wanted!r}")
+    biases = {"mlp_bias": max(block.sigma_b, block.output_bias), "attention_bias": block.sigma_b_attention}
+    for name, sigma in biases.items():
+        check(
+            getattr(model.config, name) or sigma == 0,
+            f"{name} of the model",
+            False,
+            "True, for the block's biases",
+        )
+    sigmas = {name: getattr(block, name) for name in GAINS}
+    config = dataclasses.replace(model.config, initialization="gaussian", **sigmas)
+    initialize_parameters(dict(model.named_parameters()), config, generator)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("mlp.down.bias"):
+                parameter.normal_(0.0, block.output_bias, generator=generator)
+            elif name.endswith("attention.out.bias"):
+                parameter.normal_(0.0, block.sigma_b_attention, generator=generator)
+
+
+def _measure(
+    model: TransformerLM, tokens: Tensor, mask: Tensor, generator: torch.Generator
+) -> tuple[Array, Array, Array]:
+    """Gram matrices of states and of gradients, [depth + 1, n, n], and 1 − cosine, [depth + 1], of a network.
+
+    tokens [2, n, d] are those with the prescribed Gram matrix and, for 1 − cosine, the nearly collapsed ones.
+    """
+    states = [tokens.requires_grad_()]
+    for layer in model.layers:
+        states.append(layer(states[-1], mask, False)[0])
+    probe = torch.zeros_like(tokens)
+    probe[0].normal_(generator=generator)
+    gradients = torch.autograd.grad(states[-1], states, probe)
+    x = torch.stack(states).detach()[:, 0].double()
+    g = torch.stack(gradients)[:, 0].double()
+    scale = g[-1].square().sum() / len(g[-1])
+    return (
+        (x @ x.mT / x.shape[-1]).numpy(),
+        (g @ g.mT / scale).numpy(),
+        _gap(torch.stack(states).detach()[:, 1].double()).numpy(),
+    )
+
+
+def _gap(x: Tensor) -> Tensor:
+    """Mean of 1 − cosine over pairs of tokens, from differences to keep its precision: [..., n, d] → [...]."""
+    n = x.shape[-2]
+    x = torch.nn.functional.normalize(x, dim=-1)
+    x = x - x.mean(-2, keepdim=True)
+    return x.square().sum((-2, -1)) / (n - 1)
+
+
+def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
+    """Means and standard errors over the first axis, the draws."""
+    depth = grams.shape[1] - 1
+    norm, overlap = _mean_norm_and_overlap(grams)
+    gradient = _mean_norm_and_overlap(gradients)[0]
+    gradient_exponent = np.log(gradient[:, 0] / gradient[:, -1]) / depth
+    fields: dict[str, Any] = {}
+    for name, values in (
+        ("cosine", overlap / norm),
+        ("norm", norm),
+        ("gradient", gradient),
+        ("gram", grams),
+        ("gradient_gram", gradients),
+        ("angle_exponent", _angle_exponent(gaps)),
+        ("gradient_exponent", gradient_exponent),
+    ):
+        fields[name] = values.mean(0)
+        fields[f"{name}_error"] = values.std(0, ddof=1) / len(values) ** 0.5
+    return Simulation(**fields)
+
+
+def _angle_exponent(gaps: Array) -> Array:
+    """Slope of log(1 − cosine), a draw each, over the second half of the layers in which growth is linear."""
+    low, high = LINEAR
+    linear = np.all((gaps > low) & (gaps < high), axis=0)
+    last = gaps.shape[1] - 1 if linear.all() else max(1, int(np.argmin(linear)) - 1)
+    first = last // 2
+    logarithm = np.log(np.maximum(gaps, np.finfo(float).tiny))
+    return (logarithm[:, last] - logarithm[:, first]) / (last - first)
+
+
+def _mean_norm_and_overlap(gram: Array) -> tuple[Array, Array]:
+    """Mean diagonal and mean off-diagonal entry (0 for a single token): [..., n, n] → [...] each."""
+    n = gram.shape[-1]
+    diagonal = np.trace(gram, axis1=-2, axis2=-1)
+    return diagonal / n, (gram.sum((-2, -1)) - diagonal) / max(n * (n - 1), 1)
+
+
+def simplex_gram(n: int, cosine: float) -> Array:
+    """Gram matrix of n unit tokens with one cosine between all pairs."""
+    lowest = -1 / (n - 1) if n > 1 else -1.0
+    check(lowest <= cosine <= 1, "cosine", cosine, f"{lowest:.4g} to 1, for {n} tokens")
+    return (1 - cosine) * np.eye(n) + cosine
+
+
+def _frame(n: int, width: int, generator: torch.Generator) -> Tensor:
+    """[width, n] random orthonormal columns, orthogonal to ones so that layer norm finds no mean to subtract."""
+    columns = torch.randn(width, n, generator=generator)
+    return torch.linalg.qr(columns - columns.mean(0)).Q
