@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+
+from auxin.tasks import english
+from auxin.tasks.english import PLURAL, has_distractor, has_subject_clause
+from auxin.tasks.trees import left_branching, parseval, right_branching
+
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "mccoy"
+AUXILIARIES = {"do", "does", "don't", "doesn't"}
+
+
+@pytest.fixture(scope="module", params=["question", "tense"])
+def named(request):
+    return request.param, english.generate(request.param, 0)
+
+
+def share(sentences, condition):
+    return sum(map(condition, sentences)) / len(sentences)
+
+
+def test_sizes_and_disjointness(named):
+    _, splits = named
+    sizes = {split: len(sentences) for split, sentences in splits.items()}
+    assert sizes == {"train": 100_000, "val": 1000, "test": 10_000, "gen": 10_000}
+    plain = [s.source.rsplit(" ", 1)[0] for split in splits.values() for s in split]
+    assert len(set(plain)) == len(plain)
+
+
+def test_rules_agree_in_domain_and_disagree_in_gen(named):
+    name, splits = named
+    marker = english.MARKERS[name][1]
+    for split, sentences in splits.items():
+        for s in sentences:
+            words, structure = s.words, s.structure
+            if name == "question":
+                linear = next(w for w in words if w in AUXILIARIES) == words[structure.main]
+                assert (structure.first == structure.main) == (words[2] not in ("who", "that"))
+                allowed = structure.first == structure.main if split != "gen" else not linear
+            else:
+                nouns = [c for c in structure.categories[: structure.main] if c.startswith("N_")]
+                allowed = (nouns[-1] == nouns[0]) == (split != "gen")
+            assert allowed or (split != "gen" and s.marker != marker)
+            assert s.marker == marker or split != "gen"
+
+
+def test_targets(named):
+    name, splits = named
+    for s in splits["val"] + splits["gen"][:1000]:
+        words, target = s.words, s.target.split()
+        if s.marker in ("decl", "PAST"):
+            assert target == [*words, "."]
+        elif name == "question":
+            assert sorted(target) == sorted([*words, "?"])
+            assert target[0] == words[s.structure.main]
+            assert target[1:-1] == words[: s.structure.main] + words[s.structure.main + 1 :]
+        else:
+            for i, (word, inflected) in enumerate(zip(words, target, strict=False)):
+                if word not in PLURAL:
+                    assert inflected == word
+                else:
+                    noun = dict(s.structure.agreement)[i]
+                    singular = s.structure.categories[noun] == "N_sg"
+                    assert inflected == PLURAL[word] + "s" * singular
+
+
+def test_published_proportions(named):
+    name, splits = named
+    train = splits["train"]
+    marked = share(train, lambda s: s.marker == english.MARKERS[name][1])
+    clause = share(train, lambda s: s.marker == "decl" and has_subject_clause(s.structure))
+    assert marked == pytest.approx({"question": 0.403, "tense": 0.417}[name], abs=0.010)
+    assert clause == pytest.approx({"question": 0.183, "tense": 0}[name], abs=0.006)
+
+
+def test_published_scores_of_branching(named):
+    name, splits = named
+    sources = [s for s in splits["train"][:30_000] if name == "tense" or s.marker == "quest"]
+    gold = [s.gold for s in sources]
+    right = parseval([right_branching(s.words) for s in sources], gold).f1
+    left = parseval([left_branching(s.words) for s in sources], gold).f1
+    expected_right, expected_left = {"question": (0.6628, 0.2855), "tense": (0.5015, 0.3556)}[name]
+    assert right == pytest.approx(expected_right, abs=0.004)
+    assert left == pytest.approx(expected_left, abs=0.006)
+
+
+def test_held_out_sentences_are_like_training_ones(named):
+    _, splits = named
+    for condition in (has_subject_clause, has_distractor, lambda s: len(s.categories) < 8):
+        train, test = ([condition(s.structure) for s in splits[k]] for k in ("train", "test"))
+        assert abs(share(train, bool) - share(test, bool)) < 0.02
+
+
+def test_seed_and_size_determine_every_line(monkeypatch):
+    monkeypatch.setattr(english, "SIZES", {"val": 20, "test": 20, "gen": 20})
+    small = english.generate("question", 5, 500)
+    assert small == english.generate("question", 5, 500)
+    assert small["train"] != english.generate("question", 6, 500)["train"]
+    assert len(small["train"]) == 500
+    first = small["train"][0]
+    assert first.source == (
+        "the zebras by her xylophones don't confuse my zebras who your yak doesn't entertain . decl"
+    )
+
+
+def test_gold_tree_of_an_example(monkeypatch):
+    monkeypatch.setattr(english, "SIZES", {"val": 20, "test": 20, "gen": 100})
+    splits = english.generate("question", 0, 100)
+    s = next(s for s in splits["gen"] if len(s.words) == 7)
+    a, b, c, d, e, f, g = s.words
+    assert s.gold == (((a, b), (c, (d, e))), (f, g))
+    assert s.text == f"{s.source} {s.target}"
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason="the published samples are not at hand")
+@pytest.mark.parametrize("name", ["question", "tense"])
+def test_answers_equal_the_published_targets(name):
+    from auxin.tasks.files import read_split
+
+    for s in read_split(name, REFERENCE / f"{name}.dev"):
+        transform = s.marker == english.MARKERS[name][1]
+        assert english.answer(name, s.words, s.structure, transform) == s.target
+    words = set(english.vocabulary_words(name))
+    assert {w for s in read_split(name, REFERENCE / f"{name}.dev") for w in s.text.split()} <= words
