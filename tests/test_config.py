@@ -1,0 +1,177 @@
+"""Configs: what exists is valid, says what is wrong otherwise, and survives every round trip."""
+
+import dataclasses
+from typing import get_args, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auxin.config import (
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    from_dict,
+    from_json,
+    from_toml,
+    preset,
+    to_dict,
+    to_json,
+    to_toml,
+)
+from auxin.errors import AuxinError, ConfigError
+
+strengths = st.floats(0, 1e3)
+probabilities = st.floats(0, 1, exclude_max=True)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> ModelConfig:
+    heads = draw(st.integers(1, 16))
+    choices = {
+        name: draw(st.sampled_from(get_args(hint)))
+        for name, hint in get_type_hints(ModelConfig).items()
+        if get_args(hint)
+    }
+    floats = {
+        f.name: draw(strengths)
+        for f in dataclasses.fields(ModelConfig)
+        if f.name.startswith("sigma") or f.name.endswith(("_skip", "_branch"))
+    }
+    return ModelConfig(
+        depth=draw(st.integers(1, 100)),
+        width=2 * heads * draw(st.integers(1, 100)),
+        heads=heads,
+        feedforward=draw(st.integers(0, 10_000)),
+        tied=draw(st.booleans()),
+        dropout=draw(probabilities),
+        **choices,
+        **floats,
+    )
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> RunConfig:
+    optimizer = OptimizerConfig(
+        learning_rate=draw(st.floats(0, 10, exclude_min=True)),
+        schedule=draw(st.sampled_from(["constant", "linear", "cosine"])),
+        warmup=draw(st.integers(0, 10**6)),
+        beta1=draw(probabilities),
+        beta2=draw(probabilities),
+    )
+    return RunConfig(
+        task=draw(st.sampled_from(["question", "tense", "dyck"])),
+        data_dir=draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)),
+        model=draw(models()),
+        optimizer=optimizer,
+        steps=draw(st.integers(1, 10**9)),
+        seeds=tuple(draw(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4, unique=True))),
+        measures=tuple(draw(st.sets(st.sampled_from(["norms", "entropy", "projection"])))),
+    )
+
+
+@given(runs())
+def test_every_config_survives_toml_json_and_dict(config: RunConfig) -> None:
+    assert from_toml(RunConfig, to_toml(config)) == config
+    assert from_json(RunConfig, to_json(config)) == config
+    assert from_dict(RunConfig, to_dict(config)) == config
+
+
+def test_the_text_is_complete_and_missing_settings_are_defaults() -> None:
+    text = to_toml(RunConfig())
+    for part in (RunConfig, ModelConfig, OptimizerConfig):
+        for field in dataclasses.fields(part):
+            assert field.name in text
+    assert from_toml(RunConfig, "steps = 7\n[model]\ndepth = 2") == RunConfig(
+        steps=7, model=ModelConfig(depth=2)
+    )
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig().steps = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "message"),
+    [
+        (ModelConfig, {"depth": 0}, r"depth is 0; allowed: 1 to 10000"),
+        (ModelConfig, {"depth": 2.0}, r"depth is 2\.0; allowed: of type int"),
+        (ModelConfig, {"depth": True}, r"depth is True; allowed: of type int"),
+        (ModelConfig, {"heads": 3}, r"heads is 3; allowed: a divisor of the width \(128\)"),
+        (ModelConfig, {"heads": 256}, r"heads is 256; allowed: 1 to the width \(128\)"),
+        (ModelConfig, {"width": 3, "heads": 1}, r"width is 3; allowed: even, with sinusoidal positions"),
+        (ModelConfig, {"norm": "batch"}, r"norm is 'batch'; allowed: post, pre, none"),
+        (ModelConfig, {"dropout": 1}, r"dropout is 1\.0; allowed: 0 ≤ dropout < 1"),
+        (ModelConfig, {"dropout": "0.1"}, r"dropout is '0\.1'; allowed: a finite number"),
+        (ModelConfig, {"sigma_w": float("nan")}, r"sigma_w is nan; allowed: a finite number"),
+        (ModelConfig, {"mlp_branch": -1}, r"mlp_branch is -1\.0; allowed: 0 to 1000"),
+        (OptimizerConfig, {"learning_rate": 0}, r"learning_rate is 0\.0; allowed: 0 < rate ≤ 10"),
+        (OptimizerConfig, {"schedule": "step"}, r"schedule is 'step'; allowed: constant, linear, cosine"),
+        (OptimizerConfig, {"beta2": 1}, r"beta2 is 1\.0; allowed: 0 ≤ beta2 < 1"),
+        (RunConfig, {"task": "copy"}, r"task is 'copy'; allowed: question, tense, dyck"),
+        (RunConfig, {"steps": 0}, r"steps is 0; allowed: 1 to 10\^9"),
+        (RunConfig, {"seeds": ()}, r"seeds is \(\); allowed: at least one seed"),
+        (RunConfig, {"seeds": (1, 1)}, r"seeds is \(1, 1\); allowed: each seed once"),
+        (RunConfig, {"seeds": (-1,)}, r"seeds is \(-1,\); allowed: whole numbers from 0 to 2\^63 − 1"),
+        (RunConfig, {"measures": ("bleu",)}, r"measures is \('bleu',\); allowed: norms, entropy, projection"),
+        (RunConfig, {"device": "tpu"}, r"device is 'tpu'; allowed: cpu, cuda, cuda:0, …"),
+        (RunConfig, {"data_dir": 5}, r"data_dir is 5; allowed: of type str"),
+    ],
+)
+def test_an_error_names_the_setting_its_value_and_what_is_allowed(config, settings, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        config(**settings)
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        from_dict(config, settings)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stesp": 3}, r"RunConfig has no setting 'stesp'; known: task, data_dir"),
+        ({"model": {"dept": 3}}, r"ModelConfig has no setting 'dept'"),
+        ({"model": 5}, r"ModelConfig is 5; allowed: a table of settings"),
+        ({"seeds": 3}, r"seeds is 3; allowed: a list"),
+        ({"task": []}, r"task is \[\]; allowed: question"),
+        ([], r"RunConfig is \[\]; allowed: a table of settings"),
+    ],
+)
+def test_plain_values_of_the_wrong_shape_are_refused(values, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_dict(RunConfig, values)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+names = st.sampled_from([f.name for f in dataclasses.fields(RunConfig) if f.name != "measures"])
+
+
+@given(st.dictionaries(names, plain, max_size=3), st.text(max_size=60))
+def test_arbitrary_values_and_texts_give_a_config_or_our_error(values: dict, text: str) -> None:
+    for read in (
+        lambda: from_dict(RunConfig, values),
+        lambda: from_toml(RunConfig, text),
+        lambda: from_json(RunConfig, text),
+    ):
+        message = ""
+        try:
+            assert isinstance(read(), RunConfig)
+        except AuxinError as error:
+            message = str(error)
+        assert "\n" not in message
+
+
+def test_presets_are_the_published_settings() -> None:
+    paper, released, laptop = preset("paper"), preset("released-code", "dyck"), preset("laptop", "tense")
+    assert (paper.model.heads, paper.model.tied, paper.optimizer.clip) == (4, True, 10.0)
+    assert (released.model.heads, released.model.tied, released.optimizer.clip) == (8, False, 1.0)
+    assert released.optimizer.decay_steps == 2_000_000
+    assert (paper.steps, released.steps) == (300_000, 400_000)
+    assert paper.seeds == released.seeds == (42, 52, 62, 72, 82, 92, 102, 112, 122, 132)
+    assert laptop == RunConfig(task="tense")
+    with pytest.raises(ConfigError, match="preset is 'huge'; allowed: laptop, paper, released-code"):
+        preset("huge")  # type: ignore[arg-type]
