@@ -137,6 +137,15 @@ def test_batches_hold_no_padding_and_no_more_than_allowed() -> None:
     assert all(b * (l - 1) <= 10 or b == 1 for b, l in passes)
 
 
+def test_suffixes_of_a_long_string_share_passes_at_little_waste() -> None:
+    recorder = Recorder(small_model())
+    n = 160
+    tree_projections(recorder, [["newt", "read"] * (n // 2), SENTENCES[0]], VOCABULARY)
+    tokens = sum(b * (l - 1) for b, l in recorder.shapes)
+    assert tokens < (n * n + n) / 2 * (1 + 1 / 16)
+    assert len(recorder.shapes) < n / 2
+
+
 def test_words_apart_or_in_a_string_and_training_mode_kept() -> None:
     model = small_model(dropout=0.5).train()
     a, b = tree_projections(model, [SENTENCES[0], SENTENCES[0].split()], VOCABULARY)

@@ -13,8 +13,8 @@ from auxin.errors import ConfigError, DataError
 from auxin.measures.passes import (
     Tokenizer,
     check_vocabulary,
-    equal_length_batches,
     evaluating,
+    length_batches,
     split_words,
     tokens_of_words,
 )
@@ -50,7 +50,7 @@ def attention_entropy(
     lengths = np.array([len(sentence) for sentence in tokens])
     total: torch.Tensor | float = 0.0
     with evaluating(model) as device:
-        for _, batch in equal_length_batches(lengths, max_tokens):
+        for _, batch in length_batches(lengths, max_tokens):
             attention = model(
                 torch.tensor([tokens[s] for s in batch], device=device), attention=True
             ).attention

@@ -68,15 +68,21 @@ def tokens_of_words(words: Sequence[tuple[str, ...]], vocabulary: Tokenizer) -> 
     return [[ids[word] for word in sentence] for sentence in words]
 
 
-def equal_length_batches(lengths: np.ndarray, max_tokens: int) -> Iterator[tuple[int, np.ndarray]]:
+def length_batches(
+    lengths: np.ndarray, max_tokens: int, slack: float = 0.0
+) -> Iterator[tuple[int, np.ndarray]]:
     """Indices in batches of one length, the longest first, so that nothing is padded.
 
-    Yields (length, indices); a batch holds at most ``max_tokens`` tokens, or a single sequence.
+    Yields (longest length, indices); a batch holds at most ``max_tokens`` tokens, or a single sequence. With
+    ``slack`` it also takes sequences shorter than its longest by up to that fraction, rounded down.
     """
     order = np.argsort(-lengths, kind="stable")
-    starts = np.flatnonzero(np.diff(lengths[order], prepend=-1))
-    for group in np.split(order, starts[1:]):
-        if len(group):
-            length = int(lengths[group[0]])
-            step = max(1, max_tokens // max(1, length))
-            yield from ((length, group[i : i + step]) for i in range(0, len(group), step))
+    descending = lengths[order]
+    begin = 0
+    while begin < len(order):
+        longest = int(descending[begin])
+        room = begin + max(1, max_tokens // longest)
+        similar = np.searchsorted(-descending, int(slack * longest) - longest, side="right")
+        end = min(room, int(similar))
+        yield longest, order[begin:end]
+        begin = end

@@ -22,8 +22,8 @@ from auxin.measures.passes import (
     Progress,
     Tokenizer,
     check_vocabulary,
-    equal_length_batches,
     evaluating,
+    length_batches,
     split_words,
     tokens_of_words,
 )
@@ -33,6 +33,10 @@ from auxin.tasks.trees import Tree
 Metric = Literal["cosine", "euclidean"]
 Splits = dict[tuple[int, int], int]
 """(i, j) → k: the node over words i..j has the children i..k and k+1..j; parents stand before children."""
+
+
+SLACK = 1 / 16
+"""Suffixes of a long string differ by so little at most when they share a batch; none does below 16 tokens."""
 
 
 class NonFiniteStates(DataError):
@@ -102,8 +106,9 @@ def tree_projections(
         chart(i, j) = cos(Σ_{k=i..j} h_k, Σ_{k=i..j} h'_k)      or −‖Σ h_k − Σ h'_k‖ (metric "euclidean")
 
     Causality makes h'_k independent of j, so one pass over <bos> and the suffix i..n−1 gives every span that
-    starts at i: n passes of n²/2 tokens in all instead of n²/2 passes of n³/2. Suffixes of equal length share
-    a batch, over sentences, so that no token is padding.
+    starts at i: n passes of n²/2 tokens in all instead of n²/2 passes of n³/2. Suffixes of one
+    length (long ones: of almost one, see ``SLACK``) share a pass, over sentences, so that next to nothing is
+    padding.
 
     Args:
         model: states at every layer; see ``CausalModel``. Put in evaluation mode meanwhile.
@@ -211,7 +216,7 @@ def _charts(
     positions = np.arange(1, len(flat) + 1) - np.repeat(begins, counts)
 
     states = torch.empty(0)
-    for length, batch in equal_length_batches(counts, max_tokens):
+    for length, batch in length_batches(counts, max_tokens):
         at = begins[batch, None] + np.arange(length)
         full = passes(flat[at], positions[at])
         states = full.new_empty(len(flat), full.shape[-1]) if not len(states) else states
@@ -224,8 +229,9 @@ def _charts(
     suffixes = [(s, i, int(ends[s][i - 1])) for s in range(len(sentences)) for i in range(1, len(ends[s]))]
     starts = np.array([begins[s] + first for s, _, first in suffixes])
     lengths = np.array([counts[s] - first for s, _, first in suffixes])
-    for length, batch in equal_length_batches(lengths, max_tokens):
-        at = starts[batch, None] + np.arange(length)
+    for length, batch in length_batches(lengths, max_tokens, SLACK):
+        # a shorter suffix runs on into whatever follows it, which causality keeps from its own states
+        at = np.minimum(starts[batch, None] + np.arange(length), len(flat) - 1)
         restricted = passes(flat[at], positions[at])
         full = states[torch.from_numpy(at).to(states.device)]
         similarity = _similarity(full.cumsum(1), restricted.cumsum(1), metric).cpu().numpy()
