@@ -53,8 +53,9 @@ def test_a_logarithmic_axis_leaves_step_zero_out_and_members_that_diverged_end()
     assert {point["step"] for point in drawn(learning_curves(metrics(1, 100)), "line")[0]} == {0, 100}
 
 
-def test_early_stopping_is_marked() -> None:
-    assert {"step": 100, "text": "early stopping"} in drawn(learning_curves(metrics(1), stop=100), "text")[1]
+def test_saturation_is_marked() -> None:
+    caption = {"step": 100, "text": "in-domain ≥ 99%"}
+    assert caption in drawn(learning_curves(metrics(1), saturation=100), "text")[1]
 
 
 def test_nothing_to_draw_is_an_error() -> None:

@@ -1,0 +1,98 @@
+"""The command line: ``auxin VERB [OPTIONS]`` parses and delegates, nothing else.
+
+Exit status: 0 done, 1 failed, 2 bad arguments, 128 + n stopped by signal n (130: Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from auxin.errors import AuxinError, Interrupted
+
+VERBS = {
+    "demo": ("auxin.cli.training", "Demo"),
+    "train": ("auxin.cli.training", "Train"),
+    "measure": ("auxin.cli.training", "Measure"),
+    "export": ("auxin.cli.training", "Export"),
+}
+"""Where each verb's options are declared; its module is imported when it is called."""
+
+HELP = """\
+usage: auxin VERB [OPTIONS]
+
+Predict from its initialization whether a transformer will train, train it, and watch structure emerge.
+
+  demo        train the question task until it groks, in minutes, and draw it
+  train       train a stack of seeds; a run that was stopped goes on
+  measure     take structural measures of a run's checkpoints
+  export      write a run's metrics as one Parquet or CSV table
+
+auxin VERB --help lists a verb's options with an example; auxin --version prints the version."""
+
+
+class UsageError(Exception):
+    """The arguments cannot be understood; the message is one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; only ``--debug`` lets an error's traceback through."""
+    verb, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if verb in ("-h", "--help", "--version"):
+        print(HELP if verb != "--version" else f"auxin {_version()}")
+        return 0
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        meant = f"perhaps you meant {close[0]}" if close else f"verbs: {', '.join(VERBS)}"
+        return _fail(f"auxin: no verb {verb!r}; {meant}", 2)
+    try:
+        return _run(verb, rest)
+    except SystemExit as stop:  # after --help
+        return int(stop.code or 0)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except UsageError as error:
+        return _fail(f"auxin {verb}: {error}; see auxin {verb} --help", 2)
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in rest:
+            raise
+        return _fail(f"auxin {verb}: {_explanation(error)}", _status(error))
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    module, name = VERBS[verb]
+    try:
+        options = getattr(importlib.import_module(module), name).parse(f"auxin {verb}", arguments)
+        return options.run() or 0
+    finally:
+        sys.stdout.flush()  # here a closed pipe is caught, at the interpreter's exit it is not
+
+
+def _explanation(error: BaseException) -> str:
+    if isinstance(error, AuxinError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; what was finished is saved, and the same command goes on from there"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text or 'no message'} (--debug shows where)"
+
+
+def _status(error: BaseException) -> int:
+    if isinstance(error, Interrupted):
+        return 128 + error.signal
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _fail(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("auxin")

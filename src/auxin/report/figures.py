@@ -26,11 +26,11 @@ FORMATS = {"accuracy": ".0%"}
 
 
 def learning_curves(
-    metrics: pl.DataFrame, *, name: str = "accuracy", log: bool = False, stop: int | None = None
+    metrics: pl.DataFrame, *, name: str = "accuracy", log: bool = False, saturation: int | None = None
 ) -> Panel:
     """In-domain and generalization accuracy against steps: a thin line a member, the mean, its 95% band.
 
-    ``stop`` marks the step at which early stopping would have stopped; ``log`` spaces the steps
+    ``saturation`` marks the step at which in-domain accuracy passed 99%; ``log`` spaces the steps
     logarithmically. Raises ``DataError`` when the metrics hold no such accuracy.
     """
     rows = metrics.filter(
@@ -56,8 +56,8 @@ def learning_curves(
         band = alt.Chart(means).mark_area(opacity=0.18).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)
         thin = alt.Chart(rows).mark_line(strokeWidth=0.8, opacity=0.35).encode(x, y, color, detail="member:N")
         layers += [band, thin]
-    if stop is not None:
-        layers += _marked_step(stop, "early stopping")
+    if saturation is not None:
+        layers += _marked_step(saturation, "in-domain ≥ 99%")
     wide = means.pivot(on="series", index="step", values="value")
     subtitle = f"mean and 95% interval of {members} seeds" if members > 1 else f"seed {rows['member'][0]}"
     title = alt.Title("Learning curves", subtitle=subtitle)

@@ -1,0 +1,102 @@
+"""What a run comes to, as tables, figures and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from auxin.cli.output import print_json, print_table
+from auxin.measures.grokking import GrokkingSummary, grokking_summary
+from auxin.report.figures import learning_curves
+from auxin.report.theme import save
+from auxin.runs import Run
+
+COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "saturation_step": ("val≥99%", lambda step: f"{step:,.0f}"),
+    "at_saturation": ("gen then", lambda share: f"{share:.1%}"),
+    "early_stopping": ("early stop", lambda share: f"{share:.1%}"),
+    "final": ("final", lambda share: f"{share:.1%}"),
+    "best": ("best", lambda share: f"{share:.1%}"),
+    "grokking_step": ("gen>80%", lambda step: f"{step:,.0f}"),
+    "delay_ratio": ("delay", lambda ratio: f"{ratio:.1f}×"),
+}
+"""Quantities of the grokking summary: heading, and how a value is written."""
+
+
+def report(run: Run, as_json: bool) -> None:
+    """Print a trained run's grokking summary and draw its learning curves beside its metrics."""
+    summary = grokking_summary(run.metrics)
+    saturation = summary.members["saturation_step"].median()
+    figure = learning_curves(run.metrics, saturation=None if saturation is None else round(saturation))  # pyright: ignore[reportArgumentType]
+    paths = save(figure, run.path / "learning-curves")
+    if as_json:
+        print_json(
+            {
+                "run": str(run.path),
+                "members": summary.members.to_dicts(),
+                "overall": summary.overall.to_dicts(),
+                "accuracy": run.summary["accuracy"],
+                "figures": [str(path) for path in paths],
+            }
+        )
+        return
+    _print_members(summary)
+    _print_overall(summary.overall)
+    _print_paths(run, paths)
+
+
+def _print_members(summary: GrokkingSummary) -> None:
+    rows = [
+        [
+            str(member["member"]),
+            *(_written(member[name], write) for name, (_, write) in COLUMNS.items()),
+            "yes" if member["relapsed"] else "no",
+        ]
+        for member in summary.members.to_dicts()
+    ]
+    print_table(["seed", *(heading for heading, _ in COLUMNS.values()), "relapsed"], rows)
+
+
+def _print_overall(overall: pl.DataFrame) -> None:
+    """Means and shares over several members, with their 95% intervals."""
+    if overall["members"].max() == 1:
+        return
+    rows: list[list[str]] = []
+    for row in overall.filter(pl.col("members") > 0).to_dicts():
+        heading, write = COLUMNS.get(row["quantity"], (row["quantity"], lambda share: f"{share:.0%}"))
+        low, high = (_written(row[side], write) for side in ("low", "high"))
+        rows.append([heading, _written(row["value"], write), f"{low} to {high}", str(row["members"])])
+    print_table(["over seeds", "mean", "95% interval", "seeds"], rows)
+
+
+def _print_paths(run: Run, figures: list[Path]) -> None:
+    for split, scores in run.summary["accuracy"].items():
+        found = [score for score in scores.values() if score is not None]
+        if found:
+            print(f"accuracy on all sentences of {split}: {sum(found) / len(found):.1%}")
+    print(f"metrics: {run.path / 'metrics.jsonl'}")
+    print(f"figures: {', '.join(str(path) for path in figures)}")
+
+
+def _written(value: Any, write: Callable[[Any], str]) -> str:
+    return "–" if value is None else write(value)
+
+
+def report_measures(run: Run, as_json: bool) -> None:
+    """Print the structural measures at the newest checkpoint that has them, the mean over members."""
+    rows = run.metrics.filter(pl.col("split") == "train", ~pl.col("name").str.contains("/", literal=True))
+    names = ["t_score", "t_parseval", "weight_norm", "attention_sparsity"]
+    means = rows.filter(pl.col("name").is_in(names)).group_by("step", "name").agg(pl.col("value").mean())
+    table = means.pivot(on="name", index="step", values="value").sort("step")
+    found = [name for name in names if name in table.columns]
+    if as_json:
+        print_json({"run": str(run.path), "measures": table.select("step", *found).to_dicts()})
+        return
+    written = [
+        [str(row["step"]), *(_written(row[name], lambda value: f"{value:.4f}") for name in found)]
+        for row in table.to_dicts()
+    ]
+    print_table(["step", *found], written, "structural measures, mean over seeds")

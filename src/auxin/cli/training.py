@@ -1,0 +1,120 @@
+"""Verbs around a run: train, demo, measure, export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Self
+
+import tyro
+
+from auxin.cli.options import Flag, Verb, parse, parse_known
+from auxin.config import PresetName, RunConfig, TaskName, preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Defaults:
+    """What decides about the defaults of everything else."""
+
+    preset: PresetName = "laptop"
+    task: TaskName = "question"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Verb):
+    """Train a stack of seeds on a task; a run that was stopped goes on where it was.
+
+    Example: auxin train --task question --model.depth 4 --steps 3000 --seeds 0 1 2 --out runs/question
+    """
+
+    out: Path
+    """Directory of the run: metrics, checkpoints, figures."""
+    preset: PresetName = "laptop"
+    """Where the defaults of all other options come from."""
+    json: Flag = False
+    """Print the summary as one JSON object."""
+    config: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+
+    @classmethod
+    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
+        chosen = parse_known(_Defaults, arguments)
+        default = cls(out=tyro.MISSING, preset=chosen.preset, config=preset(chosen.preset, chosen.task))
+        return parse(cls, program, arguments, default)
+
+    def run(self) -> None:
+        from auxin.cli.summary import report
+        from auxin.experiment.train import train
+
+        report(train(self.config, self.out, progress=True), self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Verb):
+    """Watch structural grokking: train the question task with the laptop preset, and draw both curves.
+
+    Example: auxin demo
+    """
+
+    out: Path = Path("runs/demo")
+    """Directory of the run."""
+    steps: int = 0
+    """Optimizer steps; 0 means those of the preset."""
+    seed: int = 0
+    """Seed of the initialization, the data order and dropout."""
+    json: Flag = False
+    """Print the summary as one JSON object."""
+
+    def run(self) -> None:
+        from auxin.cli.summary import report
+        from auxin.experiment.train import train
+
+        config = preset("laptop", "question")
+        config = replace(config, seeds=(self.seed,), steps=self.steps or config.steps)
+        report(train(config, self.out, progress=True), self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure(Verb):
+    """Take structural measures of a run's checkpoints; what was measured before is not measured again.
+
+    Example: auxin measure runs/question --measures norms projection --checkpoint 1000 3000
+    """
+
+    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    """The run's directory."""
+    checkpoint: tuple[int, ...] = ()
+    """Steps whose checkpoints are measured; by default all."""
+    measures: tuple[str, ...] = ("norms", "entropy", "projection")
+    """Which: norms, entropy, projection."""
+    sentences: int = 0
+    """Training sentences measured; 0 means the published 10,000 (dyck 500)."""
+    json: Flag = False
+    """Print the newest values as one JSON object."""
+
+    def run(self) -> None:
+        from auxin.cli.summary import report_measures
+        from auxin.experiment.measure import measure
+
+        steps = self.checkpoint or None
+        run = measure(self.run_path, steps, measures=self.measures, sentences=self.sentences, progress=True)
+        report_measures(run, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Verb):
+    """Write a run's metrics as one table of step, member, split, name and value.
+
+    Example: auxin export runs/question --out question.parquet
+    """
+
+    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    """The run's directory."""
+    out: Path
+    """The file; its ending decides: .parquet or .csv."""
+
+    def run(self) -> None:
+        from auxin.runs import export, open_run
+
+        export(open_run(self.run_path), self.out)
+        print(self.out)

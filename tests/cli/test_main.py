@@ -1,0 +1,184 @@
+"""Verbs, exit statuses, errors in one line."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import auxin.cli
+from auxin.cli import HELP, VERBS, main
+from auxin.config import RunConfig
+from auxin.errors import Interrupted
+from auxin.runs import Metric, RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    with RunDirectory.open(tmp_path / "x", RunConfig()) as directory:
+        directory.append_metrics([Metric(1, 0, "val", "accuracy", 0.5)])
+    return tmp_path / "x"
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit status and the one line on stderr; nothing may be on stdout."""
+    status = main(arguments)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return status, err.rstrip("\n")
+
+
+def test_help_lists_every_verb_with_what_its_class_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--help"]) == 0
+    assert capsys.readouterr().out == 2 * f"{HELP}\n"
+    listed = [line.split()[0] for line in HELP.splitlines() if line.startswith("  ")]
+    assert listed == list(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example_of_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"usage: auxin {verb}" in out
+    assert f"Example: auxin {verb}" in out
+    module, name = VERBS[verb]
+    example = inspect.getdoc(getattr(importlib.import_module(module), name))
+    assert example is not None
+    options = example.partition(f"Example: auxin {verb}")[2].split("\n\n")[0].split()
+    assert getattr(importlib.import_module(module), name).parse(
+        "auxin", options
+    )  # it can be typed as it stands
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("auxin ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("trian", "auxin: no verb 'trian'; perhaps you meant train"),
+        ("x", "auxin: no verb 'x'; verbs: demo, train"),
+        (
+            "train --out x --task copy",
+            "argument '--task'. Expected one of ('question', 'tense', 'dyck'); see",
+        ),
+        (
+            "train --out x --preset huge",
+            "'huge' for argument '--preset'. Expected one of ('laptop', 'paper',",
+        ),
+        ("train --out x --model.depth 0", "auxin train: --model.depth is 0; allowed: 1 to 10000; see auxin"),
+        ("train --out x --model.heads 3", "--model.heads is 3; allowed: a divisor of the width (128)"),
+        ("train --out x --optimizer.beta1 2", "--optimizer.beta1 is 2.0; allowed: 0 ≤ beta1 < 1"),
+        ("train --out x --steps 0", "--steps is 0; allowed: 1 to 10^9"),
+        (
+            "train --out x --steps ten",
+            "Error parsing --steps: invalid literal for int() with base 10: 'ten'; allowed",
+        ),
+        ("train --out x --modle.depth 3", "options: --modle.depth, 3; perhaps you meant --model.depth"),
+        (
+            "train --out x --seeds a",
+            "--seeds: Could not find valid parse for arguments: ['a']; allowed: --seeds [INT",
+        ),
+        ("train", "Missing from auxin train: --out PATH"),
+        ("train --out", "Missing value for argument '--out'"),
+        ("export", "Missing from auxin export: RUN The run's directory. (required) --out PATH"),
+    ],
+)
+def test_bad_arguments_are_explained_in_one_line(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, line = failure(capsys, *arguments.split())
+    assert status == 2
+    assert message in line
+
+
+@pytest.mark.parametrize("columns", ["30", "200"])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_the_line_does_not_depend_on_the_terminal(columns: str, encoding: str) -> None:
+    environment = {"COLUMNS": columns, "PYTHONIOENCODING": f"{encoding}:replace", "PATH": ""}
+    command = [sys.executable, "-m", "auxin", "train", "--out", "x", "--modle.depth", "3"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 2
+    wanted = "Unrecognized options: --modle.depth, 3; perhaps you meant --model.depth; see auxin train --help"
+    assert result.stderr == f"auxin train: {wanted}\n"
+
+
+def test_a_preset_sets_defaults_that_options_override() -> None:
+    from auxin.cli.training import Train
+
+    arguments = "--out x --steps 5 --preset paper --task=dyck --model.no-tied --seeds 1 2"
+    config = Train.parse("auxin train", arguments.split()).config
+    assert (config.task, config.steps, config.seeds) == ("dyck", 5, (1, 2))
+    assert (config.model.width, config.model.tied, config.optimizer.clip) == (512, False, 10.0)
+    assert (
+        Train.parse("auxin train", ["--out", "x", "--preset", "paper", "--task", "dyck"]).config.steps
+        == 400_000
+    )
+
+
+def test_failures_exit_with_one(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "missing"
+    assert failure(capsys, "export", str(missing), "--out", "x.csv") == (
+        1, f"auxin export: {missing}: no such directory",
+    )  # fmt: skip
+    status, line = failure(capsys, "export", str(run), "--out", "x.doc")
+    assert (status, line.endswith("'.doc'; allowed: .parquet, .csv")) == (1, True)
+
+
+def test_export_prints_where_the_table_is(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "metrics.csv"
+    assert main(["export", str(run), "--out", str(table)]) == 0
+    assert capsys.readouterr().out == f"{table}\n"
+    assert table.read_text() == "step,member,split,name,value\n1,0,val,accuracy,0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; what was finished is saved"),
+        (Interrupted(7, 2, "runs/x"), 130, "stopped at step 7 and saved; the same command with --out runs/x"),
+        (Interrupted(7, 15, "runs/x"), 143, "stopped at step 7"),
+        (
+            ZeroDivisionError("division\nby zero"),
+            1,
+            "ZeroDivisionError: division by zero (--debug shows where)",
+        ),
+    ],
+)
+def test_whatever_happens_is_one_line_unless_debugging(
+    error: BaseException,
+    status: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(verb: str, arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(auxin.cli, "_run", fail)
+    found, line = failure(capsys, "export")
+    assert found == status
+    assert message in line
+    with pytest.raises(type(error)):
+        main(["export", "--debug"])
+
+
+def test_help_loads_no_library() -> None:
+    heavy = {"torch", "tyro", "polars", "numpy", "rich"}
+    code = f"import sys, auxin.cli as c; c.main([]); print({heavy} & {{*sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.endswith("\nset()\n")
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"set -o pipefail; {sys.executable} -m auxin train --help | true"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
