@@ -1,0 +1,1 @@
+"""Mean-field theory of random transformers: what the hyperparameters at initialization imply."""

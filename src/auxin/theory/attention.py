@@ -1,0 +1,177 @@
+"""How much a random softmax row concentrates, and how much two rows agree: R1, R2, T, T2.
+
+Row i attends to token j with weight A_ij; B is the weights of another row. Over random query and key maps,
+
+    R1 = E ΣA_j²    R2 = E ΣA_jB_j    T = E tr D_A²    T2 = E tr D_A D_B,    D_A = diag(A) − AAᵀ.
+
+Tokens of cosine c and norm 1 give logits of spread s = σ_A√(1−c) within a row (what all tokens share drops
+out of a softmax) and correlation c between rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from auxin.config import check
+from auxin.theory import softmax
+from auxin.theory.chebyshev import Interpolant
+
+Array = NDArray[np.float64]
+Method = Literal["exact", "annealed", "rem"]
+
+LARGEST_SPREAD = 1e3
+"""Spreads beyond this one are taken as this one: rows are one-hot to 1 part in 1,000."""
+LARGEST_EXPONENT = 690.0
+"""e^690 stands for everything larger that the annealed approximation would give."""
+
+
+@dataclass(frozen=True)
+class AttentionMoments:
+    """Moments of softmax rows; floats or arrays of the arguments' common shape."""
+
+    r1: Array
+    """E ΣA_j², within [1/n, 1]: one over the number of tokens that a row attends to."""
+    r2: Array
+    """E ΣA_jB_j of two rows; equals r1 at cosine 1."""
+    t: Array
+    """E tr D_A²: how strongly a row responds to its logits."""
+    t2: Array
+    """E tr D_A D_B of two rows; equals t at cosine 1."""
+    difference: Array
+    """r1 − r2, with its own digits where the two nearly agree."""
+
+
+Moments = Callable[[Array, Array, Array], AttentionMoments]
+"""Moments as a function of n, of the logit scale and of 1 − cosine."""
+
+
+def attention_moments(
+    n_tokens: ArrayLike, spread: ArrayLike, cosine: ArrayLike, method: Method = "exact"
+) -> AttentionMoments:
+    """Moments of softmax rows over ``n_tokens`` Gaussian logits of standard deviation ``spread``.
+
+    Args:
+        n_tokens: 2 to 1,000,000. All arguments broadcast.
+        spread: standard deviation s of a row's logits, σ_A√(1−c) for normalized tokens of cosine c.
+        cosine: correlation c between the logits of two rows, from −1/(n−1) to 1.
+        method: ``exact`` at finite n, by quadrature (relative error below 1e-6 for s ≤ 6 and 1e-4 for
+            s ≤ 50; about 1 ms an element); ``annealed``: numerator and denominator averaged apart (Cowsik et
+            al., arXiv 2403.02579, R1 = e^{s²}/n); ``rem``: the random energy model's limit n → ∞
+            (Giorlandino & Goldt, arXiv 2505.24333, R1 = max(0, 1 − √(2 ln n)/s); distinct rows share nothing).
+
+    Raises ``ConfigError`` for an argument out of range.
+    """
+    check(method in get_args(Method), "method", method, ", ".join(get_args(Method)))
+    n, s, c = np.broadcast_arrays(*(np.asarray(a, float) for a in (n_tokens, spread, cosine)))
+    whole = np.isfinite(n) & (n >= 2) & (n <= 1e6) & (n == np.round(n))
+    _check_all(whole, "n_tokens", n, "a whole number from 2 to 1000000")
+    _check_all(np.isfinite(s) & (s >= 0), "spread", s, "a finite number, 0 or more")
+    _check_all((c >= -1 / (n - 1) - 1e-12) & (c <= 1), "cosine", c, "-1/(n_tokens - 1) to 1")
+    evaluate = {"exact": _exact, "annealed": _annealed, "rem": _rem}[method]
+    values = np.array([evaluate(*point) for point in zip(n.flat, s.flat, c.flat, strict=True)])
+    return AttentionMoments(*(column.reshape(n.shape)[()] for column in values.reshape(-1, 5).T))
+
+
+def exact_moments(n: Array, sigma: Array, gap: Array) -> AttentionMoments:
+    """``attention_moments`` of tokens whose cosine is 1 − ``gap``, under the logit scale ``sigma``."""
+    n, sigma, gap = np.broadcast_arrays(n, sigma, gap)
+    points = zip(n.flat, (sigma * np.sqrt(gap)).flat, (1 - gap).flat, gap.flat, strict=True)
+    values = np.array([_exact(*point) for point in points])
+    return AttentionMoments(*(column.reshape(n.shape) for column in values.reshape(-1, 5).T))
+
+
+class MomentsTable:
+    """``exact_moments`` interpolated in n, the logit scale and the gap, for gaps from 0 to 1.
+
+    Relative error below 1e-4, mostly 1e-7. Tokens' spread and rows' correlation both follow from the gap, so
+    one length and scale need a single line of 20 to 50 nodes (about 40 ms), kept for later calls.
+    """
+
+    def __init__(self, n: Array, sigma: Array) -> None:
+        sigma = np.minimum(sigma, LARGEST_SPREAD)
+        self.table = _table(_bounds(np.log(n - 1)), _bounds(np.log1p(sigma)))
+
+    def __call__(self, n: Array, sigma: Array, gap: Array) -> AttentionMoments:
+        n, sigma, gap = np.broadcast_arrays(n, np.minimum(sigma, LARGEST_SPREAD), gap)
+        x = np.log1p((1 + sigma**2) * gap) / np.log1p(1 + sigma**2)
+        flat = self.table(np.log(n - 1).ravel(), np.log1p(sigma).ravel(), x.ravel())
+        r1, r2, slope, t, t2 = (column.reshape(n.shape) for column in np.exp(flat.T))
+        r1 = np.clip(r1, 1 / n, 1)
+        difference = (sigma * gap) ** 2 * slope
+        far = difference > r1 / 2
+        return AttentionMoments(
+            r1, np.where(far, r2, r1 - difference), t, t2, np.where(far, r1 - r2, difference)
+        )
+
+
+def _bounds(values: Array) -> tuple[float, float]:
+    return float(np.min(values)), float(np.max(values))
+
+
+@cache
+def _table(log_n: tuple[float, float], log_sigma: tuple[float, float]) -> Interpolant:
+    """Logarithms of r1, r2, (r1 − r2)/(σ·gap)², t, t2 in log(n − 1), log(1 + σ) and a logarithmic gap.
+
+    The node counts grow with the sharpness of the transition at s = √(2 ln n), which sets the convergence.
+    """
+    counts = (
+        4 + round(2 * (log_n[1] - log_n[0])),
+        6 + round(5 * (log_sigma[1] - log_sigma[0])),
+        12 + round(log_sigma[1] * (4 + log_n[1] / 2)),
+    )
+    return Interpolant(_log_moments, [log_n, log_sigma, (0.0, 1.0)], counts)
+
+
+def _log_moments(log_n: Array, log_sigma: Array, x: Array) -> Array:
+    n, sigma = 1 + np.exp(log_n), np.maximum(np.expm1(log_sigma), softmax.SMALLEST)
+    gap = np.expm1(x * np.log1p(1 + sigma**2)) / (1 + sigma**2)
+    m = exact_moments(n, sigma, gap)
+    return np.log(np.stack([m.r1, m.r2, m.difference / (sigma * gap) ** 2, m.t, m.t2], axis=1))
+
+
+def _exact(n: float, s: float, c: float, gap: float | None = None) -> tuple[float, ...]:
+    gap = 1 - c if gap is None else gap
+    s = min(s, LARGEST_SPREAD)
+    r1, t = _row(n, s)
+    r1, t = min(max(r1, 1 / n), 1.0), max(t, 0.0)
+    if gap <= 0:
+        return r1, r1, t, t, 0.0
+    r2, t2 = softmax.pair_moments(n, s, 1 - gap)
+    difference = r1 - r2
+    if s**2 * gap < 1e-3:  # dR2/dc = s²T2, and T2(c = 1) = T
+        difference = s**2 * gap * (t + t2) / 2
+    difference = min(max(difference, 0.0), r1)
+    return r1, r1 - difference, t, max(t2, 0.0), difference
+
+
+@cache
+def _row(n: float, s: float) -> tuple[float, float]:
+    return softmax.row_moments(n, s)
+
+
+def _annealed(n: float, s: float, c: float) -> tuple[float, ...]:
+    def e(exponent: float) -> float:
+        return float(np.exp(min(exponent * s**2, LARGEST_EXPONENT)))
+
+    r1, r2 = e(1) / n, e(c) / n
+    t = r1 - 2 * e(3) / n**2 + (e(6) + (n - 1) * e(2)) / n**3
+    t2 = r2 - 2 * e(1 + 2 * c) / n**2 + (e(2 + 4 * c) + (n - 1) * e(2 * c)) / n**3
+    return r1, r2, t, t2, r1 - r2
+
+
+def _rem(n: float, s: float, c: float) -> tuple[float, ...]:
+    """Weights follow a Poisson–Dirichlet law of parameter 1 − R1, so T = R1(1 − R1)/3."""
+    r1 = max(0.0, 1 - np.sqrt(2 * np.log(n)) / s) if s > 0 else 0.0
+    t = r1 * (1 - r1) / 3
+    return (r1, r1, t, t, 0.0) if c == 1 else (r1, 0.0, t, 0.0, r1)
+
+
+def _check_all(inside: NDArray[np.bool_], name: str, values: Array, allowed: str) -> None:
+    if not np.all(inside):
+        check(False, name, float(values.flat[int(np.argmin(inside))]), allowed)

@@ -1,0 +1,54 @@
+"""Phase diagrams: exponents over two hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auxin.config import check
+from auxin.theory.block import Block, check_range
+from auxin.theory.exponents import exponents_grid
+
+if TYPE_CHECKING:
+    import polars
+
+Axis = tuple[str, Sequence[float]]
+
+
+def phase_diagram(block: Block, x: Axis, y: Axis, cosine: float = 0.3) -> polars.DataFrame:
+    """Both exponents, c* and phase over a grid of two hyperparameters, all else as in ``block``.
+
+    Args:
+        block: where the other hyperparameters come from.
+        x: a name and its values; any numeric field of ``Block``, or ``alpha_attention`` or ``alpha_mlp``
+            (skip √(1 − α²), branch α).
+        y: likewise, another name.
+        cosine: the start from which the fixed point is reached.
+
+    Returns one row a point, x fastest: x, y, angle, gradient, cosine, phase. Cost under 2 s for 100 × 100 points
+    (the attention moments are tabulated once, see ``MomentsTable``). Raises ``ConfigError`` for an
+    unknown name, the same name twice, an empty axis or a value out of range.
+    """
+    import polars  # loaded only where a table is made
+
+    check(x[0] != y[0], "y", y[0], "another hyperparameter than x")
+    axes = []
+    for axis, (name, values) in (("x", x), ("y", y)):
+        array = np.asarray(values, float)
+        check(array.ndim == 1 and array.size > 0, axis, values, "a name and a list of at least one value")
+        check_range(name, array)
+        axes.append(array)
+    xs, ys = (values.ravel() for values in np.meshgrid(*axes))
+    result = exponents_grid(block, {x[0]: xs, y[0]: ys}, cosine)
+    return polars.DataFrame(
+        {
+            "x": xs,
+            "y": ys,
+            "angle": result.angle,
+            "gradient": result.gradient,
+            "cosine": result.cosine,
+            "phase": result.phase,
+        }
+    )
