@@ -50,7 +50,7 @@ class _Embed(Function):
     ) -> Tensor:
         ctx.save_for_backward(index)
         ctx.gradient, ctx.scale, ctx.add = gradient, scale, add
-        return torch.stack([F.embedding(i, t) for i, t in zip(index, table, strict=True)]) * scale
+        return _stack([F.embedding(i, t) for i, t in zip(index, table, strict=True)]) * scale
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -79,22 +79,26 @@ class _LayerNorm(Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, weight_gradient: Tensor, bias_gradient: Tensor
     ) -> Tensor:
-        normal, mean, scale = torch.native_layer_norm(x, x.shape[-1:], None, None, 1e-5)
-        ctx.save_for_backward(x, normal, mean, scale, weight)
+        members = range(len(x))
+        parts = [torch.native_layer_norm(x[m], x.shape[-1:], weight[m], bias[m], 1e-5) for m in members]
+        ctx.save_for_backward(x, weight, bias)
+        ctx.statistics = [(mean, scale) for _, mean, scale in parts]
         ctx.gradients = weight_gradient, bias_gradient
-        return torch.addcmul(bias[:, None], normal, weight[:, None])
+        return _stack([y for y, _, _ in parts])
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = outputs
-        x, normal, mean, scale, weight = ctx.saved_tensors
-        weight_gradient, bias_gradient = ctx.gradients
-        torch.sum(g * normal, 1, out=weight_gradient)
-        torch.sum(g, 1, out=bias_gradient)
-        backward = torch.ops.aten.native_layer_norm_backward
-        wanted = (True, False, False)
-        gx = backward(g * weight[:, None], x, x.shape[-1:], mean, scale, None, None, wanted)[0]
-        return gx, None, None, None, None
+        x, weight, bias = ctx.saved_tensors
+        gx = []
+        for m, (mean, scale) in enumerate(ctx.statistics):
+            parts = torch.ops.aten.native_layer_norm_backward(
+                g[m], x[m], x.shape[-1:], mean, scale, weight[m], bias[m], (True, True, True)
+            )
+            gx.append(parts[0])
+            for buffer, gradient in zip(ctx.gradients, parts[1:], strict=True):
+                buffer[m] = gradient
+        return _stack(gx), None, None, None, None
 
 
 def layer_norm(
@@ -144,6 +148,11 @@ def attend(qkv: Tensor, batch: Batch, heads: int, mask: Tensor | None) -> Tensor
     causal mask is all the masking there is.
     """
     return _Attend.apply(qkv, batch, heads, mask)  # pyright: ignore[reportReturnType]
+
+
+def _stack(parts: list[Tensor]) -> Tensor:
+    """torch.stack that does not copy a single part."""
+    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
 
 
 def _gather(rows: Tensor, index: Tensor) -> Tensor:
