@@ -1,0 +1,153 @@
+"""Learning curves in numbers: when a run saturates in domain, when it generalizes, what stopping early misses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from auxin.errors import DataError
+
+SATURATED, GENERALIZED, RELAPSED = 0.99, 0.80, 0.60
+"""In-domain accuracy that counts as saturated; generalization above which it is there, below which it is lost."""
+
+QUANTITIES = (
+    "saturation_step",
+    "at_saturation",
+    "early_stopping",
+    "final",
+    "best",
+    "grokking_step",
+    "delay_ratio",
+)
+"""Columns of ``members`` whose means ``overall`` gives."""
+
+
+@dataclass(frozen=True)
+class GrokkingSummary:
+    """Both tables of ``grokking_summary``."""
+
+    members: pl.DataFrame
+    """A row a member: member, saturation_step, at_saturation, early_stopping, final, best, grokking_step,
+    grokked, relapsed, delay_ratio."""
+    overall: pl.DataFrame
+    """A row a quantity: quantity, value, low, high, members (those that have it)."""
+
+
+def grokking_summary(metrics: pl.DataFrame, *, seed: int = 0, resamples: int = 10_000) -> GrokkingSummary:
+    """Summarize the accuracies of one run, or of the members of one group.
+
+    Of each member, from the steps at which both its val and its gen accuracy were logged:
+    ``saturation_step``, the first with val ≥ 99%, and the generalization there, ``at_saturation``;
+    ``early_stopping``, the generalization at the first step of the best val, which is what selection on val
+    reports; ``final`` and ``best`` generalization; ``grokking_step``, the first with gen > 80%, ``grokked``
+    whether there is one, ``relapsed`` whether gen fell below 60% after it; ``delay_ratio``, grokking_step over
+    saturation_step. What did not happen is null.
+
+    Over members: means over those that have the quantity, with 95% percentile bootstrap intervals
+    (``resamples`` drawn from ``seed``; null for a single member), and the shares ``grokked`` and ``relapsed``
+    with Wilson's 95% intervals.
+
+    Args:
+        metrics: tidy, with columns step, member, split, name, value; rows named ``accuracy`` of the splits val
+            and gen are read.
+
+    Raises ``DataError`` when a column or every pair of such accuracies is missing.
+    """
+    curves = _curves(metrics)
+    rows = [_member(name, curve) for (name,), curve in curves.group_by("member", maintain_order=True)]
+    members = pl.DataFrame(rows, infer_schema_length=None)
+    generator = np.random.default_rng(seed)
+    overall: list[dict[str, object]] = []
+    for quantity in QUANTITIES:
+        values = members[quantity].drop_nulls().cast(pl.Float64).to_numpy()
+        overall.append(_mean_row(quantity, values, generator, resamples))
+    for quantity in ("grokked", "relapsed"):
+        count, n = int(members[quantity].sum()), len(members)
+        low, high = wilson(count, n)
+        overall.append({"quantity": quantity, "value": count / n, "low": low, "high": high, "members": n})
+    schema = {
+        "quantity": pl.String,
+        "value": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "members": pl.Int64,
+    }
+    return GrokkingSummary(members, pl.DataFrame(overall, schema=schema))
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a proportion (Wilson 1927): (p + z²/2n ± z√(p(1−p)/n + z²/4n²))/(1 + z²/n)."""
+    if not 0 <= successes <= trials or trials == 0:
+        raise DataError(f"{successes} successes in {trials} trials; allowed: 0 to the number of trials")
+    z, p = 1.959963984540054, successes / trials
+    center = p + z * z / (2 * trials)
+    margin = z * math.sqrt(p * (1 - p) / trials + (z / (2 * trials)) ** 2)
+    scale = 1 + z * z / trials
+    return max(0.0, (center - margin) / scale), min(1.0, (center + margin) / scale)
+
+
+def bootstrap(
+    values: NDArray[np.float64], generator: np.random.Generator, resamples: int = 10_000
+) -> tuple[float, float]:
+    """The 95% percentile bootstrap interval of the mean (Efron 1979)."""
+    drawn = generator.integers(0, len(values), (resamples, len(values)))
+    low, high = np.quantile(values[drawn].mean(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _curves(metrics: pl.DataFrame) -> pl.DataFrame:
+    """Columns member, step, val, gen, sorted, one row a logged step."""
+    missing = {"step", "member", "split", "name", "value"} - set(metrics.columns)
+    if missing:
+        raise DataError(
+            f"metrics have no column {sorted(missing)[0]!r}; allowed: step, member, split, name, value"
+        )
+    rows = metrics.filter(pl.col("name") == "accuracy").unique(
+        ["step", "member", "split"], keep="last", maintain_order=True
+    )
+    val, gen = (
+        rows.filter(pl.col("split") == split).select("member", "step", pl.col("value").alias(split))
+        for split in ("val", "gen")
+    )
+    curves = val.join(gen, on=["member", "step"], how="inner").sort("member", "step")
+    if not len(curves):
+        raise DataError("metrics hold no step with accuracy of val and of gen; allowed: one or more")
+    return curves
+
+
+def _member(name: object, curve: pl.DataFrame) -> dict[str, object]:
+    """The row of one member from its columns step, val, gen."""
+    steps, val, gen = (curve[column].to_numpy() for column in ("step", "val", "gen"))
+    saturated = _first(val >= SATURATED)
+    grokked = _first(gen > GENERALIZED)
+    ratio = None
+    if grokked is not None and saturated is not None and steps[saturated] > 0:
+        ratio = float(steps[grokked] / steps[saturated])
+    return {
+        "member": name,
+        "saturation_step": None if saturated is None else int(steps[saturated]),
+        "at_saturation": None if saturated is None else float(gen[saturated]),
+        "early_stopping": float(gen[np.argmax(val)]),
+        "final": float(gen[-1]),
+        "best": float(gen.max()),
+        "grokking_step": None if grokked is None else int(steps[grokked]),
+        "grokked": grokked is not None,
+        "relapsed": grokked is not None and bool((gen[grokked:] < RELAPSED).any()),
+        "delay_ratio": ratio,
+    }
+
+
+def _first(condition: NDArray[np.bool_]) -> int | None:
+    return int(condition.argmax()) if condition.any() else None
+
+
+def _mean_row(
+    quantity: str, values: NDArray[np.float64], generator: np.random.Generator, resamples: int
+) -> dict[str, object]:
+    low, high = bootstrap(values, generator, resamples) if len(values) > 1 else (None, None)
+    mean = float(values.mean()) if len(values) else None
+    return {"quantity": quantity, "value": mean, "low": low, "high": high, "members": len(values)}

@@ -1,0 +1,279 @@
+import pytest
+import torch
+
+from auxin.config import ModelConfig
+from auxin.errors import ConfigError, DataError
+from auxin.measures.accuracy import Evaluator, accuracy, closing_distances
+from auxin.measures.decoding import greedy_decode
+from auxin.models.protocol import Output
+from auxin.models.transformer import TransformerLM
+from auxin.tasks import Task, Vocabulary, dyck, english
+from auxin.tasks.task import Splits
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(english, "SIZES", {"val": 100, "test": 1, "gen": 120})
+        made = {
+            name: Task(
+                name, Splits(english.generate(name, 0, 100)), Vocabulary(english.vocabulary_words(name))
+            )
+            for name in ("question", "tense")
+        }
+    strings = dyck.generate(0, 300)
+    short = {split: [s for s in strings[split] if len(s.words) < 60] for split in strings}
+    made["dyck"] = Task("dyck", Splits(short), Vocabulary(dyck.TOKENS))
+    return made
+
+
+class Answering:
+    """A causal model that, after each source of the split, says the words of ``answer(sentence)``."""
+
+    def __init__(self, task, split, answer):
+        self.vocabulary = task.vocabulary
+        self.answers = {s.source: answer(s) for s in task.splits[split]}
+
+    def __call__(self, tokens, *, positions=None, mask=None, states=False, attention=False):
+        vocabulary = self.vocabulary
+        logits = torch.zeros(*tokens.shape, len(vocabulary))
+        for row, ids in enumerate(tokens.tolist()):
+            for end in range(2, len(ids) + 1):
+                source = vocabulary.decode(ids[1:end])
+                if source in self.answers:
+                    said = [*vocabulary.encode(self.answers[source]), vocabulary.eos]
+                    for offset, word in enumerate(said[: len(ids) - end + 1]):
+                        logits[row, end - 1 + offset, word] = 1.0
+                    break
+        return Output(logits)
+
+
+def right(s):
+    return s.target
+
+
+def first_auxiliary_moved(s):
+    words, first = s.words, s.structure.first
+    return " ".join([words[first], *words[:first], *words[first + 1 :], "?"])
+
+
+def recent_agreement(s):
+    words = s.target.split()
+    recent = s.structure.categories[s.structure.recent]
+    words[s.structure.main] = english.present(s.words[s.structure.main], recent)
+    return " ".join(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "linear"), [("question", first_auxiliary_moved), ("tense", recent_agreement)]
+)
+def test_rules_are_told_apart(tasks, name, linear):
+    task = tasks[name]
+    hierarchical = accuracy(Answering(task, "gen", right), task, "gen")
+    assert hierarchical["accuracy"] == hierarchical["full_sentence"] == hierarchical["hierarchical"] == 1
+    assert hierarchical["linear"] == hierarchical["neither"] == 0
+    other = accuracy(Answering(task, "gen", linear), task, "gen")
+    assert other["accuracy"] == other["full_sentence"] == other["hierarchical"] == other["neither"] == 0
+    assert other["linear"] == 1
+    silent = accuracy(Answering(task, "gen", lambda s: ""), task, "gen")
+    assert silent["neither"] == 1
+    in_domain = accuracy(Answering(task, "val", linear), task, "val")
+    assert in_domain["accuracy"] == 1
+    assert "linear" not in in_domain  # in domain the rules say the same
+
+
+def test_first_auxiliary_ranks_auxiliaries_only(tasks):
+    task = tasks["question"]
+    model = Answering(task, "gen", right)
+
+    def distracted(tokens, **_):
+        logits = model(tokens).logits
+        logits[..., task.vocabulary.ids["newt"]] = 2.0
+        return Output(logits)
+
+    scores = accuracy(distracted, task, "gen")
+    assert (scores["accuracy"], scores["first_auxiliary"], scores["neither"]) == (0, 1, 1)
+
+
+def test_only_transformed_lines_count_and_the_first_ones(tasks):
+    evaluator = Evaluator(tasks["tense"], "val", limit=7)
+    assert [s.marker for s in evaluator.sentences] == ["PRESENT"] * 7
+    expected = [s for s in tasks["tense"].splits["val"] if s.marker == "PRESENT"][:7]
+    assert evaluator.sentences == expected
+    assert len(Evaluator(tasks["tense"], "gen", limit=None).sentences) == 120
+
+
+def transformer(task, seed=0, dropout=0.5):
+    config = ModelConfig(
+        depth=2, width=32, heads=4, vocabulary_size=len(task.vocabulary), dropout=dropout, max_length=1200
+    )
+    return TransformerLM(config, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", ["question", "tense", "dyck"])
+@pytest.mark.parametrize("split", ["val", "gen"])
+def test_agrees_with_one_sentence_at_a_time(tasks, name, split):
+    """The oracle runs every prefix alone, unpadded."""
+    task, model, limit = tasks[name], transformer(tasks[name]), 6
+    scores = Evaluator(task, split, limit=limit, batch_tokens=100)(model)
+    assert model.training
+    model.eval()
+    hits = {"accuracy": [], "full_sentence": [], "first_auxiliary": [], "unrestricted": [], "closing": []}
+    for s in Evaluator(task, split, limit=limit).sentences:
+        ids = [task.vocabulary.bos, *task.vocabulary.encode(s.text), task.vocabulary.eos]
+        with torch.no_grad():
+            logits = [model(torch.tensor([ids[: i + 1]])).logits[0, -1] for i in range(len(ids) - 1)]
+        best = [int(row.argmax()) for row in logits]
+        if name == "dyck":
+            closing = [i for i, word in enumerate(task.vocabulary.words) if word.endswith(")")]
+            for place, distance in enumerate(closing_distances(s.source)):
+                if distance:
+                    hit = max(closing, key=lambda i: float(logits[place][i])) == ids[place + 1]
+                    hits["closing"].append(hit)
+                    if distance >= 10:
+                        hits["accuracy"].append(hit)
+                        hits["unrestricted"].append(best[place] == ids[place + 1])
+        else:
+            marker = len(s.source.split())
+            place = marker + (s.structure.main if name == "tense" else 0)
+            hits["accuracy"].append(best[place] == ids[place + 1])
+            hits["full_sentence"].append(best[marker:] == ids[marker + 1 :])
+            if name == "question":
+                four = [task.vocabulary.ids[w] for w in ("do", "does", "don't", "doesn't")]
+                first = max(four, key=lambda i: float(logits[marker][i]))
+                hits["first_auxiliary"].append(first == ids[marker + 1])
+    expected = {key: sum(values) / len(values) for key, values in hits.items() if values}
+    assert {key: scores[key] for key in expected} == pytest.approx(expected)
+    assert {"hierarchical", "linear", "neither"}.isdisjoint(scores) == (name == "dyck" or split == "val")
+
+
+def test_batches_do_not_matter(tasks):
+    task, model = tasks["question"], transformer(tasks["question"])
+    small, large = (Evaluator(task, "gen", batch_tokens=n)(model) for n in (64, 10**6))
+    assert small == large
+
+
+def bracket_model(task, wrong_when):
+    """Predicts every closing bracket, but an (a where ``wrong_when(distance)``."""
+
+    def model(tokens, **_):
+        logits = torch.zeros(*tokens.shape, len(task.vocabulary))
+        for row, ids in enumerate(tokens.tolist()):
+            opened = []
+            for place, index in enumerate(ids):
+                word = task.vocabulary.words[index]
+                if word.startswith("("):
+                    opened.append((place, word))
+                elif word.endswith(")") and opened:
+                    opened.pop()
+                if opened:
+                    start, word = opened[-1]
+                    logits[row, place, task.vocabulary.ids[word[1:] + ")"]] = 1.0
+                    if wrong_when(place + 1 - start):
+                        logits[row, place, task.vocabulary.ids["(a"]] = 2.0
+        return Output(logits)
+
+    return model
+
+
+def test_dyck_counts_far_brackets_and_ranks_closing_ones(tasks):
+    task = tasks["dyck"]
+    perfect = accuracy(bracket_model(task, lambda d: False), task, "gen")
+    assert perfect == {"accuracy": 1, "unrestricted": 1, "closing": 1}
+    far = accuracy(bracket_model(task, lambda d: d >= 10), task, "gen")
+    assert far == {"accuracy": 1, "unrestricted": 0, "closing": 1}
+    near = accuracy(bracket_model(task, lambda d: d < 10), task, "gen")
+    assert near == {"accuracy": 1, "unrestricted": 1, "closing": 1}
+
+
+def test_closing_distances():
+    assert closing_distances("(a (b b) a) (c c)") == [0, 0, 1, 3, 0, 1]
+
+
+MOVES = {f"d{d}p{p}": (d, p) for d in "12n" for p in "12o"}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_decoded_moves_of_questions(tasks, move):
+    task = tasks["question"]
+    deleted, preposed = MOVES[move]
+
+    def answer(s):
+        words, first, main = s.words, s.structure.first, s.structure.main
+        others = [w for w in ("do", "does", "don't", "doesn't") if w not in (words[first], words[main])]
+        front = {"1": words[first], "2": words[main], "o": others[0]}[preposed]
+        gone = {"1": first, "2": main, "n": None}[deleted]
+        return " ".join([front, *(w for i, w in enumerate(words) if i != gone), "?"])
+
+    scores = accuracy(Answering(task, "gen", answer), task, "gen", decode=True)
+    assert scores[move] == pytest.approx(1)
+    assert sum(scores[name] for name in [*MOVES, "other"]) == pytest.approx(1)
+    assert scores["decoded_full_sentence"] == (move == "d2p2")
+    kinds = [scores[f"{kind}_clause"] for kind in ("object", "transitive", "intransitive")]
+    assert kinds == [preposed == "2"] * 3
+
+
+@pytest.mark.parametrize(
+    "answer", [lambda s: "", lambda s: "newt ?", lambda s: s.target[:-2], lambda s: "do ?"]
+)
+def test_decoded_answers_that_are_no_question(tasks, answer):
+    task = tasks["question"]
+    scores = accuracy(Answering(task, "gen", answer), task, "gen", decode=True)
+    assert scores["other"] == pytest.approx(1)
+
+
+def test_decoded_tense(tasks):
+    task = tasks["tense"]
+    names = ("full_sentence", "parts_of_speech", "main_verb", "agree_recent")
+
+    def decoded(answer):
+        scores = accuracy(Answering(task, "gen", answer), task, "gen", decode=True)
+        return tuple(scores[f"decoded_{name}"] for name in names)
+
+    assert decoded(right) == (1, 1, 1, 0)
+    assert decoded(recent_agreement) == (0, 1, 0, 1)
+    assert decoded(lambda s: " ".join(["my", *s.target.split()])) == (0, 0, 0, 0)
+    assert decoded(lambda s: s.target.replace("some", "the").replace("my", "the")) == (
+        pytest.approx(
+            sum("some" not in s.target and "my" not in s.target.split() for s in task.splits["gen"]) / 120
+        ),
+        1,
+        1,
+        0,
+    )
+
+
+def test_jacobi_decoding_equals_one_token_at_a_time(tasks):
+    task = tasks["question"]
+    model = transformer(task, seed=3)
+    sentences = task.splits["gen"][:10] + task.splits["val"][:10]
+    eos = int(
+        torch.randint(1, 60, (), generator=torch.Generator().manual_seed(1))
+    )  # a word that does come up
+    prompts = [[task.vocabulary.bos, *task.vocabulary.encode(s.source)] for s in sentences]
+    guesses = [task.vocabulary.encode(s.target) for s in sentences]
+    answers = greedy_decode(model, prompts, guesses, eos, batch_tokens=200)
+    model.eval()
+    assert len({len(answer) for answer in answers}) > 3
+    for prompt, guess, answer in zip(prompts, guesses, answers, strict=True):
+        expected = []
+        while len(expected) < len(guess) + 3:
+            with torch.no_grad():
+                best = int(model(torch.tensor([prompt + expected])).logits[0, -1].argmax())
+            if best == eos:
+                break
+            expected.append(best)
+        assert answer == expected
+
+
+def test_what_cannot_be_scored(tasks):
+    task = tasks["question"]
+    with pytest.raises(ConfigError, match="limit is 0"):
+        Evaluator(task, "gen", limit=0)
+    with pytest.raises(DataError, match="split is 'dev'"):
+        Evaluator(task, "dev")
+    statements = [s for s in task.splits["val"] if s.marker == "decl"]
+    with pytest.raises(DataError, match="val of question has no line to score"):
+        Evaluator(Task("question", Splits({"val": statements}), task.vocabulary), "val")
+    with pytest.raises(ConfigError, match="vocabulary has 71 tokens; allowed: the model's 43"):
+        accuracy(transformer(tasks["dyck"]), task, "gen")

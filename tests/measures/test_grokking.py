@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from auxin.errors import DataError
+from auxin.measures.grokking import bootstrap, grokking_summary, wilson
+
+PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "published_curves.csv"
+
+
+def tidy(curves, member="member"):
+    """Tidy metrics from {member: [(step, val, gen), …]}."""
+    rows = [
+        {"step": step, member: m, "split": split, "name": "accuracy", "value": value}
+        for m, curve in curves.items()
+        for step, val, gen in curve
+        for split, value in (("val", val), ("gen", gen))
+    ]
+    return pl.DataFrame(rows)
+
+
+GROKS = [
+    (0, 0.0, 0.0),
+    (100, 0.992, 0.1),
+    (200, 1.0, 0.3),
+    (500, 1.0, 0.9),
+    (600, 0.995, 0.5),
+    (700, 1.0, 0.7),
+]
+
+
+def test_one_member():
+    summary = grokking_summary(tidy({7: GROKS}))
+    assert summary.members.row(0, named=True) == {
+        "member": 7,
+        "saturation_step": 100,
+        "at_saturation": 0.1,
+        "early_stopping": 0.3,
+        "final": 0.7,
+        "best": 0.9,
+        "grokking_step": 500,
+        "grokked": True,
+        "relapsed": True,
+        "delay_ratio": 5.0,
+    }
+    final = summary.overall.row(by_predicate=pl.col("quantity") == "final", named=True)
+    assert final == {"quantity": "final", "value": 0.7, "low": None, "high": None, "members": 1}
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ([(0, 0.1, 0.9), (100, 0.2, 0.5)], {"saturation_step": None, "delay_ratio": None, "relapsed": True}),
+        ([(0, 1.0, 0.0), (100, 1.0, 0.9)], {"saturation_step": 0, "delay_ratio": None, "grokking_step": 100}),
+        ([(50, 0.99, 0.8), (100, 1.0, 0.8)], {"saturation_step": 50, "grokked": False, "relapsed": False}),
+        ([(50, 0.99, 0.81), (100, 1.0, 0.6)], {"grokked": True, "relapsed": False, "delay_ratio": 1.0}),
+        (
+            [(50, 0.99, 0.1), (100, 1.0, 0.85)],
+            {"grokking_step": 100, "delay_ratio": 2.0, "early_stopping": 0.85},
+        ),
+    ],
+)
+def test_thresholds(curve, expected):
+    row = grokking_summary(tidy({0: curve})).members.row(0, named=True)
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_group_of_members():
+    flat = [(step, val, 0.2) for step, val, _ in GROKS]
+    summary = grokking_summary(tidy({0: GROKS, 1: flat, 2: GROKS}))
+    overall = {row["quantity"]: row for row in summary.overall.iter_rows(named=True)}
+    assert overall["final"]["value"] == pytest.approx((0.7 + 0.2 + 0.7) / 3)
+    assert overall["final"]["low"] == pytest.approx(0.2)
+    assert overall["final"]["high"] == pytest.approx(0.7)
+    assert overall["grokking_step"]["members"] == 2
+    assert overall["grokked"]["value"] == pytest.approx(2 / 3)
+    assert (overall["grokked"]["low"], overall["grokked"]["high"]) == pytest.approx(wilson(2, 3))
+    assert summary.overall.equals(grokking_summary(tidy({0: GROKS, 1: flat, 2: GROKS})).overall)
+
+
+def test_order_and_other_rows_do_not_matter():
+    metrics = tidy({0: GROKS, 1: GROKS})
+    loss = pl.DataFrame({"step": [0], "member": [0], "split": ["val"], "name": ["loss"], "value": [3.0]})
+    alone = pl.DataFrame(
+        {"step": [900], "member": [0], "split": ["gen"], "name": ["accuracy"], "value": [0.0]}
+    )
+    shuffled = pl.concat([loss, metrics, alone]).sample(fraction=1, shuffle=True, seed=1)
+    assert grokking_summary(shuffled).members.equals(grokking_summary(metrics).members)
+
+
+def test_metrics_without_what_is_needed():
+    with pytest.raises(DataError, match="no column 'member'"):
+        grokking_summary(tidy({0: GROKS}, member="seed"))
+    with pytest.raises(DataError, match="no step with accuracy of val and of gen"):
+        grokking_summary(tidy({0: GROKS}).filter(pl.col("split") == "val"))
+
+
+@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+@settings(deadline=None)
+def test_wilson_agrees_with_scipy(counts):
+    successes, trials = counts
+    expected = binomtest(successes, trials).proportion_ci(method="wilson")
+    assert wilson(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("counts", [(1, 0), (3, 2), (-1, 2)])
+def test_impossible_proportions(counts):
+    with pytest.raises(DataError, match="allowed"):
+        wilson(*counts)
+
+
+def test_bootstrap_interval_of_a_normal_mean():
+    values = np.random.default_rng(0).normal(size=400)
+    low, high = bootstrap(values, np.random.default_rng(1))
+    standard_error = values.std() / 20
+    expected = (values.mean() - 1.96 * standard_error, values.mean() + 1.96 * standard_error)
+    assert (low, high) == pytest.approx(expected, abs=0.1 * standard_error)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published curves are not at hand")
+@pytest.mark.parametrize(
+    ("task", "depth", "early", "final", "best", "grokked", "relapsed"),
+    [
+        ("question", 6, 0.073, 0.929, 1.0, 10, 7),
+        ("tense", 4, 0.547, 0.835, 0.943, 9, 6),
+        ("dyck", 6, 0.985, 1.0, 1.0, 10, 0),
+    ],
+)
+def test_published_curves(task, depth, early, final, best, grokked, relapsed):
+    published = pl.read_csv(PUBLISHED).filter(
+        (pl.col("task") == task) & (pl.col("depth") == depth) & (pl.col("seed") <= 132)
+    )
+    metrics = (
+        published.rename({"seed": "member", "in_domain": "val", "generalization": "gen"})
+        .unpivot(["val", "gen"], index=["step", "member"], variable_name="split")
+        .with_columns(name=pl.lit("accuracy"))
+    )
+    summary = grokking_summary(metrics)
+    values = dict(summary.overall.select("quantity", "value").iter_rows())
+    assert len(summary.members) == 10
+    assert values["early_stopping"] == pytest.approx(early, abs=0.0006)
+    assert values["final"] == pytest.approx(final, abs=0.0006)
+    assert values["best"] == pytest.approx(best, abs=0.0006)
+    assert (values["grokked"], values["relapsed"]) == (grokked / 10, relapsed / 10)
