@@ -67,11 +67,10 @@ def test_nothing_to_draw_is_an_error() -> None:
         dynamics(metrics(2).with_columns(split=pl.lit("test")))
 
 
-def test_labels_keep_their_distance_and_stay_on_the_axis() -> None:
-    means = pl.DataFrame({"series": ["a", "b", "c"], "step": [1, 1, 1], "value": [0.99, 1.0, 0.98]})
+def test_labels_keep_their_distance_stay_on_the_axis_and_where_they_can_at_their_line() -> None:
+    means = pl.DataFrame({"series": list("abcd"), "step": [1] * 4, "value": [0.99, 1.0, 0.98, 0.3]})
     heights = line_ends(means, 0.07).data["value"].to_list()
-    assert np.diff(heights) == pytest.approx([0.07, 0.07])
-    assert heights[-1] == pytest.approx(1.0)
+    assert heights == pytest.approx([0.3, 0.86, 0.93, 1.0])
 
 
 def test_dynamics_draws_a_panel_for_each_measure_and_rules_for_baselines() -> None:

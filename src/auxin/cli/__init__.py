@@ -18,6 +18,11 @@ VERBS = {
     "train": ("auxin.cli.training", "Train"),
     "measure": ("auxin.cli.training", "Measure"),
     "export": ("auxin.cli.training", "Export"),
+    "exponents": ("auxin.cli.theory", "Exponents"),
+    "phase": ("auxin.cli.theory", "Phase"),
+    "critical": ("auxin.cli.theory", "Critical"),
+    "simulate": ("auxin.cli.theory", "Simulate"),
+    "attention": ("auxin.cli.theory", "Attention"),
 }
 """Where each verb's options are declared; its module is imported when it is called."""
 
@@ -30,6 +35,12 @@ Predict from its initialization whether a transformer will train, train it, and 
   train       train a stack of seeds; a run that was stopped goes on
   measure     take structural measures of a run's checkpoints
   export      write a run's metrics as one Parquet or CSV table
+
+  exponents   whether tokens collapse and gradients vanish, from the initialization alone
+  phase       both exponents over two hyperparameters, as a table and figures
+  critical    hyperparameters at the edge of chaos for a given depth
+  simulate    random networks beside the theory, layer by layer
+  attention   moments of attention at finite length beside the published approximations
 
 auxin VERB --help lists a verb's options with an example; auxin --version prints the version."""
 

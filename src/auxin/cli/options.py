@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Self, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry
 
 from auxin.cli import UsageError
 from auxin.errors import ConfigError
@@ -36,12 +37,18 @@ class Verb:
         raise AssertionError(f"{type(self).__name__} must say what it does")
 
 
-def parse(cls: type[T], program: str, arguments: Sequence[str], default: T | None = None) -> T:
+def parse(
+    cls: type[T],
+    program: str,
+    arguments: Sequence[str],
+    default: T | None = None,
+    registry: ConstructorRegistry | None = None,
+) -> T:
     """An instance of ``cls`` from the command line; prints help and exits where that is asked for."""
     with _errors_in_one_line():
         if default is None:
-            return tyro.cli(cls, prog=program, args=arguments)
-        return tyro.cli(cls, prog=program, args=arguments, default=default)
+            return tyro.cli(cls, prog=program, args=arguments, registry=registry)
+        return tyro.cli(cls, prog=program, args=arguments, default=default, registry=registry)
 
 
 def parse_known(cls: type[T], arguments: Sequence[str]) -> T:

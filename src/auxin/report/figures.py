@@ -138,10 +138,13 @@ def drawable(frame: pl.DataFrame, what: str, column: str = "value") -> pl.DataFr
 def line_ends(means: pl.DataFrame, gap: float) -> alt.Chart:
     """The last point of every ``series``, moved apart by at least ``gap``, so that labels don't collide."""
     last = means.sort("step").group_by("series", maintain_order=True).last().sort("value")
-    heights = last["value"].to_numpy().copy()
+    heights = last["value"].to_list()
+    top = max(1.0, heights[-1])
     for i in range(1, len(heights)):
         heights[i] = max(heights[i], heights[i - 1] + gap)
-    heights -= max(0.0, heights[-1] - max(1.0, last["value"].max()))  # pyright: ignore[reportArgumentType]
+    heights[-1] = min(heights[-1], top)
+    for i in reversed(range(len(heights) - 1)):
+        heights[i] = min(heights[i], heights[i + 1] - gap)
     return alt.Chart(last.with_columns(value=pl.Series(heights)))
 
 

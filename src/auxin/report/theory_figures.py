@@ -32,7 +32,7 @@ def phase_diagram(
     x_title: str = "x",
     y_title: str = "y",
 ) -> alt.HConcatChart:
-    """Angle and gradient exponent over two hyperparameters, with their zero lines and the user's point.
+    """Angle and gradient exponent over two hyperparameters, with their zero lines and, on the grid, a point.
 
     ``frame`` is a full grid with columns x, y, angle and gradient. Colours are centred at 0 and saturate at
     the 98th percentile. Raises ``DataError`` when the grid is smaller than 2 × 2 or has holes.
@@ -64,7 +64,7 @@ def phase_diagram(
         segments = pl.DataFrame(zero_contour(xs, ys, values), schema=["x0", "y0", "x1", "y1"], orient="row")
         line = alt.Chart(segments).mark_rule(strokeWidth=1.5, color="black", clip=True, aria=False)
         layers = [heat, line.encode(**axes, x2="x1", y2="y1")]
-        if point is not None:
+        if point is not None and xs[0] <= point[0] <= xs[-1] and ys[0] <= point[1] <= ys[-1]:
             dot = alt.Chart(pl.DataFrame({"x0": [point[0]], "y0": [point[1]]}))
             layers.append(dot.mark_point(size=110, filled=True, color="black", stroke="white").encode(**axes))
         panels.append(alt.layer(*layers).properties(title=title, width=290, height=290))
@@ -101,7 +101,7 @@ def bifurcation(frame: pl.DataFrame, *, x_title: str = "α") -> Panel:
         frame if "curve" in frame.columns else frame.with_columns(curve=pl.lit("")), "cosine", "cosine"
     )
     color = alt.Color("curve:N", title=None, legend=None, scale=alt.Scale(range=list(PALETTE)))
-    x = alt.X("x:Q", title=x_title)
+    x = alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False, nice=False))
     y = alt.Y("cosine:Q", title="fixed point c* of the cosine")
     tip = ["curve:N", alt.Tooltip("x:Q", format=".3f"), alt.Tooltip("cosine:Q", format=".4f")]
     line = alt.Chart(frame).mark_line(strokeWidth=2.5).encode(x, y, color, tooltip=tip)
@@ -110,6 +110,18 @@ def bifurcation(frame: pl.DataFrame, *, x_title: str = "α") -> Panel:
         alt.X("step:Q"), alt.Y("value:Q"), alt.Color("series:N", legend=None), text="series:N"
     )
     return alt.layer(line, labels).properties(title="From order to chaos", width=420, height=280)
+
+
+def sections(frame: pl.DataFrame, y_name: str, count: int = 5) -> pl.DataFrame:
+    """Lines through a phase diagram at ``count`` values of y, as ``bifurcation`` draws them."""
+    ys = frame["y"].unique().sort()
+    chosen = ys.gather(np.linspace(0, len(ys) - 1, min(count, len(ys))).round().astype(int))
+    label = pl.format("{} = {}", pl.lit(y_name), pl.col("y").round_sig_figs(3))
+    return (
+        frame.filter(pl.col("y").is_in(chosen.implode()))
+        .select("x", "cosine", curve=label)
+        .sort("curve", "x")
+    )
 
 
 def propagation(theory: Propagation, simulation: Propagation | None = None) -> alt.HConcatChart:
@@ -148,14 +160,17 @@ def attention_moments(frame: pl.DataFrame) -> alt.HConcatChart:
     ``frame`` has columns n_tokens, spread, method (exact, annealed, rem) and r1; a panel for each n.
     Values above 1, which no softmax can have, are cut off: that is where an approximation has broken down.
     """
-    frame = drawable(frame, "moment", "r1").with_columns(pl.col("method").replace("rem", "REM limit"))
+    frame = drawable(frame, "moment", "r1").with_columns(
+        pl.col("method").replace("rem", "REM limit"),
+        shown=pl.col("r1").clip(upper_bound=10),  # of a line to 1e14 a renderer draws nothing
+    )
     domain = ["exact", "annealed", "REM limit"]
     color = alt.Color("method:N", title=None, scale=alt.Scale(domain=domain, range=[BLUE, VERMILION, GREEN]))
     dash = alt.StrokeDash(
         "method:N", title=None, scale=alt.Scale(domain=domain, range=[[1, 0], [6, 3], [2, 2]])
     )
     x = alt.X("spread:Q", title="spread of the logits")
-    y = alt.Y("r1:Q", title="R1, the sum of squared weights", scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("shown:Q", title="R1, the sum of squared weights", scale=alt.Scale(domain=[0, 1]))
     tip = ["method:N", "spread:Q", alt.Tooltip("r1:Q", format=".4g")]
     panels = [
         alt.Chart(frame.filter(pl.col("n_tokens") == n))

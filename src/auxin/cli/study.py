@@ -1,0 +1,89 @@
+"""The verb that conducts a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from auxin.cli.options import Flag, Verb
+from auxin.cli.output import print_json, print_table
+from auxin.studies.answers import Analysis, duration
+from auxin.studies.design import Scale, StudyName
+
+if TYPE_CHECKING:
+    from auxin.studies.plan import Plan
+    from auxin.studies.pool import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Verb):
+    """Train all runs of a study, as far as they are not trained yet, and answer its question from them.
+
+    Example: auxin study depth --scale minutes --out runs/studies/depth
+    """
+
+    name: Annotated[StudyName, tyro.conf.Positional]
+    """Which: grokking, depth, dynamics, trainability, joint."""
+    scale: Scale = "laptop"
+    """minutes: tiny models; laptop: hours on two cores; paper: the published sizes, on a GPU."""
+    out: Path | None = None
+    """The study's directory; by default runs/studies/NAME-SCALE."""
+    workers: int = 0
+    """Runs at a time; 0: as many as the cores, or GPUs, allow."""
+    ray: str = ""
+    """Address of a Ray cluster that trains the runs instead; auto: the one running here."""
+    dry_run: Flag = False
+    """Print what it would cost, measured here, and train nothing."""
+    json: Flag = False
+    """Print the answer, or the plan, as one JSON object."""
+
+    def run(self) -> int:
+        from auxin.studies.conduct import answer_study, plan_study, train_study
+
+        out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
+        if self.dry_run:
+            _report_plan(plan_study(self.name, self.scale, out, workers=self.workers), self.json)
+            return 0
+        outcomes = train_study(self.name, self.scale, out, workers=self.workers, ray=self.ray, progress=True)
+        if not self.json:
+            _report_outcomes(outcomes)
+        analysis = answer_study(self.name, self.scale, out, outcomes)
+        _report_answer(analysis, out, self.json)
+        return int(any(outcome.status != "finished" for outcome in outcomes))
+
+
+def _report_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(plan))
+        return
+    rows = [
+        ("runs left to train", f"{plan.runs} ({plan.members} models)"),
+        ("steps", f"{plan.steps:,}"),
+        ("FLOPs", f"{plan.flops:.2g}"),
+        ("memory", f"{plan.memory / 1e9:.1f} GB for {plan.workers} at a time"),
+        ("disk", f"{plan.disk / 1e9:.1f} GB"),
+        ("wall time", f"about {duration(3600 * plan.hours)} on {plan.device}, {plan.workers} at a time"),
+    ]
+    print_table(("plan", "estimate"), rows)
+
+
+def _report_outcomes(outcomes: Sequence[Outcome]) -> None:
+    rows = [(o.name, o.status, duration(o.seconds) if o.seconds else "before", o.detail) for o in outcomes]
+    print_table(("run", "status", "time", "what went wrong"), rows)
+
+
+def _report_answer(analysis: Analysis, out: Path, as_json: bool) -> None:
+    findings = [asdict(finding) for finding in analysis.findings]
+    if as_json:
+        summary = {"question": analysis.question, "answer": analysis.answer, "findings": findings}
+        print_json(summary | {"out": str(out)})
+        return
+    print(f"{analysis.question}\n\n{analysis.answer}\n")
+    for finding in analysis.findings:
+        if finding.sentence != analysis.answer:
+            print(f"- {finding.sentence}")
+    print(f"\n{out / 'study.json'}\n{out / 'tables'}")

@@ -1,0 +1,343 @@
+"""Verbs of the theory: exponents, phase, critical, simulate, attention."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Self, get_args
+
+import numpy as np
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from auxin.cli.options import Flag, Verb, parse, parse_known
+from auxin.cli.output import print_json, print_table
+from auxin.config import Activation, PresetName, preset
+from auxin.theory.block import ALPHAS, Block, replace
+from auxin.theory.gaussian import AnyActivation
+
+MEASURED = ("cosine", "norm", "gradient")
+
+registry = ConstructorRegistry()
+
+
+@registry.primitive_rule
+def _activation_by_name(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A function cannot be typed, so of a block's activations the command line knows the named ones."""
+    if info.type != AnyActivation:
+        return None
+    names = get_args(Activation)
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{" + ",".join(names) + "}",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: value in names,
+        str_from_instance=lambda value: [value],
+        choices=names,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """Where a block's defaults come from."""
+
+    preset: PresetName | None = None
+    run_path: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+
+    def block(self) -> Block:
+        if self.run_path is not None:
+            from auxin.runs import open_run
+
+            return Block.of(open_run(self.run_path).config.model)
+        return Block() if self.preset is None else Block.of(preset(self.preset).model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BlockVerb(Verb):
+    """A verb about one block: that of a preset, of a run, or the paper's, with options on top."""
+
+    preset: PresetName | None = None
+    """Start from the block that a preset's initialization implies."""
+    run_path: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Start from the block that a run's initialization implies."""
+    alpha_attention: float | None = None
+    """Set attention's skip to √(1 − α²) and its branch to α."""
+    alpha_mlp: float | None = None
+    """Set the MLP's skip to √(1 − α²) and its branch to α."""
+    start: Annotated[Block, tyro.conf.arg(name="")] = field(default_factory=Block)
+    json: Flag = False
+    """Print one JSON object."""
+
+    @classmethod
+    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
+        origin = parse_known(_Origin, arguments)
+        required = {f.name: tyro.MISSING for f in dataclasses.fields(cls) if not _has_default(f)}
+        default = cls(preset=origin.preset, run_path=origin.run_path, start=origin.block(), **required)
+        return parse(cls, program, arguments, default, registry)
+
+    @property
+    def block(self) -> Block:
+        """The block that all options together describe."""
+        alphas = {name: getattr(self, name) for name in ALPHAS}
+        return replace(self.start, **{name: value for name, value in alphas.items() if value is not None})
+
+
+def _has_default(option: dataclasses.Field[Any]) -> bool:
+    return option.default is not dataclasses.MISSING or option.default_factory is not dataclasses.MISSING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponents(_BlockVerb):
+    """Say before training whether tokens collapse and whether gradients vanish or explode.
+
+    Example: auxin exponents --preset released-code --depth 10
+    """
+
+    depth: int = 12
+    """Layers over which the exponents add up."""
+    cosine: float = 0.3
+    """Cosine of the tokens at the input, from which the fixed point is reached."""
+
+    def run(self) -> None:
+        from auxin.theory.exponents import exponents
+
+        found = exponents(self.block, self.cosine)
+        totals = {"angle_total": self.depth * found.angle, "gradient_total": self.depth * found.gradient}
+        if self.json:
+            print_json({**dataclasses.asdict(found), "depth": self.depth, **totals, "block": self.block})
+            return
+        layer, total = "a layer", f"{self.depth} layers"
+        rows = [
+            ["angle exponent λ_a", f"{found.angle:+.4f}", f"{totals['angle_total']:+.3f}"],
+            ["gradient exponent λ_g", f"{found.gradient:+.4f}", f"{totals['gradient_total']:+.3f}"],
+            ["its second eigenvalue", f"{found.gradient_spectrum[1]:+.4f}", ""],
+            ["squared norm q*", f"{found.norm:.4f}", ""],
+            ["cosine c*", f"{found.cosine:.4f}", ""],
+        ]
+        print_table(["quantity", layer, total], rows)
+        print(f"phase: {found.phase} ({_meaning(found.angle, found.gradient)})")
+
+
+def _meaning(angle: float, gradient: float) -> str:
+    tokens = _in_words(angle, "tokens collapse", "tokens keep their angles", "tokens repel each other")
+    return f"{tokens}, {_in_words(gradient, 'gradients vanish', 'gradients keep their size', 'gradients explode')}"
+
+
+def _in_words(exponent: float, below: str, zero: str, above: str) -> str:
+    return zero if abs(exponent) <= 1e-6 else below if exponent < 0 else above
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase(_BlockVerb):
+    """Map both exponents over two hyperparameters, with their zero lines and the block's own point.
+
+    Example: auxin phase --alpha-attention 0.5 --x alpha_mlp 0.05 1 --y sigma_w 0.5 5 --out phase
+    """
+
+    x: tuple[str, float, float] = ("alpha_mlp", 0.05, 1.0)
+    """Hyperparameter of the horizontal axis, from, to."""
+    y: tuple[str, float, float] = ("sigma_w", 0.5, 5.0)
+    """Hyperparameter of the vertical axis, from, to."""
+    points: int = 60
+    """Points along each axis."""
+    cosine: float = 0.3
+    """Cosine of the tokens at the input."""
+    out: Path = Path("phase")
+    """Stem of the files: figures (.png, .svg, .html) and table (.csv); -bifurcation is added for c*."""
+
+    def run(self) -> None:
+        from auxin.config import check
+        from auxin.report.theme import save
+        from auxin.report.theory_figures import bifurcation, phase_diagram, sections
+        from auxin.runs.files import failing_clearly, write_atomic
+        from auxin.theory.phase import phase_diagram as diagram
+
+        check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
+        x, y = ((name, np.linspace(low, high, self.points).tolist()) for name, low, high in (self.x, self.y))
+        frame = diagram(self.block, x, y, self.cosine)
+        point = _point(self.block, (self.x[0], self.y[0]))
+        paths = save(phase_diagram(frame, point, x_title=self.x[0], y_title=self.y[0]), self.out)
+        lines = bifurcation(sections(frame, self.y[0]), x_title=self.x[0])
+        paths += save(lines, f"{self.out}-bifurcation")
+        table = Path(f"{self.out}.csv")
+        with failing_clearly(table):
+            write_atomic(table, frame.write_csv().encode())
+        shares = {phase: count / frame.height for phase, count in frame["phase"].value_counts().iter_rows()}
+        if self.json:
+            print_json({"phases": shares, "table": str(table), "figures": [str(path) for path in paths]})
+            return
+        print(", ".join(f"{phase}: {share:.1%} of the points" for phase, share in sorted(shares.items())))
+        print(f"table: {table}\nfigures: {', '.join(str(path) for path in paths)}")
+
+
+def _point(block: Block, names: tuple[str, str]) -> tuple[float, float] | None:
+    """Where the block lies; None when an axis is an α and the block's strengths are not √(1 − α²) and α."""
+    values = [getattr(block, f"{ALPHAS[name]}_branch" if name in ALPHAS else name) for name in names]
+    on_axes = all(
+        abs(getattr(block, f"{ALPHAS[name]}_skip") ** 2 + value**2 - 1) < 1e-9
+        for name, value in zip(names, values, strict=True)
+        if name in ALPHAS
+    )
+    return (values[0], values[1]) if on_axes else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critical(_BlockVerb):
+    """Find hyperparameters at which a network of given depth starts at the edge of chaos.
+
+    Example: auxin critical --depth 24 --vary alpha_attention alpha_mlp --sigma-w 2
+    """
+
+    depth: int = 24
+    """Layers."""
+    vary: tuple[str, ...] = ("alpha_attention", "alpha_mlp")
+    """One or two hyperparameters to solve for."""
+
+    def run(self) -> None:
+        from auxin.theory.critical import critical
+
+        found = critical(self.block, self.depth, self.vary)
+        values = found.hyperparameters
+        if self.json:
+            print_json(dataclasses.asdict(found))
+            return
+        print_table(["hyperparameter", "value"], [[name, f"{value:.6g}"] for name, value in values.items()])
+        print(
+            f"over {self.depth} layers: angle {found.angle_total:+.3g}, gradient {found.gradient_total:+.3g}"
+        )
+        if not found.reached:
+            print("the angle exponent has no zero within the ranges; this is the nearest point")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulate(_BlockVerb):
+    """Measure random networks beside what the theory predicts, layer by layer; fails where they disagree.
+
+    Example: auxin simulate --preset released-code --depth 6 --width 256 --draws 8
+    """
+
+    cosine: float = 0.3
+    """Cosine of the tokens at the input."""
+    depth: int = 12
+    """Layers."""
+    width: int = 768
+    """Dimension of the residual stream."""
+    heads: int = 1
+    """Attention heads."""
+    draws: int = 8
+    """Random networks."""
+    seed: int = 0
+    """Seed of their weights."""
+    tolerance: float = 0.06
+    """Relative deviation that is allowed, beyond which 3 standard errors are."""
+    out: Path | None = None
+    """Stem of a figure (.png, .svg, .html)."""
+
+    def run(self) -> int:
+        from auxin.probes.simulate import simulate
+        from auxin.theory.exponents import propagate
+
+        theory = propagate(self.block, self.cosine, self.depth)
+        measured = simulate(
+            self.block, self.cosine, self.depth, self.width, self.heads, self.draws, self.seed
+        )
+        deviation = {name: _deviation(theory, measured, name, self.tolerance) for name in MEASURED}
+        worst = max(float(np.abs(relative).max()) for relative, _ in deviation.values())
+        passed = all(bool(fine.all()) for _, fine in deviation.values())
+        paths: list[Path] = []
+        if self.out is not None:
+            from auxin.report.theme import save
+            from auxin.report.theory_figures import propagation
+
+            paths = save(propagation(theory, measured), self.out)
+        if self.json:
+            tables = {
+                name: {
+                    "theory": getattr(theory, name),
+                    "measured": getattr(measured, name),
+                    "standard_error": getattr(measured, f"{name}_error"),
+                }
+                for name in MEASURED
+            }
+            print_json({**tables, "passed": passed, "worst": worst, "figures": [str(p) for p in paths]})
+            return int(not passed)
+        for name in MEASURED:
+            _print_comparison(theory, measured, name, *deviation[name])
+        allowed = f"{self.tolerance:.0%} or 3 standard errors"
+        print(f"{'pass' if passed else 'FAIL'}: allowed {allowed}, worst relative deviation {worst:.1%}")
+        if paths:
+            print(f"figures: {', '.join(str(path) for path in paths)}")
+        return int(not passed)
+
+
+def _deviation(theory: Any, measured: Any, name: str, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Relative deviation of the measurement at each layer, and whether tolerance or noise allows it."""
+    predicted, difference = getattr(theory, name), getattr(measured, name) - getattr(theory, name)
+    scale = np.maximum(np.abs(predicted), 1e-12)
+    allowed = np.maximum(tolerance * scale, 3 * getattr(measured, f"{name}_error"))
+    return difference / scale, np.abs(difference) <= allowed
+
+
+def _print_comparison(theory: Any, measured: Any, name: str, relative: np.ndarray, fine: np.ndarray) -> None:
+    columns = (
+        getattr(theory, name),
+        getattr(measured, name),
+        getattr(measured, f"{name}_error"),
+        relative,
+        fine,
+    )
+    rows = [
+        [str(layer), f"{p:.4g}", f"{m:.4g}", f"{e:.1g}", f"{r:+.1%}", "" if ok else "!"]
+        for layer, (p, m, e, r, ok) in enumerate(zip(*columns, strict=True))
+    ]
+    print_table(["layer", "theory", "measured", "±", "deviation", ""], rows, title=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(Verb):
+    """Compare the exact moments of softmax attention at finite length with the published approximations.
+
+    Example: auxin attention --n-tokens 16 128 1024 --spread 6 --out attention
+    """
+
+    n_tokens: tuple[int, ...] = (16, 128, 1024)
+    """Sequence lengths, a panel each."""
+    spread: float = 6.0
+    """Largest standard deviation of a row's logits."""
+    cosine: float = 0.0
+    """Correlation of two rows' logits."""
+    points: int = 25
+    """Spreads from 0 on."""
+    out: Path = Path("attention")
+    """Stem of the figure (.png, .svg, .html)."""
+    json: Flag = False
+    """Print the table as one JSON object."""
+
+    def run(self) -> None:
+        import polars
+
+        from auxin.config import check
+        from auxin.report.theme import save
+        from auxin.report.theory_figures import attention_moments as draw
+        from auxin.theory.attention import attention_moments
+
+        check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
+        spreads = np.linspace(0, self.spread, self.points)
+        rows = [
+            {"n_tokens": n, "method": method, "spread": float(spread), "r1": float(r1)}
+            for n in self.n_tokens
+            for method in ("exact", "annealed", "rem")
+            for spread, r1 in zip(spreads, attention_moments(n, spreads, self.cosine, method).r1, strict=True)
+        ]
+        paths = save(draw(polars.DataFrame(rows)), self.out)
+        if self.json:
+            print_json({"moments": rows, "figures": [str(path) for path in paths]})
+            return
+        last = {(row["n_tokens"], row["method"]): row["r1"] for row in rows}
+        table = [
+            [str(n), *(f"{last[n, m]:.4g}" for m in ("exact", "annealed", "rem"))] for n in self.n_tokens
+        ]
+        print_table(["tokens", "exact", "annealed", "REM limit"], table, f"R1 at spread {self.spread:g}")
+        print(f"figures: {', '.join(str(path) for path in paths)}")

@@ -1,0 +1,133 @@
+"""The theory's verbs print what the library computes."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from auxin.cli import main
+from auxin.cli.theory import Exponents, _point
+from auxin.config import preset
+from auxin.theory.block import Block
+from auxin.theory.critical import critical
+from auxin.theory.exponents import exponents
+
+PAPER = ["--alpha-attention", "0.5", "--alpha-mlp", "0.5", "--sigma-w", "2"]
+
+
+def result(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict:
+    assert main([*arguments, "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def test_exponents_of_the_papers_block(capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(capsys, "exponents", *PAPER, "--depth", "10")
+    block = Block.cowsik(alpha_attention=0.5, alpha_mlp=0.5, sigma_w=2.0, sigma_a=1.0, n_tokens=32)
+    wanted = exponents(block)
+    assert found["angle"] == wanted.angle == pytest.approx(-0.2357, abs=1e-4)
+    assert found["gradient_total"] == pytest.approx(10 * wanted.gradient)
+    assert Block(**found["block"]) == block
+    assert main(["exponents", *PAPER]) == 0
+    assert "ordered (tokens collapse, gradients explode)" in capsys.readouterr().out
+
+
+def test_a_preset_or_a_run_is_where_options_start_from(tmp_path: Path) -> None:
+    from auxin.runs import RunDirectory
+
+    config = preset("released-code")
+    RunDirectory.open(tmp_path / "x", config).close()
+    block = Block.of(config.model)
+    for origin in (["--preset", "released-code"], ["--run", str(tmp_path / "x")]):
+        assert Exponents.parse("auxin exponents", origin).block == block
+        changed = Exponents.parse("auxin exponents", [*origin, "--norm", "pre", "--activation", "gelu"]).block
+        assert (changed.norm, changed.activation, changed.sigma_w) == ("pre", "gelu", block.sigma_w)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--activation swish", "'swish' for argument '--activation'. Expected one of ('relu', 'gelu'"),
+        ("--n-tokens 1", "--n-tokens is 1; allowed: a whole number from 2"),
+        ("--run missing", "missing: no such directory"),
+        ("--cosine 2", "cosine is 2.0; allowed: "),
+    ],
+)
+def test_what_is_out_of_range_is_refused(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["exponents", *arguments.split()]) in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+def test_phase_writes_table_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    axes = [
+        "--x",
+        "alpha_mlp",
+        "0.1",
+        "1",
+        "--y",
+        "sigma_w",
+        "1",
+        "5",
+        "--points",
+        "4",
+        "--activation",
+        "erf",
+    ]
+    found = result(capsys, "phase", *PAPER, *axes, "--out", str(tmp_path / "phase"))
+    assert sum(found["phases"].values()) == pytest.approx(1)
+    table = pl.read_csv(found["table"])
+    assert table.columns == ["x", "y", "angle", "gradient", "cosine", "phase"]
+    assert table.height == 16
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"phase.csv"} | {
+        f"phase{s}.{e}" for s in ("", "-bifurcation") for e in ("png", "svg", "html")
+    }
+
+
+def test_a_block_has_a_point_only_where_it_lies_on_the_axes() -> None:
+    block = Block.cowsik(alpha_attention=0.5, alpha_mlp=0.25, sigma_w=2.0, sigma_a=1.0, n_tokens=32)
+    assert _point(block, ("alpha_mlp", "sigma_w")) == pytest.approx((0.25, 2.0))
+    assert _point(Block(), ("alpha_mlp", "sigma_w")) is None
+    assert _point(Block(), ("mlp_branch", "sigma_w")) == (1.0, 2**0.5)
+
+
+def test_critical_prints_the_hyperparameters_found(capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(capsys, "critical", "--alpha-attention", "0.3", "--sigma-w", "2", "--vary", "alpha_mlp")
+    block = Block.cowsik(alpha_attention=0.3, alpha_mlp=1.0, sigma_w=2.0, sigma_a=1.0, n_tokens=32)
+    assert found["hyperparameters"] == critical(block, 24, ["alpha_mlp"]).hyperparameters
+    assert abs(found["angle_total"]) < 1e-3
+
+
+def test_simulation_stands_beside_theory_and_fails_where_they_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--depth", "1", "--width", "64", "--draws", "4", "--n-tokens", "4", "--activation", "relu"]
+    found = result(capsys, "simulate", *sizes, "--tolerance", "0.5", "--out", str(tmp_path / "layers"))
+    assert found["passed"] is True
+    assert len(found["cosine"]["theory"]) == len(found["cosine"]["standard_error"]) == 2
+    assert Path(found["figures"][0]).read_bytes().startswith(b"\x89PNG")
+    assert main(["simulate", *sizes]) in (0, 1)
+    assert "worst relative deviation" in capsys.readouterr().out
+
+
+def test_a_wrong_prediction_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import auxin.theory.exponents as theory
+
+    true = theory.propagate
+    monkeypatch.setattr(theory, "propagate", lambda block, cosine, depth: true(block, -cosine, depth))
+    sizes = ["--depth", "1", "--width", "64", "--draws", "2", "--n-tokens", "4", "--activation", "relu"]
+    assert result(capsys, "simulate", *sizes, status=1)["passed"] is False
+
+
+def test_attention_compares_the_approximations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--n-tokens", "16", "--spread", "2", "--points", "3", "--out", str(tmp_path / "attention")]
+    moments = result(capsys, "attention", *sizes)["moments"]
+    last = {row["method"]: row["r1"] for row in moments if row["spread"] == 2}
+    assert last["exact"] == pytest.approx(0.316, abs=1e-3)
+    assert last["annealed"] > 1
+    assert main(["attention", *sizes]) == 0
+    assert "REM limit" in capsys.readouterr().out

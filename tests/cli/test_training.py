@@ -1,0 +1,100 @@
+"""Runs from the command line: train, stop, go on, measure, demo."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from auxin.cli import main
+from auxin.config import preset
+from auxin.runs import open_run
+
+NOUNS, VERBS = ("newt", "raven", "yak", "walrus"), ("read", "smile", "sleep", "swim")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> list[str]:
+    """Options of a run that takes a moment: 16 sentences of published form."""
+    pairs = [(noun, verb) for noun in NOUNS for verb in VERBS]
+    plain = [f"the {n} does {v} . quest\tdoes the {n} {v} ?" for n, v in pairs]
+    nested = [
+        f"the {n} who doesn't {v} does {v} . quest\tdoes the {n} who doesn't {v} {v} ?" for n, v in pairs
+    ]
+    directory = tmp_path / "data"
+    directory.mkdir()
+    for split in ("train", "dev", "test", "gen"):
+        lines = nested if split == "gen" else plain
+        (directory / f"question.{split}").write_text("\n".join(lines) + "\n")
+    sizes = {"depth": 1, "width": 16, "heads": 2, "feedforward": 16}
+    model = [word for name, size in sizes.items() for word in (f"--model.{name}", str(size))]
+    return ["--data-dir", str(directory), "--batch-size", "4", "--log-every", "2", "--threads", "1", *model]
+
+
+def test_train_reports_and_draws_and_a_second_call_does_no_work(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x"
+    command = ["train", "--out", str(out), "--steps", "4", "--seeds", "0", "1", *tiny]
+    assert main([*command, "--json"]) == 0
+    printed, progress = capsys.readouterr()
+    found = json.loads(printed)
+    assert [member["member"] for member in found["members"]] == [0, 1]
+    assert set(found["accuracy"]) == {"val", "test", "gen"}
+    assert all(Path(path).stat().st_size > 0 for path in found["figures"])
+    assert "step 4/4" in progress
+    before = (out / "metrics.jsonl").read_bytes()
+    assert main(command) == 0
+    printed, progress = capsys.readouterr()
+    assert "early stop" in printed
+    assert str(out / "learning-curves.png") in printed
+    assert progress == ""
+    assert (out / "metrics.jsonl").read_bytes() == before
+
+    assert main(["train", "--out", str(out), "--steps", "5", *tiny]) == 1
+    assert capsys.readouterr().err == f"auxin train: {out}: holds another run (steps is 4 there, 5 here)\n"
+
+    assert main(["measure", str(out), "--checkpoint", "4", "--measures", "norms", "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)["measures"]
+    assert [row["step"] for row in measured] == [4]
+    assert measured[0]["weight_norm"] > 0
+    assert main(["measure", str(out), "--measures", "norms"]) == 0
+    assert "weight_norm" in capsys.readouterr().out
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, tiny: list[str]) -> None:
+    out = tmp_path / "x"
+    command = [sys.executable, "-m", "auxin", "train", "--out", str(out), "--steps", "3000", *tiny]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("step 0/3000")
+    process.stderr.readline()
+    os.kill(process.pid, signal.SIGINT)
+    lines = process.stderr.read().splitlines()
+    assert process.wait() == 130
+    step = open_run(out).checkpoints[-1].step
+    wanted = f"auxin train: stopped at step {step} and saved; the same command with --out {out} goes on"
+    assert lines[-1].startswith(wanted)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    process.terminate()
+    process.stderr.read()
+    assert process.wait() == 143
+    assert int(first.split()[1].partition("/")[0]) > step
+
+
+def test_the_demo_is_the_laptop_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import auxin.cli.summary
+    import auxin.experiment.train
+
+    calls = []
+    monkeypatch.setattr(
+        auxin.experiment.train, "train", lambda *call, **options: calls.append((call, options))
+    )
+    monkeypatch.setattr(auxin.cli.summary, "report", lambda run, as_json: None)
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    assert calls == [((preset("laptop"), tmp_path / "demo"), {"progress": True})]
