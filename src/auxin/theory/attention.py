@@ -60,8 +60,8 @@ def attention_moments(
         n_tokens: 2 to 1,000,000. All arguments broadcast.
         spread: standard deviation s of a row's logits, σ_A√(1−c) for normalized tokens of cosine c.
         cosine: correlation c between the logits of two rows, from −1/(n−1) to 1.
-        method: ``exact`` at finite n, by quadrature (relative error below 1e-6 for s ≤ 6 and 1e-4 for
-            s ≤ 50; about 1 ms an element); ``annealed``: numerator and denominator averaged apart (Cowsik et
+        method: ``exact`` at finite n, by quadrature (relative error below 2e-6 for s ≤ 50, about 1 ms
+            an element); ``annealed``: numerator and denominator averaged apart (Cowsik et
             al., arXiv 2403.02579, R1 = e^{s²}/n); ``rem``: the random energy model's limit n → ∞
             (Giorlandino & Goldt, arXiv 2505.24333, R1 = max(0, 1 − √(2 ln n)/s); distinct rows share nothing).
 
@@ -139,15 +139,19 @@ def _exact(n: float, s: float, c: float, gap: float | None = None) -> tuple[floa
     gap = 1 - c if gap is None else gap
     s = min(s, LARGEST_SPREAD)
     r1, t = _row(n, s)
-    r1, t = min(max(r1, 1 / n), 1.0), max(t, 0.0)
+    r1 = min(max(r1, 1 / n), 1.0)
     if gap <= 0:
         return r1, r1, t, t, 0.0
     r2, t2 = softmax.pair_moments(n, s, 1 - gap)
-    difference = r1 - r2
-    if s**2 * gap < 1e-3:  # dR2/dc = s²T2, and T2(c = 1) = T
-        difference = s**2 * gap * (t + t2) / 2
+    turn = s**2 * gap  # dR2/dc = s²T2, and T2 = T at c = 1: integrate where the difference would lose digits
+    if turn < 1e-3:
+        difference = turn * (t + t2) / 2
+    elif turn < 0.1:
+        difference = turn * (t + 4 * softmax.pair_moments(n, s, 1 - gap / 2)[1] + t2) / 6
+    else:
+        difference = r1 - r2
     difference = min(max(difference, 0.0), r1)
-    return r1, r1 - difference, t, max(t2, 0.0), difference
+    return r1, r1 - difference, t, t2, difference
 
 
 @cache
@@ -167,7 +171,8 @@ def _annealed(n: float, s: float, c: float) -> tuple[float, ...]:
 
 def _rem(n: float, s: float, c: float) -> tuple[float, ...]:
     """Weights follow a Poisson–Dirichlet law of parameter 1 − R1, so T = R1(1 − R1)/3."""
-    r1 = max(0.0, 1 - np.sqrt(2 * np.log(n)) / s) if s > 0 else 0.0
+    freezing = np.sqrt(2 * np.log(n))
+    r1 = 1 - freezing / s if s > freezing else 0.0
     t = r1 * (1 - r1) / 3
     return (r1, r1, t, t, 0.0) if c == 1 else (r1, 0.0, t, 0.0, r1)
 

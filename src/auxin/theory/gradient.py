@@ -18,67 +18,14 @@ post-norm the whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.config import check
-from auxin.theory.attention import exact_moments
-from auxin.theory.block import Block, grid
-from auxin.theory.forward import Sublayers, exact_kernels, layer, seen_norm
+from auxin.theory.forward import Sublayers, seen_norm
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Propagation:
-    """Layer-by-layer quantities; index l = 0 is the input, l = depth the output."""
-
-    cosine: Array
-    """Cosine of two tokens, [depth + 1]."""
-    norm: Array
-    """Norm² per dimension, [depth + 1]."""
-    gradient: Array
-    """Norm² of the gradient with respect to a token, relative to that at the output, [depth + 1]."""
-    gradient_overlap: Array
-    """Overlap of two tokens' gradients on the same scale, [depth + 1]; 0 at the output."""
-
-
-def propagate(block: Block, cosine: float = 0.3, depth: int = 12, norm: float = 1.0) -> Propagation:
-    """Forward and backward through ``depth`` layers, from tokens of the given cosine and norm².
-
-    The gradient at the output is a random probe, independent for each token. Exact at the block's
-    finite number of tokens; cost about 3 ms a layer. Recursions: Cowsik et al. (arXiv 2403.02579) with the
-    finite-length moments of ``attention_moments`` and the path through the softmax.
-
-    Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1], a norm² that is not positive, a depth below
-    0, or hyperparameters under which every token's state becomes zero.
-    """
-    n = block.n_tokens
-    check(np.isfinite(cosine) and -1 / (n - 1) <= cosine <= 1, "cosine", cosine, f"-1/{n - 1} to 1")
-    check(np.isfinite(norm) and 0 < norm <= 1e12, "norm", norm, "0 < norm ≤ 1e12")
-    check(isinstance(depth, int) and 0 <= depth <= 100_000, "depth", depth, "0 to 100000")
-    blocks, kernels = grid(block, {}), exact_kernels(block.activation)
-    layers: list[Sublayers] = []
-    r, gap = np.array(1 / norm), np.array(1 - cosine)
-    cosines, norms = [cosine], [norm]
-    for _ in range(depth):
-        step = layer(blocks, exact_moments, kernels, r, gap)
-        alive = bool(np.isfinite(step.r_out) and step.r_out > 0 and step.growth_attention > 0)
-        check(alive, "block", block, "strengths under which the norm stays above zero and finite")
-        layers.append(step)
-        r, gap = step.r_out, step.gap_out
-        cosines.append(float(1 - gap))
-        norms.append(float(1 / r))
-    state = np.array([1.0, 1.0])
-    states = [state]
-    for step in reversed(layers):
-        state = backward(blocks, step) @ state
-        states.append(state)
-    trace, total = np.array(states[::-1]).T
-    return Propagation(np.array(cosines), np.array(norms), trace, (total - trace) / (n - 1))
 
 
 def backward(block: Any, step: Sublayers) -> Array:

@@ -9,6 +9,10 @@ and for two rows, correlation c between x_j and y_j, h = e^{τ' + s·y}, M_ab(τ
 
     E Σ A_j B_j = n ∬ M_11 M_00^{n−1} dτ dτ'.
 
+T = E tr D_A² and T2 = E tr D_A D_B, D_A = diag(A) − AAᵀ, are sums of positive terms once Σ A_j = 1 is used:
+
+    tr D_A D_B = 2 Σ_{j≠k} A_jB_jA_kB_k + Σ_{j,k,l distinct} A_jB_j A_k B_l.
+
 All integrands are analytic and decay fast both ways, so the trapezoid rule converges exponentially. Powers
 of k_0 and M_00 are taken through 1 − k_0 and 1 − M_00, which are computed without cancellation.
 """
@@ -34,20 +38,18 @@ SMALLEST = 1e-7
 
 
 def row_moments(n: float, s: float) -> tuple[float, float]:
-    """R1 = E ΣA_j² and T = E[S2 − 2S3 + S2²], S_k = ΣA_j^k, for one row of ``n`` logits of spread ``s``."""
+    """R1 = E ΣA_j² and T = E tr D_A² for one row of ``n`` logits of spread ``s``."""
     s = max(s, SMALLEST)
     low, high = _range(n, s)
     step = STEP * _width(n, s)
-    k = _powers(low, step, int((high - low) / step) + 2, s, 4)
+    k = _powers(low, step, int((high - low) / step) + 2, s, 2)
     decay = np.log1p(-np.minimum(k[0], ALMOST_ONE))
-    one = n * step * np.exp((n - 1) * decay)
-    two = n * (n - 1) * step * np.exp((n - 2) * decay)
-    s2, s3, s4 = one @ k[2], one @ k[3] / 2, one @ k[4] / 6
-    return float(s2), float(s2 - 2 * s3 + s4 + two @ k[2] ** 2 / 6)
+    one, two, three = n * step * _others(n, decay)
+    return float(one @ k[2]), float(two @ k[2] ** 2 / 3 + three @ (k[2] * k[1] ** 2) / 6)
 
 
 def pair_moments(n: float, s: float, c: float) -> tuple[float, float]:
-    """R2 = E ΣA_jB_j and T2 = E[ΣAB − ΣAB² − ΣA²B + (ΣAB)²] for two rows of logit correlation ``c``.
+    """R2 = E ΣA_jB_j and T2 = E tr D_A D_B for two rows of logit correlation ``c``.
 
     Coordinates τ, τ' = m ± δ. The part of the logits that the rows share moves both: M(m, δ) is a Gaussian
     blur, of width s√|c|, of products of one-row functions of the part that they do not share.
@@ -65,48 +67,60 @@ def pair_moments(n: float, s: float, c: float) -> tuple[float, float]:
         moments = _blur_by_nodes(low, high, step, count, shared, own, -1 if c < 0 else 1)
     else:
         spacing = step * max(1, int(_width(n, s) / _width(n, own)))
-        moments = _blur_on_grid(low, high, step, count, shared, own, round(spacing / step))
+        from_own = _level(2, -DIGITS - 2 * np.log(n), own) - count * step
+        moments = _blur_on_grid((low, high), from_own, step, count, shared, own, round(spacing / step))
     area = 2 * spacing * step * np.where(np.arange(count) > 0, 2.0, 1.0)[:, None]  # dτ dτ' = 2 dm dδ; ±δ
-    decay = np.log1p(-np.minimum(moments[0], ALMOST_ONE))
-    one = n * area * np.exp((n - 1) * decay)
-    two = n * (n - 1) * area * np.exp((n - 2) * decay)
-    r2 = np.sum(one * moments[1])
-    return float(r2), float(r2 + np.sum(one * (moments[3] - 2 * moments[2]) + two * moments[1] ** 2))
+    one, two, three = n * area * _others(n, np.log1p(-np.minimum(moments[0], ALMOST_ONE)))
+    both, first, second = moments[1:]
+    return float(np.sum(one * both)), float(np.sum(both * (2 * two * both + three * first * second)))
+
+
+def _others(n: float, log_k: Array) -> Array:
+    """k^{n−1}, (n − 1)k^{n−2}, (n − 1)(n − 2)k^{n−3}: ways to choose the tokens that are left, and their part."""
+    factors = np.array([1, n - 1, (n - 1) * (n - 2)]).reshape(3, *(1,) * log_k.ndim)
+    return factors * np.exp(np.array([n - 1, n - 2, n - 3]).reshape(factors.shape) * log_k)
 
 
 def _blur_by_nodes(
     low: float, high: float, step: float, count: int, shared: float, own: float, sign: int
 ) -> Array:
-    """1 − M_00, M_11, (M_12 + M_21)/2, M_22 on (δ, m): a few nodes for the shared part, the narrow one."""
+    """1 − M_00, M_11, M_10, M_01 on (δ, m): a few nodes for the shared part, the narrow one."""
     nodes, weights = _hermite(4 + round(14 * min(shared / _width(2, own), 1)))
     m_count = int((high - low) / step) + 2
     start, length = low - (count - 1) * step, m_count + 2 * count - 2
     sums = np.zeros((4, count, m_count))
     for z, w in zip(nodes, weights, strict=True):
-        a = _powers(start + shared * z, step, length, own, 2)
-        b = a if sign > 0 else _powers(start - shared * z, step, length, own, 2)
+        a = _powers(start + shared * z, step, length, own, 1)
+        b = a if sign > 0 else _powers(start - shared * z, step, length, own, 1)
         sums += w * _products(_shifted(a, count, 1), _shifted(b, count, -1))
     return sums
 
 
 def _blur_on_grid(
-    low: float, high: float, step: float, count: int, shared: float, own: float, stride: int
+    m_range: tuple[float, float],
+    low: float,
+    step: float,
+    count: int,
+    shared: float,
+    own: float,
+    stride: int,
 ) -> Array:
     """The same when the shared part is wide: a product with the Gaussian on a grid of y, m every ``stride``.
 
     1 − M_00 is integrated by parts, −∂(k_0 k_0)/∂y being k_1 k_0 + k_0 k_1, so that its tail is local.
     """
-    low, top = low - count * step, np.log(DIGITS) + own * (2 * DIGITS) ** 0.5  # above it k_0, k_1 vanish
+    top = np.log(DIGITS) + own * (2 * DIGITS) ** 0.5  # above it k_0 and k_1 vanish
     y_count = int((top - low) / step) + 2
-    k = _powers(low - (count - 1) * step, step, y_count + 2 * count - 2, own, 2)
+    k = _powers(low - (count - 1) * step, step, y_count + 2 * count - 2, own, 1)
     a, b = _shifted(k, count, 1), _shifted(k, count, -1)
-    m = count + stride * np.arange(int((high - low) / step / stride) + 2)
-    lags = np.arange(-y_count + 1, m[-1] + 1) * (step / shared)
-    rows = (m - np.arange(y_count)[:, None]) + y_count - 1
+    first, last = (int(np.floor((end - low) / step)) for end in m_range)
+    m = np.arange(first, last + stride + 1, stride)
+    lags = np.arange(first - y_count + 1, m[-1] + 1) * (step / shared)
+    rows = m - first - np.arange(y_count)[:, None] + y_count - 1
     gaussian = (np.exp(-(lags**2) / 2) * (step / shared / np.sqrt(2 * np.pi)))[rows]
-    tail = a[1] * (1 - b[0]) + (1 - a[0]) * b[1]
     below = (ndtr(lags) * step)[rows]
-    return np.concatenate([(tail @ below)[None], _products(a, b)[1:] @ gaussian])
+    products = _products(a, b)
+    return np.concatenate([((products[2] + products[3]) @ below)[None], products[1:] @ gaussian])
 
 
 def _shifted(k: Array, count: int, sign: int) -> Array:
@@ -119,9 +133,8 @@ def _shifted(k: Array, count: int, sign: int) -> Array:
 
 
 def _products(a: Array, b: Array) -> Array:
-    """Of one-row functions a, b: 1 − (1 − a_0)(1 − b_0), a_1b_1, (a_1b_2 + a_2b_1)/2, a_2b_2."""
-    mixed = (a[1] * b[2] + a[2] * b[1]) / 2
-    return np.stack([a[0] + b[0] - a[0] * b[0], a[1] * b[1], mixed, a[2] * b[2]])
+    """Of one-row functions (1 − k_0, k_1): 1 − k_0k_0', k_1k_1', k_1k_0', k_0k_1'."""
+    return np.stack([a[0] + b[0] - a[0] * b[0], a[1] * b[1], a[1] * (1 - b[0]), (1 - a[0]) * b[1]])
 
 
 def _powers(low: float, step: float, count: int, s: float, highest: int) -> Array:
