@@ -34,7 +34,7 @@ def tiny(tmp_path: Path) -> list[str]:
     return ["--data-dir", str(directory), "--batch-size", "4", "--log-every", "2", "--threads", "1", *model]
 
 
-def test_train_reports_and_draws_and_a_second_call_does_no_work(
+def test_a_run_is_trained_drawn_measured_and_not_repeated(
     tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "x"
@@ -61,8 +61,17 @@ def test_train_reports_and_draws_and_a_second_call_does_no_work(
     measured = json.loads(capsys.readouterr().out)["measures"]
     assert [row["step"] for row in measured] == [4]
     assert measured[0]["weight_norm"] > 0
-    assert main(["measure", str(out), "--measures", "norms"]) == 0
-    assert "weight_norm" in capsys.readouterr().out
+    assert main(["measure", str(out), "--measures", "norms", "projection", "--sentences", "5"]) == 0
+    printed = capsys.readouterr().out
+    assert "t_parseval without a model: right" in printed
+    assert str(out / "dynamics.png") in printed
+
+    assert main(["trees", str(out), "--index", "1", "--member", "1", "--json"]) == 0
+    trees = json.loads(capsys.readouterr().out)["trees"]
+    assert list(trees) == ["step 0", "step 1", "step 2", "step 4", "gold"]
+    assert trees["gold"] == "(((the newt) (who (doesn't smile))) (does smile))"
+    assert main(["trees", str(out), "--index", "16"]) == 1
+    assert capsys.readouterr().err == "auxin trees: index is 16; allowed: 0 to 15\n"
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, tiny: list[str]) -> None:

@@ -116,6 +116,7 @@ def test_trees_stand_side_by_side_under_their_captions(tmp_path: Path) -> None:
     strip = tree_strip([("step 3", tree), ("gold", tree)])
     assert strip.startswith('<svg xmlns="http://www.w3.org/2000/svg" width="108.0" height="62.0"')
     assert ">step 3<" in strip
+    assert ' width="40.0" height="152.0"' in tree_strip([("a", tree), ("b", tree)], wrap=100)
     assert save(strip, tmp_path / "trees")[0].read_bytes().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="no tree"):
         tree_strip([])

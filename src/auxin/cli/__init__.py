@@ -16,7 +16,8 @@ from auxin.errors import AuxinError, Interrupted
 VERBS = {
     "demo": ("auxin.cli.training", "Demo"),
     "train": ("auxin.cli.training", "Train"),
-    "measure": ("auxin.cli.training", "Measure"),
+    "measure": ("auxin.cli.structure", "Measure"),
+    "trees": ("auxin.cli.structure", "Trees"),
     "export": ("auxin.cli.training", "Export"),
     "exponents": ("auxin.cli.theory", "Exponents"),
     "phase": ("auxin.cli.theory", "Phase"),
@@ -34,6 +35,7 @@ Predict from its initialization whether a transformer will train, train it, and 
   demo        train the question task until it groks, in minutes, and draw it
   train       train a stack of seeds; a run that was stopped goes on
   measure     take structural measures of a run's checkpoints
+  trees       draw the tree that a model computes for a sentence, checkpoint by checkpoint
   export      write a run's metrics as one Parquet or CSV table
 
   exponents   whether tokens collapse and gradients vanish, from the initialization alone

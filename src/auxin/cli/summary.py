@@ -10,7 +10,7 @@ import polars as pl
 
 from auxin.cli.output import print_json, print_table
 from auxin.measures.grokking import GrokkingSummary, grokking_summary
-from auxin.report.figures import learning_curves
+from auxin.report.figures import dynamics, learning_curves
 from auxin.report.theme import save
 from auxin.runs import Run
 
@@ -85,18 +85,26 @@ def _written(value: Any, write: Callable[[Any], str]) -> str:
     return "–" if value is None else write(value)
 
 
-def report_measures(run: Run, as_json: bool) -> None:
-    """Print the structural measures at the newest checkpoint that has them, the mean over members."""
-    rows = run.metrics.filter(pl.col("split") == "train", ~pl.col("name").str.contains("/", literal=True))
+def report_measures(run: Run, baselines: dict[str, float], as_json: bool) -> None:
+    """Print the structural measures by step, the mean over members, and draw them beside the metrics."""
+    rows = run.metrics.filter(pl.col("split") == "train")
     names = ["t_score", "t_parseval", "weight_norm", "attention_sparsity"]
     means = rows.filter(pl.col("name").is_in(names)).group_by("step", "name").agg(pl.col("value").mean())
     table = means.pivot(on="name", index="step", values="value").sort("step")
     found = [name for name in names if name in table.columns]
+    paths = save(dynamics(run.metrics, baselines), run.path / "dynamics")
     if as_json:
-        print_json({"run": str(run.path), "measures": table.select("step", *found).to_dicts()})
+        figures = [str(path) for path in paths]
+        measures = table.select("step", *found).to_dicts()
+        print_json({"run": str(run.path), "measures": measures, "baselines": baselines, "figures": figures})
         return
     written = [
         [str(row["step"]), *(_written(row[name], lambda value: f"{value:.4f}") for name in found)]
         for row in table.to_dicts()
     ]
     print_table(["step", *found], written, "structural measures, mean over seeds")
+    if baselines:
+        print(
+            "t_parseval without a model: " + ", ".join(f"{name} {f1:.4f}" for name, f1 in baselines.items())
+        )
+    print(f"figures: {', '.join(str(path) for path in paths)}")

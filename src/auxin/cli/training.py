@@ -1,4 +1,4 @@
-"""Verbs around a run: train, demo, measure, export."""
+"""Verbs that make a run, or a table of it: train, demo, export."""
 
 from __future__ import annotations
 
@@ -72,33 +72,6 @@ class Demo(Verb):
         config = preset("laptop", "question")
         config = replace(config, seeds=(self.seed,), steps=self.steps or config.steps)
         report(train(config, self.out, progress=True), self.json)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure(Verb):
-    """Take structural measures of a run's checkpoints; what was measured before is not measured again.
-
-    Example: auxin measure runs/question --measures norms projection --checkpoint 1000 3000
-    """
-
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
-    """The run's directory."""
-    checkpoint: tuple[int, ...] = ()
-    """Steps whose checkpoints are measured; by default all."""
-    measures: tuple[str, ...] = ("norms", "entropy", "projection")
-    """Which: norms, entropy, projection."""
-    sentences: int = 0
-    """Training sentences measured; 0 means the published 10,000 (dyck 500)."""
-    json: Flag = False
-    """Print the newest values as one JSON object."""
-
-    def run(self) -> None:
-        from auxin.cli.summary import report_measures
-        from auxin.experiment.measure import measure
-
-        steps = self.checkpoint or None
-        run = measure(self.run_path, steps, measures=self.measures, sentences=self.sentences, progress=True)
-        report_measures(run, self.json)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,29 +102,39 @@ def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None
     return alt.concat(*panels, columns=2).properties(title="What changes while the model generalizes")
 
 
-def tree_strip(drawings: Sequence[tuple[str, str]]) -> str:
-    """Drawings of trees side by side, each under its caption (``step 300``, ``gold``), as one SVG text.
+def tree_strip(drawings: Sequence[tuple[str, str]], wrap: float = 1000) -> str:
+    """Drawings of trees in rows of at most ``wrap`` pixels, each under its caption, as one SVG text.
 
     A drawing is an SVG element with width and height, as ``auxin.tasks.trees.to_svg`` makes it.
     """
     if not drawings:
         raise DataError("no tree to draw")
     parts: list[str] = []
-    left, bottom, gap = 0.0, 0.0, 28.0
+    gap, head = 28.0, 32.0
+    left = top = right = bottom = 0.0
     for caption, svg in drawings:
-        sizes = [re.search(rf'^<svg[^>]*\b{side}="([\d.]+)(?:px)?"', svg) for side in ("width", "height")]
-        if None in sizes:
-            raise DataError(f"the drawing of {caption!r} is not an SVG element with width and height")
-        width, height = (float(size[1]) for size in sizes if size)
-        text = f'<text x="{left + width / 2}" y="18" text-anchor="middle">{html.escape(caption)}</text>'
-        parts += [text, f'<g transform="translate({left}, 32)">{svg.replace("black", "currentColor")}</g>']
-        left, bottom = left + width + gap, max(bottom, 32 + height)
+        width, height = _size(caption, svg)
+        if left > 0 and left + width > wrap:
+            left, top = 0.0, bottom + gap
+        where = f'x="{left + width / 2}" y="{top + 18}" text-anchor="middle" font-weight="bold"'
+        place = f'transform="translate({left}, {top + head})"'
+        parts += [f"<text {where}>{html.escape(caption)}</text>"]
+        parts += [f"<g {place}>{svg.replace('black', 'currentColor')}</g>"]
+        right, bottom = max(right, left + width), max(bottom, top + head + height)
+        left += width + gap
     style = "text{fill:currentColor;font-family:Helvetica,Arial,sans-serif}svg{color:#222}"
     dark = "@media (prefers-color-scheme:dark){svg{color:#e6e6e6}}"
-    size = f'width="{left - gap}" height="{bottom}" viewBox="0 0 {left - gap} {bottom}"'
+    size = f'width="{right}" height="{bottom}" viewBox="0 0 {right} {bottom}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}{dark}</style>{"".join(parts)}</svg>'
     )
+
+
+def _size(caption: str, svg: str) -> tuple[float, float]:
+    found = [re.search(rf'^<svg[^>]*\b{side}="([\d.]+)(?:px)?"', svg) for side in ("width", "height")]
+    if not (found[0] and found[1]):
+        raise DataError(f"the drawing of {caption!r} is not an SVG element with width and height")
+    return float(found[0][1]), float(found[1][1])
 
 
 def drawable(frame: pl.DataFrame, what: str, column: str = "value") -> pl.DataFrame:

@@ -1,0 +1,131 @@
+"""Verbs that look into a run's checkpoints: measure, trees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from auxin.cli.options import Flag, Verb
+from auxin.config import check
+
+if TYPE_CHECKING:
+    from auxin.runs import Run
+    from auxin.tasks.sentence import Sentence
+    from auxin.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure(Verb):
+    """Take structural measures of a run's checkpoints; what was measured before is not measured again.
+
+    Example: auxin measure runs/question --measures norms projection --checkpoint 1000 3000
+    """
+
+    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    """The run's directory."""
+    checkpoint: tuple[int, ...] = ()
+    """Steps whose checkpoints are measured; by default all."""
+    measures: tuple[str, ...] = ("norms", "entropy", "projection")
+    """Which: norms, entropy, projection."""
+    sentences: int = 0
+    """Training sentences measured; 0 means the published 10,000 (dyck 500)."""
+    json: Flag = False
+    """Print the newest values as one JSON object."""
+
+    def run(self) -> None:
+        from auxin.cli.summary import report_measures
+        from auxin.experiment.measure import measure
+
+        steps = self.checkpoint or None
+        run = measure(self.run_path, steps, measures=self.measures, sentences=self.sentences, progress=True)
+        report_measures(run, self._baselines(run), self.json)
+
+    def _baselines(self, run: Run) -> dict[str, float]:
+        """F1 of trees that know nothing of the model, on the sentences measured last."""
+        from auxin.measures.structure import measured_sentences, parseval_baselines
+
+        counts = run.metrics.filter(run.metrics["name"] == "projection_sentences")["value"]
+        if counts.is_empty():
+            return {}
+        sentences = measured_sentences(_task(run).splits["train"], int(counts[-1]))
+        baselines = parseval_baselines([s.words for s in sentences], [s.gold for s in sentences])
+        return {name.removeprefix("t_parseval/"): f1 for name, f1 in baselines.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trees(Verb):
+    """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, beside the gold tree.
+
+    Example: auxin trees runs/question --split gen --index 3 --checkpoint 500 1000 3000
+    """
+
+    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    """The run's directory."""
+    split: str = "gen"
+    """Split that the sentence is from."""
+    index: int = 0
+    """Which of its sentences."""
+    checkpoint: tuple[int, ...] = ()
+    """Steps to draw; by default four from first to last."""
+    member: int | None = None
+    """Seed of the model; by default the run's first."""
+    out: Path | None = None
+    """Stem of the figure (.png, .svg, .html); by default trees in the run's directory."""
+    json: Flag = False
+    """Print the trees as one JSON object."""
+
+    def run(self) -> None:
+        from auxin.cli.output import print_json
+        from auxin.report.figures import tree_strip
+        from auxin.report.theme import save
+        from auxin.runs import open_run
+        from auxin.tasks.trees import to_brackets, to_svg
+
+        run = open_run(self.run_path)
+        task = _task(run)
+        sentence = self._sentence(task)
+        trees = {f"step {step:,}": tree for step, tree in self._induced(run, task, sentence)}
+        trees["gold"] = sentence.gold
+        strip = tree_strip([(caption, to_svg(tree)) for caption, tree in trees.items()])
+        paths = save(strip, self.out or run.path / "trees")
+        brackets = {caption: to_brackets(tree) for caption, tree in trees.items()}
+        if self.json:
+            print_json({"trees": brackets, "figures": [str(path) for path in paths]})
+            return
+        print("\n".join(f"{caption}: {text}" for caption, text in brackets.items()))
+        print(f"figures: {', '.join(str(path) for path in paths)}")
+
+    def _sentence(self, task: Task) -> Sentence:
+        check(self.split in task.splits, "split", self.split, ", ".join(task.splits))
+        sentences = task.splits[self.split]
+        check(0 <= self.index < len(sentences), "index", self.index, f"0 to {len(sentences) - 1}")
+        return sentences[self.index]
+
+    def _induced(self, run: Run, task: Task, sentence: Sentence) -> list[tuple[int, Any]]:
+        """Step and greedy tree of every checkpoint asked for."""
+        from auxin.measures.projection import tree_projections
+        from auxin.models.formats import load_model
+
+        member = run.config.seeds[0] if self.member is None else self.member
+        saved = {checkpoint.step: checkpoint for checkpoint in run.checkpoints}
+        check(bool(saved), "checkpoints of the run", str(run.path), "a run with checkpoints")
+        steps = self.checkpoint or [list(saved)[i * (len(saved) - 1) // 3] for i in range(4)]
+        found: list[tuple[int, Any]] = []
+        for step in sorted(set(steps)):
+            check(step in saved, "checkpoint", step, ", ".join(map(str, saved)))
+            saved[step].read(member)  # compares its hash
+            model = load_model(saved[step].members[member])
+            found.append((step, tree_projections(model, [sentence.words], task.vocabulary)[0].tree))
+        return found
+
+
+def _task(run: Run) -> Task:
+    from auxin.tasks import load_task
+
+    config = run.config
+    return load_task(
+        config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
+    )
