@@ -25,8 +25,8 @@ from auxin.tasks import load_task
 from auxin.training.loop import Trainer
 
 SIZES = {
-    "d=128, 4 layers, batch 32": RunConfig(steps=3000),
-    "d=512, 6 layers, batch 8": dataclasses.replace(preset("released-code"), seeds=(0,), steps=3000),
+    "d=128, 4 layers, batch 32": RunConfig(batch_size=32),
+    "d=512, 6 layers, batch 8": dataclasses.replace(preset("released-code"), seeds=(0,)),
 }
 
 

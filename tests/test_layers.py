@@ -22,8 +22,8 @@ ALLOWED = {
     "report": {"runs", "theory", "config", "errors"},
 }
 EVERYTHING = set(ALLOWED)
-ALLOWED["studies"] = EVERYTHING
 ALLOWED["experiment"] = EVERYTHING
+ALLOWED["studies"] = EVERYTHING | {"experiment"}
 ALLOWED["__init__"] = EVERYTHING | {"experiment", "studies"}
 ALLOWED["cli"] = EVERYTHING | {"experiment", "studies", "__init__"}
 ALLOWED["__main__"] = {"cli"}

@@ -1,1 +1,73 @@
-"""Predict from its initialization whether a transformer will train, train it, watch structure emerge."""
+"""Predict from its initialization whether a transformer will train, train it, and watch structure emerge.
+
+The public names are those in ``__all__``; each is imported from its module at first use, so that ``import auxin``
+loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
+    from auxin.errors import AuxinError
+    from auxin.experiment.measure import measure
+    from auxin.experiment.train import train
+    from auxin.measures.grokking import grokking_summary
+    from auxin.measures.projection import tree_projections
+    from auxin.models.formats import load_model, save_model
+    from auxin.models.transformer import TransformerLM
+    from auxin.probes.simulate import initialize, simulate
+    from auxin.runs import open_run
+    from auxin.tasks import Vocabulary, load_task
+    from auxin.tasks.trees import balanced, left_branching, parseval, random_tree, right_branching
+    from auxin.theory.attention import attention_moments
+    from auxin.theory.block import Block
+    from auxin.theory.critical import critical
+    from auxin.theory.exponents import exponents, fixed_point, propagate
+    from auxin.theory.gram import propagate_gram
+    from auxin.theory.phase import phase_diagram
+
+_MODULES = {
+    "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),
+    "auxin.errors": ("AuxinError",),
+    "auxin.experiment.measure": ("measure",),
+    "auxin.experiment.train": ("train",),
+    "auxin.measures.grokking": ("grokking_summary",),
+    "auxin.measures.projection": ("tree_projections",),
+    "auxin.models.formats": ("load_model", "save_model"),
+    "auxin.models.transformer": ("TransformerLM",),
+    "auxin.probes.simulate": ("initialize", "simulate"),
+    "auxin.runs": ("open_run",),
+    "auxin.tasks": ("Vocabulary", "load_task"),
+    "auxin.tasks.trees": ("balanced", "left_branching", "parseval", "random_tree", "right_branching"),
+    "auxin.theory.attention": ("attention_moments",),
+    "auxin.theory.block": ("Block",),
+    "auxin.theory.critical": ("critical",),
+    "auxin.theory.exponents": ("exponents", "fixed_point", "propagate"),
+    "auxin.theory.gram": ("propagate_gram",),
+    "auxin.theory.phase": ("phase_diagram",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [  # noqa: RUF022
+    "Block", "exponents", "fixed_point", "propagate", "propagate_gram", "attention_moments", "phase_diagram",
+    "critical", "simulate", "initialize",
+    "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",
+    "Vocabulary", "load_task", "train", "measure", "open_run", "grokking_summary",
+    "tree_projections", "parseval", "right_branching", "left_branching", "balanced", "random_tree",
+    "AuxinError",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'auxin' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

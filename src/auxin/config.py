@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,16 @@ C = TypeVar("C")
 def check(condition: bool, name: str, value: object, allowed: str) -> None:
     """Raise ``ConfigError`` naming the setting, its value and what is allowed, unless ``condition``."""
     if not condition:
-        raise ConfigError(f"{name} is {value!r}; allowed: {allowed}")
+        raise ConfigError(f"{name} is {_shown(value)}; allowed: {allowed}")
+
+
+def _shown(value: object) -> str:
+    """The value as Python writes it, cut where a reader has seen enough."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python refuses to print integers of thousands of digits
+        return "too long to print"
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _check_choices(config: Any) -> None:
@@ -43,11 +53,26 @@ def _check_choices(config: Any) -> None:
         if get_origin(hint) is Literal:
             check(value in get_args(hint), f.name, value, ", ".join(map(str, get_args(hint))))
         elif hint is float:
-            numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-            check(numeric and math.isfinite(value), f.name, value, "a finite number")
+            check(_is_finite(value), f.name, value, "a finite number")
             object.__setattr__(config, f.name, float(value))
         elif hint in (int, bool, str):
             check(type(value) is hint, f.name, value, f"of type {hint.__name__}")
+            check(hint is not str or value.isprintable(), f.name, value, "printable text")
+        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            check(isinstance(value, hint), f.name, value, f"a {hint.__name__}")
+
+
+def _is_finite(value: object) -> bool:
+    """Whether the value is a number that a float can hold."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _tuple(name: str, value: object) -> tuple[Any, ...]:
+    check(isinstance(value, (list, tuple)), name, value, "a list")
+    return tuple(value)  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +207,9 @@ class RunConfig:
     """Training sentences generated; 0 means the task's own size (100k, dyck 200k)."""
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    steps: int = 3000
+    steps: int = 8000
     """Optimizer steps."""
-    batch_size: int = 32
+    batch_size: int = 8
     """Sequences a step, for each member."""
     seeds: tuple[int, ...] = (0,)
     """One member of the stack for each seed (initialization, data order, dropout)."""
@@ -192,7 +217,7 @@ class RunConfig:
     """Steps between evaluations; 0: log-spaced at first, then every 1% of the run."""
     checkpoint_every: int = 0
     """Steps between checkpoints kept for measuring; 0: log-spaced at first, then every 5% of the run."""
-    eval_size: int = 1000
+    eval_size: int = 300
     """Sentences of val and of gen scored at each evaluation; the summary of a finished run scores all."""
     measures: tuple[str, ...] = ()
     """Structural measures taken at every kept checkpoint: norms, entropy, projection."""
@@ -202,8 +227,8 @@ class RunConfig:
     """CPU threads; 0 means all of them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seeds", tuple(self.seeds))
-        object.__setattr__(self, "measures", tuple(self.measures))
+        object.__setattr__(self, "seeds", _tuple("seeds", self.seeds))
+        object.__setattr__(self, "measures", _tuple("measures", self.measures))
         _check_choices(self)
         check(1 <= self.steps <= 10**9, "steps", self.steps, "1 to 10^9")
         check(1 <= self.batch_size <= 10**6, "batch_size", self.batch_size, "1 to 10^6")
@@ -217,9 +242,9 @@ class RunConfig:
         check(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 (automatic) or more")
         check(self.eval_size >= 1, "eval_size", self.eval_size, "1 or more sentences")
         known = ("norms", "entropy", "projection")
-        check(set(self.measures) <= set(known), "measures", self.measures, ", ".join(known))
-        device = self.device.split(":")[0]
-        check(device in ("cpu", "cuda"), "device", self.device, "cpu, cuda, cuda:0, …")
+        check(all(measure in known for measure in self.measures), "measures", self.measures, ", ".join(known))
+        device = re.fullmatch(r"cpu|cuda(:\d{1,3})?", self.device)
+        check(device is not None, "device", self.device, "cpu, cuda, cuda:0, …")
         check(0 <= self.threads <= 4096, "threads", self.threads, "0 (all) to 4096")
 
 
@@ -230,10 +255,12 @@ def preset(name: PresetName, task: TaskName = "question") -> RunConfig:
     (8 heads, untied, clip 1, linear decay over 2M steps); ``laptop`` groks on two CPU cores in minutes.
     """
     check(name in get_args(PresetName), "preset", name, ", ".join(get_args(PresetName)))
+    max_length = 2048 if task == "dyck" else 512  # generated Dyck strings reach about 1,200 tokens
     if name == "laptop":
-        return RunConfig(task=task)
+        return RunConfig(task=task, model=ModelConfig(max_length=max_length))
     released = name == "released-code"
-    model = ModelConfig(depth=6, width=512, heads=8 if released else 4, tied=not released)
+    heads = 8 if released else 4
+    model = ModelConfig(depth=6, width=512, heads=heads, tied=not released, max_length=max_length)
     optimizer = OptimizerConfig(
         learning_rate=1e-4,
         schedule="linear" if released else "constant",
@@ -273,8 +300,7 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         if dataclasses.is_dataclass(hint):
             value = from_dict(hint, value)  # pyright: ignore[reportArgumentType]
         elif get_origin(hint) is tuple:
-            check(isinstance(value, (list, tuple)), name, value, "a list")
-            value = tuple(value)
+            value = _tuple(name, value)
         arguments[name] = value
     return cls(**arguments)
 
@@ -288,7 +314,7 @@ def from_toml(cls: type[C], text: str) -> C:
     """Read a config back from ``to_toml``'s text; raises ``ConfigError`` when it is not valid."""
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config is not valid TOML: {error}") from None
     return from_dict(cls, values)
 
@@ -302,6 +328,6 @@ def from_json(cls: type[C], text: str) -> C:
     """Read a config back from ``to_json``'s text; raises ``ConfigError`` when it is not valid."""
     try:
         values = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config is not valid JSON: {error}") from None
     return from_dict(cls, values)

@@ -53,6 +53,8 @@ class UsageError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; only ``--debug`` lets an error's traceback through."""
+    # threads that spin while they wait make a training step several times slower when the machine has other work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     verb, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if verb in ("-h", "--help", "--version"):
         print(HELP if verb != "--version" else f"auxin {_version()}")
