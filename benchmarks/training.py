@@ -25,7 +25,7 @@ from auxin.tasks import load_task
 from auxin.training.loop import Trainer
 
 SIZES = {
-    "d=128, 4 layers, batch 32": RunConfig(batch_size=32),
+    "d=128, 4 layers, batch 32": RunConfig(),
     "d=512, 6 layers, batch 8": dataclasses.replace(preset("released-code"), seeds=(0,)),
 }
 

@@ -164,7 +164,7 @@ class OptimizerConfig:
 
     learning_rate: float = 1e-3
     """Peak rate, reached at the end of the warm-up."""
-    schedule: ScheduleName = "linear"
+    schedule: ScheduleName = "constant"
     """After the warm-up: constant, or linear or half-cosine decay to zero at decay_steps."""
     warmup: int = 1000
     """Steps of linear warm-up."""
@@ -207,9 +207,9 @@ class RunConfig:
     """Training sentences generated; 0 means the task's own size (100k, dyck 200k)."""
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    steps: int = 8000
+    steps: int = 4000
     """Optimizer steps."""
-    batch_size: int = 8
+    batch_size: int = 32
     """Sequences a step, for each member."""
     seeds: tuple[int, ...] = (0,)
     """One member of the stack for each seed (initialization, data order, dropout)."""

@@ -19,7 +19,7 @@ def test_rate_rises_to_the_peak_and_never_exceeds_it(schedule: str) -> None:
 
 
 def test_decay_ends_at_its_own_step() -> None:
-    config = OptimizerConfig(learning_rate=1.0, warmup=0, decay_steps=200)
+    config = OptimizerConfig(learning_rate=1.0, warmup=0, schedule="linear", decay_steps=200)
     assert learning_rate(config, 100, 100) == pytest.approx(0.5)
     assert learning_rate(config, 300, 400) == 0
 
