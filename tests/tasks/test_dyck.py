@@ -68,7 +68,7 @@ def test_seed_determines_every_string(splits):
     assert dyck.generate(1, 200) == dyck.generate(1, 200)
     assert dyck.generate(1, 200) != dyck.generate(2, 200)
     first = min((s.source for s in dyck.generate(1, 200)["train"]), key=len)
-    assert first == "(f f) (d d)"
+    assert first == "(i i) (n n)"
 
 
 def test_gold_is_binary(splits):
@@ -81,6 +81,7 @@ def test_gold_is_binary(splits):
 
 
 def test_too_few_training_strings_for_val(monkeypatch):
+    monkeypatch.setattr(dyck, "_BARREN", 5)
     monkeypatch.setattr(dyck, "TYPES", "a")
     monkeypatch.setattr(dyck, "TOKENS", ["(a", "a)"])
     with pytest.raises(DataError, match="train_size is 100: too few structures"):

@@ -224,6 +224,9 @@ def test_svg_shows_every_word():
     svg = to_svg((("the", "newt"), ("does", "read")))
     assert svg.startswith("<svg")
     assert all(word in svg for word in ("the", "newt", "does", "read"))
+    assert "<script>" not in to_svg(("<script>", "b"))
+    with pytest.raises(DataError, match="the tree of 3000 words is too deep to draw"):
+        to_svg(right_branching(["a"] * 3000))
 
 
 @pytest.mark.skipif(not FIXTURE.exists(), reason="the reference fixture is not at hand")

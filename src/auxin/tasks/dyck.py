@@ -18,7 +18,10 @@ HELD_OUT_SIZE = 20_000
 TOKENS = [f"({letter}" for letter in TYPES] + [f"{letter})" for letter in TYPES]
 """Opening brackets, then closing ones: closing token i + 20 matches token i."""
 
-_CHUNK = 40_000  # most strings walked together; part of what the seed determines
+_LEAST, _MOST = (
+    1000,
+    40_000,
+)  # strings walked together, twice train_size in between: part of what a seed means
 _BARREN = 50  # chunks without a new string before the request counts as impossible
 
 
@@ -38,10 +41,11 @@ def generate(seed: int, train_size: int = TRAIN_SIZE) -> dict[str, list[Sentence
     seen: set[str] = set()
     structures: set[bytes] = set()
     uniforms = Uniforms(seed)
+    chunk = max(_LEAST, min(_MOST, 2 * train_size))
     barren = 0
     while any(len(splits[split]) < size for split, size in sizes.items()):
         before = len(seen)
-        for structure, text in _strings(uniforms, min(_CHUNK, 2 * train_size)):
+        for structure, text in _strings(uniforms, chunk):
             if text in seen:
                 continue
             if len(train) < train_size:

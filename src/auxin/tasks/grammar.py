@@ -61,7 +61,9 @@ class Grammar:
                     )
                 self.category[word] = category
         if start not in self.rules or start in terminal:
-            raise DataError(f"start symbol is {start!r}; allowed: {', '.join(set(self.rules) - terminal)}")
+            raise DataError(
+                f"start symbol is {start!r}; allowed: {', '.join(sorted(set(self.rules) - terminal))}"
+            )
         self.templates = self._enumerate()
 
     @property

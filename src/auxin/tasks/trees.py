@@ -304,10 +304,16 @@ def write_penn(tree: Tree, label: str = "X") -> str:
 
 
 def to_svg(tree: Tree) -> str:
-    """A drawing of the tree as one SVG element, in the linguists' look (svgling)."""
+    """A drawing of the tree as one SVG element, in the linguists' look (svgling).
+
+    Raises ``DataError`` for a tree of hundreds of levels, which svgling cannot lay out.
+    """
     import svgling
 
     def labeled(children: list[Tree]) -> Tree:
         return ("", *children)
 
-    return svgling.draw_tree(_rebuild(tree, labeled)).get_svg().tostring()
+    try:
+        return svgling.draw_tree(_rebuild(tree, labeled)).get_svg().tostring()
+    except RecursionError:
+        raise DataError(f"the tree of {len(leaves(tree))} words is too deep to draw") from None
