@@ -25,6 +25,9 @@ GAINS = ("sigma_a", "sigma_v", "sigma_w", "sigma_o", "sigma_b")
 
 SMALL_GAP = 1e-5
 """1 − cosine of the nearly collapsed tokens that measure the angle exponent."""
+SEQUENCES = 8
+"""Sequences in independent orientations for each network. They are almost independent samples, because weights
+act on unrelated directions, and cost less than drawing weights again."""
 LINEAR = 1e-11, 1e-2
 """Where 1 − cosine grows or shrinks by a constant factor, and single precision resolves it."""
 
@@ -39,9 +42,12 @@ class Simulation:
     """[depth + 1], mean squared norm of a token per dimension."""
     gradient: Array
     """[depth + 1], mean squared gradient norm of a token, relative to the output's."""
+    small_gap: Array
+    """[depth + 1], 1 − cosine of tokens that start nearly collapsed (1e-5), with norm² 1."""
     cosine_error: Array
     norm_error: Array
     gradient_error: Array
+    small_gap_error: Array
     gram: Array
     """[depth + 1, n, n], x_i·x_j/d."""
     gradient_gram: Array
@@ -70,20 +76,20 @@ def simulate(
 ) -> Simulation:
     """Measure random networks on tokens with exactly the prescribed Gram matrix.
 
-    Tokens are n = ``block.n_tokens`` rows of squared norm d and pairwise ``cosine``, or those of ``gram``, in a
-    fresh random orientation for every network. Gradients are those of a random N(0, 1) combination of the output.
-    A second sequence of nearly collapsed tokens goes along, for the angle exponent.
+    A sequence has n = ``block.n_tokens`` tokens of squared norm d and pairwise ``cosine``, or those of ``gram``;
+    eight of them in random orientations pass every network. Gradients are those of a random N(0, 1) combination
+    of the output. Nearly collapsed tokens pass it, too, for the angle exponent.
 
     Args:
         block: the layer; its strengths, norm and activation make the model, its σ's the weights.
         cosine: of all pairs of tokens at the input.
         depth, width, heads: of the model; the MLP has 4·width hidden units.
-        draws: networks, at least 2.
+        draws: networks, at least 2; standard errors are over networks.
         seed: of the weights, orientations and output gradients.
         causal: token i attends to tokens 0 … i; otherwise to all.
         gram: [n, n] Gram matrix x_i·x_j/d of the tokens; replaces ``cosine`` and ``block.n_tokens``.
 
-    Cost: drawing 12·width² weights and passing 2n tokens forward and back, per layer and draw.
+    Cost: drawing 12·width² weights and passing 10n tokens forward and 8n back, per layer and draw.
 
     Raises:
         ConfigError: sizes that do not fit (there must be fewer tokens than dimensions), a block that no
@@ -106,8 +112,9 @@ def simulate(
     networks = []
     for _ in range(draws):
         initialize(model, block, generator)
-        tokens = width**0.5 * roots @ _frame(n, width, generator).mT
-        networks.append(_measure(model, tokens, mask, generator))
+        frames = _frames(n, width, generator)
+        tokens, collapsed = (width**0.5 * root @ frames.mT for root in roots)  # [sequences, n, d] each
+        networks.append((*_propagate(model, tokens, mask, generator), _gaps(model, collapsed[:2], mask)))
     grams, gradients, gaps = (np.stack(arrays) for arrays in zip(*networks, strict=True))
     return _summary(grams, gradients, gaps)
 
@@ -162,48 +169,45 @@ def initialize(model: TransformerLM, block: Block, generator: torch.Generator) -
                 parameter.normal_(0.0, block.sigma_b_attention, generator=generator)
 
 
-def _measure(
+def _propagate(
     model: TransformerLM, tokens: Tensor, mask: Tensor, generator: torch.Generator
-) -> tuple[Array, Array, Array]:
-    """Gram matrices of states and of gradients, [depth + 1, n, n], and 1 − cosine, [depth + 1], of a network.
-
-    tokens [2, n, d] are those with the prescribed Gram matrix and, for 1 − cosine, the nearly collapsed ones.
-    """
+) -> tuple[Array, Array]:
+    """Gram matrices of states and of gradients, [depth + 1, n, n], mean over sequences; tokens [B, n, d]."""
     states = [tokens.requires_grad_()]
     for layer in model.layers:
         states.append(layer(states[-1], mask, False)[0])
-    probe = torch.zeros_like(tokens)
-    probe[0].normal_(generator=generator)
+    probe = torch.randn(tokens.shape, generator=generator)
     gradients = torch.autograd.grad(states[-1], states, probe)
-    x = torch.stack(states).detach()[:, 0].double()
-    g = torch.stack(gradients)[:, 0].double()
-    scale = g[-1].square().sum() / len(g[-1])
-    return (
-        (x @ x.mT / x.shape[-1]).numpy(),
-        (g @ g.mT / scale).numpy(),
-        _gap(torch.stack(states).detach()[:, 1].double()).numpy(),
-    )
+    x = torch.stack(states).detach().double()
+    g = torch.stack(gradients).double()
+    output_norm = g[-1].square().sum(-1).mean()
+    return (x @ x.mT / x.shape[-1]).mean(1).numpy(), (g @ g.mT / output_norm).mean(1).numpy()
 
 
-def _gap(x: Tensor) -> Tensor:
-    """Mean of 1 − cosine over pairs of tokens, from differences to keep its precision: [..., n, d] → [...]."""
-    n = x.shape[-2]
-    x = torch.nn.functional.normalize(x, dim=-1)
-    x = x - x.mean(-2, keepdim=True)
-    return x.square().sum((-2, -1)) / (n - 1)
+@torch.no_grad()
+def _gaps(model: TransformerLM, tokens: Tensor, mask: Tensor) -> Array:
+    """Mean of 1 − cosine over pairs of tokens, from differences to keep its precision: [B, n, d] → [depth + 1]."""
+    gaps = []
+    for layer in (None, *model.layers):
+        tokens = tokens if layer is None else layer(tokens, mask, False)[0]
+        x = torch.nn.functional.normalize(tokens.double(), dim=-1)
+        x = x - x.mean(1, keepdim=True)
+        gaps.append(x.square().sum((1, 2)).mean().item() / (x.shape[1] - 1))
+    return np.array(gaps)
 
 
 def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
     """Means and standard errors over the first axis, the draws."""
     depth = grams.shape[1] - 1
-    norm, overlap = _mean_norm_and_overlap(grams)
-    gradient = _mean_norm_and_overlap(gradients)[0]
+    norm, overlap = norm_and_overlap(grams)
+    gradient = norm_and_overlap(gradients)[0]
     gradient_exponent = np.log(gradient[:, 0] / gradient[:, -1]) / depth
     fields: dict[str, Any] = {}
     for name, values in (
         ("cosine", overlap / norm),
         ("norm", norm),
         ("gradient", gradient),
+        ("small_gap", gaps),
         ("gram", grams),
         ("gradient_gram", gradients),
         ("angle_exponent", _angle_exponent(gaps)),
@@ -224,7 +228,7 @@ def _angle_exponent(gaps: Array) -> Array:
     return (logarithm[:, last] - logarithm[:, first]) / (last - first)
 
 
-def _mean_norm_and_overlap(gram: Array) -> tuple[Array, Array]:
+def norm_and_overlap(gram: Array) -> tuple[Array, Array]:
     """Mean diagonal and mean off-diagonal entry (0 for a single token): [..., n, n] → [...] each."""
     n = gram.shape[-1]
     diagonal = np.trace(gram, axis1=-2, axis2=-1)
@@ -238,7 +242,7 @@ def simplex_gram(n: int, cosine: float) -> Array:
     return (1 - cosine) * np.eye(n) + cosine
 
 
-def _frame(n: int, width: int, generator: torch.Generator) -> Tensor:
-    """[width, n] random orthonormal columns, orthogonal to ones so that layer norm finds no mean to subtract."""
-    columns = torch.randn(width, n, generator=generator)
-    return torch.linalg.qr(columns - columns.mean(0)).Q
+def _frames(n: int, width: int, generator: torch.Generator) -> Tensor:
+    """[sequences, width, n] random orthonormal columns, without a mean, so that layer norm subtracts none."""
+    columns = torch.randn(SEQUENCES, width, n, generator=generator)
+    return torch.linalg.qr(columns - columns.mean(1, keepdim=True)).Q

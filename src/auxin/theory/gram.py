@@ -92,7 +92,7 @@ def propagate_gram(
         mask: bool [n, n], true where the row's token may attend to the column's.
         gradient: [n, n], Gram matrix of the gradients at the output; the identity by default.
         draws: attention matrices drawn per layer and direction, at least 2 for each of the 8 replicas; 0 chooses
-            between 64 and 4096 so that the work is about that of 256 draws at n = 128.
+            between 64 and 2048 so that the work is about that of 128 draws at n = 128.
         seed: of the draws.
 
     Cost: about 14·depth·draws matrix products of n × n; memory O(depth·n²), no array of n³ entries.
@@ -107,7 +107,7 @@ def propagate_gram(
     n = len(start)
     end = checked_gram("gradient", np.eye(n) if gradient is None else gradient)
     check(len(end) == n, "gradient", end.shape, f"the shape of gram, {(n, n)}")
-    per_replica = -(-(draws or min(4096, max(64, 2**28 // n**3))) // REPLICAS)
+    per_replica = -(-(draws or min(2048, max(64, 2**28 // n**3))) // REPLICAS)
     generator = torch.Generator().manual_seed(seed)
     sample = _Sampler(block.sigma_a, _checked_mask(mask, n, causal), per_replica, generator)
     start, end = (torch.from_numpy(matrix).expand(REPLICAS, n, n) for matrix in (start, end))

@@ -1,0 +1,145 @@
+"""Theory beside measurement: the same block predicted and simulated, layer by layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from auxin.probes.simulate import SEQUENCES, SMALL_GAP, Simulation, norm_and_overlap, simplex_gram, simulate
+from auxin.theory.block import Block
+from auxin.theory.exponents import propagate
+from auxin.theory.gram import propagate_gram
+
+Array = NDArray[np.float64]
+
+STANDARD_ERRORS = 4.0
+"""Standard errors by which theory and measurement may differ."""
+ROUNDING = 1e-4
+"""Relative error of single precision that is never held against the theory."""
+SMALLEST_COSINE = 0.1
+"""Deviations of cosines below this one are relative to this one."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the theory says of a simulation, [depth + 1] each; ``Simulation`` explains the names."""
+
+    norm: Array
+    cosine: Array
+    gradient: Array
+    small_gap: Array
+    norm_error: Array
+    """Standard error where the Gram engine sampled; at most, as if all entries erred together."""
+    cosine_error: Array
+    gradient_error: Array
+    small_gap_error: Array
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One quantity predicted and measured, [depth + 1] each."""
+
+    predicted: Array
+    measured: Array
+    error: Array
+    """Standard error of the measurement (and of the prediction, where that is sampled)."""
+    deviation: Array
+    """(measured − predicted)/predicted; of a cosine below 0.1, /0.1."""
+    tolerance: Array
+    """Largest |deviation| that passes."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every layer is within its tolerance."""
+        return bool((np.abs(self.deviation) <= self.tolerance).all())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Theory beside a simulation, with what may differ between them by chance."""
+
+    norm: Agreement
+    cosine: Agreement
+    gradient: Agreement
+    small_gap: Agreement
+    theory: Prediction
+    simulation: Simulation
+
+    @property
+    def passed(self) -> bool:
+        """Whether all four quantities are within tolerance in every layer."""
+        return all(a.passed for a in (self.norm, self.cosine, self.gradient, self.small_gap))
+
+
+def compare(
+    block: Block,
+    cosine: float = 0.3,
+    depth: int = 12,
+    width: int = 768,
+    heads: int = 1,
+    draws: int = 8,
+    seed: int = 0,
+    causal: bool = False,
+    gram: ArrayLike | None = None,
+) -> Comparison:
+    """Predict and simulate a block; arguments, cost and errors as in ``simulate``.
+
+    Tokens that are permutation-symmetric (no mask, one cosine) are predicted by ``propagate``, others by
+    ``propagate_gram``. In layer l of networks of width d, with N = 8·``draws`` sequences, a deviation passes up to
+
+        4·√(SE² + l/(4·d·N)),
+
+    SE the standard error estimated from the draws. The second term stands for the 1/√d fluctuation of a layer's
+    norms and overlaps, so that few draws which happen to agree do not make the test too strict. The theory is the
+    limit d → ∞ with n/d → 0; its bias of order l/d is covered as long as N ≲ d/l.
+    """
+    measured = simulate(block, cosine, depth, width, heads, draws, seed, causal, gram)
+    predicted = _predict(block, cosine, depth, causal, gram)
+    chance = np.arange(depth + 1) / (4 * width * draws * SEQUENCES)
+    agreements = {
+        name: _agreement(name, predicted, measured, chance) for name in ("norm", "cosine", "small_gap")
+    }
+    agreements["gradient"] = _agreement("gradient", predicted, measured, chance[::-1])
+    return Comparison(**agreements, theory=predicted, simulation=measured)
+
+
+def _agreement(name: str, predicted: Prediction, measured: Simulation, chance: Array) -> Agreement:
+    value, value_error = getattr(predicted, name), getattr(predicted, f"{name}_error")
+    mean, mean_error = getattr(measured, name), getattr(measured, f"{name}_error")
+    error = np.hypot(mean_error, value_error)
+    scale = np.maximum(np.abs(value), SMALLEST_COSINE) if name == "cosine" else value
+    tolerance = STANDARD_ERRORS * np.sqrt((error / scale) ** 2 + chance) + ROUNDING
+    return Agreement(value, mean, error, (mean - value) / scale, tolerance)
+
+
+def _predict(block: Block, cosine: float, depth: int, causal: bool, gram: ArrayLike | None) -> Prediction:
+    n = block.n_tokens if gram is None else len(np.asarray(gram))
+    block = dataclasses.replace(block, n_tokens=n)
+    zeros = np.zeros(depth + 1)
+    if causal:
+        collapsed = propagate_gram(block, simplex_gram(n, 1 - SMALL_GAP), depth).gram
+        root = np.sqrt(np.einsum("lii->li", collapsed))
+        small_gap = 1 - norm_and_overlap(collapsed / (root[:, :, None] * root[:, None, :]))[1]
+    else:
+        small_gap = 1 - propagate(block, 1 - SMALL_GAP, depth).cosine
+    if gram is None and not causal:
+        simplex = propagate(block, cosine, depth)
+        return Prediction(
+            simplex.norm, simplex.cosine, simplex.gradient, small_gap, zeros, zeros, zeros, zeros
+        )
+    engine = propagate_gram(block, simplex_gram(n, cosine) if gram is None else gram, depth, causal)
+    norm, overlap = norm_and_overlap(engine.gram)
+    norm_error, overlap_error = norm_and_overlap(engine.gram_error)
+    return Prediction(
+        norm=norm,
+        cosine=overlap / norm,
+        gradient=norm_and_overlap(engine.gradient)[0],
+        small_gap=small_gap,
+        norm_error=norm_error,
+        cosine_error=overlap_error / norm,
+        gradient_error=norm_and_overlap(engine.gradient_error)[0],
+        small_gap_error=zeros,  # nearly equal keys are attended to uniformly, whatever is drawn
+    )

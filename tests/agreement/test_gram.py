@@ -1,0 +1,50 @@
+"""The Gram engine against autograd on random causal networks, and against its own permutation-symmetric case."""
+
+import numpy as np
+import pytest
+
+from auxin.probes.simulate import norm_and_overlap, simplex_gram, simulate
+from auxin.theory.block import Block
+from auxin.theory.exponents import propagate
+from auxin.theory.gram import propagate_gram
+
+
+def test_causal_network_entry_by_entry() -> None:
+    """Pre-norm, relu, sigma_a = 2, six layers, twelve unequal tokens: the reference case of the derivation."""
+    x = np.random.default_rng(0).standard_normal((12, 8)) + 0.8
+    gram = x @ x.T / 8
+    block = Block(norm="pre", activation="relu", sigma_a=2)
+    theory = propagate_gram(block, gram, depth=6)
+    network = simulate(block, depth=6, width=768, heads=8, draws=10, causal=True, gram=gram)
+    for predicted, measured, error in (
+        (theory.gram, network.gram, network.gram_error),
+        (theory.gradient, network.gradient_gram, network.gradient_gram_error),
+    ):
+        root = np.sqrt(np.einsum("lii->li", predicted))
+        deviation = (measured - predicted) / (root[:, :, None] * root[:, None, :])
+        assert np.sqrt(np.square(deviation).mean((1, 2))).max() < 0.03
+        z = ((measured - predicted) / error)[1:-1]
+        assert 0.5 < np.sqrt(np.square(z).mean()) < 1.6
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        Block(norm="pre", activation="relu", n_tokens=8),
+        Block(norm="post", activation="tanh", sigma_w=3.0, sigma_a=2, n_tokens=12),
+        Block(norm="none", activation="gelu", attention_branch=0.5, mlp_branch=0.5, sigma_b=0.3, n_tokens=6),
+        Block.cowsik(alpha_attention=0.5, alpha_mlp=0.5, sigma_w=2.0, sigma_a=1.0, n_tokens=16),
+        Block.cowsik(alpha_attention=0.6, alpha_mlp=0.8, sigma_w=4.0, sigma_a=3.0, n_tokens=16),
+    ],
+    ids=lambda block: f"{block.norm}-{block.activation}-{block.n_tokens}",
+)
+def test_the_simplex_is_a_special_case(block: Block) -> None:
+    n = block.n_tokens
+    simplex = propagate(block, cosine=0.3, depth=6)
+    whole = propagate_gram(block, simplex_gram(n, 0.3), depth=6, causal=False, draws=16_384)
+    norm, overlap = norm_and_overlap(whole.gram)
+    gradient, gradient_overlap = norm_and_overlap(whole.gradient)
+    np.testing.assert_allclose(norm, simplex.norm, rtol=1e-3)
+    np.testing.assert_allclose(overlap / norm, simplex.cosine, atol=1e-3)
+    np.testing.assert_allclose(gradient, simplex.gradient, rtol=1e-3)
+    np.testing.assert_allclose(gradient_overlap / gradient, simplex.gradient_overlap / simplex.gradient, atol=1e-3)
