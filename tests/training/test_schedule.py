@@ -31,4 +31,4 @@ def test_milestones_begin_and_end_with_the_run(steps: int, every: int) -> None:
     assert found[-1] == steps
     assert len(found) == len(set(found))
     if every == 0:
-        assert len(found) < 140
+        assert len(found) <= 200 + 15  # gaps of round(1%) steps, and powers of two

@@ -9,6 +9,7 @@ Shapes in comments: M members, T packed tokens, B sequences, L longest, d width,
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -48,6 +49,15 @@ class Ensemble:
             initialize_parameters(drawn, config, generator)
             for name, value in drawn.items():
                 self.parameters[name][m] = value
+
+    def part(self, m: int) -> Ensemble:
+        """The stack of member m alone; weights and gradients are those of this stack."""
+        part = copy.copy(self)
+        rows = slice(m, m + 1)
+        part.seeds, part.flat, part.gradient = self.seeds[rows], self.flat[rows], self.gradient[rows]
+        part.parameters = {name: view[rows] for name, view in self.parameters.items()}
+        part.gradients = {name: view[rows] for name, view in self.gradients.items()}
+        return part
 
     def losses(self, batch: Batch, masks: Masks) -> Tensor:
         """[M]: each member's mean cross-entropy (nats a token) over its own tokens; differentiable."""

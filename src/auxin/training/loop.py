@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,8 @@ class Trainer:
     """Trains the stack of a ``RunConfig`` on token sequences; ``step`` is all there is to call.
 
     Members have their own data order, dropout, clipping and AdamW state (Loshchilov & Hutter 2019). A member whose
-    loss or gradient is not finite is frozen with the weights it had, and the rest go on.
+    loss or gradient is not finite is frozen with the weights it had, and the rest go on. A GPU takes all members
+    at once, to be busy; a CPU one after the other, since one member's activations fit its cache and five's don't.
     """
 
     def __init__(self, config: RunConfig, sequences: Sequence[np.ndarray]) -> None:
@@ -41,16 +43,16 @@ class Trainer:
         self.config, self.count = config, 0
         self.ensemble = Ensemble(config.model, config.seeds, config.device)
         self.batches = Batches(sequences, config.seeds, config.batch_size)
-        self.dropout = Dropout(config.model, config.seeds, config.device)
+        alone = config.device == "cpu"
+        self.parts = [self.ensemble.part(m) for m in range(len(config.seeds))] if alone else [self.ensemble]
+        self.dropouts = [Dropout(config.model, part.seeds, config.device) for part in self.parts]
         self.frozen: dict[int, int] = {}  # seed → the step at which it diverged
         self.optimizers = [self._optimizer(m) for m in range(len(config.seeds))]
 
     def step(self) -> StepResult:
         """One step of every member that is not frozen."""
         config = self.config
-        batch = make_batch(self.batches.at(self.count), config.model.heads, config.device)
-        losses = self.ensemble.losses(batch, self.dropout.masks(batch, self.count))
-        norms = self.ensemble.backward(losses)
+        losses, norms, tokens = self._differentiate()
         rate = learning_rate(config.optimizer, self.count, config.steps)
         finite = (losses.isfinite() & norms.isfinite()).tolist()
         for seed, optimizer, norm, fine in zip(config.seeds, self.optimizers, norms, finite, strict=True):
@@ -64,7 +66,21 @@ class Trainer:
                 setattr(optimizer, "grad_scale", ((norm + 1e-6) / config.optimizer.clip).clamp(min=1.0))  # noqa: B010
             optimizer.step()
         self.count += 1
-        return StepResult(losses.detach(), norms, sum(batch.lengths))
+        return StepResult(losses, norms, tokens)
+
+    def _differentiate(self) -> tuple[Tensor, Tensor, int]:
+        """Losses and gradient norms [M] of every member, and the tokens of their batches; fills the gradient."""
+        losses: list[Tensor] = []
+        norms: list[Tensor] = []
+        members, tokens = iter(self.batches.at(self.count)), 0
+        for part, dropout in zip(self.parts, self.dropouts, strict=True):
+            sequences = list(itertools.islice(members, len(part.seeds)))
+            batch = make_batch(sequences, self.config.model.heads, self.config.device)
+            loss = part.losses(batch, dropout.masks(batch, self.count))
+            norms.append(part.backward(loss))
+            losses.append(loss.detach())
+            tokens += sum(batch.lengths)
+        return torch.cat(losses), torch.cat(norms), tokens
 
     def state(self) -> dict[str, Tensor]:
         """What resuming needs besides the members' weights: the optimizer's moments [M, P] and step counts [M]."""
