@@ -29,7 +29,7 @@ DERIVATIVES = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("q", [1e-6, 1e-2, 1.0, 100.0, 1e4])
+@pytest.mark.parametrize("q", [1e-6, 1.0, 30.0, 1e4])
 @pytest.mark.parametrize("c", [-0.9, 0.0, 0.3, 1 - 1e-12])
 def test_builtin_kernels_match_the_numerical_quadrature(name: str, q: float, c: float) -> None:
     """Two independent routes, over ten decades of variance and to the edge of correlation."""
