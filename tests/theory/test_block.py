@@ -23,6 +23,7 @@ def test_the_papers_block_keeps_unit_total_strength() -> None:
     [
         ({"norm": "layer"}, "norm is 'layer'; allowed: post, pre, none"),
         ({"activation": "swish"}, "activation is 'swish'"),
+        ({"activation": ["relu"]}, r"activation is .* or a function of a numpy array"),
         ({"activation": lambda x: x[0]}, r"activation is .* one of its shape"),
         ({"activation": lambda x: x + np.inf}, r"activation is .* one of its shape"),
         ({"sigma_w": -1.0}, "sigma_w is -1.0; allowed: 0 to 1000"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -114,7 +114,7 @@ def _bounds(values: Array) -> tuple[float, float]:
     return float(np.min(values)), float(np.max(values))
 
 
-@cache
+@lru_cache(32)
 def _table(log_n: tuple[float, float], log_sigma: tuple[float, float]) -> Interpolant:
     """Logarithms of r1, r2, (r1 − r2)/(σ·gap)², t, t2 in log(n − 1), log(1 + σ) and a logarithmic gap.
 
@@ -154,7 +154,7 @@ def _exact(n: float, s: float, c: float, gap: float | None = None) -> tuple[floa
     return r1, r1 - difference, t, t2, difference
 
 
-@cache
+@lru_cache(4096)
 def _row(n: float, s: float) -> tuple[float, float]:
     return softmax.row_moments(n, s)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -166,6 +166,7 @@ def _check_activation(activation: AnyActivation) -> None:
     names = get_args(Activation)
     allowed = ", ".join(names) + ", or a function of a numpy array"
     check(callable(activation) or activation in names, "activation", activation, allowed)
+    check(isinstance(activation, Hashable), "activation", activation, "a hashable function")
     if callable(activation):
         x = np.linspace(-4.0, 4.0, 10).reshape(2, 5)
         y = np.asarray(activation(x))

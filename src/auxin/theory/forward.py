@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -145,7 +145,7 @@ class KernelTable:
         return MlpMoments(square, relative * q * gap, slope, slope_pair)
 
 
-@cache
+@lru_cache(32)
 def _table(activation: gaussian.AnyActivation, low: float, high: float) -> Interpolant:
     def log_moments(log_q: Array, x: Array) -> Array:
         q = np.exp(log_q)
