@@ -21,7 +21,7 @@ def tasks():
             )
             for name in ("question", "tense")
         }
-    strings = dyck.generate(0, 300)
+    strings = dyck.generate(0, 3000)
     short = {split: [s for s in strings[split] if len(s.words) < 60] for split in strings}
     made["dyck"] = Task("dyck", Splits(short), Vocabulary(dyck.TOKENS))
     return made
