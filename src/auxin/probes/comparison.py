@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from auxin.probes.simulate import SEQUENCES, SMALL_GAP, Simulation, norm_and_overlap, simplex_gram, simulate
+from auxin.probes.simulate import (
+    COLLAPSED_SEQUENCES,
+    SEQUENCES,
+    SMALL_GAP,
+    Simulation,
+    norm_and_overlap,
+    simplex_gram,
+    simulate,
+)
 from auxin.theory.block import Block
 from auxin.theory.exponents import propagate
 from auxin.theory.gram import propagate_gram
@@ -17,6 +25,8 @@ Array = NDArray[np.float64]
 
 STANDARD_ERRORS = 4.0
 """Standard errors by which theory and measurement may differ."""
+PRIOR_DRAWS = 4
+"""Draws that the typical variance counts for beside the estimated one."""
 ROUNDING = 1e-4
 """Relative error of single precision that is never held against the theory."""
 SMALLEST_COSINE = 0.1
@@ -88,30 +98,37 @@ def compare(
     """Predict and simulate a block; arguments, cost and errors as in ``simulate``.
 
     Tokens that are permutation-symmetric (no mask, one cosine) are predicted by ``propagate``, others by
-    ``propagate_gram``. In layer l of networks of width d, with N = 8·``draws`` sequences, a deviation passes up to
+    ``propagate_gram``. Behind l layers of width d a deviation passes up to
 
-        4·√(SE² + l/(4·d·N)),
+        4·√(SE² + 4/(draws + 3)·l/(d·N)) + l/d,    N = 8·``draws`` sequences (2·``draws`` for the small gap),
 
-    SE the standard error estimated from the draws. The second term stands for the 1/√d fluctuation of a layer's
-    norms and overlaps, so that few draws which happen to agree do not make the test too strict. The theory is the
-    limit d → ∞ with n/d → 0; its bias of order l/d is covered as long as N ≲ d/l.
+    SE the standard error estimated from the draws. 1/(dN) is the variance that a layer's norms and overlaps
+    typically have; it steadies SE as four more draws would, because few draws can agree by chance. The last term
+    is the order of the bias that the theory, the limit d → ∞, has at width d.
     """
     measured = simulate(block, cosine, depth, width, heads, draws, seed, causal, gram)
     predicted = _predict(block, cosine, depth, causal, gram)
-    chance = np.arange(depth + 1) / (4 * width * draws * SEQUENCES)
-    agreements = {
-        name: _agreement(name, predicted, measured, chance) for name in ("norm", "cosine", "small_gap")
-    }
-    agreements["gradient"] = _agreement("gradient", predicted, measured, chance[::-1])
+    layers = np.arange(depth + 1)
+    agreements = {}
+    for name, behind, sequences in (
+        ("norm", layers, SEQUENCES),
+        ("cosine", layers, SEQUENCES),
+        ("gradient", depth - layers, SEQUENCES),
+        ("small_gap", layers, COLLAPSED_SEQUENCES),
+    ):
+        chance = PRIOR_DRAWS / (draws + PRIOR_DRAWS - 1) * behind / (width * draws * sequences)
+        agreements[name] = _agreement(name, predicted, measured, chance, behind / width)
     return Comparison(**agreements, theory=predicted, simulation=measured)
 
 
-def _agreement(name: str, predicted: Prediction, measured: Simulation, chance: Array) -> Agreement:
+def _agreement(
+    name: str, predicted: Prediction, measured: Simulation, chance: Array, bias: Array
+) -> Agreement:
     value, value_error = getattr(predicted, name), getattr(predicted, f"{name}_error")
     mean, mean_error = getattr(measured, name), getattr(measured, f"{name}_error")
     error = np.hypot(mean_error, value_error)
     scale = np.maximum(np.abs(value), SMALLEST_COSINE) if name == "cosine" else value
-    tolerance = STANDARD_ERRORS * np.sqrt((error / scale) ** 2 + chance) + ROUNDING
+    tolerance = STANDARD_ERRORS * np.sqrt((error / scale) ** 2 + chance) + bias + ROUNDING
     return Agreement(value, mean, error, (mean - value) / scale, tolerance)
 
 

@@ -28,6 +28,8 @@ SMALL_GAP = 1e-5
 SEQUENCES = 8
 """Sequences in independent orientations for each network. They are almost independent samples, because weights
 act on unrelated directions, and cost less than drawing weights again."""
+COLLAPSED_SEQUENCES = 2
+"""As many of nearly collapsed tokens."""
 LINEAR = 1e-11, 1e-2
 """Where 1 − cosine grows or shrinks by a constant factor, and single precision resolves it."""
 
@@ -114,7 +116,9 @@ def simulate(
         initialize(model, block, generator)
         frames = _frames(n, width, generator)
         tokens, collapsed = (width**0.5 * root @ frames.mT for root in roots)  # [sequences, n, d] each
-        networks.append((*_propagate(model, tokens, mask, generator), _gaps(model, collapsed[:2], mask)))
+        networks.append(
+            (*_propagate(model, tokens, mask, generator), _gaps(model, collapsed[:COLLAPSED_SEQUENCES], mask))
+        )
     grams, gradients, gaps = (np.stack(arrays) for arrays in zip(*networks, strict=True))
     return _summary(grams, gradients, gaps)
 

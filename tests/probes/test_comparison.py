@@ -1,0 +1,50 @@
+"""Comparison: what is exact agrees, what is wrong is caught, and the tolerance is the stated one."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from auxin.probes import comparison
+from auxin.probes.comparison import compare
+from auxin.theory.block import Block
+
+SMALL = {"depth": 2, "width": 96, "heads": 4, "draws": 4}
+BLOCK = Block(norm="pre", activation="relu", n_tokens=5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_theory_and_networks_agree(causal: bool) -> None:
+    result = compare(BLOCK, causal=causal, **SMALL)
+    assert result.passed
+    for name in ("norm", "cosine", "gradient", "small_gap"):
+        agreement = getattr(result, name)
+        np.testing.assert_array_equal(agreement.predicted, getattr(result.theory, name))
+        np.testing.assert_array_equal(agreement.measured, getattr(result.simulation, name))
+        assert (agreement.error >= getattr(result.simulation, f"{name}_error")).all()
+        relative = agreement.measured / agreement.predicted - 1
+        np.testing.assert_allclose(agreement.deviation, relative, atol=1e-12)  # no cosine is below 0.1 here
+
+
+def test_the_tolerance_is_the_stated_one() -> None:
+    agreement = compare(BLOCK, **SMALL).gradient
+    behind, width, draws = np.arange(2, -1, -1), 96, 4
+    chance = 4 / (draws + 3) * behind / (width * draws * 8)
+    expected = 4 * np.sqrt((agreement.error / agreement.predicted) ** 2 + chance) + behind / width
+    np.testing.assert_allclose(agreement.tolerance, expected, atol=1.1e-4)
+
+
+def test_unequal_tokens_are_predicted_by_their_gram_matrix() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 6)) + 0.5
+    result = compare(dataclasses.replace(BLOCK, n_tokens=9), gram=x @ x.T / 6, **SMALL)
+    assert result.simulation.gram.shape == (3, 4, 4)
+    assert result.passed
+
+
+def test_a_wrong_theory_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    propagate = comparison.propagate
+    wrong = dataclasses.replace(BLOCK, sigma_w=1.2 * BLOCK.sigma_w)
+    monkeypatch.setattr(comparison, "propagate", lambda block, cosine, depth: propagate(wrong, cosine, depth))
+    result = compare(BLOCK, **SMALL)
+    assert not result.norm.passed
+    assert not result.passed
