@@ -1,0 +1,98 @@
+"""What a study found: an answer in a sentence, findings with intervals, and the tables that figures draw.
+
+On disk, in the study's directory, where ``report`` reads it:
+
+- ``study.json``: study, scale, question, answer, findings, runs (name, settings, status, seconds, detail),
+  command, wall_seconds, environment.
+- ``tables/NAME.csv``: each table.
+- ``metrics.parquet``: what all finished runs logged, with the varied settings as columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auxin.runs.files import TEMPORARY, dump_json, failing_clearly, write_atomic
+from auxin.studies.design import NamedRun
+from auxin.studies.pool import Outcome
+from auxin.studies.statistics import Estimate
+
+if TYPE_CHECKING:
+    import polars
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number that bears on the question."""
+
+    name: str
+    """What was measured, in a few words."""
+    value: float
+    low: float
+    high: float
+    """The 95% interval; NaN where there is none."""
+    sentence: str
+    """The finding in words, with its number and interval."""
+    published: float | None = None
+    """The published number, where there is one."""
+
+
+def finding(name: str, estimate: Estimate, sentence: str, published: float | None = None) -> Finding:
+    """A finding whose number is an estimate."""
+    return Finding(name, estimate.value, estimate.low, estimate.high, sentence, published)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A study's answer."""
+
+    question: str
+    answer: str
+    """One sentence with the number that decides and its interval."""
+    findings: tuple[Finding, ...]
+    tables: Mapping[str, polars.DataFrame]
+
+
+def save_study(
+    out: str | Path,
+    analysis: Analysis,
+    metrics: polars.DataFrame,
+    runs: Sequence[NamedRun],
+    outcomes: Sequence[Outcome],
+    about: Mapping[str, Any],
+) -> None:
+    """Write a study's directory, the tables first; raises ``RunError`` when it cannot be written.
+
+    ``about`` joins ``study.json``: study, scale, command, wall_seconds, environment.
+    """
+    out = Path(out)
+    with failing_clearly(out):
+        (out / "tables").mkdir(parents=True, exist_ok=True)
+        for name, table in analysis.tables.items():
+            write_atomic(out / "tables" / f"{name}.csv", table.write_csv(float_precision=6).encode())
+        temporary = out / f"{TEMPORARY}metrics.parquet"
+        metrics.write_parquet(temporary)
+        temporary.replace(out / "metrics.parquet")
+        record = {
+            **about,
+            "question": analysis.question,
+            "answer": analysis.answer,
+            "findings": [asdict(f) for f in analysis.findings],
+            "tables": sorted(analysis.tables),
+            "runs": [
+                {**asdict(outcome), "settings": dict(run.settings)}
+                for run, outcome in zip(runs, outcomes, strict=True)
+            ],
+        }
+        write_atomic(out / "study.json", dump_json(record))
+
+
+def duration(seconds: float) -> str:
+    """Wall time for people: 42 s, 7 min, 3.5 h."""
+    if not math.isfinite(seconds) or seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

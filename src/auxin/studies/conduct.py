@@ -1,0 +1,114 @@
+"""A whole study: its runs, its tables, its answer, in one directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast, get_args
+
+import polars as pl
+import torch
+
+from auxin.config import check
+from auxin.runs.environment import environment
+from auxin.runs.files import failing_clearly
+from auxin.studies.answers import Analysis, save_study
+from auxin.studies.design import NamedRun, Scale, StudyName
+from auxin.studies.plan import Plan, check_fits, plan
+from auxin.studies.pool import Outcome
+from auxin.studies.sweep import default_workers, is_finished, sweep, tables
+
+SESSIONS = "sessions.jsonl"
+
+
+class Study(Protocol):
+    """What each study's module offers."""
+
+    QUESTION: str
+
+    def configs(self, scale: Scale) -> list[NamedRun]:
+        """The runs at a scale."""
+        ...
+
+    def analyse(self, metrics: pl.DataFrame) -> Analysis:
+        """The answer from the table of all finished runs."""
+        ...
+
+
+def load_study(name: str) -> Study:
+    """The module of a study; raises ``ConfigError`` for an unknown name."""
+    check(name in get_args(StudyName), "study", name, ", ".join(get_args(StudyName)))
+    return cast(Study, import_module(f"auxin.studies.{name}"))
+
+
+def runs_of(name: str, scale: Scale) -> list[NamedRun]:
+    """A study's runs on this machine: at ``paper`` scale on a GPU where there is one."""
+    check(scale in get_args(Scale), "scale", scale, ", ".join(get_args(Scale)))
+    runs = load_study(name).configs(scale)
+    if scale == "paper" and torch.cuda.is_available():
+        return [
+            dataclasses.replace(run, config=dataclasses.replace(run.config, device="cuda")) for run in runs
+        ]
+    return runs
+
+
+def plan_study(name: str, scale: Scale, out: str | Path, *, workers: int = 0) -> Plan:
+    """What remains to be trained of a study, and its cost here; raises ``ConfigError`` for what cannot fit."""
+    runs = [run for run in runs_of(name, scale) if not is_finished(run, Path(out) / "runs")]
+    return plan(runs, out, workers=workers or default_workers([run.config for run in runs]))
+
+
+def train_study(
+    name: str, scale: Scale, out: str | Path, *, workers: int = 0, ray: str = "", progress: bool = False
+) -> list[Outcome]:
+    """Train what remains of a study in ``out``; options and errors as for ``sweep``, and what cannot fit."""
+    runs = runs_of(name, scale)
+    remaining = [run for run in runs if not is_finished(run, Path(out) / "runs")]
+    workers = workers or default_workers([run.config for run in remaining])
+    if not ray:
+        check_fits(remaining, out, workers)
+    since = time.monotonic()
+    try:
+        return sweep(runs, out, workers=workers, ray=ray, progress=progress)
+    finally:
+        _note_session(Path(out), time.monotonic() - since, workers)
+
+
+def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Outcome] = ()) -> Analysis:
+    """The answer from the finished runs in ``out``, written there for reports; see ``answers`` for the files.
+
+    Raises ``ConfigError`` when no run has finished, and whatever the study's analysis lacks.
+    """
+    runs = runs_of(name, scale)
+    if not outcomes:
+        there = [is_finished(run, Path(out) / "runs") for run in runs]
+        outcomes = [
+            Outcome(r.name, "finished" if done else "stopped") for r, done in zip(runs, there, strict=True)
+        ]
+    metrics = tables(runs, out)
+    analysis = load_study(name).analyse(metrics)
+    about: dict[str, Any] = {
+        "study": name,
+        "scale": scale,
+        "command": shlex.join(["auxin", "study", name, "--scale", scale, "--out", str(out)]),
+        "sessions": _sessions(Path(out)),
+        "environment": environment(runs[0].config),
+    }
+    save_study(out, analysis, metrics, runs, outcomes, about)
+    return analysis
+
+
+def _note_session(out: Path, seconds: float, workers: int) -> None:
+    """Append this session's wall time: a study may take several."""
+    with failing_clearly(out), open(out / SESSIONS, "a") as file:
+        file.write(json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n")
+
+
+def _sessions(out: Path) -> list[Any]:
+    path = out / SESSIONS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,0 +1,66 @@
+"""Numbers of whole runs, read off the tidy metrics of a study: one row a model trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from auxin.errors import DataError
+from auxin.measures.grokking import grokking_summary
+
+LATE = 0.2
+"""The last share of a run's steps over which an outcome is averaged: single evaluations relapse."""
+
+
+def members(metrics: pl.DataFrame, settings: Sequence[str]) -> pl.DataFrame:
+    """Every model's grokking summary: columns run, the settings, those of ``grokking_summary(…).members``."""
+    rows: list[pl.DataFrame] = []
+    for key, group in metrics.group_by("run", *settings, maintain_order=True):
+        summary = grokking_summary(group, resamples=1).members
+        columns = [pl.lit(v).alias(n) for n, v in zip(("run", *settings), key, strict=True)]
+        rows.append(summary.select(*columns, *summary.columns))
+    return pl.concat(rows, how="vertical_relaxed")
+
+
+def curve(metrics: pl.DataFrame, split: str, name: str) -> pl.DataFrame:
+    """The rows of one metric; raises ``DataError`` when there are none."""
+    rows = metrics.filter(split=split, name=name)
+    if not len(rows):
+        raise DataError(f"the runs have no {name!r} on {split}")
+    return rows.with_columns(pl.col("value").fill_nan(None))
+
+
+def late(metrics: pl.DataFrame, split: str, name: str, settings: Sequence[str]) -> pl.DataFrame:
+    """Mean of a metric over the last fifth of each model's steps: run, settings, member, and a column ``name``."""
+    rows = curve(metrics, split, name)
+    last = pl.col("step").max().over("run")
+    rows = rows.filter(pl.col("step") > (1 - LATE) * last)
+    return rows.group_by("run", *settings, "member", maintain_order=True).agg(
+        pl.col("value").mean().alias(name)
+    )
+
+
+def first_below(metrics: pl.DataFrame, name: str, threshold: float, settings: Sequence[str]) -> pl.DataFrame:
+    """The first logged step at which a training metric is below a threshold, null where it never is.
+
+    Columns: run, settings, member, ``step``.
+    """
+    rows = curve(metrics, "train", name)
+    below = pl.col("step").filter(pl.col("value") < threshold).min().alias("step")
+    return rows.group_by("run", *settings, "member", maintain_order=True).agg(below)
+
+
+def bands(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Mean of ``value`` over models ± 2 standard errors: columns by, step, value, low, high, models."""
+    value, error = pl.col("value").mean(), pl.col("value").std() / pl.len().sqrt()
+    return (
+        rows.group_by(*by, "step")
+        .agg(
+            value,
+            (value - 2 * error).alias("low"),
+            (value + 2 * error).alias("high"),
+            pl.len().alias("models"),
+        )
+        .sort(*by, "step")
+    )

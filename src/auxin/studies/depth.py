@@ -1,0 +1,118 @@
+"""Is generalization an inverted U in depth, and does the training loss explain it?
+
+Murty et al. 2023 (arXiv 2305.18741), §5, Figs. 3a and 5: the share of seeds that are ever above 80%, by depth, and
+the training loss, which keeps falling with depth.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from auxin.measures.grokking import wilson
+from auxin.studies.answers import Analysis, finding
+from auxin.studies.curves import bands, curve, late, members
+from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.statistics import Estimate, Peak, mean, paired, peak_test, spearman
+
+QUESTION = "Is generalization an inverted U in depth?"
+SETTINGS = ("task", "depth")
+DEPTHS = (2, 4, 6, 8, 10)
+
+
+def configs(scale: Scale) -> list[NamedRun]:
+    """Question at depths 2 to 10, five seeds a depth (ten, and tense too, at ``paper``)."""
+    runs: list[NamedRun] = []
+    for task in ("question", "tense") if scale == "paper" else ("question",):
+        config = base(scale, task)
+        depths = DEPTHS
+        if scale == "laptop":
+            config = replace(config, steps=3000, seeds=tuple(range(5)), log_every=200, eval_size=500)
+        elif scale == "minutes":
+            config, depths = replace(config, seeds=(0, 1, 2)), (1, 2, 3)
+        for depth in depths:
+            settings = {"task": task, "depth": depth}
+            runs.append(NamedRun(f"{task}-depth{depth}", replace(config, model={"depth": depth}), settings))
+    return apart(runs, scale)
+
+
+def analyse(metrics: pl.DataFrame) -> Analysis:
+    """The first task's inverted U: a test of a peak over depths against every monotone curve.
+
+    The response is each seed's generalization accuracy averaged over the last fifth of its steps; the published
+    one, the share of seeds ever above 80%, is tested likewise.
+    """
+    metrics = metrics.filter(pl.col("task") == metrics["task"][0])
+    keys = ["run", *SETTINGS, "member"]
+    models = members(metrics, SETTINGS)
+    for split, name, column in (("gen", "accuracy", "late"), ("train", "loss", "loss")):
+        values = late(metrics, split, name, SETTINGS).rename({name: column})
+        models = models.join(values, on=keys, how="left")
+    by_depth = _by_depth(models)
+    depth = models["depth"].to_numpy().astype(float)
+    peak = peak_test(depth, models["late"].to_numpy())
+    ever = peak_test(depth, models["grokked"].to_numpy().astype(float))
+    known = models.drop_nulls("loss")
+    trend = paired(spearman, known["depth"].to_numpy(), known["loss"].to_numpy())
+    answer = _answer(peak, by_depth)
+    fate = "falls" if trend.high < 0 else "rises" if trend.low > 0 else "does not clearly change"
+    findings = (
+        finding("depth of the peak", peak.location, answer),
+        finding(
+            "rise to the peak",
+            peak.rise,
+            f"From the shallowest to the best depth accuracy rises by {peak.rise.percent()}.",
+        ),
+        finding(
+            "fall from the peak",
+            peak.fall,
+            f"From the best to the deepest accuracy falls by {peak.fall.percent()}.",
+        ),
+        finding(
+            "depth at which most seeds are ever above 80%",
+            ever.location,
+            f"The share of seeds ever above 80% peaks at depth {ever.location.text(0)} (p = {ever.p:.3f}).",
+        ),
+        finding(
+            "rank correlation of depth and training loss",
+            trend,
+            f"Training loss {fate} with depth: rank correlation {trend.text()}.",
+        ),
+    )
+    losses = bands(curve(metrics, "train", "loss"), ("depth",))
+    curves = bands(curve(metrics, "gen", "accuracy"), ("depth",))
+    tables = {"models": models, "depths": by_depth, "training_loss": losses, "curves": curves}
+    return Analysis(QUESTION, answer, findings, tables)
+
+
+def _answer(peak: Peak, by_depth: pl.DataFrame) -> str:
+    verdict = "rises and then falls" if peak.inside else "has no peak that can be told from a monotone curve"
+    best = by_depth.row(int(np.argmax(by_depth["ever"].to_numpy())), named=True)
+    ever = Estimate(best["ever"], best["ever_low"], best["ever_high"])
+    return (
+        f"Over depths {', '.join(map(str, by_depth['depth']))} generalization {verdict} (p = {peak.p:.3f}), "
+        f"highest at depth {peak.location.text(0)}; most seeds are ever above 80% at depth {best['depth']}: "
+        f"{best['grokked']} of {best['models']}, {ever.percent()}."
+    )
+
+
+def _by_depth(models: pl.DataFrame) -> pl.DataFrame:
+    """A row a depth: models, grokked, their share ``ever``, late accuracy and loss, each with its interval."""
+    rows: list[dict[str, float]] = []
+    for (depth,), group in models.sort("depth").group_by("depth", maintain_order=True):
+        count, n = int(group["grokked"].sum()), len(group)
+        low, high = wilson(count, n)
+        row = {
+            "depth": depth,
+            "models": n,
+            "grokked": count,
+            "ever": count / n,
+            "ever_low": low,
+            "ever_high": high,
+        }
+        for name in ("late", "loss"):
+            values = group[name].drop_nulls().to_numpy()
+            estimate = mean(values) if len(values) else Estimate(np.nan, np.nan, np.nan)
+            row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        rows.append(row)
+    return pl.DataFrame(rows)

@@ -1,0 +1,126 @@
+"""Do norms, attention sparsity or tree structure tell which depth will generalize, and do they move first?
+
+Murty et al. 2023 (arXiv 2305.18741), §5.2–5.3, Figs. 3b and 4: weight norms and attention sparsity grow alike at
+all depths; tree structure (t_score) is highest at the depth that generalizes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from auxin.studies.answers import Analysis, Finding, finding
+from auxin.studies.curves import bands, curve, late
+from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.statistics import contrast, mean, paired, spearman
+
+QUESTION = (
+    "Which structural measure tells the depth that generalizes, and does it move before generalization?"
+)
+SETTINGS = ("task", "depth", "kind")
+MEASURES = {
+    "t_score": "tree score",
+    "t_parseval": "tree F1 against gold",
+    "weight_norm": "weight norm a layer",
+    "attention_sparsity": "attention sparsity",
+}
+KINDS = {
+    "question": {"shallow": 2, "optimal": 6, "deep": 10},
+    "tense": {"shallow": 2, "optimal": 4, "deep": 6},
+}
+"""The published depths."""
+PUBLISHED = 0.885 - (0.838 + 0.842) / 2  # final t_score of question, 6 layers against the mean of 2 and 10
+
+
+def configs(scale: Scale) -> list[NamedRun]:
+    """Question at a shallow, the optimal and a deep depth, five seeds each (ten, and tense too, at ``paper``)."""
+    runs: list[NamedRun] = []
+    for task in ("question", "tense") if scale == "paper" else ("question",):
+        config = replace(base(scale, task), measures=("norms", "entropy", "projection"))
+        kinds = KINDS[task]
+        if scale == "laptop":
+            config = replace(config, steps=3000, seeds=tuple(range(5)), log_every=200, eval_size=500)
+            kinds = {"shallow": 2, "optimal": 4, "deep": 8}
+        elif scale == "minutes":
+            config = replace(config, seeds=(0, 1))
+            kinds = {"shallow": 1, "optimal": 2, "deep": 3}
+        for kind, depth in kinds.items():
+            settings = {"task": task, "depth": depth, "kind": kind}
+            runs.append(NamedRun(f"{task}-{kind}", replace(config, model={"depth": depth}), settings))
+    return apart(runs, scale)
+
+
+def analyse(metrics: pl.DataFrame) -> Analysis:
+    """Of the first task: each measure at the optimal depth against the other two, its rank correlation with
+    generalization over all models, and how many steps it moves before generalization does."""
+    metrics = metrics.filter(pl.col("task") == metrics["task"][0])
+    models = late(metrics, "gen", "accuracy", SETTINGS)
+    keys = ["run", *SETTINGS, "member"]
+    for name in MEASURES:
+        models = models.join(late(metrics, "train", name, SETTINGS), on=keys, how="left")
+    found = {name: _measure_findings(name, models, metrics) for name in MEASURES}
+    lead = found["t_score"][0]
+    others = [MEASURES[name] for name in MEASURES if found[name][0].low > 0 and name != "t_score"]
+    answer = lead.sentence + (
+        f" The same holds of {', '.join(others)}." if others else " No other measure is higher there."
+    )
+    names = [("gen", "accuracy"), *(("train", name) for name in MEASURES)]
+    rows = pl.concat([curve(metrics, *name) for name in names], how="vertical_relaxed")
+    tables = {"models": models, "curves": bands(rows, ("kind", "depth", "name"))}
+    return Analysis(QUESTION, answer, tuple(f for group in found.values() for f in group), tables)
+
+
+def _measure_findings(name: str, models: pl.DataFrame, metrics: pl.DataFrame) -> list[Finding]:
+    title = MEASURES[name]
+    known = models.drop_nulls(name)
+    groups = [known.filter(kind=kind)[name].to_numpy() for kind in ("optimal", "shallow", "deep")]
+    gap = contrast(groups, [1.0, -0.5, -0.5])
+    verdict = "higher" if gap.low > 0 else "lower" if gap.high < 0 else "not clearly different"
+    x, y = known[name].to_numpy(), known["accuracy"].to_numpy()
+    rank = paired(spearman, x, y)
+    found = [
+        finding(
+            f"{title}: optimal depth against the others",
+            gap,
+            f"At the end {title} is {verdict} at the optimal depth: by {gap.text(3)} against the mean of the "
+            f"shallow and the deep one.",
+            PUBLISHED if name == "t_score" else None,
+        ),
+        finding(
+            f"{title}: rank correlation with generalization",
+            rank,
+            f"Over {len(x)} models, {title} and generalization at the end have rank correlation {rank.text()}.",
+        ),
+    ]
+    leads = _leads(metrics, name)
+    if len(leads):
+        lead = mean(leads)
+        when = "before" if lead.low > 0 else "after" if lead.high < 0 else "about when"
+        found.append(
+            finding(
+                f"{title}: steps ahead of generalization",
+                lead,
+                f"{title[0].upper()}{title[1:]} is halfway {when} generalization is: {lead.text(0)} steps ahead "
+                f"({len(leads)} models that generalize on half of the sentences or more).",
+            )
+        )
+    return found
+
+
+def _leads(metrics: pl.DataFrame, name: str) -> np.ndarray:
+    """Steps by which a measure is halfway ahead of generalization, for each model that generalizes."""
+    leads: list[float] = []
+    accuracies = curve(metrics, "gen", "accuracy")
+    for key, rows in curve(metrics, "train", name).group_by("run", "member", maintain_order=True):
+        own = accuracies.filter(run=key[0], member=key[1]).sort("step")
+        if own["value"][-1] is not None and own["value"][-1] >= 0.5 and rows["value"].null_count() == 0:
+            leads.append(_halfway(own) - _halfway(rows.sort("step")))
+    return np.array(leads)
+
+
+def _halfway(rows: pl.DataFrame) -> float:
+    """The first step at which a curve has passed the middle between its first and last values for good."""
+    steps, values = rows["step"].to_numpy(), rows["value"].to_numpy()
+    start, end = values[0], values[-1]
+    short = np.flatnonzero((values - start) * np.sign(end - start) < abs(end - start) / 2)
+    return float(steps[min(short[-1] + 1, len(steps) - 1)]) if len(short) else float(steps[0])

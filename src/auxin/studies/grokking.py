@@ -1,0 +1,106 @@
+"""Does generalization come long after in-domain accuracy saturates, and what does stopping early miss?
+
+Murty et al. 2023 (arXiv 2305.18741), §4, Fig. 2: several seeds of each task trained far past saturation.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from auxin.config import TaskName
+from auxin.measures.grokking import wilson
+from auxin.studies.answers import Analysis, Finding, finding
+from auxin.studies.curves import bands, curve, members
+from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.statistics import Estimate, mean
+
+QUESTION = "Does generalization come long after in-domain accuracy saturates, and is stopping early harmful?"
+SETTINGS = ("task",)
+
+DEPTHS: dict[TaskName, int] = {"question": 6, "tense": 4, "dyck": 6}
+"""Layers of the published runs that early stopping was shown on."""
+PUBLISHED = {  # seeds 42 … 132 of the authors' own logs: at the first best in-domain accuracy, and at the end
+    "question": (0.073, 0.929),
+    "tense": (0.547, 0.835),
+    "dyck": (0.985, 1.0),
+}
+
+
+def configs(scale: Scale) -> list[NamedRun]:
+    """Ten seeds a task: question, tense and Dyck at ``paper``; question, and five of tense, at ``laptop``."""
+    tasks: tuple[TaskName, ...] = ("question", "tense") if scale != "paper" else ("question", "tense", "dyck")
+    runs: list[NamedRun] = []
+    for task in tasks:
+        config = base(scale, task)
+        if scale == "laptop":
+            seeds = tuple(range(10 if task == "question" else 5))
+            config = replace(config, steps=6000, seeds=seeds, log_every=200, eval_size=500)
+        elif scale == "minutes":
+            config = replace(config, seeds=(0, 1, 2))
+        else:
+            config = replace(config, model={"depth": DEPTHS[task]})
+        runs.append(NamedRun(task, config, {"task": task}))
+    return apart(runs, scale)
+
+
+def analyse(metrics: pl.DataFrame) -> Analysis:
+    """Early stopping against extended training: the paired difference over seeds, task by task."""
+    summaries = members(metrics, SETTINGS)
+    findings: list[Finding] = []
+    for (task,), group in summaries.group_by("task", maintain_order=True):
+        findings += _findings(str(task), group)
+    accuracies = pl.concat(
+        [curve(metrics, split, "accuracy") for split in ("val", "gen")], how="vertical_relaxed"
+    )
+    tables = {"seeds": summaries, "curves": bands(accuracies, ("task", "split"))}
+    return Analysis(QUESTION, findings[0].sentence, tuple(findings), tables)
+
+
+def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
+    early, final, best = (group[name].to_numpy() for name in ("early_stopping", "final", "best"))
+    gain, stopped, ended = mean(final - early), mean(early), mean(final)
+    published = PUBLISHED[task]
+    direction = "gains" if gain.low > 0 else "loses" if gain.high < 0 else "changes"
+    n, grokked, relapsed = len(group), int(group["grokked"].sum()), int(group["relapsed"].sum())
+    ever = Estimate(grokked / n, *wilson(grokked, n))
+    found = [
+        finding(
+            f"{task}: gain over early stopping",
+            gain,
+            f"On {task}, training on past the best in-domain accuracy {direction} {gain.percent()} of "
+            f"generalization accuracy over {n} seeds: from {stopped.percent()} where early stopping selects to "
+            f"{ended.percent()} at the end.",
+            published[1] - published[0],
+        ),
+        finding(
+            f"{task}: generalization at early stopping",
+            stopped,
+            f"At the first best in-domain accuracy, {task} generalizes on {stopped.percent()}.",
+            published[0],
+        ),
+        finding(
+            f"{task}: final generalization",
+            ended,
+            f"At the end, {task} generalizes on {ended.percent()}; the best evaluation of each seed averages "
+            f"{100 * best.mean():.0f}%.",
+            published[1],
+        ),
+        finding(
+            f"{task}: ever above 80%",
+            ever,
+            f"{grokked} of {n} {task} seeds are ever above 80%, {ever.percent()}; {relapsed} of them fall "
+            "below 60% again.",
+        ),
+    ]
+    delays = group["delay_ratio"].drop_nulls().to_numpy()
+    if len(delays):
+        delay = mean(delays)
+        found.append(
+            finding(
+                f"{task}: delay",
+                delay,
+                f"On {task} generalization passes 80% after {delay.text(1)} times the steps that in-domain "
+                f"accuracy takes to 99% ({len(delays)} seeds that did both).",
+            )
+        )
+    return found

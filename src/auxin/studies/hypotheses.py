@@ -1,0 +1,131 @@
+"""Three hypotheses about depth and exponent, judged on the share of answers by the hierarchical rule.
+
+The rules are those of docs/joint-study.md, fixed before the runs, at 5%:
+
+- H1, collapse hurts deep models: in deep ones, a start far from collapse raises the share above that of the
+  published start (branch 1), and more so than in shallow ones, where it does nothing.
+- H2, one single-peaked function of L·λ_a: the share has a peak inside the exponents' range, and the exponent alone
+  accounts for more than half of the differences among points.
+- H3, depth acts by itself: it matters at equal exponents, and alone accounts for more than the exponent alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from auxin.studies.answers import Finding, finding
+from auxin.studies.statistics import Estimate, contrast, peak_test, two_factors
+
+SHALLOW, DEEP, NEAR = 4, 8, -1.0
+"""H1 compares depth SHALLOW with depths of at least DEEP (where a scale lacks them: the smallest, the largest),
+and exponents of at least NEAR with the published start, L·λ_a = −L·ln 2 or the grid's exponent next to it."""
+LEVEL, HALF = 0.05, 0.5
+
+
+class Evidence:
+    """The tests of one response over crossed depths and exponents.
+
+    ``models`` has columns depth, exponent and the response; models without a response are left out.
+    """
+
+    def __init__(self, models: pl.DataFrame, response: str) -> None:
+        known = models.drop_nulls(response)
+        self._depth, self._exponent, self._share = (
+            known[name].to_numpy().astype(float) for name in ("depth", "exponent", response)
+        )
+        self.factors = two_factors(self._exponent, self._depth, self._share)
+        self.peak = peak_test(self._exponent, self._share)
+        depths = np.unique(self._depth)
+        deep = self._starts(depths[depths >= DEEP] if depths[-1] >= DEEP else depths[-1:])
+        shallow = self._starts(depths[depths == SHALLOW] if SHALLOW in depths else depths[:1])
+        self.deep, self.shallow = contrast(deep, [1, -1]), contrast(shallow, [1, -1])
+        self.gap = contrast([*deep, *shallow], [1, -1, -1, 1])
+
+    def _starts(self, depths: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Shares of the models that start far from collapse, and of those that start as published ones do."""
+        exponents = np.unique(self._exponent)
+        there = np.isin(self._depth, depths)
+        published = np.zeros(len(self._depth), bool)
+        for depth in depths:
+            start = exponents[np.abs(exponents + depth * math.log(2)).argmin()]
+            published |= (self._depth == depth) & (self._exponent == start)
+        far = exponents[exponents >= min(NEAR, exponents[-1])]
+        return [self._share[there & np.isin(self._exponent, far)], self._share[published]]
+
+    @property
+    def h1(self) -> bool:
+        """Collapse hurts deep models, and only those."""
+        return self.deep.low > 0 and self.gap.low > 0 and self.shallow.low <= 0 <= self.shallow.high
+
+    @property
+    def h2(self) -> bool:
+        """One single-peaked function of the exponent."""
+        return self.peak.inside and self.factors.p_first < LEVEL and self.factors.by_first.low > HALF
+
+    @property
+    def h3(self) -> bool:
+        """Depth acts by itself."""
+        return self.factors.p_second < LEVEL and self.factors.by_second.low > self.factors.by_first.high
+
+    def verdict(self) -> str:
+        """The headline."""
+        f, at = self.factors, self.peak.location
+        numbers = (
+            f"alone, L·λ_a accounts for {f.by_first.percent()} of the differences among points and depth for "
+            f"{f.by_second.percent()} (p = {f.p_first:.3f} and {f.p_second:.3f})"
+        )
+        repair = (
+            f"starting far from collapse raises the share of hierarchical answers by {self.deep.percent()} points "
+            f"in deep models and by {self.shallow.percent()} in shallow ones"
+        )
+        if self.h2:
+            start = f"Yes (H2): the rule is one single-peaked function of L·λ_a, highest at {at.text(1)}"
+            return f"{start}; {numbers}{'; H1 holds, too: ' + repair if self.h1 else ''}."
+        if self.h1:
+            return f"For deep models (H1): {repair}; {numbers}."
+        if self.h3:
+            return f"No (H3): depth acts by itself; {numbers}."
+        if min(f.p_first, f.p_second) >= LEVEL:
+            return f"Neither L·λ_a nor depth makes a difference that these runs can show; {numbers}."
+        return f"None of the three hypotheses as they were stated; {numbers}; {repair}."
+
+    def findings(self, compared: str) -> list[Finding]:
+        """Every number that the hypotheses are judged by; ``compared`` says at what models are compared."""
+        f, peak = self.factors, self.peak
+        inside = (
+            "a peak inside the range" if peak.inside else "no peak that can be told from a monotone curve"
+        )
+        rows: list[tuple[str, Estimate, str]] = [
+            (
+                "share explained by L·λ_a alone",
+                f.by_first,
+                f"L·λ_a alone accounts for {f.by_first.percent()} of the differences among points "
+                f"(p = {f.p_first:.3f} at equal depth).",
+            ),
+            (
+                "share explained by depth alone",
+                f.by_second,
+                f"Depth alone accounts for {f.by_second.percent()} of the differences among points "
+                f"(p = {f.p_second:.3f} at equal L·λ_a, the test of one function for all depths).",
+            ),
+            (
+                "L·λ_a of the peak",
+                peak.location,
+                f"Over L·λ_a there is {inside} (p = {peak.p:.3f}), highest at {peak.location.text(1)}.",
+            ),
+            (
+                "repair of deep models",
+                self.deep,
+                f"L·λ_a ≥ {NEAR:g} instead of the published start changes deep models by {self.deep.percent()}.",
+            ),
+            (
+                "the same for shallow models",
+                self.shallow,
+                f"It changes shallow models by {self.shallow.percent()}: {self.gap.percent()} less.",
+            ),
+        ]
+        return [finding(f"{compared}: {name}", e, f"Compared {compared}: {s}") for name, e, s in rows]

@@ -1,0 +1,166 @@
+"""Does the accumulated angle exponent at initialization, L·λ_a, decide which rule a model learns?
+
+Depth and exponent are confounded in published models (post-norm, skip 1, branch 1: λ_a = −ln 2 a layer). Here
+the branch strength b, with λ_a = −ln(1 + b²), sets the exponent at every depth. Hypotheses, outcomes and decision
+rules were fixed before the runs: docs/joint-study.md.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.optimize import brentq
+
+from auxin.config import ModelConfig, Norm, TaskName
+from auxin.measures.grokking import wilson
+from auxin.studies.answers import Analysis, Finding, finding
+from auxin.studies.curves import bands, curve, first_below, late
+from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.hypotheses import Evidence
+from auxin.studies.statistics import Estimate, mean, peak_test
+from auxin.theory.block import Block
+from auxin.theory.exponents import angle_exponents
+
+QUESTION = "Does the accumulated angle exponent at initialization, L·λ_a, decide which rule a model learns?"
+SETTINGS = ("task", "norm", "depth", "exponent", "branch")
+RULES = ("hierarchical", "linear", "neither")
+
+DEPTHS = (2, 4, 8, 12)
+EXPONENTS = (-0.5, -1.0, -2.0, -3.0, -4.5, -7.0)
+TRAINED = {"question": 1.10}
+"""Training loss (nats a token) below which a model counts as trained."""
+ABOVE_LOWEST = 1.08
+"""The same for other tasks, as a multiple of the lowest loss that any model of the task reaches."""
+REACHED = 0.9
+"""Models are compared at the lowest training loss that this share of them reaches."""
+
+
+def configs(scale: Scale) -> list[NamedRun]:
+    """Depths × exponents × five seeds on question; one depth on tense; two depths with pre-norm."""
+    depths, exponents = DEPTHS, EXPONENTS
+    arms: list[tuple[TaskName, Norm, tuple[int, ...]]] = [
+        ("question", "post", depths), ("tense", "post", (4,)), ("question", "pre", (4, 12)),
+    ]  # fmt: skip
+    if scale == "minutes":
+        exponents = (-0.5, -2.0, -7.0)
+        arms = [("question", "post", (1, 2)), ("tense", "post", (1,)), ("question", "pre", (1,))]
+    runs = [
+        _point(scale, task, norm, depth, exponent)
+        for task, norm, at in arms
+        for depth in at
+        for exponent in exponents
+    ]
+    return apart(runs, scale)
+
+
+def _point(scale: Scale, task: TaskName, norm: Norm, depth: int, exponent: float) -> NamedRun:
+    config = replace(base(scale, task), seeds=(0, 1, 2, 3, 4))
+    if scale == "laptop":
+        config = replace(config, steps=2000, batch_size=16, log_every=200, eval_size=500)
+    elif scale == "minutes":
+        config = replace(config, seeds=(0, 1))
+    b = branch_strength(norm, depth, exponent)
+    skip = math.sqrt(1 - b * b) if norm == "pre" else 1.0
+    strengths = {"attention_skip": skip, "mlp_skip": skip, "attention_branch": b, "mlp_branch": b}
+    settings = {"task": task, "norm": norm, "depth": depth, "exponent": exponent, "branch": b}
+    name = f"{task}-{norm}-depth{depth}-exponent{exponent:g}"
+    return NamedRun(name, replace(config, model={"norm": norm, "depth": depth, **strengths}), settings)
+
+
+@cache
+def branch_strength(norm: Norm, depth: int, exponent: float) -> float:
+    """The branch strength b at which depth·λ_a is ``exponent``, to six digits.
+
+    Post-norm: skip 1, so that λ_a = −ln(1 + b²) (attention shrinks angles by 1 + b², a relu MLP keeps them).
+    Pre-norm: skip √(1 − b²), without which the norm grows for ever and λ_a falls to 0 on the way; b is solved for,
+    with λ_a at the norm's fixed point.
+    """
+    if norm == "post":
+        return round(math.sqrt(math.expm1(-exponent / depth)), 6)
+    block = Block.of(ModelConfig(norm="pre"))
+
+    def excess(b: float) -> float:
+        return depth * float(angle_exponents(block, {"alpha_attention": b, "alpha_mlp": b})) - exponent
+
+    return round(float(brentq(excess, 1e-4, 1 - 1e-9)), 6)  # pyright: ignore[reportArgumentType]
+
+
+def analyse(metrics: pl.DataFrame) -> Analysis:
+    """Judge H1, H2 and H3 by post-norm question models at equal steps, and again at equal training loss; then the
+    single peak in the other arms."""
+    models = pl.concat(
+        [_outcomes(arm) for _, arm in metrics.group_by("task", "norm", maintain_order=True)],
+        how="vertical_relaxed",
+    )
+    main = models.filter(task="question", norm="post")
+    evidence = Evidence(main, "hierarchical")
+    findings = evidence.findings("at equal steps")
+    findings += Evidence(main, "matched").findings("at equal training loss")
+    for (task, norm), arm in models.group_by("task", "norm", maintain_order=True):
+        findings += _arm_findings(f"{task}, {norm}-norm", arm, main=(task, norm) == ("question", "post"))
+    shares = pl.concat([curve(metrics, "gen", rule) for rule in RULES], how="vertical_relaxed")
+    tables = {
+        "models": models,
+        "points": _points(models),
+        "curves": bands(shares, ("task", "norm", "depth", "exponent", "name")),
+    }
+    return Analysis(QUESTION, evidence.verdict(), tuple(findings), tables)
+
+
+def _outcomes(arm: pl.DataFrame) -> pl.DataFrame:
+    """A row a model of one task and norm.
+
+    Columns: run, settings, member; the three shares and in-domain accuracy, late in the run; the lowest ``loss``;
+    ``trained``, the step at which the loss is first below the task's mark; ``matched``, the share of hierarchical
+    answers when the loss is first at the level that nine of ten models reach.
+    """
+    keys = ["run", *SETTINGS, "member"]
+    losses = curve(arm, "train", "loss")
+    models = losses.group_by(keys, maintain_order=True).agg(pl.col("value").min().alias("loss"))
+    lowest = models["loss"].drop_nulls().to_numpy()
+    mark = TRAINED.get(arm["task"][0]) or ABOVE_LOWEST * float(lowest.min())
+    level = float(np.quantile(lowest, REACHED))
+    trained = first_below(arm, "loss", mark, SETTINGS).rename({"step": "trained"})
+    reached = first_below(arm, "loss", level * (1 + 1e-9), SETTINGS)
+    matched = curve(arm, "gen", "hierarchical").join(reached, on=[*keys, "step"])
+    columns = [late(arm, "gen", rule, SETTINGS) for rule in RULES]
+    columns += [late(arm, "val", "accuracy", SETTINGS).rename({"accuracy": "in_domain"}), trained]
+    columns.append(matched.select(*keys, pl.col("value").alias("matched")))
+    for column in columns:
+        models = models.join(column, on=keys, how="left", maintain_order="left")
+    return models
+
+
+def _arm_findings(title: str, arm: pl.DataFrame, main: bool) -> list[Finding]:
+    """How many models of an arm trained, and outside the main one whether its shares have a peak."""
+    steps = arm["trained"].drop_nulls().to_numpy().astype(float)
+    share = Estimate(len(steps) / len(arm), *wilson(len(steps), len(arm)))
+    speed = f", after {mean(steps).text(0)} steps" if len(steps) else ""
+    sentence = f"{title}: {len(steps)} of {len(arm)} models trained to the mark, {share.percent()}{speed}."
+    found = [finding(f"{title}: trained", share, sentence)]
+    if not main:
+        peak = peak_test(arm["exponent"].to_numpy(), arm["hierarchical"].to_numpy())
+        inside = (
+            "a peak inside the range" if peak.inside else "no peak that can be told from a monotone curve"
+        )
+        sentence = f"{title}: over L·λ_a {inside} (p = {peak.p:.3f}), highest at {peak.location.text(1)}."
+        found.append(finding(f"{title}: L·λ_a of the peak", peak.location, sentence))
+    return found
+
+
+def _points(models: pl.DataFrame) -> pl.DataFrame:
+    """A row a point and rule: its settings, rule, share with its interval, models, and how many trained."""
+    rows: list[dict[str, Any]] = []
+    for key, point in models.group_by(SETTINGS, maintain_order=True):
+        for rule in RULES:
+            share = mean(point[rule].to_numpy())
+            rows.append(
+                dict(zip(SETTINGS, key, strict=True))
+                | {"rule": rule, "share": share.value, "low": share.low, "high": share.high}
+                | {"models": len(point), "trained": len(point["trained"].drop_nulls())}
+            )
+    return pl.DataFrame(rows)

@@ -1,0 +1,214 @@
+"""What a study costs, before it starts: steps, FLOPs, memory, disk, and hours from a short measurement here."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from auxin.config import ModelConfig, RunConfig
+from auxin.errors import ConfigError
+from auxin.experiment.train import MEASURED_SENTENCES, settled
+from auxin.models.transformer import TransformerLM
+from auxin.studies.design import NamedRun
+from auxin.tasks import load_task
+from auxin.training.loop import Trainer
+from auxin.training.schedule import milestones
+
+LENGTHS = {"question": 23, "tense": 21, "dyck": 64}
+"""Mean tokens of a training sequence that predict another, as generated."""
+VOCABULARY = 100
+"""Tokens of a vocabulary, where it is left to the task; the three have 43 to 101."""
+SCORED = 15_000
+"""Sentences of val, test and gen that the summary of a finished run scores, about."""
+PROCESS = 0.35e9
+"""Bytes of a worker without its model: torch and a task."""
+START = 3.0
+"""Seconds in which a run loads its task."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of a list of runs."""
+
+    runs: int
+    members: int
+    """Models trained, over all runs."""
+    steps: int
+    """Optimizer steps, over all runs."""
+    flops: float
+    """Floating-point operations of training, evaluation and measures."""
+    memory: float
+    """Bytes that the largest runs need side by side."""
+    disk: float
+    """Bytes of all checkpoints that stay."""
+    workers: int
+    """Runs at a time."""
+    hours: float
+    """Wall time here, from the measured time of a step."""
+    device: str
+    """What it was measured on."""
+
+
+def plan(runs: Sequence[NamedRun], out: str | Path, *, workers: int) -> Plan:
+    """The cost of training the runs here, ``workers`` at a time; takes seconds.
+
+    Steps of the cheapest and the costliest run are timed (a line through them gives the others). Raises
+    ``ConfigError`` for what cannot fit into memory or on the disk of ``out``.
+    """
+    memory, disk = check_fits(runs, out, workers)
+    configs = [run.config for run in runs]
+    if not configs:
+        return Plan(0, 0, 0, 0.0, 0.0, 0.0, workers, 0.0, "nothing")
+    device = configs[0].device
+    seconds = _timed_steps(configs, max(1, (os.cpu_count() or 1) // workers))
+    training = [step_flops(c) * c.steps for c in configs]
+    others = [evaluation_flops(c) for c in configs]
+    total = sum(
+        START + c.steps * seconds(step_flops(c)) * (1 + other / own)
+        for c, own, other in zip(configs, training, others, strict=True)
+    )
+    return Plan(
+        runs=len(configs),
+        members=sum(len(c.seeds) for c in configs),
+        steps=sum(c.steps for c in configs),
+        flops=sum(training) + sum(others),
+        memory=memory,
+        disk=disk,
+        workers=workers,
+        hours=total / min(workers, len(configs)) / 3600,
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU",
+    )
+
+
+def check_fits(runs: Sequence[NamedRun], out: str | Path, workers: int) -> tuple[float, float]:
+    """Bytes of memory and of disk that the runs need; raises ``ConfigError`` when there are not so many."""
+    configs = [run.config for run in runs]
+    memory = sum(sorted(map(run_memory, configs))[-workers:])
+    disk = sum(map(run_disk, configs))
+    if configs:
+        _check_fits("memory", memory, free_memory(configs[0].device), "fewer --workers")
+        _check_fits("disk", disk, shutil.disk_usage(_existing(Path(out))).free, "another --out")
+    return memory, disk
+
+
+def step_flops(config: RunConfig) -> float:
+    """FLOPs of one optimizer step of all members: 6 for each multiplication of a token's forward pass."""
+    tokens = LENGTHS[config.task] * config.batch_size * len(config.seeds)
+    return 6.0 * tokens * _products(config)
+
+
+def evaluation_flops(config: RunConfig) -> float:
+    """FLOPs of all evaluations, of the last one over all sentences, and of the tree projections."""
+    length, members = LENGTHS[config.task], len(config.seeds)
+    evaluations = len(milestones(config.steps, config.log_every, 0.01))
+    passes = length * (2 * config.eval_size * evaluations + SCORED)
+    if "projection" in config.measures:
+        sources = 1 + length // (1 if config.task == "dyck" else 2)
+        kept = len(milestones(config.steps, config.checkpoint_every, 0.05))
+        passes += kept * MEASURED_SENTENCES * sources * (sources + 1) // 2
+    return 2.0 * members * passes * _products(config)
+
+
+def run_memory(config: RunConfig) -> float:
+    """Bytes of a run at its largest: weights, gradients, two moments, their copies while a checkpoint is written,
+    and activations (about 32 widths a token and layer, measured on a CPU)."""
+    model, members = config.model, len(config.seeds)
+    tokens = LENGTHS[config.task] * config.batch_size * members
+    layer = 32 * model.width + 4 * model.heads * LENGTHS[config.task]
+    floats = 9 * members * parameters(_sized(model)) + tokens * (model.depth * layer + 4 * VOCABULARY)
+    return PROCESS + 4.0 * floats
+
+
+def run_disk(config: RunConfig) -> float:
+    """Bytes of a finished run: every kept checkpoint's weights and the last one's moments."""
+    kept = len(milestones(config.steps, config.checkpoint_every, 0.05))
+    return 4.0 * (kept + 2) * len(config.seeds) * parameters(_sized(config.model))
+
+
+@cache
+def parameters(model: ModelConfig) -> int:
+    """Trained parameters of a model."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in TransformerLM(model).parameters())
+
+
+def free_memory(device: str) -> float:
+    """Bytes that new processes on this machine can have."""
+    if device.startswith("cuda"):
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+class StepTime:
+    """Seconds of a step as a line in its FLOPs, through two measurements."""
+
+    def __init__(self, low: tuple[float, float], high: tuple[float, float]) -> None:
+        """Each point: FLOPs, seconds."""
+        (x, y), (x2, y2) = low, high
+        self.slope = max(0.0, (y2 - y) / (x2 - x)) if x2 > x else 0.0
+        self.start = (x, y)
+
+    def __call__(self, flops: float) -> float:
+        return self.start[1] + self.slope * (flops - self.start[0])
+
+
+def _timed_steps(configs: Sequence[RunConfig], threads: int) -> StepTime:
+    ordered = sorted(configs, key=step_flops)
+    before = torch.get_num_threads()
+    try:
+        low, high = ((step_flops(c), _time_step(c, c.threads or threads)) for c in (ordered[0], ordered[-1]))
+    finally:
+        torch.set_num_threads(before)
+    return StepTime(low, high)
+
+
+def _time_step(config: RunConfig, threads: int, seconds: float = 1.5) -> float:
+    """Median time of a real training step, over about ``seconds`` after a first one."""
+    torch.set_num_threads(threads)
+    task = load_task(
+        config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
+    )
+    encoded = task.encoded("train")
+    trainer = Trainer(settled(config, task), np.split(encoded.tokens, encoded.offsets[1:-1]))
+    trainer.step()
+    times: list[float] = []
+    while sum(times) < seconds and len(times) < 50:
+        since = time.perf_counter()
+        trainer.step()
+        times.append(time.perf_counter() - since)
+    return float(np.median(times))
+
+
+def _products(config: RunConfig) -> float:
+    """Multiplications of one token's forward pass: maps, attention, output."""
+    model, d = config.model, config.model.width
+    layer = 4 * d * d + 2 * d * model.hidden + 2 * d * LENGTHS[config.task]
+    return model.depth * layer + d * (model.vocabulary_size or VOCABULARY)
+
+
+def _sized(model: ModelConfig) -> ModelConfig:
+    return dataclasses.replace(model, vocabulary_size=model.vocabulary_size or VOCABULARY)
+
+
+def _existing(path: Path) -> Path:
+    return next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+
+
+def _check_fits(what: str, needed: float, free: float, remedy: str) -> None:
+    if needed > free:
+        raise ConfigError(
+            f"{what} needed is {needed / 1e9:.1f} GB; allowed: the {free / 1e9:.1f} GB free here ({remedy}?)"
+        )

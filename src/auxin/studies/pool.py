@@ -1,0 +1,140 @@
+"""The runs of a study on this machine: worker processes that survive bad runs, runs that survive dead workers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import subprocess
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from auxin.config import RunConfig, to_dict
+
+ATTEMPTS = 2  # a run whose worker was killed is resumed once; the second death is taken to be its own doing
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be trained in a directory."""
+
+    name: str
+    config: RunConfig
+    path: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; ``detail`` says why it failed."""
+
+    name: str
+    status: Literal["finished", "failed", "stopped"]
+    seconds: float = 0.0
+    """Wall time of the last attempt."""
+    detail: str = ""
+
+
+def run_locally(
+    jobs: Sequence[Job],
+    log: Path,
+    *,
+    workers: int,
+    threads: int,
+    stopping: Callable[[], object],
+    tick: Callable[[], None],
+) -> Iterator[Outcome]:
+    """Train the jobs, ``workers`` at a time with ``threads`` each, and yield each one's outcome as it ends.
+
+    ``tick`` is called several times a second. Once ``stopping`` says so, no run begins, those that train save and
+    stop, and the iterator ends. What workers print goes to the file ``log``.
+    """
+    waiting, deaths = deque(jobs), Counter[str]()
+    with open(log, "a") as errors, selectors.DefaultSelector() as selector:
+        pool: list[_Worker] = []
+        try:
+            while True:
+                if stopping():
+                    for worker in pool:
+                        worker.stop()
+                else:
+                    while waiting and sum(worker.job is not None for worker in pool) < workers:
+                        _idle(pool, selector, threads, errors).start(waiting.popleft())
+                if not any(worker.job for worker in pool):
+                    return
+                for key, _ in selector.select(timeout=0.25):
+                    worker: _Worker = key.data
+                    job, outcome = worker.job, worker.outcome()
+                    if outcome is None:
+                        selector.unregister(worker.results)
+                        pool.remove(worker)
+                        deaths.update([job.name] if job else [])
+                        if job and deaths[job.name] < ATTEMPTS:
+                            waiting.appendleft(job)
+                        elif job:
+                            yield Outcome(job.name, "failed", 0.0, f"its worker died twice, {worker.end()}")
+                    else:
+                        yield outcome
+                tick()
+        finally:
+            for worker in pool:
+                worker.stop()
+            for worker in pool:
+                worker.end()
+
+
+class _Worker:
+    """A process of ``auxin.studies.worker`` and the job that it is at."""
+
+    def __init__(self, threads: int, errors: IO[str]) -> None:
+        # A session of its own: a Ctrl-C reaches it once, as the end of its input, whatever it is doing.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "auxin.studies.worker", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._jobs, self.results = self._process.stdin, self._process.stdout
+        self.job: Job | None = None
+
+    def start(self, job: Job) -> None:
+        self.job = job
+        with contextlib.suppress(OSError):  # a dead worker is noticed by the end of its results
+            self._jobs.write(json.dumps({"config": to_dict(job.config), "path": str(job.path)}) + "\n")
+            self._jobs.flush()
+
+    def outcome(self) -> Outcome | None:
+        """The outcome of the job that has just ended; None when the process has."""
+        line = self.results.readline()
+        job, self.job = self.job, None
+        return Outcome(job.name, **json.loads(line)) if line and job else None
+
+    def stop(self) -> None:
+        """Let it save and go."""
+        with contextlib.suppress(OSError):
+            self._jobs.close()
+
+    def end(self) -> str:
+        """Wait for the end of the process and say how it ended."""
+        self.stop()
+        code = self._process.wait()
+        self.results.close()
+        return f"by signal {-code}" if code < 0 else f"with exit status {code}"
+
+
+def _idle(pool: list[_Worker], selector: selectors.BaseSelector, threads: int, errors: IO[str]) -> _Worker:
+    """A worker without a job, a new one if need be."""
+    for worker in pool:
+        if worker.job is None:
+            return worker
+    worker = _Worker(threads, errors)
+    selector.register(worker.results, selectors.EVENT_READ, worker)
+    pool.append(worker)
+    return worker

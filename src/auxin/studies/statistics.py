@@ -1,0 +1,253 @@
+"""The tests that the studies' answers rest on; every random number comes from a seed.
+
+A response is measured in several runs at each of a few ordered levels (depths, exponents): ``peak_test`` asks
+whether it rises and then falls, ``two_factors`` on which of two crossed factors it depends. Intervals are 95%
+percentile bootstrap intervals over runs (Efron 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Array = NDArray[np.float64]
+
+RESAMPLES = 4000
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def percent(self) -> str:
+        """As ``12% [3, 20]``."""
+        return f"{100 * self.value:.0f}% [{100 * self.low:.0f}, {100 * self.high:.0f}]"
+
+    def text(self, digits: int = 2) -> str:
+        """As ``0.12 [0.03, 0.20]``."""
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def interval(value: float, drawn: Array) -> Estimate:
+    """The estimate with the 2.5% and 97.5% quantiles of its bootstrap draws; NaN without finite ones."""
+    finite = drawn[np.isfinite(drawn)]
+    if not len(finite):
+        return Estimate(float(value), np.nan, np.nan)
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return Estimate(float(value), float(low), float(high))
+
+
+def contrast(groups: Sequence[Array], weights: Sequence[float], seed: int = SEED) -> Estimate:
+    """Σ_i w_i·mean(group_i), runs resampled within each group: a mean for one group and weight 1."""
+    generator = np.random.default_rng(seed)
+    arrays = [np.asarray(group, float) for group in groups]
+    value = sum(w * g.mean() for w, g in zip(weights, arrays, strict=True))
+    drawn = sum(
+        w * g[generator.integers(0, len(g), (RESAMPLES, len(g)))].mean(1)
+        for w, g in zip(weights, arrays, strict=True)
+    )
+    return interval(float(value), np.asarray(drawn))
+
+
+def mean(values: Array, seed: int = SEED) -> Estimate:
+    """The mean of independent runs."""
+    return contrast([values], [1.0], seed)
+
+
+def paired(
+    statistic: Callable[[Array, Array], float],
+    x: Array,
+    y: Array,
+    seed: int = SEED,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """A statistic of pairs, whole pairs resampled."""
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(0, len(x), (resamples, len(x)))
+    return interval(statistic(x, y), np.array([statistic(x[i], y[i]) for i in drawn]))
+
+
+def spearman(x: Array, y: Array) -> float:
+    """Rank correlation; NaN when one of the two does not vary."""
+    a, b = rankdata(x), rankdata(y)
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / scale) if scale > 0 else float("nan")
+
+
+def r_squared(truth: Array, prediction: Array) -> float:
+    """1 − Σ(y − ŷ)²/Σ(y − ȳ)²; NaN when the truth does not vary."""
+    total = ((truth - truth.mean()) ** 2).sum()
+    return float(1 - ((truth - prediction) ** 2).sum() / total) if total > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Whether a response rises and then falls over ordered levels."""
+
+    location: Estimate
+    """The level at which the best rising-then-falling curve is highest."""
+    p: float
+    """Of so much better a fit than every monotone curve's, were the curve monotone; NaN with a run a level."""
+    rise: Estimate
+    """Mean at the highest level minus mean at the lowest x."""
+    fall: Estimate
+    """Mean at the highest level minus mean at the highest x."""
+
+    @property
+    def inside(self) -> bool:
+        """Whether there is a peak between the ends, at p < 0.05."""
+        return self.p < 0.05
+
+
+def peak_test(levels: Array, values: Array, seed: int = SEED) -> Peak:
+    """Test a curve with a peak inside the range against all monotone ones, whatever their shapes.
+
+    Against rising curves T = SSE of the best rising (isotonic) fit − SSE of the best unimodal one, which rises
+    to some level and falls from there, each to the level means, weighted by runs; likewise against falling ones.
+    The null distribution is that of a flat curve, the least favourable of both families, with the runs' pooled
+    residuals resampled; p is the larger of the two. A parabola would call a curve that saturates a peak; this
+    does not. Cost O(resamples·K³) for K levels.
+    """
+    x, index, counts = np.unique(levels, return_inverse=True, return_counts=True)
+    values, weights = np.asarray(values, float), counts.astype(float)
+    means = np.bincount(index, values) / counts
+    generator = np.random.default_rng(seed)
+    observed, fit = _unimodal(means[None], weights)
+    spare = len(values) - len(x)
+    p = float("nan")
+    if spare > 0:
+        residuals = (values - means[index]) * np.sqrt(len(values) / spare)
+        drawn = residuals[generator.integers(0, len(values), (RESAMPLES, len(values)))]
+        null = _unimodal(_level_means(drawn, index, counts), weights)[0]
+        p = float((1 + (null >= observed - 1e-12).sum(0)).max() / (1 + RESAMPLES))
+    again = _resampled_means(values, index, len(x), generator)
+    tops, top = x[_unimodal(again, weights)[1].argmax(1)], int(fit[0].argmax())
+    rise, fall = (interval(means[top] - means[e], again[:, top] - again[:, e]) for e in (0, -1))
+    return Peak(interval(x[top], tops), p, rise, fall)
+
+
+def _unimodal(means: Array, weights: Array) -> tuple[Array, Array]:
+    """By how much the best rising and the best falling fit are worse [R, 2] than the best unimodal fit [R, K]."""
+    fits = []
+    for split in range(means.shape[1] + 1):  # rising over the first ``split`` levels, falling over the others
+        rising = _isotonic(means[:, :split], weights[:split])
+        falling = _isotonic(means[:, split:][:, ::-1], weights[split:][::-1])[:, ::-1]
+        fits.append(np.concatenate([rising, falling], axis=1))
+    errors = np.stack([(weights * (fit - means) ** 2).sum(1) for fit in fits])  # [K + 1, R]
+    best = np.stack(fits)[errors.argmin(0), np.arange(len(means))]
+    return (errors[[-1, 0]] - errors.min(0)).T, best
+
+
+def _isotonic(means: Array, weights: Array) -> Array:
+    """Weighted isotonic regression of each row: g_i = max over j ≤ i of min over k ≥ i of the mean of j … k."""
+    K = means.shape[1]
+    if K == 0:
+        return means
+    total = np.concatenate([np.zeros((len(means), 1)), np.cumsum(weights * means, axis=1)], axis=1)
+    weight = np.concatenate([[0.0], np.cumsum(weights)])
+    fitted = np.empty_like(means)
+    for i in range(K):
+        j, k = np.arange(i + 1)[:, None], np.arange(i, K)[None, :] + 1
+        averages = (total[:, k] - total[:, j]) / (weight[k] - weight[j])  # [R, i + 1, K − i]
+        fitted[:, i] = averages.min(2).max(1)
+    return fitted
+
+
+def _level_means(values: Array, index: NDArray[np.intp], counts: NDArray[np.intp]) -> Array:
+    """[R, K]: means by level of each row of values [R, N]."""
+    member = (index[:, None] == np.arange(len(counts))) / counts
+    return values @ member
+
+
+def _resampled_means(
+    values: Array, index: NDArray[np.intp], groups: int, generator: np.random.Generator
+) -> Array:
+    """[R, K]: group means with runs resampled within their groups."""
+    again = np.empty((RESAMPLES, groups))
+    for k in range(groups):
+        own = values[index == k]
+        again[:, k] = own[generator.integers(0, len(own), (RESAMPLES, len(own)))].mean(1)
+    return again
+
+
+@dataclass(frozen=True)
+class TwoFactors:
+    """On which of two crossed factors a response depends."""
+
+    by_first: Estimate
+    """Share of the differences among cell means that the first factor alone accounts for, 0 to 1."""
+    by_second: Estimate
+    """The same for the second factor."""
+    p_first: float
+    """Permutation test that the first factor does not matter where the second is the same."""
+    p_second: float
+    """Permutation test that the second factor does not matter where the first is the same."""
+
+
+def two_factors(first: Array, second: Array, values: Array, seed: int = SEED) -> TwoFactors:
+    """Which of two crossed factors decides: shares of variance, and permutations of each one's labels.
+
+    With m the cell means, V their variance and V(·|f) its mean within levels of f, both corrected for the runs'
+    scatter, a factor f accounts for the share 1 − V(·|f)/V. For the p of a factor, runs are permuted within the
+    levels of the other one, which keeps every effect of that; the statistic is the variance of cell means there.
+    """
+    a, b = np.unique(first, return_inverse=True)[1], np.unique(second, return_inverse=True)[1]
+    values = np.asarray(values, float)
+    cells, index, counts = np.unique(np.stack([a, b]), axis=1, return_inverse=True, return_counts=True)
+    index = index.ravel()
+    means = np.bincount(index, values) / counts
+    generator = np.random.default_rng(seed)
+    noise = np.bincount(index, (values - means[index]) ** 2) / np.maximum(counts * (counts - 1), 1)
+    again = _resampled_means(values, index, len(counts), generator)
+    repeated = noise * (1 + (counts - 1) / counts)  # resampling adds its own scatter to the runs'
+    estimates, ps = [], []
+    for own, other in ((cells[0], b), (cells[1], a)):
+        value = _share(means[None], own, noise)[0]
+        estimates.append(interval(value, _share(again, own, repeated)))
+        ps.append(_permutation_p(index, counts, cells[1 - len(ps)], other, values, generator))
+    return TwoFactors(*estimates, *ps)
+
+
+def _share(means: Array, factor: NDArray[np.intp], noise: Array) -> Array:
+    """[R]: share of the variance of cell means [R, C] that a factor accounts for, noise taken off."""
+    C = means.shape[1]
+    whole = means.var(axis=1) - noise.mean() * (C - 1) / C
+    within = np.zeros(len(means))
+    for level in np.unique(factor):
+        own = factor == level
+        n = own.sum()
+        within += n / C * (means[:, own].var(axis=1) - noise[own].mean() * (n - 1) / n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(whole > 0, np.clip(1 - within / whole, 0, 1), np.nan)
+
+
+def _permutation_p(
+    index: NDArray[np.intp],
+    counts: NDArray[np.intp],
+    blocks: NDArray[np.intp],
+    block: NDArray[np.intp],
+    values: Array,
+    generator: np.random.Generator,
+) -> float:
+    """p of the weighted variance of cell means within blocks, runs permuted within blocks."""
+    shuffled = np.empty((RESAMPLES, len(values)))
+    for level in np.unique(block):
+        own = np.flatnonzero(block == level)
+        shuffled[:, own] = generator.permuted(np.tile(values[own], (RESAMPLES, 1)), axis=1)
+    means = _level_means(np.concatenate([values[None], shuffled]), index, counts)
+    statistic = np.zeros(len(means))
+    for level in np.unique(blocks):
+        own = blocks == level
+        center = (means[:, own] * counts[own]).sum(1, keepdims=True) / counts[own].sum()
+        statistic += (counts[own] * (means[:, own] - center) ** 2).sum(1)
+    return float((1 + (statistic[1:] >= statistic[0] - 1e-12).sum()) / (1 + RESAMPLES))

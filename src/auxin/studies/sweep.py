@@ -1,0 +1,150 @@
+"""A list of named runs, trained here or under Ray: finished ones are kept, unfinished ones resume, the rest go on
+when one fails; and the tables of what they logged."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import torch
+
+from auxin.config import RunConfig, check
+from auxin.errors import AuxinError, Interrupted
+from auxin.runs import open_run
+from auxin.runs.files import failing_clearly
+from auxin.studies.cluster import run_on_ray
+from auxin.studies.design import NamedRun, check_names
+from auxin.studies.plan import step_flops
+from auxin.studies.pool import Job, Outcome, run_locally
+from auxin.studies.progress import SweepProgress
+
+if TYPE_CHECKING:
+    import polars
+
+
+class SweepInterrupted(Interrupted):
+    """A signal stopped a sweep; its runs are saved."""
+
+    def __init__(self, finished: int, runs: int, number: int, out: str) -> None:
+        super().__init__(0, number, out)
+        self.finished = finished
+        self.args = (
+            f"stopped with {finished} of {runs} runs finished and the others saved; "
+            f"the same command with --out {out} goes on from there",
+        )
+
+
+def sweep(
+    runs: Sequence[NamedRun], out: str | Path, *, workers: int = 0, ray: str = "", progress: bool = False
+) -> list[Outcome]:
+    """Train every run in ``out/runs/<name>`` and return their outcomes in order.
+
+    Args:
+        runs: what to train; names are directories.
+        out: the study's directory.
+        workers: runs at a time on this machine; 0: as many as its cores, or GPUs, allow. Runs without a thread
+            count of their own get cores // workers threads.
+        ray: address of a Ray cluster that trains them instead, or "auto"; it must see ``out`` under the same path.
+        progress: show a bar on stderr.
+
+    A finished run is not trained again, an unfinished one resumes bit for bit, and a failure is an outcome, not
+    an exception. Ctrl-C and SIGTERM let all runs save, then raise ``SweepInterrupted``. Raises ``ConfigError``
+    for two runs of one name, ``RunError`` when ``out`` cannot be written.
+    """
+    check_names(runs)
+    check(workers >= 0, "workers", workers, "0 (all cores) or more")
+    directory = Path(out) / "runs"
+    with failing_clearly(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    outcomes = {run.name: Outcome(run.name, "finished") for run in runs if is_finished(run, directory)}
+    jobs = [Job(run.name, run.config, directory / run.name) for run in runs if run.name not in outcomes]
+    costs = {job.name: (job, step_flops(job.config) * job.config.steps) for job in jobs}
+    workers = workers or default_workers([run.config for run in runs])
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with SweepProgress(costs, len(outcomes), progress) as bar, _signals() as caught:
+        stopping = lambda: bool(caught)
+        if ray:
+            ended = run_on_ray(jobs, ray, stopping=stopping, tick=bar.tick)
+        else:
+            log = Path(out) / "workers.log"
+            with failing_clearly(log):
+                log.touch()
+            ended = run_locally(jobs, log, workers=workers, threads=threads, stopping=stopping, tick=bar.tick)
+        for outcome in ended:
+            outcomes[outcome.name] = outcome
+            bar.ended(outcome)
+    if caught:
+        finished = sum(outcome.status == "finished" for outcome in outcomes.values())
+        raise SweepInterrupted(finished, len(runs), caught[0], str(out))
+    return [outcomes[run.name] for run in runs]
+
+
+def default_workers(configs: Sequence[RunConfig]) -> int:
+    """Runs that this machine trains at a time: one a GPU, or as many as their threads leave cores for."""
+    if any(config.device.startswith("cuda") for config in configs):
+        return max(1, torch.cuda.device_count())
+    threads = max((config.threads for config in configs), default=1) or 1
+    return max(1, min(len(configs), (os.cpu_count() or 1) // threads))
+
+
+def is_finished(run: NamedRun, directory: Path) -> bool:
+    """Whether ``directory`` holds this very run, complete."""
+    try:
+        there = open_run(directory / run.name)
+        return there.finished and _comparable(there.config) == _comparable(run.config)
+    except AuxinError:
+        return False  # training it will say what is wrong
+
+
+def _comparable(config: RunConfig) -> RunConfig:
+    """The config without the vocabulary size, which a run that began has filled in."""
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, vocabulary_size=0))
+
+
+def tables(runs: Sequence[NamedRun], out: str | Path) -> polars.DataFrame:
+    """What the finished runs logged, in one tidy table.
+
+    Columns: run (its name), each setting, step, member (its seed), split, name, value. Runs that lack a setting
+    have null there. Raises ``RunError`` naming a damaged file.
+    """
+    import polars as pl
+
+    directory = Path(out) / "runs"
+    frames: list[pl.DataFrame] = []
+    for run in runs:
+        if is_finished(run, directory):
+            columns = [pl.lit(value).alias(name) for name, value in {"run": run.name, **run.settings}.items()]
+            metrics = open_run(directory / run.name).metrics
+            frames.append(metrics.select(*columns, *metrics.columns))
+    check(len(frames) > 0, "finished runs", 0, "at least one")
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM; a second one is delivered as usual."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

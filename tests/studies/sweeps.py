@@ -1,0 +1,39 @@
+"""Tiny runs for the tests of sweeps."""
+
+import json
+from pathlib import Path
+
+from auxin.config import ModelConfig, OptimizerConfig, RunConfig
+from auxin.runs import open_run
+from auxin.studies.design import NamedRun
+
+
+def tiny(name: str, seed: int = 0, **settings: object) -> NamedRun:
+    """A run of a second or less."""
+    options = {"steps": 30, "checkpoint_every": 5, "log_every": 5} | settings
+    config = RunConfig(
+        train_size=400,
+        model=ModelConfig(depth=1, width=8, heads=1),
+        optimizer=OptimizerConfig(learning_rate=0.01, warmup=5),
+        batch_size=4,
+        seeds=(seed,),
+        eval_size=10,
+        threads=1,
+        **options,  # pyright: ignore[reportArgumentType]
+    )
+    return NamedRun(name, config, {"seed": seed})
+
+
+def content(run: Path) -> dict[str, bytes]:
+    """What a finished run's config determines: every metric and weight."""
+    assert open_run(run).finished
+    files = [run / "metrics.jsonl", *run.glob("checkpoints/*/member-*.safetensors")]
+    return {str(file.relative_to(run)): file.read_bytes() for file in files}
+
+
+def last_step(run: Path) -> int:
+    """The last step that a run has logged; −1 before the first."""
+    try:
+        return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    except (OSError, IndexError, ValueError):
+        return -1

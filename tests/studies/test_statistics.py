@@ -1,0 +1,132 @@
+"""The studies' tests find what is planted and nothing where nothing is; intervals cover what they should."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.optimize import isotonic_regression
+from scipy.stats import binomtest, spearmanr
+
+from auxin.measures.grokking import wilson
+from auxin.studies import statistics
+from auxin.studies.statistics import contrast, mean, paired, peak_test, r_squared, spearman, two_factors
+
+DEPTHS = np.repeat([2.0, 4, 6, 8, 10], 5)
+EXPONENT = np.tile(np.repeat([-0.5, -1, -2, -3, -4.5, -7], 5), 4)
+DEPTH = np.repeat([2.0, 4, 8, 12], 30)
+Curve = Callable[[np.ndarray], np.ndarray]
+
+
+def noise(size: int, seed: int) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(size)
+
+
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+
+
+def test_wilson_is_that_of_scipy() -> None:
+    for n in (1, 5, 10, 1000):
+        for k in {0, 1, n // 2, n}:
+            expected = binomtest(k, n).proportion_ci(method="wilson")
+            np.testing.assert_allclose(wilson(k, n), (expected.low, expected.high), atol=1e-12)
+
+
+def test_a_planted_inverted_u_is_found() -> None:
+    peak = peak_test(DEPTHS, 0.9 - 0.02 * (DEPTHS - 6) ** 2 + noise(25, 0))
+    assert peak.inside
+    assert 4 <= peak.location.low <= 6 <= peak.location.high <= 8
+    assert peak.rise.value == pytest.approx(0.32, abs=0.15)
+    assert peak.rise.low > 0
+    assert peak.fall.low > 0
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        pytest.param(lambda x: 0 * x, id="flat"),
+        pytest.param(lambda x: 0.1 * x, id="rising"),
+        pytest.param(lambda x: -0.1 * x, id="falling"),
+        pytest.param(lambda x: np.minimum(x, 4) / 4, id="saturating"),
+        pytest.param(lambda x: 1.0 * (x > 5), id="a step"),
+    ],
+)
+def test_no_peak_is_found_in_a_monotone_curve(curve: Curve, few_resamples: None) -> None:
+    found = [peak_test(DEPTHS, curve(DEPTHS) + noise(25, seed), seed).inside for seed in range(60)]
+    assert np.mean(found) <= 0.13  # 5%, and three standard errors are 8%
+
+
+def test_a_valley_is_no_peak() -> None:
+    assert not peak_test(DEPTHS, 0.02 * (DEPTHS - 6) ** 2 + noise(25, 0)).inside
+
+
+def test_one_run_a_level_cannot_be_tested() -> None:
+    peak = peak_test(np.array([1.0, 2, 3]), np.array([0.0, 1, 0]))
+    assert np.isnan(peak.p)
+    assert not peak.inside
+    assert peak.location.value == 2
+
+
+def test_isotonic_regression_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    means, weights = rng.standard_normal((20, 6)), rng.integers(1, 6, 6).astype(float)
+    expected = [isotonic_regression(row, weights=weights).x for row in means]
+    np.testing.assert_allclose(statistics._isotonic(means, weights), expected, atol=1e-12)
+
+
+def test_the_factor_that_decides_is_found() -> None:
+    curve = np.exp(-((EXPONENT + 2) ** 2) / 4)
+    by_exponent = two_factors(EXPONENT, DEPTH, curve + noise(120, 0))
+    assert by_exponent.by_first.low > 0.9
+    assert by_exponent.by_second.high < 0.1
+    assert by_exponent.p_first < 0.001
+    assert by_exponent.p_second > 0.05
+    by_depth = two_factors(EXPONENT, DEPTH, 0.5 * (DEPTH == 4) + noise(120, 1))
+    assert by_depth.by_second.low > 0.9
+    assert by_depth.p_second < 0.001
+    assert by_depth.p_first > 0.05
+
+
+def test_two_factors_swap() -> None:
+    values = 0.3 * (DEPTH == 4) + np.exp(-((EXPONENT + 2) ** 2) / 4) + noise(120, 0)
+    one, other = two_factors(EXPONENT, DEPTH, values), two_factors(DEPTH, EXPONENT, values)
+    assert one.by_first.value == pytest.approx(other.by_second.value)
+    assert one.by_second.value == pytest.approx(other.by_first.value)
+
+
+def test_permutation_p_is_uniform_without_an_effect(few_resamples: None) -> None:
+    ps = [two_factors(EXPONENT, DEPTH, np.sin(EXPONENT) + noise(120, s), s).p_second for s in range(40)]
+    assert np.mean(np.array(ps) < 0.05) <= 0.15
+    assert 0.35 < np.mean(ps) < 0.65
+
+
+def test_the_share_of_a_factor_is_covered(few_resamples: None) -> None:
+    effect = np.exp(-((EXPONENT + 2) ** 2) / 4) + 0.3 * (DEPTH == 4)
+    cells = np.array([[effect[(e == EXPONENT) & (d == DEPTH)][0] for d in set(DEPTH)] for e in set(EXPONENT)])
+    truth = 1 - cells.var(axis=1).mean() / cells.var()
+    estimates = [two_factors(EXPONENT, DEPTH, effect + noise(120, s), s).by_first for s in range(40)]
+    assert np.mean([e.low <= truth <= e.high for e in estimates]) >= 0.82
+
+
+def test_contrast_of_means() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1.0, 0.1, 50), rng.normal(0.4, 0.1, 50)
+    gap = contrast([a, b], [1, -1])
+    assert gap.value == pytest.approx(a.mean() - b.mean())
+    assert gap.high - gap.low == pytest.approx(2 * 1.96 * np.sqrt(a.var() / 50 + b.var() / 50), rel=0.1)
+    assert contrast([a, b], [1, -1]) == gap
+    single = mean(np.array([0.3]))
+    assert (single.low, single.value, single.high) == (0.3, 0.3, 0.3)
+
+
+def test_spearman_is_that_of_scipy_and_r_squared_of_a_mean_is_zero() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 10, 40).astype(float)
+    y = x + rng.standard_normal(40)
+    assert spearman(x, y) == pytest.approx(spearmanr(x, y).statistic)
+    assert np.isnan(spearman(np.ones(5), np.arange(5.0)))
+    assert r_squared(y, y) == 1
+    assert r_squared(y, np.full(40, y.mean())) == 0
+    estimate = paired(spearman, x, y, resamples=200)
+    assert estimate.low < estimate.value < estimate.high

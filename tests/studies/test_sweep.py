@@ -1,0 +1,215 @@
+"""Sweeps: nothing is trained twice, nothing is lost, and one bad run or worker does not stop the others."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from auxin.errors import ConfigError, RunError
+from auxin.experiment.train import train
+from auxin.runs import open_run
+from auxin.studies import pool
+from auxin.studies.design import NamedRun
+from auxin.studies.pool import Job, run_locally
+from auxin.studies.progress import SweepProgress
+from auxin.studies.sweep import SweepInterrupted, default_workers, is_finished, sweep, tables
+from studies.sweeps import content, last_step, tiny
+
+RUNS = [tiny("a", 0), tiny("b", 1)]
+LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("swept")
+    assert [o.status for o in sweep(RUNS, out, workers=2)] == ["finished"] * 2
+    return out
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("undisturbed") / "long"
+    train(LONG.config, path)
+    return path
+
+
+def test_a_worker_trains_what_training_here_does(swept: Path, tmp_path: Path) -> None:
+    train(RUNS[0].config, tmp_path / "a")
+    assert content(swept / "runs" / "a") == content(tmp_path / "a")
+
+
+def test_finished_runs_are_left_alone_and_new_ones_trained(swept: Path) -> None:
+    files = [swept / "runs" / name / "metrics.jsonl" for name in "ab"]
+    before = [file.stat().st_mtime_ns for file in files]
+    outcomes = sweep([*RUNS, tiny("c", 2)], swept)
+    assert [(o.name, o.status) for o in outcomes] == [(n, "finished") for n in "abc"]
+    assert [o.seconds > 0 for o in outcomes] == [False, False, True]
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_tables_have_the_settings_as_columns(swept: Path) -> None:
+    table = tables([*RUNS, tiny("never")], swept)
+    assert table.columns == ["run", "seed", "step", "member", "split", "name", "value"]
+    assert set(table.select("run", "seed").iter_rows()) == {("a", 0), ("b", 1)}
+    own = table.filter(run="b").drop("run", "seed")
+    assert own.equals(open_run(swept / "runs" / "b").metrics)
+    with pytest.raises(ConfigError, match="finished runs is 0; allowed: at least one"):
+        tables([tiny("never")], swept)
+
+
+def test_a_failed_run_is_reported_and_the_rest_go_on(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "foreign").mkdir(parents=True)
+    (tmp_path / "runs" / "foreign" / "thesis.txt").write_text("mine")
+    lost = tiny("lost", data_dir=str(tmp_path / "nothing"))
+    outcomes = sweep([lost, tiny("foreign"), tiny("good", steps=5)], tmp_path, workers=1)
+    assert [o.status for o in outcomes] == ["failed", "failed", "finished"]
+    assert str(tmp_path / "nothing") in outcomes[0].detail
+    assert "holds files of something else (thesis.txt)" in outcomes[1].detail
+    assert (tmp_path / "runs" / "foreign" / "thesis.txt").read_text() == "mine"
+
+
+def test_an_unforeseen_error_fails_only_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from auxin.studies import worker
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by zero\nand more")
+
+    monkeypatch.setattr(worker, "train", broken)
+    assert worker.train_one(tiny("a").config, str(tmp_path)) == ("failed", "ZeroDivisionError: by zero")
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_another_run_of_the_name_is_not_taken_for_this_one(swept: Path) -> None:
+    other = tiny("a", 0, steps=31)
+    assert is_finished(RUNS[0], swept / "runs")
+    assert not is_finished(other, swept / "runs")
+    (outcome,) = sweep([other], swept)
+    assert outcome.status == "failed"
+    assert "holds another run" in outcome.detail
+
+
+def killing(
+    monkeypatch: pytest.MonkeyPatch, path: Path, times: int, steps: int
+) -> tuple[Callable[[], None], list[int]]:
+    """A tick that kills the worker ``times`` times, each once the run has logged ``steps`` more steps."""
+    workers: list[subprocess.Popen[str]] = []
+    killed: list[int] = []
+    popen = subprocess.Popen
+
+    def recorded(*arguments: object, **options: object) -> subprocess.Popen[str]:
+        workers.append(popen(*arguments, **options))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return workers[-1]
+
+    def tick() -> None:
+        if len(killed) < times and len(workers) > len(killed) and last_step(path) >= steps * len(workers):
+            workers[-1].kill()
+            killed.append(workers[-1].pid)
+
+    monkeypatch.setattr(pool.subprocess, "Popen", recorded)
+    return tick, killed
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_killed_worker_is_replaced_once(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    path = tmp_path / "long"
+    tick, killed = killing(monkeypatch, path, times, steps=40)
+    jobs = [Job("long", LONG.config, path)]
+    log = tmp_path / "log"
+    (outcome,) = run_locally(jobs, log, workers=1, threads=1, stopping=lambda: False, tick=tick)
+    assert len(killed) == times
+    if times == 1:
+        assert outcome.status == "finished"
+        assert content(path) == content(undisturbed)
+    else:
+        assert (outcome.status, outcome.detail) == ("failed", "its worker died twice, by signal 9")
+
+
+def test_an_interrupted_sweep_resumes_to_the_same_bytes(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "runs" / "long"
+
+    sent: list[int] = []
+
+    def interrupt_once(self: SweepProgress) -> None:
+        if not sent and last_step(path) >= 40:
+            sent.append(last_step(path))
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(SweepProgress, "tick", interrupt_once)
+    runs = [LONG, tiny("later", 3)]
+    with pytest.raises(
+        SweepInterrupted, match=r"stopped with 0 of 2 runs finished and the others saved"
+    ) as e:
+        sweep(runs, tmp_path, workers=1)
+    assert e.value.signal == signal.SIGINT
+    assert not (path / "summary.json").exists()
+    assert not (tmp_path / "runs" / "later").exists()
+    assert [o.status for o in sweep(runs, tmp_path, workers=2)] == ["finished"] * 2
+    assert content(path) == content(undisturbed)
+
+
+PROGRAM = """
+import sys
+from studies.sweeps import tiny
+from auxin.studies.sweep import sweep
+sweep([tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)], sys.argv[1])
+"""
+
+
+def test_workers_save_and_end_when_their_parent_is_killed(undisturbed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "long"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    parent = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], env=environment)
+    while parent.poll() is None and last_step(path) < 40:
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while "stopped by signal" not in (path / "events.log").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    train(LONG.config, path)
+    assert content(path) == content(undisturbed)
+
+
+def test_impossible_sweeps_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"runs is ..; allowed: at least one"):
+        sweep([], tmp_path)
+    with pytest.raises(ConfigError, match="name of a run is 'a'; allowed: each name once"):
+        sweep([tiny("a"), tiny("a", 1)], tmp_path)
+    with pytest.raises(ConfigError, match="workers is -1; allowed: 0"):
+        sweep(RUNS, tmp_path, workers=-1)
+    for name in ("", "../up", "a/b", "A", ".hidden", "x" * 101):
+        with pytest.raises(ConfigError, match="name of a run is"):
+            NamedRun(name, RUNS[0].config)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file"):
+        sweep(RUNS, tmp_path / "file")
+
+
+def test_as_many_workers_as_the_threads_of_a_run_leave_cores_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    configs = [tiny(f"r{i}").config for i in range(6)]
+    assert default_workers(configs) == 6
+    assert default_workers(configs * 2) == 8
+    assert default_workers([tiny("r", steps=5).config]) == 1
+    assert default_workers([]) == 1
+
+
+def test_progress_is_a_line_a_run_where_there_is_no_terminal(
+    swept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep([*RUNS, tiny("bad", data_dir="/nowhere")], swept, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("3/3 bad failed: data_dir is '/nowhere'")
