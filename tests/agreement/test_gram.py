@@ -47,4 +47,6 @@ def test_the_simplex_is_a_special_case(block: Block) -> None:
     np.testing.assert_allclose(norm, simplex.norm, rtol=1e-3)
     np.testing.assert_allclose(overlap / norm, simplex.cosine, atol=1e-3)
     np.testing.assert_allclose(gradient, simplex.gradient, rtol=1e-3)
-    np.testing.assert_allclose(gradient_overlap / gradient, simplex.gradient_overlap / simplex.gradient, atol=1e-3)
+    np.testing.assert_allclose(
+        gradient_overlap / gradient, simplex.gradient_overlap / simplex.gradient, atol=1e-3
+    )
