@@ -63,31 +63,26 @@ def mean(values: Array, seed: int = SEED) -> Estimate:
     return contrast([values], [1.0], seed)
 
 
-def paired(
-    statistic: Callable[[Array, Array], float],
-    x: Array,
-    y: Array,
-    seed: int = SEED,
-    resamples: int = RESAMPLES,
-) -> Estimate:
-    """A statistic of pairs, whole pairs resampled."""
+def paired(statistic: Callable[[Array, Array], Array], x: Array, y: Array, seed: int = SEED) -> Estimate:
+    """A statistic of pairs, whole pairs resampled; it works along the last axis."""
     generator = np.random.default_rng(seed)
-    drawn = generator.integers(0, len(x), (resamples, len(x)))
-    return interval(statistic(x, y), np.array([statistic(x[i], y[i]) for i in drawn]))
+    drawn = generator.integers(0, len(x), (RESAMPLES, len(x)))
+    return interval(float(statistic(x, y)), statistic(x[drawn], y[drawn]))
 
 
-def spearman(x: Array, y: Array) -> float:
-    """Rank correlation; NaN when one of the two does not vary."""
-    a, b = rankdata(x), rankdata(y)
-    a, b = a - a.mean(), b - b.mean()
-    scale = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / scale) if scale > 0 else float("nan")
+def spearman(x: Array, y: Array) -> Array:
+    """Rank correlation along the last axis; NaN where one of the two does not vary."""
+    a, b = rankdata(x, axis=-1), rankdata(y, axis=-1)
+    a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
+    scale = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+    return np.where(scale > 0, (a * b).sum(-1) / np.where(scale > 0, scale, 1), np.nan)
 
 
-def r_squared(truth: Array, prediction: Array) -> float:
-    """1 − Σ(y − ŷ)²/Σ(y − ȳ)²; NaN when the truth does not vary."""
-    total = ((truth - truth.mean()) ** 2).sum()
-    return float(1 - ((truth - prediction) ** 2).sum() / total) if total > 0 else float("nan")
+def r_squared(truth: Array, prediction: Array) -> Array:
+    """1 − Σ(y − ŷ)²/Σ(y − ȳ)² along the last axis; NaN where the truth does not vary."""
+    total = ((truth - truth.mean(-1, keepdims=True)) ** 2).sum(-1)
+    left = ((truth - prediction) ** 2).sum(-1)
+    return np.where(total > 0, 1 - left / np.where(total > 0, total, 1), np.nan)
 
 
 @dataclass(frozen=True)

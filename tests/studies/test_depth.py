@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from auxin.studies.depth import DEPTHS, analyse, configs
+from auxin.studies.design import NamedRun
+from studies.synthetic import STEPS, Curves, ramp, table
+
+
+def by_depth(levels: dict[int, float]):
+    """Ends at the depth's level of generalization, with a training loss that falls with depth."""
+
+    def log(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+        depth = int(run.settings["depth"])
+        gen = np.clip(ramp(0.0, levels[depth]) + 0.05 * rng.standard_normal(len(STEPS)), 0, 1)
+        loss = ramp(4.0, 1.2 - 0.01 * depth) + 0.005 * rng.standard_normal()
+        return {("val", "accuracy"): ramp(0, 1), ("gen", "accuracy"): gen, ("train", "loss"): loss}
+
+    return log
+
+
+def test_a_planted_inverted_u_is_found() -> None:
+    levels = dict(zip(DEPTHS, (0.3, 0.9, 0.95, 0.5, 0.2), strict=True))
+    analysis = analyse(table(configs("laptop"), by_depth(levels)))
+    assert "rises and then falls" in analysis.answer
+    by_name = {f.name: f for f in analysis.findings}
+    assert by_name["depth of the peak"].value == 6
+    assert by_name["rise to the peak"].value == pytest.approx(0.65, abs=0.08)
+    assert by_name["fall from the peak"].low > 0.6
+    loss = by_name["rank correlation of depth and training loss"]
+    assert loss.high < -0.9
+    assert "falls" in loss.sentence
+    depths = analysis.tables["depths"]
+    assert depths["depth"].to_list() == list(DEPTHS)
+    assert depths["ever"].to_list() == [0, 1, 1, 0, 0]
+    np.testing.assert_allclose(depths["ever_low"][1], 0.5655, atol=1e-4)  # Wilson, 5 of 5
+
+
+@pytest.mark.parametrize("levels", [(0.4,) * 5, (0.1, 0.3, 0.5, 0.7, 0.9), (0.9, 0.9, 0.9, 0.5, 0.1)])
+def test_no_inverted_u_is_found_where_there_is_none(levels: tuple[float, ...]) -> None:
+    analysis = analyse(table(configs("laptop"), by_depth(dict(zip(DEPTHS, levels, strict=True)))))
+    assert "no peak" in analysis.answer
+
+
+def test_five_seeds_at_every_depth() -> None:
+    for scale, seeds in (("laptop", 5), ("paper", 10)):
+        runs = [run for run in configs(scale) if run.settings["task"] == "question"]
+        for depth in DEPTHS:
+            own = [run.config for run in runs if run.settings["depth"] == depth]
+            assert sum(len(c.seeds) for c in own) == seeds
+            assert {c.model.depth for c in own} == {depth}

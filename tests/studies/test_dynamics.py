@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from auxin.studies.design import NamedRun
+from auxin.studies.dynamics import MEASURES, analyse, configs
+from studies.synthetic import Curves, ramp, table
+
+
+def structured(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+    """Tree scores are highest at the optimal depth and move 200 steps ahead; the other measures are alike."""
+    optimal = run.settings["kind"] == "optimal"
+    noise = 0.01 * rng.standard_normal(4)
+    return {
+        ("gen", "accuracy"): ramp(0.2, (0.95 if optimal else 0.6) + noise[0], first=300, last=900),
+        ("train", "t_score"): ramp(0.5, (0.88 if optimal else 0.82) + noise[1], first=100, last=600),
+        ("train", "t_parseval"): ramp(0.5, 0.7 + noise[2]),
+        ("train", "weight_norm"): ramp(10, 50),
+        ("train", "attention_sparsity"): ramp(-2, -1 + noise[3]),
+    }
+
+
+def test_what_tells_the_optimal_depth() -> None:
+    analysis = analyse(table(configs("laptop"), structured))
+    by_name = {f.name: f for f in analysis.findings}
+    score = by_name["tree score: optimal depth against the others"]
+    assert score.value == pytest.approx(0.06, abs=0.02)
+    assert score.low > 0
+    assert score.published == pytest.approx(0.045)
+    assert analysis.answer.startswith("At the end tree score is higher at the optimal depth")
+    norm = by_name["weight norm a layer: optimal depth against the others"]
+    assert "not clearly different" in norm.sentence
+    assert by_name["tree score: rank correlation with generalization"].low > 0
+    lead = by_name["tree score: steps ahead of generalization"]
+    assert 200 <= lead.value <= 400  # halfway at 350 and 600, at logged steps 400 and 600 or 800
+    assert "before" in lead.sentence
+    assert "15 models" in lead.sentence
+
+
+def test_tables_follow_every_measure() -> None:
+    tables = analyse(table(configs("laptop"), structured)).tables
+    assert set(tables["curves"]["name"]) == {"accuracy", *MEASURES}
+    assert set(tables["models"].columns) >= {"kind", "accuracy", *MEASURES}
+    assert len(tables["models"]) == 15
+
+
+def test_a_shallow_an_optimal_and_a_deep_model_are_measured() -> None:
+    for scale in ("minutes", "laptop", "paper"):
+        runs = configs(scale)
+        assert {run.settings["kind"] for run in runs} == {"shallow", "optimal", "deep"}
+        assert all(set(run.config.measures) == {"norms", "entropy", "projection"} for run in runs)
+        depths = {run.settings["kind"]: run.settings["depth"] for run in runs}
+        assert depths["shallow"] < depths["optimal"] < depths["deep"]

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from auxin.config import preset
+from auxin.studies.design import NamedRun
+from auxin.studies.grokking import analyse, configs
+from studies.synthetic import STEPS, Curves, ramp, table
+
+
+def late_bloomer(gain: float):
+    """Saturates at step 200 with generalization 0.3 and ends ``gain`` above that."""
+
+    def log(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+        gen = ramp(0.3, 0.3 + gain, first=400) + 0.02 * rng.standard_normal(len(STEPS))
+        return {("val", "accuracy"): ramp(0.0, 1.0, first=0, last=200), ("gen", "accuracy"): gen}
+
+    return log
+
+
+def test_what_early_stopping_misses() -> None:
+    analysis = analyse(table(configs("laptop"), late_bloomer(0.6)))
+    gain = analysis.findings[0]
+    assert gain.name == "question: gain over early stopping"
+    assert gain.value == pytest.approx(0.6, abs=0.03)
+    assert gain.low < gain.value < gain.high
+    assert gain.published == pytest.approx(0.929 - 0.073)
+    assert "gains 6" in analysis.answer
+    assert "over 10 seeds" in analysis.answer
+    by_name = {f.name: f for f in analysis.findings}
+    ever = by_name["question: ever above 80%"]
+    assert ever.value == 1
+    assert ever.low == pytest.approx(0.722, abs=1e-3)  # Wilson, 10 of 10
+    assert by_name["question: delay"].value == 3  # 600 over 200
+    assert by_name["tense: final generalization"].value == pytest.approx(0.9, abs=0.03)
+
+
+def test_no_gain_is_not_called_one() -> None:
+    analysis = analyse(table(configs("laptop"), late_bloomer(0.0)))
+    assert "changes" in analysis.answer
+    assert analysis.findings[0].low < 0 < analysis.findings[0].high
+    assert not any(f.name.endswith("delay") for f in analysis.findings)
+
+
+def test_tables_hold_every_seed_and_the_mean_curves() -> None:
+    tables = analyse(table(configs("laptop"), late_bloomer(0.6))).tables
+    assert len(tables["seeds"]) == 15
+    curves = tables["curves"].filter(task="question", split="val")
+    assert curves["step"].to_list() == list(STEPS)
+    assert curves["models"].to_list() == [10] * len(STEPS)
+    assert curves["value"][-1] == 1
+
+
+def test_the_published_sizes() -> None:
+    runs = {run.name: run.config for run in configs("paper")}
+    assert set(runs) == {"question", "tense", "dyck"}
+    assert [runs[task].model.depth for task in runs] == [6, 4, 6]
+    for task, config in runs.items():
+        assert config.seeds == tuple(range(42, 133, 10))
+        assert config.steps == preset("paper", config.task).steps, task
