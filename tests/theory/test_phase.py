@@ -63,7 +63,7 @@ def test_a_users_activation_is_tabulated_once() -> None:
 
 def test_without_norm_a_diagram_has_no_holes() -> None:
     table = phase_diagram(
-        Block(norm="none", activation="tanh"),
+        Block(norm="none", activation="tanh", sigma_a=1e-5, n_tokens=4),
         x=("mlp_skip", [0.2, 0.9]),
         y=("attention_skip", [0.2, 0.5, 0.9]),
     )

@@ -28,7 +28,8 @@ def phase_diagram(block: Block, x: Axis, y: Axis, cosine: float = 0.3) -> polars
         cosine: the start from which the fixed point is reached.
 
     Returns one row a point, x fastest: x, y, angle, gradient, cosine, phase. Cost under 2 s for 100 × 100 points
-    (the attention moments are tabulated once, see ``MomentsTable``). Raises ``ConfigError`` for an
+    (the attention moments are tabulated once, see ``MomentsTable``); without norm, where logits scale with
+    the stream, about 10 s, for a user's activation half a minute. Raises ``ConfigError`` for an
     unknown name, the same name twice, an empty axis or a value out of range.
     """
     import polars  # loaded only where a table is made
