@@ -10,7 +10,6 @@ On disk, in the study's directory, where ``report`` reads it:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,7 +91,8 @@ def save_study(
 
 
 def duration(seconds: float) -> str:
-    """Wall time for people: 42 s, 7 min, 3.5 h."""
-    if not math.isfinite(seconds) or seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """Wall time for people: 42 s, 7 min, 3.5 h, 12 days."""
+    for unit, size, until in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172_800)):
+        if seconds < until:
+            return f"{seconds / size:.{int(unit == 'h')}f} {unit}"
+    return f"{seconds / 86_400:.0f} days"

@@ -13,7 +13,7 @@ from auxin.measures.grokking import wilson
 from auxin.studies.answers import Analysis, finding
 from auxin.studies.curves import bands, curve, late, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
-from auxin.studies.statistics import Estimate, Peak, mean, paired, peak_test, spearman
+from auxin.studies.statistics import Estimate, Peak, mean, p_text, paired, peak_test, spearman
 
 QUESTION = "Is generalization an inverted U in depth?"
 SETTINGS = ("task", "depth")
@@ -27,7 +27,8 @@ def configs(scale: Scale) -> list[NamedRun]:
         config = base(scale, task)
         depths = DEPTHS
         if scale == "laptop":
-            config = replace(config, steps=3000, seeds=tuple(range(5)), log_every=200, eval_size=500)
+            config = replace(config, steps=3000, seeds=tuple(range(5)))
+            config = replace(config, log_every=200, checkpoint_every=500, eval_size=500)
         elif scale == "minutes":
             config, depths = replace(config, seeds=(0, 1, 2)), (1, 2, 3)
         for depth in depths:
@@ -71,7 +72,7 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
         finding(
             "depth at which most seeds are ever above 80%",
             ever.location,
-            f"The share of seeds ever above 80% peaks at depth {ever.location.text(0)} (p = {ever.p:.3f}).",
+            f"The share of seeds ever above 80% peaks at depth {ever.location.text(0)} ({p_text(ever.p)}).",
         ),
         finding(
             "rank correlation of depth and training loss",
@@ -90,7 +91,7 @@ def _answer(peak: Peak, by_depth: pl.DataFrame) -> str:
     best = by_depth.row(int(np.argmax(by_depth["ever"].to_numpy())), named=True)
     ever = Estimate(best["ever"], best["ever_low"], best["ever_high"])
     return (
-        f"Over depths {', '.join(map(str, by_depth['depth']))} generalization {verdict} (p = {peak.p:.3f}), "
+        f"Over depths {', '.join(map(str, by_depth['depth']))} generalization {verdict} ({p_text(peak.p)}), "
         f"highest at depth {peak.location.text(0)}; most seeds are ever above 80% at depth {best['depth']}: "
         f"{best['grokked']} of {best['models']}, {ever.percent()}."
     )

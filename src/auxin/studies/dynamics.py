@@ -36,7 +36,7 @@ def configs(scale: Scale) -> list[NamedRun]:
     """Question at a shallow, the optimal and a deep depth, five seeds each (ten, and tense too, at ``paper``)."""
     runs: list[NamedRun] = []
     for task in ("question", "tense") if scale == "paper" else ("question",):
-        config = replace(base(scale, task), measures=("norms", "entropy", "projection"))
+        config = replace(base(scale, task), measures=("norms", "entropy", "projection"), checkpoint_every=0)
         kinds = KINDS[task]
         if scale == "laptop":
             config = replace(config, steps=3000, seeds=tuple(range(5)), log_every=200, eval_size=500)

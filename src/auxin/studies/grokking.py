@@ -34,7 +34,8 @@ def configs(scale: Scale) -> list[NamedRun]:
         config = base(scale, task)
         if scale == "laptop":
             seeds = tuple(range(10 if task == "question" else 5))
-            config = replace(config, steps=6000, seeds=seeds, log_every=200, eval_size=500)
+            config = replace(config, steps=6000, seeds=seeds)
+            config = replace(config, log_every=200, checkpoint_every=500, eval_size=500)
         elif scale == "minutes":
             config = replace(config, seeds=(0, 1, 2))
         else:

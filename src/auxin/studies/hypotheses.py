@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from auxin.studies.answers import Finding, finding
-from auxin.studies.statistics import Estimate, contrast, peak_test, two_factors
+from auxin.studies.statistics import Estimate, contrast, p_text, peak_test, two_factors
 
 SHALLOW, DEEP, NEAR = 4, 8, -1.0
 """H1 compares depth SHALLOW with depths of at least DEEP (where a scale lacks them: the smallest, the largest),
@@ -78,7 +78,7 @@ class Evidence:
         f, at = self.factors, self.peak.location
         numbers = (
             f"alone, L·λ_a accounts for {f.by_first.percent()} of the differences among points and depth for "
-            f"{f.by_second.percent()} (p = {f.p_first:.3f} and {f.p_second:.3f})"
+            f"{f.by_second.percent()} ({p_text(f.p_first)} and {p_text(f.p_second)})"
         )
         repair = (
             f"starting far from collapse raises the share of hierarchical answers by {self.deep.percent()} points "
@@ -106,18 +106,18 @@ class Evidence:
                 "share explained by L·λ_a alone",
                 f.by_first,
                 f"L·λ_a alone accounts for {f.by_first.percent()} of the differences among points "
-                f"(p = {f.p_first:.3f} at equal depth).",
+                f"({p_text(f.p_first)} at equal depth).",
             ),
             (
                 "share explained by depth alone",
                 f.by_second,
                 f"Depth alone accounts for {f.by_second.percent()} of the differences among points "
-                f"(p = {f.p_second:.3f} at equal L·λ_a, the test of one function for all depths).",
+                f"({p_text(f.p_second)} at equal L·λ_a, the test of one function for all depths).",
             ),
             (
                 "L·λ_a of the peak",
                 peak.location,
-                f"Over L·λ_a there is {inside} (p = {peak.p:.3f}), highest at {peak.location.text(1)}.",
+                f"Over L·λ_a there is {inside} ({p_text(peak.p)}), highest at {peak.location.text(1)}.",
             ),
             (
                 "repair of deep models",

@@ -21,7 +21,7 @@ from auxin.studies.answers import Analysis, Finding, finding
 from auxin.studies.curves import bands, curve, first_below, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.hypotheses import Evidence
-from auxin.studies.statistics import Estimate, mean, peak_test
+from auxin.studies.statistics import Estimate, mean, p_text, peak_test
 from auxin.theory.block import Block
 from auxin.theory.exponents import angle_exponents
 
@@ -60,7 +60,8 @@ def configs(scale: Scale) -> list[NamedRun]:
 def _point(scale: Scale, task: TaskName, norm: Norm, depth: int, exponent: float) -> NamedRun:
     config = replace(base(scale, task), seeds=(0, 1, 2, 3, 4))
     if scale == "laptop":
-        config = replace(config, steps=2000, batch_size=16, log_every=200, eval_size=500)
+        config = replace(config, steps=2000, batch_size=16)
+        config = replace(config, log_every=200, checkpoint_every=500, eval_size=500)
     elif scale == "minutes":
         config = replace(config, seeds=(0, 1))
     b = branch_strength(norm, depth, exponent)
@@ -147,7 +148,7 @@ def _arm_findings(title: str, arm: pl.DataFrame, main: bool) -> list[Finding]:
         inside = (
             "a peak inside the range" if peak.inside else "no peak that can be told from a monotone curve"
         )
-        sentence = f"{title}: over L·λ_a {inside} (p = {peak.p:.3f}), highest at {peak.location.text(1)}."
+        sentence = f"{title}: over L·λ_a {inside} ({p_text(peak.p)}), highest at {peak.location.text(1)}."
         found.append(finding(f"{title}: L·λ_a of the peak", peak.location, sentence))
     return found
 

@@ -109,11 +109,11 @@ def step_flops(config: RunConfig) -> float:
 def evaluation_flops(config: RunConfig) -> float:
     """FLOPs of all evaluations, of the last one over all sentences, and of the tree projections."""
     length, members = LENGTHS[config.task], len(config.seeds)
-    evaluations = len(milestones(config.steps, config.log_every, 0.01))
+    evaluations = _milestones(config.steps, config.log_every, 0.01)
     passes = length * (2 * config.eval_size * evaluations + SCORED)
     if "projection" in config.measures:
         sources = 1 + length // (1 if config.task == "dyck" else 2)
-        kept = len(milestones(config.steps, config.checkpoint_every, 0.05))
+        kept = _milestones(config.steps, config.checkpoint_every, 0.05)
         passes += kept * MEASURED_SENTENCES * sources * (sources + 1) // 2
     return 2.0 * members * passes * _products(config)
 
@@ -130,7 +130,7 @@ def run_memory(config: RunConfig) -> float:
 
 def run_disk(config: RunConfig) -> float:
     """Bytes of a finished run: every kept checkpoint's weights and the last one's moments."""
-    kept = len(milestones(config.steps, config.checkpoint_every, 0.05))
+    kept = _milestones(config.steps, config.checkpoint_every, 0.05)
     return 4.0 * (kept + 2) * len(config.seeds) * parameters(_sized(config.model))
 
 
@@ -190,6 +190,11 @@ def _time_step(config: RunConfig, threads: int, seconds: float = 1.5) -> float:
         trainer.step()
         times.append(time.perf_counter() - since)
     return float(np.median(times))
+
+
+def _milestones(steps: int, every: int, automatic: float) -> int:
+    """How many ``milestones`` there are, without a list of what may be millions."""
+    return -(-steps // every) + 1 if every else len(milestones(steps, every, automatic))
 
 
 def _products(config: RunConfig) -> float:

@@ -7,6 +7,7 @@ percentile bootstrap intervals over runs (Efron 1979).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,11 +31,22 @@ class Estimate:
 
     def percent(self) -> str:
         """As ``12% [3, 20]``."""
+        if not math.isfinite(self.value):
+            return "an undetermined share"
         return f"{100 * self.value:.0f}% [{100 * self.low:.0f}, {100 * self.high:.0f}]"
 
     def text(self, digits: int = 2) -> str:
         """As ``0.12 [0.03, 0.20]``."""
+        if not math.isfinite(self.value):
+            return "undetermined"
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def p_text(p: float) -> str:
+    """``p = 0.012``, ``p < 0.001``, or that there were too few runs for a test."""
+    if math.isnan(p):
+        return "untestable"
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
 def interval(value: float, drawn: Array) -> Estimate:

@@ -21,7 +21,7 @@ from auxin.runs import open_run
 from auxin.runs.files import failing_clearly
 from auxin.studies.cluster import run_on_ray
 from auxin.studies.design import NamedRun, check_names
-from auxin.studies.plan import step_flops
+from auxin.studies.plan import free_memory, run_memory, step_flops
 from auxin.studies.pool import Job, Outcome, run_locally
 from auxin.studies.progress import SweepProgress
 
@@ -87,11 +87,14 @@ def sweep(
 
 
 def default_workers(configs: Sequence[RunConfig]) -> int:
-    """Runs that this machine trains at a time: one a GPU, or as many as their threads leave cores for."""
+    """Runs that this machine trains at a time: one a GPU, or as many as their threads leave cores for and fit
+    into memory."""
     if any(config.device.startswith("cuda") for config in configs):
         return max(1, torch.cuda.device_count())
     threads = max((config.threads for config in configs), default=1) or 1
-    return max(1, min(len(configs), (os.cpu_count() or 1) // threads))
+    workers = max(1, min(len(configs), (os.cpu_count() or 1) // threads))
+    largest = max(map(run_memory, configs), default=1.0)
+    return max(1, min(workers, int(free_memory("cpu") // largest)))
 
 
 def is_finished(run: NamedRun, directory: Path) -> bool:

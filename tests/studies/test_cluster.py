@@ -1,0 +1,81 @@
+"""The same runs under Ray give the same bytes, also when a worker is killed."""
+
+import builtins
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from auxin.errors import ConfigError
+from auxin.experiment.train import train
+from auxin.studies.sweep import sweep
+from studies.sweeps import content, last_step, tiny
+
+LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[None]:
+    ray = pytest.importorskip("ray", reason="ray is not installed (pip install 'auxin[ray]')")
+    paths = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1])])}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": paths})
+    yield
+    ray.shutdown()
+
+
+def test_ray_trains_what_training_here_does(two_workers: None, tmp_path: Path) -> None:
+    runs = [tiny("a", 0), tiny("b", 1), tiny("lost", data_dir=str(tmp_path / "nothing"))]
+    outcomes = sweep(runs, tmp_path / "ray", ray="auto")
+    assert [o.status for o in outcomes] == ["finished", "finished", "failed"]
+    assert "nothing" in outcomes[2].detail
+    for run in runs[:2]:
+        train(run.config, tmp_path / run.name)
+        assert content(tmp_path / "ray" / "runs" / run.name) == content(tmp_path / run.name)
+
+
+def process_with_open(file: Path) -> int:
+    """The process that has a file open."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if link.resolve() == file.resolve():
+                return int(link.parts[2])
+    raise AssertionError(f"nobody holds {file}")
+
+
+def test_a_run_whose_worker_is_killed_resumes_elsewhere(two_workers: None, tmp_path: Path) -> None:
+    path = tmp_path / "ray" / "runs" / "long"
+    killed: list[int] = []
+
+    def kill() -> None:
+        while last_step(path) < 40:
+            time.sleep(0.01)
+        holder = process_with_open(path / "lock")
+        os.kill(holder, signal.SIGKILL)
+        killed.append(holder)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    outcomes = sweep([LONG, tiny("other", 3)], tmp_path / "ray", ray="auto")
+    killer.join()
+    assert len(killed) == 1
+    assert [o.status for o in outcomes] == ["finished"] * 2
+    train(LONG.config, tmp_path / "long")
+    assert content(path) == content(tmp_path / "long")
+
+
+def test_without_ray_a_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_ray(name: str, *rest: object) -> object:
+        if name == "ray":
+            raise ImportError(name)
+        return real(name, *rest)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(builtins, "__import__", without_ray)
+    with pytest.raises(ConfigError, match=r"ray is not installed; allowed: pip install 'auxin\[ray\]'"):
+        sweep([tiny("a")], tmp_path, ray="auto")

@@ -1,0 +1,151 @@
+"""What a study costs: counted as it will be, calibrated by real steps, refused where it cannot fit."""
+
+import dataclasses
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from auxin.config import ModelConfig, RunConfig
+from auxin.errors import ConfigError
+from auxin.models.ensemble import Ensemble
+from auxin.studies import plan as module
+from auxin.studies.answers import duration
+from auxin.studies.conduct import plan_study, runs_of
+from auxin.studies.plan import StepTime, check_fits, parameters, plan, run_disk, run_memory, step_flops
+from auxin.tasks import load_task
+from auxin.training.loop import Trainer
+from auxin.training.schedule import milestones
+from studies.sweeps import tiny
+
+MODEL = ModelConfig(vocabulary_size=100)
+
+
+def test_a_plan_counts_runs_models_and_steps(tmp_path: Path) -> None:
+    runs = [tiny("a"), tiny("b", steps=50)]
+    found = plan(runs, tmp_path / "not" / "yet", workers=2)
+    assert (found.runs, found.members, found.steps, found.workers, found.device) == (2, 2, 80, 2, "CPU")
+    assert found.flops > sum(step_flops(run.config) * run.config.steps for run in runs)
+    assert 0 < found.hours < 0.1
+    assert not (tmp_path / "not").exists()
+    assert plan([], tmp_path, workers=1).hours == 0
+
+
+def test_finished_runs_cost_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auxin.studies.conduct.is_finished", lambda run, directory: True)
+    assert plan_study("depth", "paper", tmp_path).runs == 0
+
+
+def test_the_published_sweep_is_planned_without_running_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_time_step", lambda config, threads: 1e-12 * step_flops(config))
+    monkeypatch.setattr(module, "free_memory", lambda device: 1e12)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1e12))
+    found = plan_study("depth", "paper", tmp_path, workers=1)
+    assert (found.runs, found.members, found.steps) == (10, 100, 3_000_000)
+    assert found.hours == pytest.approx(found.flops / 1e12 / 3600, rel=0.01)  # at 1 TFLOP/s
+
+
+def test_flops_are_six_a_parameter_and_token_and_those_of_attention() -> None:
+    config = RunConfig(model=MODEL, seeds=(0, 1))
+    maps = 4 * (4 * 128 * 128 + 2 * 128 * 512) + 128 * 100
+    tokens = 2 * 32 * 23
+    assert step_flops(config) == 6 * tokens * (maps + 4 * 2 * 128 * 23)
+    assert 6 * parameters(MODEL) * tokens == pytest.approx(step_flops(config), rel=0.05)
+
+
+def test_lengths_are_those_of_the_tasks() -> None:
+    for name, length in module.LENGTHS.items():
+        encoded = load_task(name, train_size=5000).encoded("train")
+        assert len(encoded.tokens) / (len(encoded.offsets) - 1) - 1 == pytest.approx(length, rel=0.2)
+
+
+def test_milestones_are_counted_as_they_are_listed() -> None:
+    for steps in (1, 7, 100, 1001):
+        for every in (0, 1, 3, 100, 5000):
+            assert module._milestones(steps, every, 0.05) == len(milestones(steps, every, 0.05))
+
+
+def test_parameters_are_those_of_the_model() -> None:
+    assert parameters(MODEL) == Ensemble(MODEL, (0,)).flat.shape[1]
+
+
+def test_checkpoints_take_the_planned_disk(tmp_path: Path) -> None:
+    from auxin.experiment.train import train
+
+    run = tiny("a", steps=10)
+    run = dataclasses.replace(
+        run, config=dataclasses.replace(run.config, model=dataclasses.replace(run.config.model, width=64))
+    )
+    train(run.config, tmp_path / "run")
+    used = sum(file.stat().st_size for file in (tmp_path / "run").rglob("*.safetensors"))
+    assert run_disk(run.config) == pytest.approx(used, rel=0.1)
+
+
+def test_memory_grows_with_members_batch_and_depth() -> None:
+    base = RunConfig(model=MODEL)
+    for bigger in ({"seeds": (0, 1)}, {"batch_size": 64}, {"model": dataclasses.replace(MODEL, depth=8)}):
+        assert run_memory(dataclasses.replace(base, **bigger)) > run_memory(base)
+    weights = 4 * parameters(MODEL)
+    assert run_memory(dataclasses.replace(base, batch_size=1)) > module.PROCESS + 9 * weights
+
+
+def test_what_cannot_fit_is_refused_in_a_line(tmp_path: Path) -> None:
+    huge = tiny("huge")
+    model = dataclasses.replace(huge.config.model, width=16_384, depth=30)
+    huge = dataclasses.replace(huge, config=dataclasses.replace(huge.config, model=model))
+    with pytest.raises(ConfigError, match=r"memory needed is [\d.]+ GB; allowed: the [\d.]+ GB free here"):
+        check_fits([huge], tmp_path, 1)
+    many = [
+        dataclasses.replace(
+            tiny("x"), config=dataclasses.replace(tiny("x").config, checkpoint_every=1, steps=10**8)
+        )
+    ]
+    with pytest.raises(ConfigError, match=r"disk needed is .* \(another --out\?\)"):
+        check_fits(many, tmp_path, 1)
+
+
+def test_steps_are_timed_on_a_line_through_two_measurements() -> None:
+    seconds = StepTime((1.0, 10.0), (3.0, 30.0))
+    assert [seconds(x) for x in (1.0, 2.0, 3.0)] == [10, 20, 30]
+    assert StepTime((1.0, 10.0), (1.0, 12.0))(1.0) == 10
+    assert StepTime((1.0, 10.0), (2.0, 5.0))(2.0) == 10  # noise cannot make more work take less time
+
+
+def test_a_step_is_timed_with_the_real_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    step = Trainer.step
+
+    def counted(self: Trainer):
+        steps.append(self.count)
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", counted)
+    before = torch.get_num_threads()
+    assert 0 < module._time_step(tiny("a").config, 1, seconds=0.01) < 1
+    assert steps[:2] == [0, 1]
+    module._timed_steps([tiny("a").config], 1)
+    assert torch.get_num_threads() == before
+
+
+def test_every_study_has_valid_runs_at_every_scale() -> None:
+    for name in ("grokking", "depth", "dynamics", "trainability", "joint"):
+        for scale in ("minutes", "laptop", "paper"):
+            runs = runs_of(name, scale)
+            assert len({run.name for run in runs}) == len(runs)
+            assert len({tuple(run.settings) for run in runs}) == 1, "the same columns for every run"
+            if scale != "paper":
+                assert {run.config.threads for run in runs} == {1}, "numbers must not depend on the workers"
+
+
+def test_unknown_studies_and_scales_are_named() -> None:
+    with pytest.raises(ConfigError, match="study is 'width'; allowed: grokking, depth"):
+        runs_of("width", "minutes")
+    with pytest.raises(ConfigError, match="scale is 'huge'; allowed: minutes, laptop, paper"):
+        runs_of("depth", "huge")  # pyright: ignore[reportArgumentType]
+
+
+def test_durations_read_well() -> None:
+    assert [duration(s) for s in (3.2, 600, 7200, 1e6)] == ["3 s", "10 min", "2.0 h", "12 days"]
