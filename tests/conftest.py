@@ -1,4 +1,7 @@
-"""For every test: one thread a process (pytest runs one process a core), and no deadline on a busy machine."""
+"""For every test: one thread a process (pytest runs one process a core), and the same random examples every time.
+
+``HYPOTHESIS_PROFILE=search`` looks for new failures instead: other examples every time, and many more.
+"""
 
 import os
 
@@ -6,5 +9,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import settings
 
-settings.register_profile("auxin", deadline=None)
-settings.load_profile("auxin")
+settings.register_profile("auxin", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "auxin"))

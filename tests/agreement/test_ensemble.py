@@ -37,7 +37,7 @@ def test_losses_and_gradients_are_those_of_each_member_alone(settings: dict[str,
     ensemble = Ensemble(dataclasses.replace(CONFIG, **settings), [0, 1, 2])  # pyright: ignore
     data = sequences(3)
     losses = ensemble.losses(make_batch(data, heads=4), Masks())
-    norms = ensemble.backward(losses)
+    losses.sum().backward()
     for m in range(3):
         twin = ensemble.member(m).requires_grad_(True)
         pairs = [(torch.from_numpy(s[:-1])[None], torch.from_numpy(s[1:])) for s in data[m]]
@@ -49,8 +49,6 @@ def test_losses_and_gradients_are_those_of_each_member_alone(settings: dict[str,
         assert set(gradients) == set(ensemble.gradients)
         for name, gradient in gradients.items():
             torch.testing.assert_close(ensemble.gradients[name][m], gradient, atol=1e-6, rtol=1e-4)
-        total = torch.stack([g.square().sum() for g in gradients.values() if g is not None]).sum().sqrt()
-        torch.testing.assert_close(norms[m], total, rtol=1e-4, atol=0)
 
 
 def test_dropout_masks_do_not_depend_on_the_stack() -> None:
@@ -58,11 +56,11 @@ def test_dropout_masks_do_not_depend_on_the_stack() -> None:
     data, seeds = sequences(3), [5, 6, 7]
     stacked = Ensemble(config, seeds)
     losses = stacked.losses(make_batch(data, 4), Dropout(config, seeds).masks(make_batch(data, 4), step=9))
-    stacked.backward(losses)
+    losses.sum().backward()
     for m, seed in enumerate(seeds):
         alone, batch = Ensemble(config, [seed]), make_batch(data[m : m + 1], 4)
         loss = alone.losses(batch, Dropout(config, [seed]).masks(batch, step=9))
-        alone.backward(loss)
+        loss.sum().backward()
         torch.testing.assert_close(loss[0], losses[m])
         torch.testing.assert_close(alone.gradient[0], stacked.gradient[m], atol=1e-6, rtol=1e-4)
 

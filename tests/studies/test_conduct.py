@@ -16,7 +16,7 @@ from auxin.studies.design import NamedRun, Scale
 from auxin.studies.pool import Outcome
 from auxin.tasks import load_task
 
-LINES = {"train": 400, "dev": 30, "test": 20, "gen": 30}
+LINES = {"train": 100, "dev": 20, "test": 5, "gen": 20}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def small(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs of ``minutes`` on that data and for a few steps."""
 
     def shrunk(name: str, scale: Scale) -> list[NamedRun]:
-        changes = {"data_dir": str(data), "train_size": 0, "steps": 12, "log_every": 0, "eval_size": 20}
+        changes = {"data_dir": str(data), "train_size": 0, "steps": 6, "log_every": 0, "checkpoint_every": 3}
         runs = load_study(name).configs(scale)
         return [dataclasses.replace(run, config=dataclasses.replace(run.config, **changes)) for run in runs]
 

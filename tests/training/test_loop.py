@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
 from auxin.errors import ConfigError, DataError
-from auxin.models.dropout import Dropout
+from auxin.training.batches import shares
 from auxin.training.loop import Trainer
 from auxin.training.schedule import learning_rate
 
@@ -73,8 +73,9 @@ def test_a_member_alone_is_the_same_member_in_a_stack() -> None:
 
 
 def test_members_taken_at_once_as_on_a_gpu_are_those_taken_one_by_one() -> None:
-    at_once, alone = Trainer(CONFIG, data()), Trainer(CONFIG, data())
-    at_once.parts, at_once.dropouts = [at_once.ensemble], [Dropout(CONFIG.model, CONFIG.seeds)]
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, dropout=0.0))  # masks go by shares
+    at_once, alone = Trainer(config, data()), Trainer(config, data())
+    at_once._in_shares = at_once._at_once
     for _ in range(10):
         torch.testing.assert_close(at_once.step().losses, alone.step().losses, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(at_once.ensemble.flat, alone.ensemble.flat, atol=1e-3, rtol=1e-2)
@@ -109,3 +110,48 @@ def test_impossible_data_is_refused() -> None:
         Trainer(dataclasses.replace(CONFIG, model=short), data())
     with pytest.raises(DataError, match="fewer than 2 tokens"):
         Trainer(CONFIG, [*data(), np.array([1])])
+
+
+def test_bits_do_not_depend_on_the_number_of_threads() -> None:
+    """Wide enough that a matrix product or a sum of two threads would round differently."""
+    model = dataclasses.replace(MODEL, width=128, depth=2)
+    config = dataclasses.replace(CONFIG, model=model, batch_size=8, seeds=(3, 4))
+    before, flats = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        try:
+            trainer = Trainer(config, data())
+            for _ in range(4):
+                trainer.step()
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        flats.append(trainer.ensemble.flat.clone())
+    assert torch.equal(flats[0], flats[1])
+    assert torch.equal(flats[0], flats[2])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_shares_are_one_batch_up_to_rounding(count: int) -> None:
+    """Of four sequences, eight shares leave some empty."""
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, dropout=0.0))
+    whole, cut = (Trainer(dataclasses.replace(config, shares=n), data()) for n in (1, count))
+    for _ in range(4):
+        expected, result = whole.step(), cut.step()
+        torch.testing.assert_close(result.losses, expected.losses, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(result.gradient_norms, expected.gradient_norms, atol=1e-4, rtol=1e-3)
+        assert result.tokens == expected.tokens
+
+
+def test_a_batch_is_cut_into_shares_of_like_cost_and_groups_of_like_length() -> None:
+    rng = np.random.default_rng(0)
+    sequences = [np.zeros(n, np.int64) for n in [*rng.integers(5, 40, 60), 900, 1000]]
+    model = ModelConfig(depth=1, width=64, heads=4)
+    cut = shares(sequences, 3, model)
+    assert sorted(len(s) for share in cut for group in share for s in group) == sorted(map(len, sequences))
+    padded = sum(len(group) * max(map(len, group)) ** 2 for share in cut for group in share)
+    assert padded < 1.3 * sum(len(s) ** 2 for s in sequences)  # in one group 40 times as many
+    even = shares(sequences[:60], 3, model)
+    tokens = [sum(len(s) for group in share for s in group) for share in even]
+    assert max(tokens) < 1.3 * min(tokens)
+    assert all(len(share) == 1 for share in even)

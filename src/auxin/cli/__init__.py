@@ -18,6 +18,7 @@ VERBS = {
     "train": ("auxin.cli.training", "Train"),
     "measure": ("auxin.cli.structure", "Measure"),
     "trees": ("auxin.cli.structure", "Trees"),
+    "study": ("auxin.cli.study", "Study"),
     "export": ("auxin.cli.training", "Export"),
     "exponents": ("auxin.cli.theory", "Exponents"),
     "phase": ("auxin.cli.theory", "Phase"),
@@ -36,6 +37,7 @@ Predict from its initialization whether a transformer will train, train it, and 
   train       train a stack of seeds; a run that was stopped goes on
   measure     take structural measures of a run's checkpoints
   trees       draw the tree that a model computes for a sentence, checkpoint by checkpoint
+  study       train all runs of a study and answer its question
   export      write a run's metrics as one Parquet or CSV table
 
   exponents   whether tokens collapse and gradients vanish, from the initialization alone

@@ -70,8 +70,7 @@ class Demo(Verb):
         from auxin.experiment.train import train
 
         config = preset("laptop", "question")
-        # one thread: with more, a step's last bits, and in time its curve, depend on how many
-        config = replace(config, seeds=(self.seed,), steps=self.steps or config.steps, threads=1)
+        config = replace(config, seeds=(self.seed,), steps=self.steps or config.steps)
         report(train(config, self.out, progress=True), self.json)
 
 

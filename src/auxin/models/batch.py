@@ -34,6 +34,8 @@ class Batch:
     """int64 [1, M·B·H, L]: as ``unpack`` for a single packed array [M·T, H]."""
     pack_one: Tensor
     """int64 [M·T, 1, H]: as ``pack`` for a single padded array [M·B·H, L]."""
+    causal: Tensor
+    """[L, L]: 0 where the row's token may see the column's, −∞ behind it."""
     lengths: tuple[int, ...]
     """Tokens of each member."""
     longest: tuple[int, ...]
@@ -73,7 +75,10 @@ def make_batch(members: Sequence[Sequence[np.ndarray]], heads: int, device: str 
     real = np.arange(T) < lengths[:, None]  # [M, T]
     indices = [a for parts in (3, 1) for a in _layout_indices(row, column, real, (B, L), (parts, heads))]
     tensors = (torch.from_numpy(a).to(device) for a in (tokens, targets, positions, *indices))
-    return Batch(*tensors, lengths=tuple(map(int, lengths)), longest=tuple(map(int, sizes.max(1))), size=B)
+    causal = torch.full((L, L), -torch.inf, device=device).triu_(1)
+    return Batch(
+        *tensors, causal, lengths=tuple(map(int, lengths)), longest=tuple(map(int, sizes.max(1))), size=B
+    )
 
 
 def _layout_indices(

@@ -3,7 +3,7 @@
 A mask costs about 1 ns an element this way, ten times less than ``bernoulli_``. The probability is rounded to a
 multiple of 1/256 (0.1 → 26/256 = 0.1016), and what is kept is scaled by the rounded value, so it stays unbiased.
 Each member's masks depend on its seed, the step and its own batch alone: nothing has to be saved to resume, and
-it does not matter who else is in the stack.
+it does not matter who else is in the stack. Pieces of one batch draw from streams of their own.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Dropout:
         self._kept = torch.empty(0, dtype=torch.uint8)
         self._factors = torch.empty(0)
 
-    def masks(self, batch: Batch, step: int) -> Masks:
-        """Masks for this batch at this step; they are valid until the next call."""
+    def masks(self, batch: Batch, step: int, piece: tuple[int, ...] = ()) -> Masks:
+        """Masks for this piece of this step's batch; they are valid until the next call."""
         if not self.threshold:
             return Masks()
         M, T = batch.tokens.shape
@@ -64,7 +64,9 @@ class Dropout:
         for m, seed in enumerate(self.seeds):
             T_m, L_m = batch.lengths[m], batch.longest[m]
             own = [(B * H, L_m, L_m) if width is None else (T_m, width) for width in widths]
-            drawn = _random_bytes(seed, step, sum(map(math.prod, own))).split(list(map(math.prod, own)))
+            drawn = _random_bytes((seed, step, *piece), sum(map(math.prod, own))).split(
+                list(map(math.prod, own))
+            )
             for site, shape, whole, pieces in zip(drawn, own, shapes, kept, strict=True):
                 part = pieces.view(whole)[m][..., : shape[-2], : shape[-1]]
                 torch.ge(site.view(shape), self.threshold, out=part)
@@ -88,6 +90,6 @@ class Dropout:
         return self._kept[:size]
 
 
-def _random_bytes(seed: int, step: int, size: int) -> Tensor:
-    words = np.random.SFC64([STREAM, seed, step]).random_raw(-(-size // 8))
+def _random_bytes(key: tuple[int, ...], size: int) -> Tensor:
+    words = np.random.SFC64([STREAM, *key]).random_raw(-(-size // 8))
     return torch.from_numpy(words.view(np.uint8)[:size])

@@ -29,8 +29,11 @@ class Ensemble:
     """M transformers of one architecture, one for each seed.
 
     ``flat`` [M, P] holds all parameters, ``gradient`` [M, P] their gradients; ``parameters[name]`` is a view
-    [M, …] under the name that the parameter has in a ``TransformerLM``.
+    [M, …] under the name that the parameter has in a ``TransformerLM``. A backward pass overwrites the gradient,
+    or adds to it where ``add`` is set.
     """
+
+    add = False
 
     def __init__(self, config: ModelConfig, seeds: Sequence[int], device: str = "cpu") -> None:
         with torch.device("meta"):
@@ -50,22 +53,28 @@ class Ensemble:
             for name, value in drawn.items():
                 self.parameters[name][m] = value
 
-    def part(self, m: int) -> Ensemble:
-        """The stack of member m alone; weights and gradients are those of this stack."""
+    def part(self, m: int, gradient: Tensor | None = None) -> Ensemble:
+        """The stack of member m alone on the same weights; its gradient goes here, or to ``gradient`` [1, P]."""
         part = copy.copy(self)
         rows = slice(m, m + 1)
-        part.seeds, part.flat, part.gradient = self.seeds[rows], self.flat[rows], self.gradient[rows]
+        part.seeds, part.flat = self.seeds[rows], self.flat[rows]
         part.parameters = {name: view[rows] for name, view in self.parameters.items()}
-        part.gradients = {name: view[rows] for name, view in self.gradients.items()}
+        part.gradient = self.gradient[rows] if gradient is None else gradient
+        part.gradients = _views(
+            part.gradient, {name: view.shape[1:] for name, view in part.parameters.items()}
+        )
         return part
 
-    def losses(self, batch: Batch, masks: Masks) -> Tensor:
-        """[M]: each member's mean cross-entropy (nats a token) over its own tokens; differentiable."""
+    def losses(self, batch: Batch, masks: Masks, tokens: Tensor | None = None) -> Tensor:
+        """[M]: each member's mean cross-entropy (nats a token) over its own tokens; differentiable.
+
+        Of a batch that is a part of a greater one, ``tokens`` [M] are the greater one's: its losses then add up.
+        """
         logits = self.logits(batch, masks)
         nats = F.cross_entropy(
             logits.flatten(0, 1), batch.targets.flatten(), reduction="none", ignore_index=IGNORE
         )
-        return nats.view(batch.tokens.shape).sum(1) / batch.counts
+        return nats.view(batch.tokens.shape).sum(1) / (batch.counts if tokens is None else tokens)
 
     def logits(self, batch: Batch, masks: Masks) -> Tensor:
         """[M, T, V]: scores of the next token for every packed token."""
@@ -77,11 +86,6 @@ class Ensemble:
         if config.norm == "pre":
             x = self._norm(x, "final_norm")
         return self._linear(x, "output", weight="embedding.weight" if config.tied else None)
-
-    def backward(self, losses: Tensor) -> Tensor:
-        """Fill ``gradient`` and return each member's gradient norm [M]."""
-        losses.sum().backward()
-        return torch.linalg.vector_norm(self.gradient, dim=1)
 
     def member(self, m: int) -> TransformerLM:
         """Member m as a ``TransformerLM`` in eval mode that shares its weights, for measuring."""
@@ -99,13 +103,13 @@ class Ensemble:
         config = self.config
         scale = math.sqrt(config.width) if config.scale_embedding else 1.0
         name = "embedding.weight"
-        x = embed(batch.tokens, self.parameters[name], self.gradients[name], scale, config.tied)
+        add = self.add or config.tied  # the tied output map has written its gradient before
+        x = embed(batch.tokens, self.parameters[name], self.gradients[name], scale, add)
         if config.positions == "sinusoidal":
             x = x + self.positions[batch.positions]
         elif config.positions == "learned":
-            x = x + embed(
-                batch.positions, self.parameters["positions"], self.gradients["positions"], 1.0, False
-            )
+            table, gradient = self.parameters["positions"], self.gradients["positions"]
+            x = x + embed(batch.positions, table, gradient, 1.0, self.add)
         return x
 
     def _residual(self, x: Tensor, name: str, batch: Batch, masks: Masks) -> Tensor:
@@ -130,12 +134,12 @@ class Ensemble:
     def _norm(self, x: Tensor, name: str) -> Tensor:
         p, g = self.parameters, self.gradients
         weight, bias = f"{name}.weight", f"{name}.bias"
-        return layer_norm(x, p[weight], p[bias], g[weight], g[bias])
+        return layer_norm(x, p[weight], p[bias], g[weight], g[bias], self.add)
 
     def _linear(self, x: Tensor, name: str, weight: str | None = None) -> Tensor:
         p, g = self.parameters, self.gradients
         weight, bias = weight or f"{name}.weight", f"{name}.bias"
-        return linear(x, p[weight], p.get(bias), g[weight], g.get(bias))
+        return linear(x, p[weight], p.get(bias), g[weight], g.get(bias), self.add)
 
 
 def _views(flat: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """Differentiable operations of the stack whose parameter gradients are written into given buffers.
 
 Ordinary autograd would allocate every gradient and add it to the buffer in another pass over memory. Here the
-matrix product writes it in place. Each buffer is overwritten by one backward pass, so it needs no zeroing.
+matrix product writes it in place. A backward pass overwrites the buffers, so they need no zeroing, or with
+``add`` adds to what they hold.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from auxin.models.batch import Batch
 class _Linear(Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *gradients: Tensor | None
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, add: bool, *gradients: Tensor | None
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.gradients = gradients
+        ctx.gradients, ctx.add = gradients, add
         return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias[:, None], x, weight.mT)
 
     @staticmethod
@@ -30,17 +31,24 @@ class _Linear(Function):
         (g,) = outputs
         x, weight = ctx.saved_tensors
         weight_gradient, bias_gradient = ctx.gradients
-        torch.bmm(g.mT, x, out=weight_gradient)
-        if bias_gradient is not None:
+        weight_gradient.baddbmm_(g.mT, x, beta=float(ctx.add))
+        if bias_gradient is not None and ctx.add:
+            bias_gradient += g.sum(1)
+        elif bias_gradient is not None:
             torch.sum(g, 1, out=bias_gradient)
-        return torch.bmm(g, weight), None, None, None, None
+        return torch.bmm(g, weight), None, None, None, None, None
 
 
 def linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, weight_gradient: Tensor, bias_gradient: Tensor | None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    weight_gradient: Tensor,
+    bias_gradient: Tensor | None,
+    add: bool = False,
 ) -> Tensor:
     """x·Wᵀ + b for every member: x [M, T, a], weight [M, b, a], bias [M, b] → [M, T, b]."""
-    return _Linear.apply(x, weight, bias, weight_gradient, bias_gradient)  # pyright: ignore[reportReturnType]
+    return _Linear.apply(x, weight, bias, add, weight_gradient, bias_gradient)  # pyright: ignore[reportReturnType]
 
 
 class _Embed(Function):
@@ -76,14 +84,12 @@ def embed(index: Tensor, table: Tensor, gradient: Tensor, scale: float, add: boo
 
 class _LayerNorm(Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, weight_gradient: Tensor, bias_gradient: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, add: bool, *gradients: Tensor) -> Tensor:
         members = range(len(x))
         parts = [torch.native_layer_norm(x[m], x.shape[-1:], weight[m], bias[m], 1e-5) for m in members]
         ctx.save_for_backward(x, weight, bias)
         ctx.statistics = [(mean, scale) for _, mean, scale in parts]
-        ctx.gradients = weight_gradient, bias_gradient
+        ctx.gradients, ctx.add = gradients, add
         return _stack([y for y, _, _ in parts])
 
     @staticmethod
@@ -97,15 +103,18 @@ class _LayerNorm(Function):
             )
             gx.append(parts[0])
             for buffer, gradient in zip(ctx.gradients, parts[1:], strict=True):
-                buffer[m] = gradient
-        return _stack(gx), None, None, None, None
+                if ctx.add:
+                    buffer[m] += gradient
+                else:
+                    buffer[m] = gradient
+        return _stack(gx), None, None, None, None, None
 
 
 def layer_norm(
-    x: Tensor, weight: Tensor, bias: Tensor, weight_gradient: Tensor, bias_gradient: Tensor
+    x: Tensor, weight: Tensor, bias: Tensor, weight_gradient: Tensor, bias_gradient: Tensor, add: bool = False
 ) -> Tensor:
     """Layer norm (Ba et al. 2016) with each member's own weight and bias [M, d] on x [M, T, d]."""
-    return _LayerNorm.apply(x, weight, bias, weight_gradient, bias_gradient)  # pyright: ignore[reportReturnType]
+    return _LayerNorm.apply(x, weight, bias, add, weight_gradient, bias_gradient)  # pyright: ignore[reportReturnType]
 
 
 class _Attend(Function):
@@ -114,23 +123,23 @@ class _Attend(Function):
         k = qkv.shape[-1] // 3 // heads
         q, key, value = _gather(_with_zero_row(qkv.view(-1, k)), batch.unpack)  # each [M·B·H, L, k]
         n, L, _ = q.shape
-        causal = torch.full((L, L), -torch.inf, device=qkv.device).triu(1)
-        weights = torch.baddbmm(causal, q, key.mT, alpha=k**-0.5).softmax(-1)  # [M·B·H, L, L]
+        weights = torch.baddbmm(batch.causal, q, key.mT, alpha=k**-0.5).softmax(-1)  # [M·B·H, L, L]
+        kept = weights if mask is None else weights * mask
         y = _rows_and_zero_row(n * L, k, qkv)
-        torch.bmm(weights if mask is None else weights * mask, value, out=y[:-1].view(n, L, k))
-        ctx.save_for_backward(q, key, value, weights, mask)
+        torch.bmm(kept, value, out=y[:-1].view(n, L, k))
+        ctx.save_for_backward(q, key, value, weights, kept, mask)
         ctx.batch = batch
         return _gather(y, batch.pack_one).view(*qkv.shape[:2], -1)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = outputs
-        q, key, value, weights, mask = ctx.saved_tensors
+        q, key, value, weights, kept, mask = ctx.saved_tensors
         n, L, k = q.shape
         gy = _gather(_with_zero_row(g.reshape(-1, k)), ctx.batch.unpack_one)[0]  # [M·B·H, L, k]
         rows = _rows_and_zero_row(3 * n * L, k, g)
         gq, gk, gv = rows[:-1].view(3, n, L, k)
-        torch.bmm((weights if mask is None else weights * mask).mT, gy, out=gv)
+        torch.bmm(kept.mT, gy, out=gv)
         gw = torch.bmm(gy, value.mT)
         if mask is not None:
             gw *= mask

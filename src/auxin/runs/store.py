@@ -84,7 +84,7 @@ class RunDirectory:
             return
         with contextlib.suppress(RunError):
             before = read_object(file)
-            for name in ("torch", "auxin", "processor", "threads"):
+            for name in ("torch", "auxin", "processor"):
                 if before.get(name) != now[name]:
                     self._warn(f"begun with {name} {before.get(name)}, now {now[name]}: last bits may differ")
 

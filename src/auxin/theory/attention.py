@@ -143,6 +143,7 @@ def _exact(n: float, s: float, c: float, gap: float | None = None) -> tuple[floa
     if gap <= 0:
         return r1, r1, t, t, 0.0
     r2, t2 = softmax.pair_moments(n, s, 1 - gap)
+    t2 = min(t2, t)  # as it must be by Cauchy–Schwarz, and the two quadratures may miss by 2e-6
     turn = s**2 * gap  # dR2/dc = s²T2, and T2 = T at c = 1: integrate where the difference would lose digits
     if turn < 1e-3:
         difference = turn * (t + t2) / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from auxin.config import ModelConfig
 from auxin.errors import ConfigError, DataError
 
 STREAM = 0x64617461  # keeps these streams apart from those of dropout
+WORTH_A_PASS = 2**18  # entries of attention weights saved by splitting a group of sequences
 
 
 class Batches:
@@ -35,6 +37,30 @@ class Batches:
             self._epoch = epoch
         picked = self._orders[:, index * self.batch_size : (index + 1) * self.batch_size]
         return [[self.sequences[i] for i in row] for row in picked]
+
+
+def shares(sequences: Sequence[np.ndarray], count: int, model: ModelConfig) -> list[list[list[np.ndarray]]]:
+    """A member's batch in ``count`` shares of about the same cost, each in groups of similar length.
+
+    A sequence of n tokens costs about n(1 + n/width) in a group of its own length. The split depends on the
+    batch and ``count`` alone. A share is empty where there are fewer sequences than shares.
+    """
+    ordered = sorted(sequences, key=len)
+    costs = np.cumsum([len(s) * (1 + len(s) / model.width) for s in ordered])
+    cuts = [int(np.argmin(np.abs(costs - costs[-1] * i / count))) + 1 for i in range(1, count)]
+    bounds = [0, *cuts, len(ordered)]
+    return [_groups(ordered[a:b], model.heads) if a < b else [] for a, b in pairwise(bounds)]
+
+
+def _groups(ordered: list[np.ndarray], heads: int) -> list[list[np.ndarray]]:
+    """Cut where padding costs attention most, for as long as a cut is worth another pass through the model."""
+    squares = np.array([len(s) for s in ordered], float) ** 2
+    count = np.arange(1, len(ordered))
+    saved = count * (squares[-1] - squares[:-1])  # entries of the padded weights, by where the cut is
+    if len(count) == 0 or heads * saved.max() < WORTH_A_PASS:
+        return [ordered]
+    cut = int(count[saved.argmax()])
+    return _groups(ordered[:cut], heads) + _groups(ordered[cut:], heads)
 
 
 def _order(seed: int, epoch: int, size: int) -> np.ndarray:
