@@ -74,11 +74,10 @@ def make_batch(members: Sequence[Sequence[np.ndarray]], heads: int, device: str 
         positions[m, :n] = column[m, :n] = np.arange(n) - np.repeat(starts, sizes[m])
     real = np.arange(T) < lengths[:, None]  # [M, T]
     indices = [a for parts in (3, 1) for a in _layout_indices(row, column, real, (B, L), (parts, heads))]
-    tensors = (torch.from_numpy(a).to(device) for a in (tokens, targets, positions, *indices))
-    causal = torch.full((L, L), -torch.inf, device=device).triu_(1)
-    return Batch(
-        *tensors, causal, lengths=tuple(map(int, lengths)), longest=tuple(map(int, sizes.max(1))), size=B
-    )
+    causal = np.triu(np.full((L, L), -np.inf, np.float32), 1)
+    arrays = (tokens, targets, positions, *indices, causal)
+    tensors = (torch.from_numpy(a).to(device) for a in arrays)
+    return Batch(*tensors, lengths=tuple(map(int, lengths)), longest=tuple(map(int, sizes.max(1))), size=B)
 
 
 def _layout_indices(
