@@ -100,29 +100,6 @@ def test_critical_prints_the_hyperparameters_found(capsys: pytest.CaptureFixture
     assert abs(found["angle_total"]) < 1e-3
 
 
-def test_simulation_stands_beside_theory_and_fails_where_they_differ(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sizes = ["--depth", "1", "--width", "64", "--draws", "4", "--n-tokens", "4", "--activation", "relu"]
-    found = result(capsys, "simulate", *sizes, "--tolerance", "0.5", "--out", str(tmp_path / "layers"))
-    assert found["passed"] is True
-    assert len(found["cosine"]["theory"]) == len(found["cosine"]["standard_error"]) == 2
-    assert Path(found["figures"][0]).read_bytes().startswith(b"\x89PNG")
-    assert main(["simulate", *sizes]) in (0, 1)
-    assert "worst relative deviation" in capsys.readouterr().out
-
-
-def test_a_wrong_prediction_fails(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import auxin.theory.exponents as theory
-
-    true = theory.propagate
-    monkeypatch.setattr(theory, "propagate", lambda block, cosine, depth: true(block, -cosine, depth))
-    sizes = ["--depth", "1", "--width", "64", "--draws", "2", "--n-tokens", "4", "--activation", "relu"]
-    assert result(capsys, "simulate", *sizes, status=1)["passed"] is False
-
-
 def test_attention_compares_the_approximations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--n-tokens", "16", "--spread", "2", "--points", "3", "--out", str(tmp_path / "attention")]
     moments = result(capsys, "attention", *sizes)["moments"]

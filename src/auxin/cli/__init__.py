@@ -23,7 +23,7 @@ VERBS = {
     "exponents": ("auxin.cli.theory", "Exponents"),
     "phase": ("auxin.cli.theory", "Phase"),
     "critical": ("auxin.cli.theory", "Critical"),
-    "simulate": ("auxin.cli.theory", "Simulate"),
+    "simulate": ("auxin.cli.simulation", "Simulate"),
     "attention": ("auxin.cli.theory", "Attention"),
 }
 """Where each verb's options are declared; its module is imported when it is called."""

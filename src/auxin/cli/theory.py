@@ -1,4 +1,4 @@
-"""Verbs of the theory: exponents, phase, critical, simulate, attention."""
+"""Verbs of the theory: exponents, phase, critical, attention."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from auxin.cli.output import print_json, print_table
 from auxin.config import Activation, PresetName, preset
 from auxin.theory.block import ALPHAS, Block, replace
 from auxin.theory.gaussian import AnyActivation
-
-MEASURED = ("cosine", "norm", "gradient")
 
 registry = ConstructorRegistry()
 
@@ -55,7 +53,7 @@ class _Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _BlockVerb(Verb):
+class BlockVerb(Verb):
     """A verb about one block: that of a preset, of a run, or the paper's, with options on top."""
 
     preset: PresetName | None = None
@@ -89,7 +87,7 @@ def _has_default(option: dataclasses.Field[Any]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exponents(_BlockVerb):
+class Exponents(BlockVerb):
     """Say before training whether tokens collapse and whether gradients vanish or explode.
 
     Example: auxin exponents --preset released-code --depth 10
@@ -130,7 +128,7 @@ def _in_words(exponent: float, below: str, zero: str, above: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase(_BlockVerb):
+class Phase(BlockVerb):
     """Map both exponents over two hyperparameters, with their zero lines and the block's own point.
 
     Example: auxin phase --alpha-attention 0.5 --x alpha_mlp 0.05 1 --y sigma_w 0.5 5 --out phase
@@ -184,7 +182,7 @@ def _point(block: Block, names: tuple[str, str]) -> tuple[float, float] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Critical(_BlockVerb):
+class Critical(BlockVerb):
     """Find hyperparameters at which a network of given depth starts at the edge of chaos.
 
     Example: auxin critical --depth 24 --vary alpha_attention alpha_mlp --sigma-w 2
@@ -209,90 +207,6 @@ class Critical(_BlockVerb):
         )
         if not found.reached:
             print("the angle exponent has no zero within the ranges; this is the nearest point")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Simulate(_BlockVerb):
-    """Measure random networks beside what the theory predicts, layer by layer; fails where they disagree.
-
-    Example: auxin simulate --preset released-code --depth 6 --width 256 --draws 8
-    """
-
-    cosine: float = 0.3
-    """Cosine of the tokens at the input."""
-    depth: int = 12
-    """Layers."""
-    width: int = 768
-    """Dimension of the residual stream."""
-    heads: int = 1
-    """Attention heads."""
-    draws: int = 8
-    """Random networks."""
-    seed: int = 0
-    """Seed of their weights."""
-    tolerance: float = 0.06
-    """Relative deviation that is allowed, beyond which 3 standard errors are."""
-    out: Path | None = None
-    """Stem of a figure (.png, .svg, .html)."""
-
-    def run(self) -> int:
-        from auxin.probes.simulate import simulate
-        from auxin.theory.exponents import propagate
-
-        theory = propagate(self.block, self.cosine, self.depth)
-        measured = simulate(
-            self.block, self.cosine, self.depth, self.width, self.heads, self.draws, self.seed
-        )
-        deviation = {name: _deviation(theory, measured, name, self.tolerance) for name in MEASURED}
-        worst = max(float(np.abs(relative).max()) for relative, _ in deviation.values())
-        passed = all(bool(fine.all()) for _, fine in deviation.values())
-        paths: list[Path] = []
-        if self.out is not None:
-            from auxin.report.theme import save
-            from auxin.report.theory_figures import propagation
-
-            paths = save(propagation(theory, measured), self.out)
-        if self.json:
-            tables = {
-                name: {
-                    "theory": getattr(theory, name),
-                    "measured": getattr(measured, name),
-                    "standard_error": getattr(measured, f"{name}_error"),
-                }
-                for name in MEASURED
-            }
-            print_json({**tables, "passed": passed, "worst": worst, "figures": [str(p) for p in paths]})
-            return int(not passed)
-        for name in MEASURED:
-            _print_comparison(theory, measured, name, *deviation[name])
-        allowed = f"{self.tolerance:.0%} or 3 standard errors"
-        print(f"{'pass' if passed else 'FAIL'}: allowed {allowed}, worst relative deviation {worst:.1%}")
-        if paths:
-            print(f"figures: {', '.join(str(path) for path in paths)}")
-        return int(not passed)
-
-
-def _deviation(theory: Any, measured: Any, name: str, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Relative deviation of the measurement at each layer, and whether tolerance or noise allows it."""
-    predicted, difference = getattr(theory, name), getattr(measured, name) - getattr(theory, name)
-    scale = np.maximum(np.abs(predicted), 1e-12)
-    allowed = np.maximum(tolerance * scale, 3 * getattr(measured, f"{name}_error"))
-    return difference / scale, np.abs(difference) <= allowed
-
-
-def _print_comparison(theory: Any, measured: Any, name: str, relative: np.ndarray, fine: np.ndarray) -> None:
-    columns = (
-        getattr(theory, name),
-        getattr(measured, name),
-        getattr(measured, f"{name}_error"),
-        relative,
-        fine,
-    )
-    rows = [
-        [str(layer), f"{p:.4g}", f"{m:.4g}", f"{e:.1g}", f"{r:+.1%}", "" if ok else "!"]
-        for layer, (p, m, e, r, ok) in enumerate(zip(*columns, strict=True))
-    ]
-    print_table(["layer", "theory", "measured", "±", "deviation", ""], rows, title=name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from auxin.probes.simulate import (
     SEQUENCES,
     SMALL_GAP,
     Simulation,
+    linear_growth,
     norm_and_overlap,
     simplex_gram,
     simulate,
@@ -46,6 +47,16 @@ class Prediction:
     cosine_error: Array
     gradient_error: Array
     small_gap_error: Array
+
+    @property
+    def angle_exponent(self) -> float:
+        """As ``Simulation`` measures it: over the same layers, not in their limit."""
+        return float(linear_growth(self.small_gap[None])[0])
+
+    @property
+    def gradient_exponent(self) -> float:
+        """(1/depth)·log of the gradient's growth from output to input."""
+        return float(np.log(self.gradient[0] / self.gradient[-1])) / (len(self.gradient) - 1)
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
         ("small_gap", gaps),
         ("gram", grams),
         ("gradient_gram", gradients),
-        ("angle_exponent", _angle_exponent(gaps)),
+        ("angle_exponent", linear_growth(gaps)),
         ("gradient_exponent", gradient_exponent),
     ):
         fields[name] = values.mean(0)
@@ -222,8 +222,8 @@ def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
     return Simulation(**fields)
 
 
-def _angle_exponent(gaps: Array) -> Array:
-    """Slope of log(1 − cosine), a draw each, over the second half of the layers in which growth is linear."""
+def linear_growth(gaps: Array) -> Array:
+    """Slope of log(1 − cosine), [draws, depth + 1], over the second half of the layers in which growth is linear."""
     low, high = LINEAR
     linear = np.all((gaps > low) & (gaps < high), axis=0)
     last = gaps.shape[1] - 1 if linear.all() else max(1, int(np.argmin(linear)) - 1)

@@ -1,0 +1,124 @@
+"""The verb simulate: random networks beside what the theory predicts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from auxin.cli.options import Flag
+from auxin.cli.output import print_json, print_table
+from auxin.cli.theory import BlockVerb
+
+if TYPE_CHECKING:
+    from auxin.probes.comparison import Agreement, Comparison
+
+COMPARED = {
+    "cosine": "cosine of two tokens",
+    "norm": "squared norm",
+    "gradient": "squared gradient norm",
+    "small_gap": "1 − cosine of nearly collapsed tokens",
+}
+"""What is compared, and its title."""
+COLUMNS = {
+    "predicted": "theory",
+    "measured": "measured",
+    "error": "standard_error",
+    "deviation": "deviation",
+    "tolerance": "tolerance",
+}
+"""The fields of an agreement, and their names in JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulate(BlockVerb):
+    """Measure random networks beside what the theory predicts, layer by layer; fails where they disagree.
+
+    Behind l layers of width d a deviation may be l/d, as the theory is the limit of infinite width, plus four
+    standard errors; those of few networks are steadied by what is typical.
+
+    Example: auxin simulate --preset released-code --depth 6 --width 256 --draws 8
+    """
+
+    cosine: float = 0.3
+    """Cosine of the tokens at the input."""
+    depth: int = 12
+    """Layers."""
+    width: int = 768
+    """Dimension of the residual stream."""
+    heads: int = 1
+    """Attention heads."""
+    draws: int = 8
+    """Random networks."""
+    seed: int = 0
+    """Seed of their weights."""
+    causal: Flag = False
+    """Let tokens attend to themselves and those before them only, as a language model's do."""
+    out: Path | None = None
+    """Stem of a figure (.png, .svg, .html)."""
+
+    def run(self) -> int:
+        from auxin.probes.comparison import compare
+
+        sizes = (self.depth, self.width, self.heads, self.draws, self.seed)
+        found = compare(self.block, self.cosine, *sizes, causal=self.causal)
+        agreements: dict[str, Agreement] = {name: getattr(found, name) for name in COMPARED}
+        paths: list[Path] = []
+        if self.out is not None:
+            from auxin.report.theme import save
+            from auxin.report.theory_figures import propagation
+
+            paths = save(propagation(found.theory, found.simulation), self.out)
+        if self.json:
+            tables = {name: _fields(agreement) for name, agreement in agreements.items()}
+            tables |= {f"{name}_exponent": numbers for name, numbers in _exponents(found).items()}
+            print_json({**tables, "passed": found.passed, "figures": [str(path) for path in paths]})
+            return int(not found.passed)
+        for name, agreement in agreements.items():
+            _print(COMPARED[name], agreement)
+        for name, numbers in _exponents(found).items():
+            theory, measured, error = numbers.values()
+            print(f"{name} exponent: theory {theory:+.4f} a layer, measured {measured:+.4f} ± {error:.4f}")
+        print(f"{'pass' if found.passed else 'FAIL'}: {_nearest(agreements)}")
+        if paths:
+            print(f"figures: {', '.join(str(path) for path in paths)}")
+        return int(not found.passed)
+
+
+def _exponents(found: Comparison) -> dict[str, dict[str, float]]:
+    """Both exponents at this depth."""
+    return {
+        name: {
+            "theory": getattr(found.theory, f"{name}_exponent"),
+            "measured": getattr(found.simulation, f"{name}_exponent"),
+            "standard_error": getattr(found.simulation, f"{name}_exponent_error"),
+        }
+        for name in ("angle", "gradient")
+    }
+
+
+def _fields(agreement: Agreement) -> dict[str, Any]:
+    return {shown: getattr(agreement, name) for name, shown in COLUMNS.items()}
+
+
+def _print(title: str, agreement: Agreement) -> None:
+    columns = (getattr(agreement, name) for name in COLUMNS)
+    rows = [
+        [str(layer), f"{p:.4g}", f"{m:.4g}", f"{e:.1g}", f"{d:+.1%}", f"{t:.1%}", "" if abs(d) <= t else "!"]
+        for layer, (p, m, e, d, t) in enumerate(zip(*columns, strict=True))
+    ]
+    print_table(["layer", "theory", "measured", "±", "deviation", "allowed", ""], rows, title)
+
+
+def _nearest(agreements: Mapping[str, Agreement]) -> str:
+    """Which deviation is the largest of what is allowed there."""
+    shares = {
+        name: np.abs(agreement.deviation) / agreement.tolerance for name, agreement in agreements.items()
+    }
+    name = max(shares, key=lambda name: shares[name].max())
+    layer = int(shares[name].argmax())
+    found, allowed = agreements[name].deviation[layer], agreements[name].tolerance[layer]
+    return f"the {COMPARED[name]} in layer {layer} is off by {found:+.1%}, allowed {allowed:.1%}"
