@@ -223,7 +223,7 @@ def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
 
 
 def linear_growth(gaps: Array) -> Array:
-    """Slope of log(1 − cosine), [draws, depth + 1], over the second half of the layers in which growth is linear."""
+    """Slope of log(1 − cosine) over the second half of the layers in which it is linear: [draws, depth + 1]."""
     low, high = LINEAR
     linear = np.all((gaps > low) & (gaps < high), axis=0)
     last = gaps.shape[1] - 1 if linear.all() else max(1, int(np.argmin(linear)) - 1)
