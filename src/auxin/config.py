@@ -218,7 +218,9 @@ class RunConfig:
     checkpoint_every: int = 0
     """Steps between checkpoints kept for measuring; 0: log-spaced at first, then every 5% of the run."""
     eval_size: int = 300
-    """Sentences of val and of gen scored at each evaluation; the summary of a finished run scores all."""
+    """Sentences of val and of gen scored at each evaluation."""
+    final_size: int = 0
+    """Sentences of each held-out split scored for the summary of the finished run; 0: all."""
     measures: tuple[str, ...] = ()
     """Structural measures taken at every kept checkpoint: norms, entropy, projection."""
     device: str = "cpu"
@@ -246,6 +248,7 @@ class RunConfig:
         check(self.log_every >= 0, "log_every", self.log_every, "0 (automatic) or more steps")
         check(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 (automatic) or more")
         check(self.eval_size >= 1, "eval_size", self.eval_size, "1 or more sentences")
+        check(self.final_size >= 0, "final_size", self.final_size, "0 (all) or more sentences")
         known = ("norms", "entropy", "projection")
         check(all(measure in known for measure in self.measures), "measures", self.measures, ", ".join(known))
         device = re.fullmatch(r"cpu|cuda(:\d{1,3})?", self.device)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def late_bloomer(gain: float):
 
 
 def test_what_early_stopping_misses() -> None:
-    analysis = analyse(table(configs("laptop"), late_bloomer(0.6)))
+    analysis = analyse(table(configs("paper"), late_bloomer(0.6)))
     gain = analysis.findings[0]
     assert gain.name == "question: gain over early stopping"
     assert gain.value == pytest.approx(0.6, abs=0.03)
@@ -35,15 +37,15 @@ def test_what_early_stopping_misses() -> None:
 
 
 def test_no_gain_is_not_called_one() -> None:
-    analysis = analyse(table(configs("laptop"), late_bloomer(0.0)))
+    analysis = analyse(table(configs("paper"), late_bloomer(0.0)))
     assert "changes" in analysis.answer
     assert analysis.findings[0].low < 0 < analysis.findings[0].high
     assert not any(f.name.endswith("delay") for f in analysis.findings)
 
 
 def test_tables_hold_every_seed_and_the_mean_curves() -> None:
-    tables = analyse(table(configs("laptop"), late_bloomer(0.6))).tables
-    assert len(tables["seeds"]) == 15
+    tables = analyse(table(configs("paper"), late_bloomer(0.6))).tables
+    assert len(tables["seeds"]) == 30
     curves = tables["curves"].filter(task="question", split="val")
     assert curves["step"].to_list() == list(STEPS)
     assert curves["models"].to_list() == [10] * len(STEPS)
@@ -57,3 +59,9 @@ def test_the_published_sizes() -> None:
     for task, config in runs.items():
         assert config.seeds == tuple(range(42, 133, 10))
         assert config.steps == preset("paper", config.task).steps, task
+
+
+def test_a_laptop_takes_ten_seeds_of_the_preset_itself() -> None:
+    runs = configs("laptop")
+    assert [run.config.seeds for run in runs] == [(seed,) for seed in range(10)]
+    assert {replace(run.config, seeds=(0,), threads=0) for run in runs} == {preset("laptop")}

@@ -160,10 +160,10 @@ class _Session:
         self.run_directory.append_metrics(rows)
 
     def _finish(self) -> None:
-        """Score all sentences of every held-out split once, for the summary."""
+        """Score every held-out split once, for the summary."""
         accuracy: dict[str, dict[str, float]] = {}
         for split in sorted(set(self.task.splits) - {"train"}):
-            evaluate = Evaluator(self.task, split, limit=None)
+            evaluate = Evaluator(self.task, split, limit=self.config.final_size or None)
             accuracy[split] = {
                 str(seed): evaluate(self.trainer.ensemble.member(m))["accuracy"]
                 for m, seed in enumerate(self.config.seeds)

@@ -80,15 +80,20 @@ def replace(
 
 
 def apart(runs: Iterable[NamedRun], scale: Scale) -> list[NamedRun]:
-    """The runs with their seeds stacked, or at ``laptop`` a run for each seed.
+    """The runs with their seeds stacked, or at ``laptop`` a run for each seed, the first seed of all runs first.
 
     On a CPU a stack of five takes as long as five runs (507 against 533 ms a step at d=128, 4 layers, batch 32, on
     one core), which can be spread over the cores; a GPU wants the stack, and tiny runs to load their data once.
     """
     if scale != "laptop":
         return list(runs)
-    return [
-        NamedRun(f"{run.name}-seed{seed}", dataclasses.replace(run.config, seeds=(seed,)), run.settings)
+    runs = list(runs)
+    alone = [
+        (
+            seed,
+            NamedRun(f"{run.name}-seed{seed}", dataclasses.replace(run.config, seeds=(seed,)), run.settings),
+        )
         for run in runs
         for seed in run.config.seeds
     ]
+    return [run for _, run in sorted(alone, key=lambda pair: pair[0])]

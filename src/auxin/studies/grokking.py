@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from auxin.config import TaskName
+from auxin.config import TaskName, preset
 from auxin.measures.grokking import wilson
 from auxin.studies.answers import Analysis, Finding, finding
 from auxin.studies.curves import bands, curve, members
@@ -17,6 +17,11 @@ from auxin.studies.statistics import Estimate, mean
 QUESTION = "Does generalization come long after in-domain accuracy saturates, and is stopping early harmful?"
 SETTINGS = ("task",)
 
+TASKS: dict[Scale, tuple[TaskName, ...]] = {
+    "minutes": ("question", "tense"),
+    "laptop": ("question",),
+    "paper": ("question", "tense", "dyck"),
+}
 DEPTHS: dict[TaskName, int] = {"question": 6, "tense": 4, "dyck": 6}
 """Layers of the published runs that early stopping was shown on."""
 PUBLISHED = {  # seeds 42 … 132 of the authors' own logs: at the first best in-domain accuracy, and at the end
@@ -27,15 +32,13 @@ PUBLISHED = {  # seeds 42 … 132 of the authors' own logs: at the first best in
 
 
 def configs(scale: Scale) -> list[NamedRun]:
-    """Ten seeds a task: question, tense and Dyck at ``paper``; question, and five of tense, at ``laptop``."""
-    tasks: tuple[TaskName, ...] = ("question", "tense") if scale != "paper" else ("question", "tense", "dyck")
+    """Ten seeds a task: question, tense and Dyck at ``paper``; question with the preset itself at ``laptop``."""
+    tasks = TASKS[scale]
     runs: list[NamedRun] = []
     for task in tasks:
         config = base(scale, task)
         if scale == "laptop":
-            seeds = tuple(range(10 if task == "question" else 5))
-            config = replace(config, steps=6000, seeds=seeds)
-            config = replace(config, log_every=200, checkpoint_every=500, eval_size=500)
+            config = replace(preset("laptop", task), seeds=tuple(range(10)), threads=1)
         elif scale == "minutes":
             config = replace(config, seeds=(0, 1, 2))
         else:

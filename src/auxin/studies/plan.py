@@ -107,10 +107,10 @@ def step_flops(config: RunConfig) -> float:
 
 
 def evaluation_flops(config: RunConfig) -> float:
-    """FLOPs of all evaluations, of the last one over all sentences, and of the tree projections."""
+    """FLOPs of all evaluations, of the final one, and of the tree projections."""
     length, members = LENGTHS[config.task], len(config.seeds)
     evaluations = _milestones(config.steps, config.log_every, 0.01)
-    passes = length * (2 * config.eval_size * evaluations + SCORED)
+    passes = length * (2 * config.eval_size * evaluations + (3 * config.final_size or SCORED))
     if "projection" in config.measures:
         sources = 1 + length // (1 if config.task == "dyck" else 2)
         kept = _milestones(config.steps, config.checkpoint_every, 0.05)
