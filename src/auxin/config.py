@@ -25,6 +25,7 @@ Positions = Literal["sinusoidal", "learned", "none"]
 Initialization = Literal["xavier", "pytorch", "normal", "gaussian"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 TaskName = Literal["question", "tense", "dyck"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 PresetName = Literal["laptop", "paper", "released-code"]
 
 C = TypeVar("C")
@@ -225,6 +226,11 @@ class RunConfig:
     """Structural measures taken at every kept checkpoint: norms, entropy, projection."""
     device: str = "cpu"
     """Device that trains: cpu or cuda."""
+    precision: Precision = "float32"
+    """Matrix products of training: float32; factors in tf32 (10 bits); factors and results in bfloat16 (7 bits).
+
+    Weights, optimizer state and all else stay float32. Either evaluates in tf32 on a GPU; a CPU has no tf32.
+    """
     threads: int = 0
     """CPU threads; 0 means all of them."""
     shares: int = 2
@@ -253,6 +259,8 @@ class RunConfig:
         check(all(measure in known for measure in self.measures), "measures", self.measures, ", ".join(known))
         device = re.fullmatch(r"cpu|cuda(:\d{1,3})?", self.device)
         check(device is not None, "device", self.device, "cpu, cuda, cuda:0, …")
+        on_cpu = self.precision == "tf32" and self.device == "cpu"
+        check(not on_cpu, "precision", self.precision, "float32 or bfloat16, on a CPU")
         check(1 <= self.shares <= 64, "shares", self.shares, "1 to 64")
         check(0 <= self.threads <= 4096, "threads", self.threads, "0 (all) to 4096")
 

@@ -51,6 +51,22 @@ def test_losses_and_gradients_are_those_of_each_member_alone(settings: dict[str,
             torch.testing.assert_close(ensemble.gradients[name][m], gradient, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_bfloat16_products_are_float32_ones_up_to_their_rounding(settings: dict[str, object]) -> None:
+    """Gradients differ by √2⁻⁸ = 6%: that many relus are on the other side of zero. All stay float32."""
+    config, batch = dataclasses.replace(CONFIG, **settings), make_batch(sequences(3), heads=4)  # pyright: ignore
+    exact, rounded = Ensemble(config, [0, 1, 2]), Ensemble(config, [0, 1, 2], precision="bfloat16")
+    losses = []
+    for ensemble in (exact, rounded):
+        losses.append(ensemble.losses(batch, Masks()))
+        losses[-1].sum().backward()
+    assert rounded.flat.dtype == rounded.gradient.dtype == losses[1].dtype == torch.float32
+    assert not torch.equal(losses[0], losses[1])
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.01, atol=0)
+    error = (rounded.gradient - exact.gradient).norm(dim=1) / exact.gradient.norm(dim=1)
+    assert 0 < error.max() < 0.06
+
+
 def test_dropout_masks_do_not_depend_on_the_stack() -> None:
     config = dataclasses.replace(CONFIG, dropout=0.3)
     data, seeds = sequences(3), [5, 6, 7]

@@ -81,6 +81,16 @@ def test_members_taken_at_once_as_on_a_gpu_are_those_taken_one_by_one() -> None:
     torch.testing.assert_close(at_once.ensemble.flat, alone.ensemble.flat, atol=1e-3, rtol=1e-2)
 
 
+def test_bfloat16_trains_as_float32_does() -> None:
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, dropout=0.0), steps=40)
+    exact = Trainer(config, data())
+    rounded = Trainer(dataclasses.replace(config, precision="bfloat16"), data())
+    first, *_, last = [(exact.step().losses, rounded.step().losses) for _ in range(40)]
+    torch.testing.assert_close(last[1], last[0], rtol=0.03, atol=0)
+    assert (last[1] < 0.9 * first[1]).all()
+    assert {tensor.dtype for tensor in rounded.state().values()} == {torch.float32}
+
+
 def test_a_diverging_member_is_frozen_and_the_rest_go_on() -> None:
     trainer, healthy = Trainer(CONFIG, data()), Trainer(CONFIG, data())
     trainer.step(), healthy.step()

@@ -24,6 +24,7 @@ from auxin.models.formats import model_bytes
 from auxin.runs import Metric, Run, RunDirectory, open_run
 from auxin.tasks import Task, load_task
 from auxin.training.loop import StepResult, Trainer
+from auxin.training.precision import float32_products
 from auxin.training.schedule import learning_rate, milestones
 
 MEASURED_SENTENCES = 1000  # of the structural measures taken during training
@@ -46,7 +47,8 @@ def train(config: RunConfig, out: str | Path, *, progress: bool = False) -> Run:
     config = settled(config, task)
     with RunDirectory.open(out, config) as directory:
         if not directory.finished:
-            with TrainingProgress(config, enabled=progress) as bar, _signals() as caught:
+            precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
+            with precision, TrainingProgress(config, enabled=progress) as bar, _signals() as caught:
                 for warning in directory.warnings:
                     bar.warn(warning)
                 _Session(directory, config, task, bar).run(caught)

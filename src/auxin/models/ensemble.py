@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from auxin.config import ModelConfig
+from auxin.config import ModelConfig, Precision
 from auxin.models.batch import IGNORE, Batch
 from auxin.models.dropout import Masks
 from auxin.models.functions import attend, embed, layer_norm, linear
@@ -35,10 +35,17 @@ class Ensemble:
 
     add = False
 
-    def __init__(self, config: ModelConfig, seeds: Sequence[int], device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        seeds: Sequence[int],
+        device: str = "cpu",
+        precision: Precision = "float32",
+    ) -> None:
         with torch.device("meta"):
             shapes = {name: p.shape for name, p in TransformerLM(config).named_parameters()}
         self.config, self.seeds, self.device = config, tuple(seeds), device
+        self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32  # of matrix products
         size = sum(shape.numel() for shape in shapes.values())
         self.flat = torch.zeros(len(self.seeds), size, device=device)
         self.gradient = torch.zeros_like(self.flat)
@@ -124,7 +131,8 @@ class Ensemble:
         return self._norm(y, f"{name}_norm") if config.norm == "post" else y
 
     def _attention(self, x: Tensor, name: str, batch: Batch, masks: Masks) -> Tensor:
-        y = attend(self._linear(x, f"{name}.qkv"), batch, self.config.heads, masks.attention())
+        qkv = self._linear(x, f"{name}.qkv")
+        y = attend(qkv, batch, self.config.heads, masks.attention(), self.dtype)
         return self._linear(y, f"{name}.out")
 
     def _mlp(self, x: Tensor, name: str, masks: Masks) -> Tensor:
@@ -139,7 +147,7 @@ class Ensemble:
     def _linear(self, x: Tensor, name: str, weight: str | None = None) -> Tensor:
         p, g = self.parameters, self.gradients
         weight, bias = weight or f"{name}.weight", f"{name}.bias"
-        return linear(x, p[weight], p.get(bias), g[weight], g.get(bias), self.add)
+        return linear(x, p[weight], p.get(bias), g[weight], g.get(bias), self.add, self.dtype)
 
 
 def _views(flat: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:

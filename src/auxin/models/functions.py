@@ -2,7 +2,8 @@
 
 Ordinary autograd would allocate every gradient and add it to the buffer in another pass over memory. Here the
 matrix product writes it in place. A backward pass overwrites the buffers, so they need no zeroing, or with
-``add`` adds to what they hold.
+``add`` adds to what they hold. With ``dtype`` bfloat16 the factors and results of matrix products are rounded to
+it, and nothing else is: activations between the operations, parameters and their gradients are float32.
 """
 
 from __future__ import annotations
@@ -16,27 +17,40 @@ from torch.autograd import Function
 
 from auxin.models.batch import Batch
 
+EPSILON = 1e-5  # of layer norm, PyTorch's default
+
 
 class _Linear(Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, add: bool, *gradients: Tensor | None
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        add: bool,
+        dtype: torch.dtype,
+        *gradients: Tensor | None,
     ) -> Tensor:
+        x, weight = x.to(dtype), weight.to(dtype)
         ctx.save_for_backward(x, weight)
         ctx.gradients, ctx.add = gradients, add
-        return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias[:, None], x, weight.mT)
+        if bias is None:
+            return torch.bmm(x, weight.mT).float()
+        return torch.baddbmm(bias[:, None].to(dtype), x, weight.mT).float()
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = outputs
         x, weight = ctx.saved_tensors
         weight_gradient, bias_gradient = ctx.gradients
-        weight_gradient.baddbmm_(g.mT, x, beta=float(ctx.add))
-        if bias_gradient is not None and ctx.add:
-            bias_gradient += g.sum(1)
-        elif bias_gradient is not None:
-            torch.sum(g, 1, out=bias_gradient)
-        return torch.bmm(g, weight), None, None, None, None, None
+        if bias_gradient is not None:
+            _write(bias_gradient, g.sum(1), ctx.add)
+        g = g.to(x.dtype)
+        if x.dtype == weight_gradient.dtype:
+            weight_gradient.baddbmm_(g.mT, x, beta=float(ctx.add))
+        else:
+            _write(weight_gradient, torch.bmm(g.mT, x), ctx.add)
+        return torch.bmm(g, weight).float(), None, None, None, None, None, None
 
 
 def linear(
@@ -46,9 +60,10 @@ def linear(
     weight_gradient: Tensor,
     bias_gradient: Tensor | None,
     add: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """x·Wᵀ + b for every member: x [M, T, a], weight [M, b, a], bias [M, b] → [M, T, b]."""
-    return _Linear.apply(x, weight, bias, add, weight_gradient, bias_gradient)  # pyright: ignore[reportReturnType]
+    return _Linear.apply(x, weight, bias, add, dtype, weight_gradient, bias_gradient)  # pyright: ignore[reportReturnType]
 
 
 class _Embed(Function):
@@ -58,7 +73,9 @@ class _Embed(Function):
     ) -> Tensor:
         ctx.save_for_backward(index)
         ctx.gradient, ctx.scale, ctx.add = gradient, scale, add
-        return _stack([F.embedding(i, t) for i, t in zip(index, table, strict=True)]) * scale
+        if len(index) == 1:
+            return F.embedding(index, table[0]) * scale
+        return table[_members(index), index] * scale
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -66,8 +83,10 @@ class _Embed(Function):
         (index,) = ctx.saved_tensors
         if not ctx.add:
             ctx.gradient.zero_()
-        for m, i in enumerate(index):
-            ctx.gradient[m].index_add_(0, i, g[m], alpha=ctx.scale)
+        if len(index) == 1:
+            ctx.gradient[0].index_add_(0, index[0], g[0], alpha=ctx.scale)
+        else:  # on a GPU sorted and summed in order, where index_add_ would take whichever comes first
+            ctx.gradient.index_put_((_members(index), index), g * ctx.scale, accumulate=True)
         return None, None, None, None, None, None
 
 
@@ -76,38 +95,40 @@ def embed(index: Tensor, table: Tensor, gradient: Tensor, scale: float, add: boo
 
     With ``add`` the gradient is added to the buffer, which the tied output map has written before.
     """
-    anchor = torch.empty(
-        0, requires_grad=True
-    )  # makes autograd call backward though no tensor input needs it
+    # makes autograd call backward though no tensor input needs it
+    anchor = torch.empty(0, device=index.device, requires_grad=True)
     return _Embed.apply(anchor, index, table, gradient, scale, add)  # pyright: ignore[reportReturnType]
 
 
 class _LayerNorm(Function):
+    """A single member's in one operation; of many, the norm of all at once, then their weights and biases."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, add: bool, *gradients: Tensor) -> Tensor:
-        members = range(len(x))
-        parts = [torch.native_layer_norm(x[m], x.shape[-1:], weight[m], bias[m], 1e-5) for m in members]
-        ctx.save_for_backward(x, weight, bias)
-        ctx.statistics = [(mean, scale) for _, mean, scale in parts]
         ctx.gradients, ctx.add = gradients, add
-        return _stack([y for y, _, _ in parts])
+        if len(x) == 1:
+            y, *statistics = torch.native_layer_norm(x, x.shape[-1:], weight[0], bias[0], EPSILON)
+            ctx.save_for_backward(x, weight, bias, *statistics)
+            return y
+        normed, *statistics = torch.native_layer_norm(x, x.shape[-1:], None, None, EPSILON)
+        ctx.save_for_backward(x, weight, normed, *statistics)
+        return torch.addcmul(bias[:, None], normed, weight[:, None])
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = outputs
-        x, weight, bias = ctx.saved_tensors
-        gx = []
-        for m, (mean, scale) in enumerate(ctx.statistics):
-            parts = torch.ops.aten.native_layer_norm_backward(
-                g[m], x[m], x.shape[-1:], mean, scale, weight[m], bias[m], (True, True, True)
-            )
-            gx.append(parts[0])
-            for buffer, gradient in zip(ctx.gradients, parts[1:], strict=True):
-                if ctx.add:
-                    buffer[m] += gradient
-                else:
-                    buffer[m] = gradient
-        return _stack(gx), None, None, None, None, None
+        x, weight, other, *statistics = ctx.saved_tensors
+        backward = torch.ops.aten.native_layer_norm_backward
+        if len(x) == 1:
+            alone, all_three = (weight[0], other[0]), (True, True, True)
+            gx, *parts = backward(g, x, x.shape[-1:], *statistics, *alone, all_three)
+        else:
+            only_x = (True, False, False)
+            gx = backward(g * weight[:, None], x, x.shape[-1:], *statistics, None, None, only_x)[0]
+            parts = [(g * other).sum(1), g.sum(1)]
+        for buffer, gradient in zip(ctx.gradients, parts, strict=True):
+            _write(buffer, gradient, ctx.add)
+        return gx, None, None, None, None, None
 
 
 def layer_norm(
@@ -119,49 +140,63 @@ def layer_norm(
 
 class _Attend(Function):
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, batch: Batch, heads: int, mask: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, qkv: Tensor, batch: Batch, heads: int, mask: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
         k = qkv.shape[-1] // 3 // heads
-        q, key, value = _gather(_with_zero_row(qkv.view(-1, k)), batch.unpack)  # each [M·B·H, L, k]
+        rows = _with_zero_row(qkv.view(-1, k).to(dtype))
+        q, key, value = _gather(rows, batch.unpack)  # each [M·B·H, L, k]
         n, L, _ = q.shape
-        weights = torch.baddbmm(batch.causal, q, key.mT, alpha=k**-0.5).softmax(-1)  # [M·B·H, L, L]
-        kept = weights if mask is None else weights * mask
-        y = _rows_and_zero_row(n * L, k, qkv)
+        scores = torch.baddbmm(batch.causal.to(dtype), q, key.mT, alpha=k**-0.5)
+        weights = scores.float().softmax(-1)  # [M·B·H, L, L]
+        kept = (weights if mask is None else weights * mask).to(dtype)
+        y = _rows_and_zero_row(n * L, k, rows)
         torch.bmm(kept, value, out=y[:-1].view(n, L, k))
         ctx.save_for_backward(q, key, value, weights, kept, mask)
         ctx.batch = batch
-        return _gather(y, batch.pack_one).view(*qkv.shape[:2], -1)
+        return _gather(y, batch.pack_one).view(*qkv.shape[:2], -1).float()
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = outputs
         q, key, value, weights, kept, mask = ctx.saved_tensors
         n, L, k = q.shape
-        gy = _gather(_with_zero_row(g.reshape(-1, k)), ctx.batch.unpack_one)[0]  # [M·B·H, L, k]
-        rows = _rows_and_zero_row(3 * n * L, k, g)
+        gy = _gather(_with_zero_row(g.reshape(-1, k).to(q.dtype)), ctx.batch.unpack_one)[0]  # [M·B·H, L, k]
+        rows = _rows_and_zero_row(3 * n * L, k, q)
         gq, gk, gv = rows[:-1].view(3, n, L, k)
         torch.bmm(kept.mT, gy, out=gv)
-        gw = torch.bmm(gy, value.mT)
+        gw = torch.bmm(gy, value.mT).float()
         if mask is not None:
             gw *= mask
         gs = torch.ops.aten._softmax_backward_data(gw, weights, -1, weights.dtype)
         gs *= k**-0.5
+        gs = gs.to(q.dtype)
         torch.bmm(gs, key, out=gq)
         torch.bmm(gs.mT, q, out=gk)
-        return _gather(rows, ctx.batch.pack).view(*g.shape[:2], -1), None, None, None
+        return _gather(rows, ctx.batch.pack).view(*g.shape[:2], -1).float(), None, None, None, None
 
 
-def attend(qkv: Tensor, batch: Batch, heads: int, mask: Tensor | None) -> Tensor:
+def attend(
+    qkv: Tensor, batch: Batch, heads: int, mask: Tensor | None, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Causal softmax attention of every sequence: qkv [M, T, 3·d] → [M, T, d].
 
     ``mask`` [M·B·H, L, L] multiplies the weights (dropout). Padding stands behind every token that counts, so the
     causal mask is all the masking there is.
     """
-    return _Attend.apply(qkv, batch, heads, mask)  # pyright: ignore[reportReturnType]
+    return _Attend.apply(qkv, batch, heads, mask, dtype)  # pyright: ignore[reportReturnType]
 
 
-def _stack(parts: list[Tensor]) -> Tensor:
-    """torch.stack that does not copy a single part."""
-    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
+def _write(buffer: Tensor, gradient: Tensor, add: bool) -> None:
+    if add:
+        buffer += gradient
+    else:
+        buffer.copy_(gradient)
+
+
+def _members(index: Tensor) -> Tensor:
+    """[M, 1]: beside an index [M, T], the member that each entry is for."""
+    return torch.arange(len(index), device=index.device)[:, None]
 
 
 def _gather(rows: Tensor, index: Tensor) -> Tensor:
@@ -176,5 +211,5 @@ def _with_zero_row(rows: Tensor) -> Tensor:
 def _rows_and_zero_row(size: int, width: int, like: Tensor) -> Tensor:
     """Room for ``size`` rows, and behind them the row of zeros that padding points to."""
     rows = torch.empty(size + 1, width, device=like.device, dtype=like.dtype)
-    rows[-1] = 0
+    rows[-1].zero_()
     return rows

@@ -17,6 +17,7 @@ from auxin.models.batch import make_batch
 from auxin.models.dropout import Dropout
 from auxin.models.ensemble import Ensemble
 from auxin.training.batches import Batches, check_sequences, shares
+from auxin.training.precision import float32_products
 from auxin.training.schedule import learning_rate
 
 BLOCK = 4096  # elements of a gradient whose squares are summed at a time
@@ -49,7 +50,7 @@ class Trainer:
     def __init__(self, config: RunConfig, sequences: Sequence[np.ndarray]) -> None:
         check_sequences(sequences, config.model)
         self.config, self.count = config, 0
-        self.ensemble = Ensemble(config.model, config.seeds, config.device)
+        self.ensemble = Ensemble(config.model, config.seeds, config.device, config.precision)
         self.batches = Batches(sequences, config.seeds, config.batch_size)
         self.frozen: dict[int, int] = {}  # seed → the step at which it diverged
         self.optimizers = [self._optimizer(m) for m in range(len(config.seeds))]
@@ -72,7 +73,8 @@ class Trainer:
     def step(self) -> StepResult:
         """One step of every member that is not frozen."""
         config = self.config
-        losses, tokens = self._in_shares() if self.by_shares else self._at_once()
+        with float32_products(config.precision):
+            losses, tokens = self._in_shares() if self.by_shares else self._at_once()
         norms = _norms(self.ensemble.gradient)
         rate = learning_rate(config.optimizer, self.count, config.steps)
         finite = (losses.isfinite() & norms.isfinite()).tolist()

@@ -1,0 +1,19 @@
+"""The process's switch for matrix products on a GPU: set for a run, given back after it."""
+
+import torch
+
+from auxin.training.precision import float32_products
+
+
+def test_products_are_tf32_where_asked_for_and_never_by_accident() -> None:
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    try:
+        for outside in (False, True):
+            matmul.allow_tf32 = outside
+            for precision, inside in (("float32", False), ("tf32", True), ("bfloat16", True)):
+                with float32_products(precision):
+                    assert matmul.allow_tf32 is inside
+                assert matmul.allow_tf32 is outside
+    finally:
+        matmul.allow_tf32 = before
