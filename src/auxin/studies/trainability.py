@@ -113,10 +113,10 @@ def _config(scale: Scale) -> RunConfig:
     rate = {"minutes": 1e-2, "laptop": 1e-3, "paper": 3e-4}[scale]
     budget: dict[str, Any] = {}
     if scale == "laptop":
-        budget = {"steps": 800, "batch_size": 16, "checkpoint_every": 800}
+        budget = {"steps": 300, "batch_size": 16, "checkpoint_every": 300}
     elif scale == "paper":
         budget = {"steps": 10_000, "checkpoint_every": 10_000}
-    config = replace(base(scale), seeds=(0,), log_every=0, eval_size=10, **budget)
+    config = replace(base(scale), seeds=(0,), log_every=0, eval_size=10, final_size=10, **budget)
     optimizer = {"learning_rate": rate, "warmup": config.steps // 20, "schedule": "linear"}
     model: dict[str, Setting] = {
         "depth": depth, "width": width, "heads": heads, "norm": "pre", "activation": "tanh", "dropout": 0.0,
