@@ -37,7 +37,7 @@ def test_what_early_stopping_misses() -> None:
 
 
 def test_no_gain_is_not_called_one() -> None:
-    analysis = analyse(table(configs("paper"), late_bloomer(0.0)))
+    analysis = analyse(table(configs("laptop"), late_bloomer(0.0)))
     assert "changes" in analysis.answer
     assert analysis.findings[0].low < 0 < analysis.findings[0].high
     assert not any(f.name.endswith("delay") for f in analysis.findings)
