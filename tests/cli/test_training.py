@@ -93,7 +93,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, tiny: list[st
     first = process.stderr.readline()
     process.terminate()
     process.stderr.read()
-    assert process.wait() == 143
+    assert process.wait(timeout=10) == 143
     assert int(first.split()[1].partition("/")[0]) > step
 
 

@@ -1,15 +1,13 @@
 """Faults: damage, a full disk, a lost directory, a second process, a writer killed at any moment."""
 
 import contextlib
-import errno
 import itertools
 import os
-import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from auxin.config import RunConfig
 from auxin.errors import CheckpointError, RunError
 from auxin.runs import Metric, RunDirectory, open_run
+from runs.faults import At, fill_disk, in_child, kill, watched
 
 CONFIG = RunConfig(steps=10**6)
 
@@ -140,34 +139,66 @@ def test_a_lost_directory_is_noticed(out: Path) -> None:
     assert not out.exists()
 
 
-def test_every_failing_write_leaves_the_last_checkpoint(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail the first, second, … fsync of a step in turn, until none is left to fail."""
-    real = os.fsync
-    for failing in itertools.count():
-        calls = itertools.count()
+def write_run(path: Path) -> None:
+    """A whole run, or what is left to do of it."""
+    with RunDirectory.open(path, CONFIG) as run:
+        if run.finished:
+            return
+        for step in range(run.step + 1, 11):
+            run.append_metrics([Metric(step, 0, split, "accuracy", step / 7) for split in ("val", "gen")])
+            if step % 3 == 0:
+                run.save_checkpoint(step, {0: b"w" * step}, b"s" * step, {"at": step}, keep=step % 2 == 0)
+        run.finish({"best": 1.0})
 
-        def fsync(descriptor: int, failing: int = failing, calls: itertools.count = calls) -> None:
-            if next(calls) == failing:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            real(descriptor)
 
-        with RunDirectory.open(out, CONFIG) as run, monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", fsync)
-            message = ""
-            try:
-                advance(run, 31)
-            except RunError as error:
-                message = str(error)
-            if not message:
-                break
-            assert "the disk is full" in message
-            assert f"the checkpoint of step {run.step} is intact" in message
-        with RunDirectory.open(out, CONFIG) as run:
-            assert run.step in (30, 31)
-            assert run.warnings == []
-            assert run.latest_state() is not None
-            assert max(open_run(out).metrics["step"]) == run.step
-    assert failing >= 7  # metrics, four files, two directories
+@pytest.fixture
+def undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What a run leaves on the disk; without its two slow parts, git and a disk that is waited for."""
+    nothing = {"torch": "", "auxin": "", "processor": ""}
+    monkeypatch.setattr("auxin.runs.store.environment", lambda config: nothing)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    write_run(tmp_path / "undisturbed")
+    return contents(tmp_path / "undisturbed")
+
+
+def test_killed_at_any_operation_it_ends_with_the_same_bytes(
+    undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Before each one, and half-way through each write."""
+
+    def die(path: Path, number: int) -> None:
+        with watched(At(number, kill)):
+            write_run(path)
+
+    for number in itertools.count():
+        path = tmp_path / str(number)
+        ended = in_child(lambda: die(path, number))  # noqa: B023
+        write_run(path)
+        assert contents(path) == undisturbed, number
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL
+    assert number > 120
+
+
+def test_a_full_disk_at_any_operation_is_said_and_leaves_the_last_checkpoint(
+    undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    messages = set()
+    for number in itertools.count():
+        path, fault = tmp_path / str(number), At(number, fill_disk)
+        try:
+            with watched(fault):
+                write_run(path)
+        except RunError as error:
+            messages.add(str(error).replace(str(path), ""))
+        if len(fault.seen) <= number:
+            break
+        write_run(path)
+        assert contents(path) == undisturbed, (number, fault.seen[-1])
+    assert number > 120
+    assert all("the disk is full (No space left on device)" in message for message in messages)
+    assert any("the checkpoint of step 9 is intact" in message for message in messages)
 
 
 def test_a_really_full_disk(tmp_path: Path) -> None:
@@ -232,18 +263,3 @@ def contents(path: Path) -> dict[str, bytes]:
     varying = ("events.log", "lock", "environment.json")
     files = (p for p in path.rglob("*") if p.is_file() and p.name not in varying)
     return {str(p.relative_to(path)): p.read_bytes() for p in files}
-
-
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    moments = random.Random(0)
-    for _ in range(12):
-        process = subprocess.Popen(writer(tmp_path / "x", 10**6), stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        reached = int(process.stdout.readline())
-        time.sleep(moments.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-    assert reached > 0
-    for path in (tmp_path / "x", tmp_path / "undisturbed"):
-        subprocess.run(writer(path, reached + 40), check=True, capture_output=True)
-    assert contents(tmp_path / "x") == contents(tmp_path / "undisturbed")

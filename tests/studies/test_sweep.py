@@ -168,7 +168,8 @@ sweep([tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)], sys.argv[
 
 def test_workers_save_and_end_when_their_parent_is_killed(undisturbed: Path, tmp_path: Path) -> None:
     path = tmp_path / "runs" / "long"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     parent = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], env=environment)
     while parent.poll() is None and last_step(path) < 40:
         time.sleep(0.02)

@@ -82,7 +82,8 @@ class Simulate(BlockVerb):
         for name, numbers in _exponents(found).items():
             theory, measured, error = numbers.values()
             print(f"{name} exponent: theory {theory:+.4f} a layer, measured {measured:+.4f} ± {error:.4f}")
-        print(f"{'pass' if found.passed else 'FAIL'}: {_nearest(agreements)}")
+        hint = "" if found.passed else "; more --draws tell chance from error"
+        print(f"{'pass' if found.passed else 'FAIL'}: {_nearest(agreements)}{hint}")
         if paths:
             print(f"figures: {', '.join(str(path) for path in paths)}")
         return int(not found.passed)

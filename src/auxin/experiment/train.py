@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
@@ -18,12 +13,13 @@ from safetensors.torch import load, save
 from auxin.config import RunConfig
 from auxin.errors import CheckpointError, ConfigError, Interrupted
 from auxin.experiment.progress import TrainingProgress
+from auxin.experiment.signals import Signals, Stopped, noted
 from auxin.measures.accuracy import Evaluator
 from auxin.measures.structure import measured_sentences, structure
 from auxin.models.formats import model_bytes
 from auxin.runs import Metric, Run, RunDirectory, open_run
 from auxin.tasks import Task, load_task
-from auxin.training.loop import StepResult, Trainer
+from auxin.training.loop import Trainer
 from auxin.training.precision import float32_products
 from auxin.training.schedule import learning_rate, milestones
 
@@ -48,10 +44,10 @@ def train(config: RunConfig, out: str | Path, *, progress: bool = False) -> Run:
     with RunDirectory.open(out, config) as directory:
         if not directory.finished:
             precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
-            with precision, TrainingProgress(config, enabled=progress) as bar, _signals() as caught:
+            with precision, TrainingProgress(config, enabled=progress) as bar, noted() as signals:
                 for warning in directory.warnings:
                     bar.warn(warning)
-                _Session(directory, config, task, bar).run(caught)
+                _Session(directory, config, task, bar).run(signals)
     return open_run(out)
 
 
@@ -77,70 +73,96 @@ class _Session:
         self.task = task
         self.log_steps = frozenset(milestones(config.steps, config.log_every, 0.01))
         self.kept_steps = frozenset(milestones(config.steps, config.checkpoint_every, 0.05))
-        self.loss_sums, self.loss_count = np.zeros(len(config.seeds)), 0
+        self.models = [self.trainer.ensemble.member(m) for m in range(len(config.seeds))]
+        # sums since the last log, on the device, which need not be waited for
+        self.loss_sums = torch.zeros(len(config.seeds), dtype=torch.float64, device=config.device)
+        self.loss_count = 0
+        self.gradient_norms = torch.zeros(len(config.seeds), device=config.device)
 
-    def run(self, caught: list[int]) -> None:
-        self._resume()
-        trainer, config = self.trainer, self.config
-        if trainer.count == 0:
-            self._log(None)
-            self._save(keep=True)
-        while trainer.count < config.steps:
-            result = trainer.step()
-            self.loss_sums += result.losses.double().cpu().numpy()
+    def run(self, signals: Signals) -> None:
+        if not self._resume():
+            self._record(signals)
+        while self.trainer.count < self.config.steps:
+            result = self.trainer.step()
+            self.loss_sums += result.losses
             self.loss_count += 1
-            self.bar.advance(trainer.count, result.tokens)
-            if trainer.count in self.log_steps:
-                self._log(result)
-            kept = trainer.count in self.kept_steps
-            if kept or caught:
-                self._save(keep=kept)
-            if caught and trainer.count < config.steps:
-                self.run_directory.log(f"stopped by signal {caught[0]} at step {trainer.count}")
-                raise Interrupted(trainer.count, caught[0], str(self.run_directory.path))
-        self._finish()
+            self.gradient_norms = result.gradient_norms
+            self.bar.advance(self.trainer.count, result.tokens)
+            self._record(signals)
+        self._finish(signals)
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Go on from the newest checkpoint; whether the step there has been recorded."""
         saved = self.run_directory.latest_state()
         if saved is None:
-            return
+            return False
         try:
             weights = {seed: load(content) for seed, content in saved.members.items()}
             frozen = {int(seed): step for seed, step in saved.info["frozen"].items()}
             state = load(saved.state)
             self.trainer.restore(saved.step, weights, state, frozen)
-            self.loss_sums = state["loss_sums"].numpy().copy()
+            self.loss_sums.copy_(state["loss_sums"])
+            self.gradient_norms.copy_(state["gradient_norms"])
             self.loss_count = saved.info["loss_count"]
+            recorded = saved.info["recorded"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{self.run_directory.path}: step {saved.step} cannot be resumed: {error}"
             ) from None
         self.bar.advance(saved.step, 0)
+        return recorded
 
-    def _log(self, result: StepResult | None) -> None:
-        """Append this step's training numbers (after step 0) and accuracies of every member."""
+    def _record(self, signals: Signals) -> None:
+        """Log, measure and save, each where it is this step's turn.
+
+        Where a signal comes before it is written down, the step is saved as one that is still to be recorded:
+        evaluating takes longer than a scheduler waits.
+        """
+        logged, kept = self.trainer.count in self.log_steps, self.trainer.count in self.kept_steps
+        try:
+            with signals.breaking_off():
+                rows = self._logged() if logged else []
+                rows += self._measured() if kept and self.config.measures else []
+        except Stopped:
+            self._save(keep=False, recorded=False)
+            raise self._interrupted(signals) from None
+        if rows:
+            self.run_directory.append_metrics(rows)
+        if logged:
+            self.loss_sums.zero_()
+            self.loss_count = 0
+            self.bar.show(rows)
+        if kept:
+            self._save(keep=True, recorded=True)
+
+    def _logged(self) -> list[Metric]:
+        """This step's training numbers (after step 0) and accuracies of every member."""
         step, config = self.trainer.count, self.config
         rows: list[Metric] = []
         for m, seed in enumerate(config.seeds):
-            if result is not None:
+            if step:
                 values = {
-                    "loss": self.loss_sums[m] / self.loss_count,
-                    "gradient_norm": float(result.gradient_norms[m]),
+                    "loss": float(self.loss_sums[m]) / self.loss_count,
+                    "gradient_norm": float(self.gradient_norms[m]),
                     "learning_rate": learning_rate(config.optimizer, step - 1, config.steps),
                 }
                 rows += [Metric(step, seed, "train", name, value) for name, value in values.items()]
-            model = self.trainer.ensemble.member(m)
             for split, evaluate in self.evaluators.items():
-                rows += [Metric(step, seed, split, name, value) for name, value in evaluate(model).items()]
-        self.loss_sums[:], self.loss_count = 0.0, 0
-        self.run_directory.append_metrics(rows)
-        self.bar.show(rows)
+                values = evaluate(self.models[m])
+                rows += [Metric(step, seed, split, name, value) for name, value in values.items()]
+        return rows
 
-    def _save(self, keep: bool) -> None:
-        """Write a checkpoint; of those that stay, the structural measures first."""
+    def _measured(self) -> list[Metric]:
+        """The structural measures of every member."""
+        sentences = measured_sentences(self.task.splits["train"], MEASURED_SENTENCES)
+        rows: list[Metric] = []
+        for model, seed in zip(self.models, self.config.seeds, strict=True):
+            values = structure(model, sentences, self.task.vocabulary, self.config.measures)
+            rows += [Metric(self.trainer.count, seed, "train", name, value) for name, value in values.items()]
+        return rows
+
+    def _save(self, keep: bool, recorded: bool) -> None:
         trainer, config = self.trainer, self.config
-        if keep and config.measures:
-            self._measure()
         members = {
             seed: model_bytes({n: v[m] for n, v in trainer.ensemble.parameters.items()}, config.model)
             for m, seed in enumerate(config.seeds)
@@ -148,51 +170,30 @@ class _Session:
         info = {
             "frozen": {str(seed): step for seed, step in trainer.frozen.items()},
             "loss_count": self.loss_count,
+            "recorded": recorded,
         }
-        state = trainer.state() | {"loss_sums": torch.from_numpy(self.loss_sums)}
+        state = trainer.state() | {"loss_sums": self.loss_sums, "gradient_norms": self.gradient_norms}
         self.run_directory.save_checkpoint(trainer.count, members, save(state), info, keep)
 
-    def _measure(self) -> None:
-        sentences = measured_sentences(self.task.splits["train"], MEASURED_SENTENCES)
-        rows: list[Metric] = []
-        for m, seed in enumerate(self.config.seeds):
-            model = self.trainer.ensemble.member(m)
-            values = structure(model, sentences, self.task.vocabulary, self.config.measures)
-            rows += [Metric(self.trainer.count, seed, "train", name, value) for name, value in values.items()]
-        self.run_directory.append_metrics(rows)
+    def _interrupted(self, signals: Signals) -> Interrupted:
+        assert signals.caught is not None
+        step = self.trainer.count
+        self.run_directory.log(f"stopped by signal {signals.caught} at step {step}")
+        return Interrupted(step, signals.caught, str(self.run_directory.path))
 
-    def _finish(self) -> None:
+    def _finish(self, signals: Signals) -> None:
         """Score every held-out split once, for the summary."""
         accuracy: dict[str, dict[str, float]] = {}
-        for split in sorted(set(self.task.splits) - {"train"}):
-            evaluate = Evaluator(self.task, split, limit=self.config.final_size or None)
-            accuracy[split] = {
-                str(seed): evaluate(self.trainer.ensemble.member(m))["accuracy"]
-                for m, seed in enumerate(self.config.seeds)
-            }
+        try:
+            with signals.breaking_off():
+                for split in sorted(set(self.task.splits) - {"train"}):
+                    evaluate = Evaluator(self.task, split, limit=self.config.final_size or None)
+                    accuracy[split] = {
+                        str(seed): evaluate(model)["accuracy"]
+                        for model, seed in zip(self.models, self.config.seeds, strict=True)
+                    }
+        except Stopped:
+            raise self._interrupted(signals) from None
         finite = {s: {k: v if math.isfinite(v) else None for k, v in a.items()} for s, a in accuracy.items()}
         frozen = {str(seed): step for seed, step in self.trainer.frozen.items()}
         self.run_directory.finish({"steps": self.trainer.count, "accuracy": finite, "frozen": frozen})
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one is delivered as usual."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        for n, handler in before.items():
-            signal.signal(n, handler)
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

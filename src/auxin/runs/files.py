@@ -48,10 +48,19 @@ def sync_directory(path: Path) -> None:
 
 def write_synced(path: Path, content: bytes) -> None:
     """Write a new file and wait until it is on the disk."""
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        append_synced(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
+def append_synced(descriptor: int, content: bytes) -> None:
+    """Write all of ``content`` and wait until it is on the disk."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)
 
 
 def write_atomic(path: Path, content: bytes) -> None:

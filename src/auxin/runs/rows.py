@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 from auxin.errors import RunError
-from auxin.runs.files import Lock, failing_clearly
+from auxin.runs.files import Lock, append_synced, failing_clearly
 
 MEASURES = "measures.jsonl"
 LONGEST_LINE = 4096
@@ -144,10 +144,7 @@ class RowFile:
 
     def _write(self, descriptor: int, content: bytes) -> None:
         try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
+            append_synced(descriptor, content)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, self.size)

@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch
 
 from auxin.config import RunConfig, check
 from auxin.errors import AuxinError, Interrupted
+from auxin.experiment.signals import noted
 from auxin.runs import open_run
 from auxin.runs.files import failing_clearly
 from auxin.studies.cluster import run_on_ray
@@ -68,8 +65,8 @@ def sweep(
     costs = {job.name: (job, step_flops(job.config) * job.config.steps) for job in jobs}
     workers = workers or default_workers([run.config for run in runs])
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with SweepProgress(costs, len(outcomes), progress) as bar, _signals() as caught:
-        stopping = lambda: bool(caught)
+    with SweepProgress(costs, len(outcomes), progress) as bar, noted() as signals:
+        stopping = lambda: signals.caught is not None
         if ray:
             ended = run_on_ray(jobs, ray, stopping=stopping, tick=bar.tick)
         else:
@@ -80,9 +77,9 @@ def sweep(
         for outcome in ended:
             outcomes[outcome.name] = outcome
             bar.ended(outcome)
-    if caught:
+    if signals.caught is not None:
         finished = sum(outcome.status == "finished" for outcome in outcomes.values())
-        raise SweepInterrupted(finished, len(runs), caught[0], str(out))
+        raise SweepInterrupted(finished, len(runs), signals.caught, str(out))
     return [outcomes[run.name] for run in runs]
 
 
@@ -128,26 +125,3 @@ def tables(runs: Sequence[NamedRun], out: str | Path) -> polars.DataFrame:
             frames.append(metrics.select(*columns, *metrics.columns))
     check(len(frames) > 0, "finished runs", 0, "at least one")
     return pl.concat(frames, how="diagonal_relaxed")
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM; a second one is delivered as usual."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        for n, handler in before.items():
-            signal.signal(n, handler)
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
