@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -89,6 +90,8 @@ def in_child(work: Callable[[], object]) -> int:
         try:
             work()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -39,7 +39,7 @@ def test_everything_reads_back(out: Path) -> None:
     run = open_run(out)
     assert run.config == RunConfig(seeds=(1, 0))
     assert run.finished
-    assert run.summary == {"best": 0.5}
+    assert run.summary["best"] == 0.5
     assert run.environment["seeds"] == [1, 0]
     assert [(c.step, list(c.members), c.read(1)) for c in run.checkpoints] == [(10, [0, 1], b"one")]
     assert run.metrics.schema == {

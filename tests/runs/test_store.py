@@ -106,7 +106,7 @@ def test_a_finished_run_is_left_as_it_is(out: Path) -> None:
     with RunDirectory.open(out, CONFIG) as run:
         assert run.finished
     assert contents(out) == before
-    assert open_run(out).summary == {"best": None}
+    assert open_run(out).summary["best"] is None
 
 
 def test_another_config_is_refused_by_the_name_of_the_setting(out: Path) -> None:

@@ -3,7 +3,7 @@
 A directory is written under a temporary name, synced and renamed: under its own name it is complete.
 
 - ``member-<seed>.safetensors``: a member's weights.
-- ``manifest.json``: SHA-256 of each member's file, and whether to keep the checkpoint.
+- ``manifest.json``: SHA-256 of each member's file and of ``state.json``, and whether to keep the checkpoint.
 - ``state.safetensors``, ``state.json``: optimizer, schedule, random generators and data order, their hash, and
   length and hash of the metrics written so far; only in the newest two.
 """
@@ -104,13 +104,20 @@ def write_checkpoint(
         "state": hashlib.sha256(state).hexdigest(),
         "metrics": {"size": mark.size, "sha256": mark.sha256},
     }
+    resuming = dump_json(record)
+    manifest = {
+        "step": step,
+        "keep": keep,
+        "sha256": hashes,
+        "state.json": hashlib.sha256(resuming).hexdigest(),
+    }
     try:
         temporary.mkdir()
         for name, content in files.items():
             write(temporary / name, content)
-        write(temporary / "manifest.json", dump_json({"step": step, "keep": keep, "sha256": hashes}))
+        write(temporary / "manifest.json", dump_json(manifest))
         write(temporary / "state.safetensors", state)
-        write(temporary / "state.json", dump_json(record))
+        write(temporary / "state.json", resuming)
         sync_directory(temporary)
         _discard(final)
         temporary.rename(final)
@@ -169,6 +176,7 @@ def verify(checkpoint: Checkpoint, seeds: tuple[int, ...]) -> Mark:
     record = _state_record(checkpoint.path)
     wanted = {path: hashes.get(path.name) for path in checkpoint.members.values()}
     wanted[checkpoint.path / "state.safetensors"] = record["state"]
+    wanted[checkpoint.path / "state.json"] = _manifest(checkpoint.path).get("state.json")
     for path, value in wanted.items():
         with failing_clearly(path):
             if not path.is_file() or sha256(path) != value:

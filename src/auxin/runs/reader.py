@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from auxin.config import RunConfig, check, from_toml
 from auxin.errors import ConfigError, RunError
 from auxin.runs.checkpoints import Checkpoint, list_checkpoints
-from auxin.runs.files import TEMPORARY, failing_clearly, read_object, read_text, sync_directory
+from auxin.runs.files import TEMPORARY, failing_clearly, read_object, read_text, sha256, sync_directory
 from auxin.runs.rows import MEASURES, Metric, read_rows
 from auxin.runs.store import METRICS
 
@@ -31,10 +31,19 @@ class Run:
     def metrics(self) -> polars.DataFrame:
         """Tidy table of step, member (its seed), split, name and value, sorted by the first four.
 
-        Measures taken after the fact are merged in and win over a row of the same key. Memory: the table.
+        Measures taken after the fact are merged in and win over a row of the same key. Memory: the table. Raises
+        ``RunError`` naming a damaged line, or the file if the run is finished and it is not what was written.
         """
+        if self.finished:
+            self._check_metrics()
         rows = {row[:4]: row for file in (METRICS, MEASURES) for row in read_rows(self.path / file)}
         return _table([rows[key] for key in sorted(rows)])
+
+    def _check_metrics(self) -> None:
+        path, wanted = self.path / METRICS, self.summary.get("metrics_sha256")
+        with failing_clearly(path):
+            if wanted is not None and sha256(path) != wanted:
+                raise RunError(f"{path}: damaged (its SHA-256 is not the one in summary.json)")
 
     @cached_property
     def checkpoints(self) -> list[Checkpoint]:

@@ -151,6 +151,7 @@ class RunDirectory:
         """Mark the run complete; what only served resuming goes, except the last checkpoint's state."""
         with failing_clearly(self.path, self._intact()):
             checkpoints.prune(self.path, 1)
+            summary = {**summary, "metrics_sha256": self._metrics.sha256}
             write_atomic(self.path / "summary.json", dump_json(summary))
         self.finished = True
         self.log("finished")
