@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from auxin.config import ModelConfig
-from auxin.models.batch import make_batch
-from auxin.models.dropout import Dropout, Masks
+from auxin.models import dropout
+from auxin.models.batch import IGNORE, Batch, lay_out, make_batch
+from auxin.models.dropout import Dropout, HashedDropout, Masks
 from auxin.models.ensemble import Ensemble
 
 CONFIG = ModelConfig(depth=2, width=32, heads=4, vocabulary_size=20, dropout=0.0)
@@ -67,31 +68,81 @@ def test_bfloat16_products_are_float32_ones_up_to_their_rounding(settings: dict[
     assert 0 < error.max() < 0.06
 
 
-def test_dropout_masks_do_not_depend_on_the_stack() -> None:
-    config = dataclasses.replace(CONFIG, dropout=0.3)
-    data, seeds = sequences(3), [5, 6, 7]
-    stacked = Ensemble(config, seeds)
-    losses = stacked.losses(make_batch(data, 4), Dropout(config, seeds).masks(make_batch(data, 4), step=9))
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_room_for_longer_batches_changes_nothing(settings: dict[str, object]) -> None:
+    config, data = dataclasses.replace(CONFIG, **settings), sequences(3)  # pyright: ignore
+    tight, roomy = Ensemble(config, [0, 1, 2]), Ensemble(config, [0, 1, 2])
+    expected = tight.losses(make_batch(data, 4), Masks())
+    expected.sum().backward()
+    losses = roomy.losses(padded(data, 72, 24), Masks())
+    losses.sum().backward()
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(roomy.gradient, tight.gradient, atol=1e-6, rtol=1e-4)
+
+
+def padded(data: list[list[np.ndarray]], T: int, L: int) -> Batch:
+    flat = [s for member in data for s in member]
+    sizes = np.array([len(s) for s in flat])
+    starts, targets = (torch.from_numpy(x).view(len(data), -1) for x in (np.cumsum(sizes) - sizes, sizes - 1))
+    return lay_out(torch.from_numpy(np.concatenate(flat)), starts, targets, (T, L), heads=4)
+
+
+def test_a_batch_is_its_sequences() -> None:
+    data = sequences(3)
+    batch = make_batch(data, heads=4)
+    for m, member in enumerate(data):
+        n = int(batch.counts[m])
+        assert batch.tokens[m, :n].tolist() == [t for s in member for t in s[:-1]]
+        assert batch.targets[m, :n].tolist() == [t for s in member for t in s[1:]]
+        assert batch.positions[m, :n].tolist() == [i for s in member for i in range(len(s) - 1)]
+        assert (batch.targets[m, n:] == IGNORE).all()
+
+
+def test_hashed_masks_depend_on_seed_step_and_place_alone() -> None:
+    """Not on who else is in the stack, nor on how far its batches are padded."""
+    config, seeds, step = dataclasses.replace(CONFIG, dropout=0.3), [5, 6, 7], torch.tensor(9)
+    data = sequences(3)
+    stacked, batch = Ensemble(config, seeds), padded(data, 72, 24)
+    losses = stacked.losses(batch, HashedDropout(config, seeds).masks(batch, step))
     losses.sum().backward()
     for m, seed in enumerate(seeds):
-        alone, batch = Ensemble(config, [seed]), make_batch(data[m : m + 1], 4)
-        loss = alone.losses(batch, Dropout(config, [seed]).masks(batch, step=9))
+        alone, own = Ensemble(config, [seed]), make_batch(data[m : m + 1], 4)
+        loss = alone.losses(own, HashedDropout(config, [seed]).masks(own, step))
         loss.sum().backward()
         torch.testing.assert_close(loss[0], losses[m])
         torch.testing.assert_close(alone.gradient[0], stacked.gradient[m], atol=1e-6, rtol=1e-4)
 
 
-def test_dropout_keeps_the_stated_share_and_the_mean() -> None:
+def test_hashed_words_are_those_of_splitmix64() -> None:
+    """Its outputs from state 0, as its reference implementation prints them."""
+    words = dropout._mix(torch.arange(1, 4) * dropout._GAMMA)
+    known = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert [int(word) % 2**64 for word in words] == known
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_dropout_keeps_the_stated_share_and_the_mean(hashed: bool) -> None:
     config = dataclasses.replace(CONFIG, dropout=0.1, width=128)
     batch = make_batch(sequences(1, size=200), 4)
-    masks = Dropout(config, [0]).masks(batch, step=0)
-    factors = masks.apply(torch.ones(*batch.tokens.shape, 128))
-    n = factors.numel()
-    kept = (factors > 0).float().mean().item()
+
+    def factors(seed: int, step: int) -> list[torch.Tensor]:
+        if hashed:
+            masks = HashedDropout(config, [seed]).masks(batch, torch.tensor(step))
+        else:
+            masks = Dropout(config, seed).masks(batch, step)
+        tokens, attention = masks.apply(torch.ones(*batch.tokens.shape, 128)), masks.attention()
+        assert attention is not None
+        return [tokens.flatten(), attention.flatten()]
+
     p = 26 / 256
-    assert abs(kept - (1 - p)) < 5 * (p * (1 - p) / n) ** 0.5
-    assert factors.max().item() == pytest.approx(1 / (1 - p))
-    again = Dropout(config, [0]).masks(batch, step=0).apply(torch.ones(*batch.tokens.shape, 128))
-    other = Dropout(config, [0]).masks(batch, step=1).apply(torch.ones(*batch.tokens.shape, 128))
-    assert torch.equal(factors, again)
-    assert not torch.equal(factors, other)
+    first, *others = factors(0, 0), factors(0, 1), factors(1, 0)
+    for one in first:
+        share = (one > 0).float().mean().item()
+        assert abs(share - (1 - p)) < 5 * (p * (1 - p) / len(one)) ** 0.5
+        assert one.max().item() == pytest.approx(1 / (1 - p))
+    for again, one in zip(factors(0, 0), first, strict=True):
+        assert torch.equal(again, one)
+    for other in others:
+        for one, two in zip(first, other, strict=True):
+            drawn = torch.stack([one, two]) > 0
+            assert abs(torch.corrcoef(drawn.float())[0, 1].item()) < 5 * len(one) ** -0.5

@@ -4,11 +4,14 @@ import dataclasses
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
+from auxin.models.batch import lay_out
+from auxin.models.dropout import HashedDropout
 from auxin.models.ensemble import Ensemble
 from auxin.studies import plan as module
 from auxin.studies.answers import duration
@@ -17,6 +20,7 @@ from auxin.studies.plan import StepTime, check_fits, parameters, plan, run_disk,
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
 from auxin.training.schedule import milestones
+from auxin.training.stacked import padded_size
 from studies.sweeps import tiny
 
 MODEL = ModelConfig(vocabulary_size=100)
@@ -58,8 +62,9 @@ def test_flops_are_six_a_parameter_and_token_and_those_of_attention() -> None:
 
 def test_lengths_are_those_of_the_tasks() -> None:
     for name, length in module.LENGTHS.items():
-        encoded = load_task(name, train_size=5000).encoded("train")
-        assert len(encoded.tokens) / (len(encoded.offsets) - 1) - 1 == pytest.approx(length, rel=0.2)
+        lengths = np.diff(load_task(name, train_size=5000).encoded("train").offsets) - 1
+        assert lengths.mean() == pytest.approx(length, rel=0.2)
+        assert 0.5 * module.LONGEST[name] < lengths.max() <= module.LONGEST[name]
 
 
 def test_milestones_are_counted_as_they_are_listed() -> None:
@@ -90,6 +95,29 @@ def test_memory_grows_with_members_batch_and_depth() -> None:
         assert run_memory(dataclasses.replace(base, **bigger)) > run_memory(base)
     weights = 4 * parameters(MODEL)
     assert run_memory(dataclasses.replace(base, batch_size=1)) > module.PROCESS + 9 * weights
+
+
+def test_a_gpu_run_has_room_for_the_longest_batch_of_all_members() -> None:
+    """What a backward pass needs takes between half and all of the planned activations."""
+    config = RunConfig(model=dataclasses.replace(MODEL, vocabulary_size=100), batch_size=8, seeds=(0, 1))
+    longest, mean = padded_size(module.LONGEST["question"]), module.LENGTHS["question"]
+    shape = (padded_size(mean * 8 + 7 * longest // 4), longest)
+    starts, sizes = torch.arange(16).view(2, 8) * (mean + 1), torch.full((2, 8), mean)
+    batch = lay_out(torch.zeros(400, dtype=torch.int64), starts, sizes, shape, config.model.heads)
+    ensemble, saved = Ensemble(config.model, config.seeds), {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        masks = HashedDropout(config.model, config.seeds).masks(batch, torch.tensor(0))
+        losses = ensemble.losses(batch, masks)
+    del saved[ensemble.flat.untyped_storage().data_ptr()], losses
+    weights = 4 * 9 * 2 * parameters(config.model)
+    planned = run_memory(dataclasses.replace(config, device="cuda")) - module.PROCESS - weights
+    assert planned / 2 < sum(saved.values()) < planned
 
 
 def test_what_cannot_fit_is_refused_in_a_line(tmp_path: Path) -> None:

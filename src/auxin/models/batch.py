@@ -36,64 +36,62 @@ class Batch:
     """int64 [M·T, 1, H]: as ``pack`` for a single padded array [M·B·H, L]."""
     causal: Tensor
     """[L, L]: 0 where the row's token may see the column's, −∞ behind it."""
-    lengths: tuple[int, ...]
-    """Tokens of each member."""
-    longest: tuple[int, ...]
-    """Longest sequence of each member."""
+    counts: Tensor
+    """float32 [M]: tokens of each member."""
     size: int
     """B."""
 
-    @property
-    def counts(self) -> Tensor:
-        """[M]: tokens of each member, as floats."""
-        return torch.tensor(self.lengths, dtype=torch.float32, device=self.tokens.device)
 
-
-def make_batch(members: Sequence[Sequence[np.ndarray]], heads: int, device: str = "cpu") -> Batch:
+def make_batch(members: Sequence[Sequence[np.ndarray]], heads: int) -> Batch:
     """Pack the token sequences of every member (each at least two tokens long); the same number for each."""
-    sizes = np.array(
-        [[len(s) - 1 for s in sequences] for sequences in members]
-    )  # [M, B]: positions with a target
-    M, B = sizes.shape
-    L, lengths = int(sizes.max()), sizes.sum(1)
-    T = int(lengths.max())
-    tokens, targets = np.zeros((M, T), np.int64), np.full((M, T), IGNORE, np.int64)
-    row, column, positions = (
-        np.zeros((M, T), np.int64),
-        np.zeros((M, T), np.int64),
-        np.zeros((M, T), np.int64),
+    sequences = [sequence for member in members for sequence in member]
+    sizes = np.array([len(sequence) for sequence in sequences])
+    starts = torch.from_numpy(np.cumsum(sizes) - sizes).view(len(members), -1)
+    targets = torch.from_numpy(sizes - 1).view(len(members), -1)
+    shape = (int(targets.sum(1).max()), int(targets.max()))
+    return lay_out(torch.from_numpy(np.concatenate(sequences)), starts, targets, shape, heads)
+
+
+def lay_out(corpus: Tensor, starts: Tensor, sizes: Tensor, shape: tuple[int, int], heads: int) -> Batch:
+    """The batch of the sequences that start at ``starts`` [M, B] in the tokens ``corpus``, on their device.
+
+    ``sizes`` [M, B] are their lengths without the last token, which nothing follows. ``shape`` is (T, L), as large
+    as they need or larger. Nothing here waits for the device or depends on what the tensors hold but through it.
+    """
+    (M, B), (T, L), device = starts.shape, shape, corpus.device
+    ends = sizes.cumsum(1)  # [M, B]
+    first = ends - sizes
+    slot = torch.arange(T, device=device).expand(M, T).contiguous()
+    real = slot < ends[:, -1:]
+    row = torch.searchsorted(ends, slot, right=True).clamp_(max=B - 1)  # [M, T]: whose token stands there
+    column = (slot - first.gather(1, row)) * real
+    place = (starts.gather(1, row) + column) * real
+    head, time = torch.arange(heads, device=device), torch.arange(L, device=device)
+    member = torch.arange(M, device=device)[:, None]
+    padded = ((row + B * member) * heads)[..., None, None] + head  # [M, T, 1, H]
+    padded = padded * L + column[..., None, None]
+    packed = (first + T * member)[..., None, None] + time  # [M, B, 1, L]
+
+    def pack(parts: int) -> Tensor:
+        size, part = M * B * heads * L, torch.arange(parts, device=device)[:, None]
+        index = (padded + size * part).where(real[..., None, None], size * parts)
+        return index.view(M * T, parts, heads)
+
+    def unpack(parts: int) -> Tensor:
+        part = torch.arange(parts, device=device).view(-1, 1, 1, 1, 1)
+        index = (packed * parts + part) * heads + head[:, None]  # [parts, M, B, H, L]
+        index = index.where(time < sizes[..., None, None], M * T * parts * heads)
+        return index.view(parts, M * B * heads, L)
+
+    return Batch(
+        tokens=corpus[place],
+        targets=corpus[place + 1].masked_fill(~real, IGNORE),
+        positions=column,
+        unpack=unpack(3),
+        pack=pack(3),
+        unpack_one=unpack(1),
+        pack_one=pack(1),
+        causal=torch.full((L, L), -torch.inf, device=device).triu(1),
+        counts=ends[:, -1].float(),
+        size=B,
     )
-    for m, sequences in enumerate(members):
-        n = lengths[m]
-        flat = np.concatenate(sequences)
-        ends = np.cumsum(sizes[m] + 1)
-        tokens[m, :n] = np.delete(flat, ends - 1)
-        targets[m, :n] = np.delete(flat, ends - sizes[m] - 1)
-        row[m, :n] = np.repeat(np.arange(B), sizes[m])
-        starts = np.cumsum(sizes[m]) - sizes[m]
-        positions[m, :n] = column[m, :n] = np.arange(n) - np.repeat(starts, sizes[m])
-    real = np.arange(T) < lengths[:, None]  # [M, T]
-    indices = [a for parts in (3, 1) for a in _layout_indices(row, column, real, (B, L), (parts, heads))]
-    causal = np.triu(np.full((L, L), -np.inf, np.float32), 1)
-    arrays = (tokens, targets, positions, *indices, causal)
-    tensors = (torch.from_numpy(a).to(device) for a in arrays)
-    return Batch(*tensors, lengths=tuple(map(int, lengths)), longest=tuple(map(int, sizes.max(1))), size=B)
-
-
-def _layout_indices(
-    row: np.ndarray, column: np.ndarray, real: np.ndarray, padded: tuple[int, int], split: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """``unpack`` and ``pack`` between packed [M·T, parts, H] and padded [parts, M·B·H, L] rows; see ``Batch``."""
-    M, T = row.shape
-    (B, L), (parts, H) = padded, split
-    head = np.arange(H)
-    sequence = row + B * np.arange(M)[:, None]  # [M, T] in 0 … M·B
-    part = np.arange(parts)[:, None]
-    pack = ((part * (M * B) + sequence[..., None, None]) * H + head) * L + column[..., None, None]
-    pack[~real] = parts * M * B * H * L
-    where = np.full((M * B, L), -1, np.int64)  # which packed token stands there
-    where[sequence[real], column[real]] = np.arange(M * T).reshape(M, T)[real]
-    where = where[:, None, :]
-    unpack = (where * parts + part[:, :, None, None]) * H + head[:, None]  # [parts, M·B, H, L]
-    unpack = np.where(where < 0, M * T * parts * H, unpack)
-    return unpack.reshape(parts, M * B * H, L), pack.reshape(M * T, parts, H)

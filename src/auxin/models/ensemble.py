@@ -47,8 +47,7 @@ class Ensemble:
         self.config, self.seeds, self.device = config, tuple(seeds), device
         self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32  # of matrix products
         size = sum(shape.numel() for shape in shapes.values())
-        self.flat = torch.zeros(len(self.seeds), size, device=device)
-        self.gradient = torch.zeros_like(self.flat)
+        self.flat, self.gradient = (zeros(len(self.seeds), size, device) for _ in range(2))
         self.parameters = _views(self.flat, shapes)
         self.gradients = _views(self.gradient, shapes)
         if config.positions == "sinusoidal":
@@ -148,6 +147,11 @@ class Ensemble:
         p, g = self.parameters, self.gradients
         weight, bias = weight or f"{name}.weight", f"{name}.bias"
         return linear(x, p[weight], p.get(bias), g[weight], g.get(bias), self.add, self.dtype)
+
+
+def zeros(members: int, size: int, device: str) -> Tensor:
+    """[M, size] of zeros, where each row begins at a multiple of 256 bytes, as matrix products want it."""
+    return torch.zeros(members, -(-size // 64) * 64, device=device)[:, :size]
 
 
 def _views(flat: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:

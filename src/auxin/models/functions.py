@@ -73,8 +73,6 @@ class _Embed(Function):
     ) -> Tensor:
         ctx.save_for_backward(index)
         ctx.gradient, ctx.scale, ctx.add = gradient, scale, add
-        if len(index) == 1:
-            return F.embedding(index, table[0]) * scale
         return table[_members(index), index] * scale
 
     @staticmethod
@@ -83,9 +81,9 @@ class _Embed(Function):
         (index,) = ctx.saved_tensors
         if not ctx.add:
             ctx.gradient.zero_()
-        if len(index) == 1:
+        if len(index) == 1 and index.is_cpu:
             ctx.gradient[0].index_add_(0, index[0], g[0], alpha=ctx.scale)
-        else:  # on a GPU sorted and summed in order, where index_add_ would take whichever comes first
+        else:  # a GPU sorts and sums in order here; in index_add_ it would take whichever comes first
             ctx.gradient.index_put_((_members(index), index), g * ctx.scale, accumulate=True)
         return None, None, None, None, None, None
 

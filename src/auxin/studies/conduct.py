@@ -47,13 +47,12 @@ def load_study(name: str) -> Study:
 
 
 def runs_of(name: str, scale: Scale) -> list[NamedRun]:
-    """A study's runs on this machine: at ``paper`` scale on a GPU where there is one."""
+    """A study's runs on this machine: at ``paper`` scale on a GPU, in tf32, where there is one."""
     check(scale in get_args(Scale), "scale", scale, ", ".join(get_args(Scale)))
     runs = load_study(name).configs(scale)
     if scale == "paper" and torch.cuda.is_available():
-        return [
-            dataclasses.replace(run, config=dataclasses.replace(run.config, device="cuda")) for run in runs
-        ]
+        on_gpu = {"device": "cuda", "precision": "tf32"}
+        return [dataclasses.replace(run, config=dataclasses.replace(run.config, **on_gpu)) for run in runs]
     return runs
 
 

@@ -22,9 +22,12 @@ from auxin.studies.design import NamedRun
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
 from auxin.training.schedule import milestones
+from auxin.training.stacked import padded_size
 
 LENGTHS = {"question": 23, "tense": 21, "dyck": 64}
 """Mean tokens of a training sequence that predict another, as generated."""
+LONGEST = {"question": 36, "tense": 30, "dyck": 1167}
+"""Tokens of the longest of them."""
 VOCABULARY = 100
 """Tokens of a vocabulary, where it is left to the task; the three have 43 to 101."""
 SCORED = 15_000
@@ -121,10 +124,15 @@ def evaluation_flops(config: RunConfig) -> float:
 def run_memory(config: RunConfig) -> float:
     """Bytes of a run at its largest: weights, gradients, two moments, their copies while a checkpoint is written,
     and activations (about 32 widths a token and layer, measured on a CPU)."""
-    model, members = config.model, len(config.seeds)
-    tokens = LENGTHS[config.task] * config.batch_size * members
-    layer = 32 * model.width + 4 * model.heads * LENGTHS[config.task]
-    floats = 9 * members * parameters(_sized(model)) + tokens * (model.depth * layer + 4 * VOCABULARY)
+    model, members, mean = config.model, len(config.seeds), LENGTHS[config.task]
+    sequences, tokens, longest = config.batch_size * members, mean * config.batch_size * members, mean
+    if (
+        config.device != "cpu"
+    ):  # pads all members to the one with most tokens, and attention to the longest sequence
+        longest = padded_size(LONGEST[config.task])
+        tokens = members * padded_size(mean * config.batch_size + 7 * longest // 4)
+    layer = tokens * 32 * model.width + sequences * 4 * model.heads * longest**2
+    floats = 9 * members * parameters(_sized(model)) + model.depth * layer + tokens * 4 * VOCABULARY
     return PROCESS + 4.0 * floats
 
 
@@ -183,11 +191,12 @@ def _time_step(config: RunConfig, threads: int, seconds: float = 1.5) -> float:
     )
     encoded = task.encoded("train")
     trainer = Trainer(settled(config, task), np.split(encoded.tokens, encoded.offsets[1:-1]))
-    trainer.step()
+    for _ in range(1 if config.device == "cpu" else 50):  # a GPU records its graphs first
+        trainer.step()
     times: list[float] = []
     while sum(times) < seconds and len(times) < 50:
         since = time.perf_counter()
-        trainer.step()
+        trainer.step().losses.tolist()  # which waits for them
         times.append(time.perf_counter() - since)
     return float(np.median(times))
 

@@ -31,12 +31,15 @@ class Batches:
 
     def at(self, step: int) -> list[list[np.ndarray]]:
         """For every member, the sequences of step 0, 1, …"""
+        return [[self.sequences[i] for i in row] for row in self.picked(step)]
+
+    def picked(self, step: int) -> np.ndarray:
+        """[M, B]: the indices of those sequences."""
         epoch, index = divmod(step, len(self.sequences) // self.batch_size)
         if epoch != self._epoch:
             self._orders = np.stack([_order(seed, epoch, len(self.sequences)) for seed in self.seeds])
             self._epoch = epoch
-        picked = self._orders[:, index * self.batch_size : (index + 1) * self.batch_size]
-        return [[self.sequences[i] for i in row] for row in picked]
+        return self._orders[:, index * self.batch_size : (index + 1) * self.batch_size]
 
 
 def shares(sequences: Sequence[np.ndarray], count: int, model: ModelConfig) -> list[list[list[np.ndarray]]]:

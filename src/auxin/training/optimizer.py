@@ -1,0 +1,76 @@
+"""AdamW of a stack: each member clipped by its own norm, and frozen when it diverges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from auxin.config import OptimizerConfig
+from auxin.models.ensemble import Ensemble, zeros
+
+BLOCK = 4096  # elements of a gradient whose squares are summed at a time
+
+
+class StackAdamW:
+    """AdamW (Loshchilov & Hutter 2019) on the rows of a stack's parameters, without a word to or from the host.
+
+    A member whose loss or gradient norm is not finite keeps the weights it had from that step on.
+    """
+
+    def __init__(self, config: OptimizerConfig, ensemble: Ensemble) -> None:
+        self.config, self.weights, self.gradient = config, ensemble.flat, ensemble.gradient
+        (M, P), device = ensemble.flat.shape, ensemble.device
+        self.moments = [zeros(M, P, device) for _ in range(2)]
+        self.steps = torch.zeros(M, device=device)
+        self.frozen_at = torch.full((M,), -1, device=device)
+        """int64 [M]: the step at which a member diverged, −1 while it has not."""
+
+    def update(self, losses: Tensor, rate: float | Tensor, step: int | Tensor) -> Tensor:
+        """Take a step with the ensemble's gradient, which is spent; gradient norms [M] before clipping."""
+        c, norms = self.config, _norms(self.gradient)
+        diverged = ~(losses.isfinite() & norms.isfinite()) & (self.frozen_at < 0)
+        self.frozen_at.copy_(torch.where(diverged, step, self.frozen_at))
+        frozen = (self.frozen_at >= 0).float()
+        divisors = ((norms + 1e-6) / c.clip).clamp(min=1.0) if c.clip else torch.ones_like(norms)
+        for m in range(len(norms)):
+            adamw(
+                [self.weights[m]],
+                [self.gradient[m]],
+                [self.moments[0][m]],
+                [self.moments[1][m]],
+                [],
+                [self.steps[m]],
+                fused=True,
+                grad_scale=divisors[m],  # the kernel divides by it: no pass of our own
+                found_inf=frozen[m],  # the kernel does nothing where it is 1
+                lr=rate,
+                beta1=c.beta1,
+                beta2=c.beta2,
+                eps=c.epsilon,
+                weight_decay=c.weight_decay,
+                amsgrad=False,
+                maximize=False,
+            )
+        return norms
+
+    def state(self) -> dict[str, Tensor]:
+        """The moments [M, P] and step counts [M]."""
+        first, second = (moment.contiguous() for moment in self.moments)
+        return {"exp_avg": first, "exp_avg_sq": second, "step": self.steps}
+
+    def restore(self, state: Mapping[str, Tensor], frozen_at: Sequence[int]) -> None:
+        """Go on from a ``state`` and what ``frozen_at`` was then."""
+        self.frozen_at.copy_(torch.tensor(frozen_at))
+        for name, tensor in zip(("exp_avg", "exp_avg_sq", "step"), (*self.moments, self.steps), strict=True):
+            tensor.copy_(state[name])
+
+
+def _norms(gradient: Tensor) -> Tensor:
+    """Norms of the rows of [M, P]; summed in blocks, so that they do not depend on the number of threads."""
+    whole = gradient.shape[1] // BLOCK * BLOCK
+    blocks = torch.linalg.vector_norm(gradient[:, :whole].unflatten(1, (-1, BLOCK)), dim=2)
+    rest = torch.linalg.vector_norm(gradient[:, whole:], dim=1, keepdim=True)
+    return torch.linalg.vector_norm(torch.cat([blocks, rest], dim=1), dim=1)

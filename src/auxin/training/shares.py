@@ -1,0 +1,89 @@
+"""Steps of a stack on a CPU: member by member, in shares of its batch that a thread each differentiates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import repeat
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxin.config import RunConfig
+from auxin.models.batch import make_batch
+from auxin.models.dropout import Dropout
+from auxin.models.ensemble import Ensemble
+from auxin.training.batches import Batches, shares
+from auxin.training.optimizer import StackAdamW
+
+
+class SharedSteps:
+    """Takes each member by itself, since one's activations fit a cache and five's don't.
+
+    Its batch is taken in ``config.shares`` parts, a thread a part: at these sizes that uses two cores better than
+    two threads inside every operation. Operations run on one thread each and shares are summed in order, so that a
+    member's bits depend neither on the number of threads nor on the other members.
+    """
+
+    def __init__(
+        self, config: RunConfig, ensemble: Ensemble, batches: Batches, optimizer: StackAdamW
+    ) -> None:
+        self.config, self.ensemble, self.batches, self.optimizer = config, ensemble, batches, optimizer
+        gradient = ensemble.gradient
+        self.spares = [torch.zeros_like(gradient) for _ in range(config.shares - 1)]
+        self.workers = [
+            _Worker(ensemble.part(m, g[m : m + 1]), index)
+            for m in range(len(config.seeds))
+            for index, g in enumerate([gradient, *self.spares])
+        ]
+        self.pool = ThreadPoolExecutor(
+            torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def take(self, step: int, rate: float) -> tuple[Tensor, Tensor, int]:
+        """Losses [M], gradient norms [M] before clipping, and the tokens of all members."""
+        batches, count = self.batches.at(step), self.config.shares
+        tokens = [sum(map(len, sequences)) - len(sequences) for sequences in batches]
+        work = [share for sequences in batches for share in shares(sequences, count, self.config.model)]
+        totals = [n for n in tokens for _ in range(count)]
+        with _one_thread_each():
+            parts = list(self.pool.map(_Worker.work, self.workers, repeat(step), work, totals))
+        for spare in self.spares:
+            self.ensemble.gradient += spare
+        losses = torch.tensor(parts).view(-1, count).sum(1)
+        return losses, self.optimizer.update(losses, rate, step), sum(tokens)
+
+
+class _Worker:
+    """Differentiates one share of one member's batch, group by group, into a gradient of its own."""
+
+    def __init__(self, part: Ensemble, index: int) -> None:
+        self.part, self.index = part, index
+        self.dropout = Dropout(part.config, part.seeds[0])
+
+    def work(self, step: int, groups: list[list[np.ndarray]], tokens: int) -> float:
+        """This share's part of the mean loss over the ``tokens`` tokens of all shares."""
+        loss = 0.0
+        if not groups:
+            self.part.gradient.zero_()
+        for i, group in enumerate(groups):
+            batch = make_batch([group], self.part.config.heads)
+            self.part.add = i > 0
+            masks = self.dropout.masks(batch, step, (self.index, i))
+            nats = self.part.losses(batch, masks, torch.tensor([float(tokens)]))
+            nats.sum().backward()
+            loss += nats.item()
+        return loss
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Operations inside run on the thread that calls them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

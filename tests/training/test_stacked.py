@@ -1,0 +1,130 @@
+"""All members at once, as a GPU takes them: beside members one by one, alone as stacked, resumed, diverging."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from auxin.config import ModelConfig, OptimizerConfig, RunConfig
+from auxin.models.ensemble import Ensemble
+from auxin.training.batches import Batches
+from auxin.training.loop import Trainer
+from auxin.training.optimizer import StackAdamW
+from auxin.training.stacked import StackedSteps, padded_size
+
+MODEL = ModelConfig(depth=2, width=16, heads=2, vocabulary_size=9)
+OPTIMIZER = OptimizerConfig(learning_rate=0.01, warmup=3, clip=0.5, weight_decay=0.1)
+CONFIG = RunConfig(model=MODEL, optimizer=OPTIMIZER, steps=12, batch_size=4, seeds=(3, 4, 5))
+STILL = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, dropout=0.0))
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
+]
+
+
+def data() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 9, rng.integers(3, 30)) for _ in range(38)]
+
+
+def stacked(config: RunConfig, device: str = "cpu") -> Trainer:
+    return Trainer(dataclasses.replace(config, device=device), data(), at_once=True)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("settings", [{}, {"norm": "pre", "tied": True, "positions": "learned"}])
+def test_members_at_once_are_those_one_by_one(device: str, settings: dict[str, object]) -> None:
+    model = dataclasses.replace(STILL.model, **settings)  # pyright: ignore[reportArgumentType]
+    config = dataclasses.replace(STILL, model=model)
+    at_once, one_by_one = stacked(config, device), Trainer(config, data())
+    for _ in range(10):
+        result, expected = at_once.step(), one_by_one.step()
+        torch.testing.assert_close(result.losses.cpu(), expected.losses, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(result.gradient_norms.cpu(), expected.gradient_norms, atol=1e-3, rtol=1e-3)
+        assert result.tokens == expected.tokens
+    torch.testing.assert_close(at_once.ensemble.flat.cpu(), one_by_one.ensemble.flat, atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_member_alone_is_the_same_member_in_a_stack(device: str) -> None:
+    """Dropout included."""
+    together, alone = stacked(CONFIG, device), stacked(dataclasses.replace(CONFIG, seeds=(5,)), device)
+    for _ in range(8):
+        losses = together.step().losses
+        torch.testing.assert_close(losses[2:], alone.step().losses, atol=1e-4, rtol=1e-4)
+    assert not torch.equal(losses[:1], losses[1:2])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_resumed_is_bit_for_bit_uninterrupted(device: str) -> None:
+    straight, resumed = stacked(CONFIG, device), stacked(CONFIG, device)
+    for _ in range(5):
+        straight.step()
+    weights = {
+        seed: {n: v[m].clone() for n, v in straight.ensemble.parameters.items()}
+        for m, seed in enumerate(CONFIG.seeds)
+    }
+    resumed.restore(5, weights, straight.state(), straight.frozen)
+    for _ in range(7):
+        assert torch.equal(straight.step().losses, resumed.step().losses)
+    assert torch.equal(straight.ensemble.flat, resumed.ensemble.flat)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_diverging_member_is_frozen_and_the_rest_go_on(device: str) -> None:
+    trainer, healthy = stacked(CONFIG, device), stacked(CONFIG, device)
+    trainer.step(), healthy.step()
+    trainer.ensemble.parameters["output.weight"][1] = torch.inf
+    before = trainer.ensemble.flat[1].clone()
+    for _ in range(3):
+        result, expected = trainer.step(), healthy.step()
+        assert not result.losses[1].isfinite()
+        assert torch.equal(result.losses[[0, 2]], expected.losses[[0, 2]])
+    assert trainer.frozen == {4: 1}
+    assert torch.equal(trainer.ensemble.flat[1], before)
+    assert trainer.state()["step"].tolist() == [4, 1, 4]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_lower_precisions_train_as_float32_does(device: str, precision: str) -> None:
+    if (device, precision) == ("cpu", "tf32"):
+        pytest.skip("a CPU has no tf32")
+    exact = stacked(STILL, device)
+    lower = dataclasses.replace(STILL, device=device, precision=precision)  # pyright: ignore[reportArgumentType]
+    rounded = stacked(lower, device)
+    for _ in range(10):
+        torch.testing.assert_close(rounded.step().losses, exact.step().losses, rtol=0.03, atol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_is_replayed_is_what_was_recorded() -> None:
+    replayed, launched = stacked(CONFIG, "cuda"), stacked(CONFIG, "cuda")
+    launched._steps._capture = lambda shape: None  # pyright: ignore
+    for _ in range(12):
+        assert torch.equal(replayed.step().losses, launched.step().losses)
+    assert 0 < len(replayed._steps._graphs) < 12  # pyright: ignore
+
+
+def test_a_step_asks_nothing_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On tensors without content, whatever reads a value or mixes devices raises."""
+    monkeypatch.setattr(
+        "auxin.training.optimizer.adamw", lambda *lists, **settings: None
+    )  # has no meta kernel
+    config = dataclasses.replace(CONFIG)
+    object.__setattr__(config, "device", "meta")
+    ensemble = Ensemble(config.model, config.seeds, "meta")
+    optimizer = StackAdamW(config.optimizer, ensemble)
+    steps = StackedSteps(config, ensemble, Batches(data(), config.seeds, 4), optimizer, capture=False)
+    losses, norms, tokens = steps.take(0, 0.1)
+    assert losses.device == norms.device == torch.device("meta")
+    assert tokens > 0
+
+
+def test_batches_are_padded_to_few_sizes_little_larger() -> None:
+    sizes = [padded_size(n) for n in range(1, 5000)]
+    assert all(size >= n and size % 8 == 0 for n, size in enumerate(sizes, 1))
+    assert all(size <= 1.25 * n for n, size in enumerate(sizes, 1) if n > 32)
+    assert len(set(sizes)) < 40
+    assert [padded_size(n) for n in (23, 33, 184, 225)] == [24, 40, 192, 256]
