@@ -46,13 +46,15 @@ def shares(sequences: Sequence[np.ndarray], count: int, model: ModelConfig) -> l
     """A member's batch in ``count`` shares of about the same cost, each in groups of similar length.
 
     A sequence of n tokens costs about n(1 + n/width) in a group of its own length. The split depends on the
-    batch and ``count`` alone. A share is empty where there are fewer sequences than shares.
+    batch and ``count`` alone. A share is empty where there are fewer sequences than shares; a batch that stays
+    whole keeps its order.
     """
     ordered = sorted(sequences, key=len)
     costs = np.cumsum([len(s) * (1 + len(s) / model.width) for s in ordered])
     cuts = [int(np.argmin(np.abs(costs - costs[-1] * i / count))) + 1 for i in range(1, count)]
     bounds = [0, *cuts, len(ordered)]
-    return [_groups(ordered[a:b], model.heads) if a < b else [] for a, b in pairwise(bounds)]
+    cut = [_groups(ordered[a:b], model.heads) if a < b else [] for a, b in pairwise(bounds)]
+    return cut if sum(map(len, cut)) > 1 else [[list(sequences)]]
 
 
 def _groups(ordered: list[np.ndarray], heads: int) -> list[list[np.ndarray]]:

@@ -10,8 +10,7 @@ from torch.optim.adamw import adamw
 
 from auxin.config import OptimizerConfig
 from auxin.models.ensemble import Ensemble, zeros
-
-BLOCK = 4096  # elements of a gradient whose squares are summed at a time
+from auxin.training.threads import one_thread_each
 
 
 class StackAdamW:
@@ -30,7 +29,9 @@ class StackAdamW:
 
     def update(self, losses: Tensor, rate: float | Tensor, step: int | Tensor) -> Tensor:
         """Take a step with the ensemble's gradient, which is spent; gradient norms [M] before clipping."""
-        c, norms = self.config, _norms(self.gradient)
+        c = self.config
+        with one_thread_each():
+            norms = torch.linalg.vector_norm(self.gradient, dim=1)
         diverged = ~(losses.isfinite() & norms.isfinite()) & (self.frozen_at < 0)
         self.frozen_at.copy_(torch.where(diverged, step, self.frozen_at))
         frozen = (self.frozen_at >= 0).float()
@@ -66,11 +67,3 @@ class StackAdamW:
         self.frozen_at.copy_(torch.tensor(frozen_at))
         for name, tensor in zip(("exp_avg", "exp_avg_sq", "step"), (*self.moments, self.steps), strict=True):
             tensor.copy_(state[name])
-
-
-def _norms(gradient: Tensor) -> Tensor:
-    """Norms of the rows of [M, P]; summed in blocks, so that they do not depend on the number of threads."""
-    whole = gradient.shape[1] // BLOCK * BLOCK
-    blocks = torch.linalg.vector_norm(gradient[:, :whole].unflatten(1, (-1, BLOCK)), dim=2)
-    rest = torch.linalg.vector_norm(gradient[:, whole:], dim=1, keepdim=True)
-    return torch.linalg.vector_norm(torch.cat([blocks, rest], dim=1), dim=1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import repeat
 
 import numpy as np
@@ -17,6 +15,7 @@ from auxin.models.dropout import Dropout
 from auxin.models.ensemble import Ensemble
 from auxin.training.batches import Batches, shares
 from auxin.training.optimizer import StackAdamW
+from auxin.training.threads import one_thread_each
 
 
 class SharedSteps:
@@ -48,7 +47,7 @@ class SharedSteps:
         tokens = [sum(map(len, sequences)) - len(sequences) for sequences in batches]
         work = [share for sequences in batches for share in shares(sequences, count, self.config.model)]
         totals = [n for n in tokens for _ in range(count)]
-        with _one_thread_each():
+        with one_thread_each():
             parts = list(self.pool.map(_Worker.work, self.workers, repeat(step), work, totals))
         for spare in self.spares:
             self.ensemble.gradient += spare
@@ -71,19 +70,8 @@ class _Worker:
         for i, group in enumerate(groups):
             batch = make_batch([group], self.part.config.heads)
             self.part.add = i > 0
-            masks = self.dropout.masks(batch, step, (self.index, i))
+            masks = self.dropout.masks(batch, step, (self.index, i) if self.index or i else ())
             nats = self.part.losses(batch, masks, torch.tensor([float(tokens)]))
             nats.sum().backward()
             loss += nats.item()
         return loss
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Operations inside run on the thread that calls them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
