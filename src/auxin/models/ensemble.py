@@ -28,9 +28,9 @@ from auxin.models.transformer import ACTIVATIONS, TransformerLM, sinusoidal_posi
 class Ensemble:
     """M transformers of one architecture, one for each seed.
 
-    ``flat`` [M, P] holds all parameters (on a GPU, with zeros up to a round P), ``gradient`` [M, P] what a backward
-    pass overwrites, or adds to where ``add`` is set; ``parameters[name]`` is a view [M, …] under the name that the
-    parameter has in a ``TransformerLM``.
+    ``flat`` [M, P] holds all parameters (on a GPU, with zeros up to a round P), ``gradient`` [M, P] what a
+    backward pass overwrites, or adds to where ``add`` is set; ``parameters[name]`` is a view [M, …] under the name
+    that the parameter has in a ``TransformerLM``.
     """
 
     add = False
