@@ -123,6 +123,7 @@ if __name__ == "__main__":
         batch_size=arguments.batch_size,
         device=arguments.device,
         precision=arguments.precision or ("float32" if on_cpu else "tf32"),
+        shares=arguments.threads,
     )
     main(
         run,
