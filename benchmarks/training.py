@@ -35,7 +35,7 @@ class SimpleLoop:
 
     def __init__(self, config: RunConfig, sequences: list[np.ndarray]) -> None:
         self.config, self.sequences = config, [torch.from_numpy(s) for s in sequences]
-        self.model = TransformerLM(config.model, torch.Generator().manual_seed(0)).train()
+        self.model = TransformerLM(config.model, torch.Generator().manual_seed(0)).train().to(config.device)
         o = config.optimizer
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -50,7 +50,7 @@ class SimpleLoop:
         picked = self.order.choice(len(self.sequences), self.config.batch_size, replace=False)
         padded = torch.nn.utils.rnn.pad_sequence(
             [self.sequences[i] for i in picked], batch_first=True, padding_value=-1
-        )
+        ).to(self.config.device)
         logits = self.model(padded[:, :-1].clamp(min=0)).logits
         loss = F.cross_entropy(logits.flatten(0, 1), padded[:, 1:].flatten(), ignore_index=-1)
         self.optimizer.zero_grad()

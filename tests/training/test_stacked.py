@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
 from auxin.models.ensemble import Ensemble
@@ -107,19 +108,39 @@ def test_what_is_replayed_is_what_was_recorded() -> None:
     assert 0 < len(replayed._steps._graphs) < 12  # pyright: ignore
 
 
-def test_a_step_asks_nothing_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On tensors without content, whatever reads a value or mixes devices raises."""
+class Operations(TorchDispatchMode):
+    """Notes the names of all operations inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [{}, {"norm": "pre", "tied": True, "positions": "learned"}])
+def test_a_step_asks_nothing_of_the_host(
+    settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On tensors without content, whatever reads a value or mixes devices raises; the rest is known by name."""
     monkeypatch.setattr(
         "auxin.training.optimizer.adamw", lambda *lists, **settings: None
     )  # has no meta kernel
-    config = dataclasses.replace(CONFIG)
+    model = dataclasses.replace(MODEL, **settings)  # pyright: ignore[reportArgumentType]
+    config = dataclasses.replace(CONFIG, model=model)
     object.__setattr__(config, "device", "meta")
     ensemble = Ensemble(config.model, config.seeds, "meta")
     optimizer = StackAdamW(config.optimizer, ensemble)
     steps = StackedSteps(config, ensemble, Batches(data(), config.seeds, 4), optimizer, capture=False)
-    losses, norms, tokens = steps.take(0, 0.1)
+    with Operations() as operations:
+        losses, norms, tokens = steps.take(0, 0.1)
     assert losses.device == norms.device == torch.device("meta")
     assert tokens > 0
+    waiting = {"index_put", "index_put_", "nonzero", "masked_select", "_local_scalar_dense", "unique"}
+    assert "bmm" in operations.names
+    assert not operations.names & waiting, "on a GPU these check or count on the host"
 
 
 def test_batches_are_padded_to_few_sizes_little_larger() -> None:

@@ -28,9 +28,9 @@ from auxin.models.transformer import ACTIVATIONS, TransformerLM, sinusoidal_posi
 class Ensemble:
     """M transformers of one architecture, one for each seed.
 
-    ``flat`` [M, P] holds all parameters, ``gradient`` [M, P] their gradients; ``parameters[name]`` is a view
-    [M, …] under the name that the parameter has in a ``TransformerLM``. A backward pass overwrites the gradient,
-    or adds to it where ``add`` is set.
+    ``flat`` [M, P] holds all parameters (on a GPU, with zeros up to a round P), ``gradient`` [M, P] what a
+    backward pass overwrites, or adds to where ``add`` is set; ``parameters[name]`` is a view [M, …] under the name
+    that the parameter has in a ``TransformerLM``.
     """
 
     add = False
@@ -47,7 +47,10 @@ class Ensemble:
         self.config, self.seeds, self.device = config, tuple(seeds), device
         self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32  # of matrix products
         size = sum(shape.numel() for shape in shapes.values())
-        self.flat, self.gradient = (zeros(len(self.seeds), size, device) for _ in range(2))
+        if device != "cpu":  # so that every row begins where a GPU can read several elements at once
+            size = -(-size // 64) * 64
+        self.flat = torch.zeros(len(self.seeds), size, device=device)
+        self.gradient = torch.zeros_like(self.flat)
         self.parameters = _views(self.flat, shapes)
         self.gradients = _views(self.gradient, shapes)
         if config.positions == "sinusoidal":
@@ -147,11 +150,6 @@ class Ensemble:
         p, g = self.parameters, self.gradients
         weight, bias = weight or f"{name}.weight", f"{name}.bias"
         return linear(x, p[weight], p.get(bias), g[weight], g.get(bias), self.add, self.dtype)
-
-
-def zeros(members: int, size: int, device: str) -> Tensor:
-    """[M, size] of zeros, where each row begins at a multiple of 256 bytes, as matrix products want it."""
-    return torch.zeros(members, -(-size // 64) * 64, device=device)[:, :size]
 
 
 def _views(flat: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:

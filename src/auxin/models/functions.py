@@ -79,12 +79,14 @@ class _Embed(Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = outputs
         (index,) = ctx.saved_tensors
-        if not ctx.add:
-            ctx.gradient.zero_()
         if len(index) == 1 and index.is_cpu:
+            if not ctx.add:
+                ctx.gradient.zero_()
             ctx.gradient[0].index_add_(0, index[0], g[0], alpha=ctx.scale)
-        else:  # a GPU sorts and sums in order here; in index_add_ it would take whichever comes first
-            ctx.gradient.index_put_((_members(index), index), g * ctx.scale, accumulate=True)
+        else:  # as a product: a GPU would scatter in any order, or sort and wait for the host to check the indices
+            row = torch.arange(ctx.gradient.shape[1], device=index.device)[:, None]
+            chosen = (index[:, None] == row).float()  # [M, V, T]
+            ctx.gradient.baddbmm_(chosen, g, beta=float(ctx.add), alpha=ctx.scale)
         return None, None, None, None, None, None
 
 

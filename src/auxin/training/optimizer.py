@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from auxin.config import OptimizerConfig
-from auxin.models.ensemble import Ensemble, zeros
+from auxin.models.ensemble import Ensemble
 from auxin.training.threads import one_thread_each
 
 
@@ -21,10 +21,9 @@ class StackAdamW:
 
     def __init__(self, config: OptimizerConfig, ensemble: Ensemble) -> None:
         self.config, self.weights, self.gradient = config, ensemble.flat, ensemble.gradient
-        (M, P), device = ensemble.flat.shape, ensemble.device
-        self.moments = [zeros(M, P, device) for _ in range(2)]
-        self.steps = torch.zeros(M, device=device)
-        self.frozen_at = torch.full((M,), -1, device=device)
+        self.moments = [torch.zeros_like(ensemble.flat) for _ in range(2)]
+        self.steps = torch.zeros(len(ensemble.flat), device=ensemble.device)
+        self.frozen_at = torch.full_like(self.steps, -1, dtype=torch.int64)
         """int64 [M]: the step at which a member diverged, −1 while it has not."""
 
     def update(self, losses: Tensor, rate: float | Tensor, step: int | Tensor) -> Tensor:
@@ -59,11 +58,10 @@ class StackAdamW:
 
     def state(self) -> dict[str, Tensor]:
         """The moments [M, P] and step counts [M]."""
-        first, second = (moment.contiguous() for moment in self.moments)
-        return {"exp_avg": first, "exp_avg_sq": second, "step": self.steps}
+        return dict(zip(("exp_avg", "exp_avg_sq", "step"), (*self.moments, self.steps), strict=True))
 
     def restore(self, state: Mapping[str, Tensor], frozen_at: Sequence[int]) -> None:
         """Go on from a ``state`` and what ``frozen_at`` was then."""
         self.frozen_at.copy_(torch.tensor(frozen_at))
-        for name, tensor in zip(("exp_avg", "exp_avg_sq", "step"), (*self.moments, self.steps), strict=True):
+        for name, tensor in self.state().items():
             tensor.copy_(state[name])

@@ -24,7 +24,7 @@ from auxin.training.optimizer import StackAdamW
 
 LAUNCH_BOUND = (
     2**23
-)  # attention weights of a layer, up to which a step is too small to keep a GPU busy unrecorded
+)  # a layer's attention weights; with more, kernels are long enough to be launched one by one
 
 
 class StackedSteps:
@@ -44,9 +44,7 @@ class StackedSteps:
         self._starts, self._sizes = np.cumsum(lengths) - lengths, lengths - 1
         (M, B), device = (len(config.seeds), config.batch_size), config.device
         self._corpus = torch.from_numpy(np.concatenate(batches.sequences)).to(device)
-        self._sequences = torch.zeros(
-            2, M, B, dtype=torch.int64, device=device
-        )  # where they start, their sizes
+        self._sequences = torch.zeros(2, M, B, dtype=torch.int64, device=device)  # starts, sizes
         self._step = torch.zeros((), dtype=torch.int64, device=device)
         self._rate = torch.zeros((), device=device)
         self._losses, self._norms = torch.zeros(2, M, device=device)
