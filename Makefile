@@ -1,9 +1,9 @@
-# make setup | demo | test; each works alone on a fresh machine with Python 3.11 or later.
+# make setup | demo | test | fuzz; each works alone on a fresh machine with Python 3.11 or later.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test
+.PHONY: setup demo test fuzz
 
 setup: $(READY)
 
@@ -20,3 +20,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/pytest -n 2
+
+# a hundred thousand damaged files for the readers, other ones every time: for a night, not for every change
+fuzz: setup
+	HYPOTHESIS_PROFILE=search $(BIN)/pytest -n 2 --timeout 14400 tests/reliability/test_fuzzing.py

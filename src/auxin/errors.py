@@ -3,9 +3,16 @@
 Each message is one line that names the thing, its value and what is allowed.
 """
 
+LONGEST = 800  # characters of a message: what it quotes may be a whole file
+
 
 class AuxinError(Exception):
     """Base of every error that auxin raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 2 :]}"
+        super().__init__(message)
 
 
 class ConfigError(AuxinError, ValueError):

@@ -1,6 +1,5 @@
 """Faults injected where a process touches the disk: before every operation, and half-way through every write."""
 
-import builtins
 import contextlib
 import errno
 import os
@@ -23,7 +22,7 @@ def watched(act: Act) -> Iterator[None]:
 
     It may raise, and the operation fails; or kill the process.
     """
-    write, open_file, open_descriptor = os.write, builtins.open, os.open
+    write, open_descriptor = os.write, os.open
 
     def before(name: str) -> Callable[..., Any]:
         real = getattr(os, name)
@@ -40,11 +39,6 @@ def watched(act: Act) -> Iterator[None]:
         act("half of a write")
         return written + write(descriptor, content[written:])
 
-    def opened(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if set(mode) & set("wax+"):
-            act("open")
-        return open_file(file, mode, *arguments, **options)
-
     def opened_descriptor(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
         if flags & WRITING:
             act("open")
@@ -55,7 +49,6 @@ def watched(act: Act) -> Iterator[None]:
             patch.setattr(os, name, before(name))
         patch.setattr(os, "write", in_halves)
         patch.setattr(os, "open", opened_descriptor)
-        patch.setattr(builtins, "open", opened)
         yield
 
 

@@ -1,27 +1,13 @@
-"""The reading side: tidy tables from good runs, and nothing but ``AuxinError`` from bad ones."""
+"""The reading side: tidy tables from good runs."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import polars
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from auxin.config import RunConfig, to_toml
-from auxin.errors import AuxinError, ConfigError, RunError
+from auxin.errors import ConfigError, RunError
 from auxin.runs import MeasureFile, Metric, RunDirectory, export, open_run
-
-FILES = (
-    "config.toml",
-    "metrics.jsonl",
-    "measures.jsonl",
-    "summary.json",
-    "environment.json",
-    "checkpoints/step-000000010/manifest.json",
-    "checkpoints/step-000000010/state.json",
-    "checkpoints/step-000000010/member-0.safetensors",
-)
 
 
 @pytest.fixture(scope="module")
@@ -102,64 +88,3 @@ def test_export_refuses_other_endings_and_lost_directories(out: Path, tmp_path: 
         export(open_run(out), tmp_path / "metrics.xls")
     with pytest.raises(RunError, match=r"metrics\.csv"):
         export(open_run(out), tmp_path / "missing" / "metrics.csv")
-
-
-def only_our_errors(action: Callable[[], object]) -> None:
-    """Run the action; an error must be an ``AuxinError`` of one line."""
-    message = ""
-    try:
-        action()
-    except AuxinError as error:
-        message = str(error)
-    assert "\n" not in message
-
-
-def read_everything(path: Path) -> None:
-    run = open_run(path)
-    for read in (lambda: run.metrics, lambda: run.summary, lambda: run.environment):
-        only_our_errors(read)
-    for checkpoint in run.checkpoints:
-        for member in checkpoint.members:
-            only_our_errors(lambda: checkpoint.read(member))  # noqa: B023
-
-
-junk = st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace"))
-json_like = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-).map(lambda value: repr(value).encode("utf-8", "replace"))
-
-
-def damaged_copy(out: Path, copy: Path, name: str, content: bytes, at: int, insert: bool) -> Path:
-    """A copy of a run's files with ``content`` in place of one of them, or inserted into it."""
-    for file in FILES:
-        original = (out / file).read_bytes() if (out / file).exists() else b""
-        (copy / file).parent.mkdir(parents=True, exist_ok=True)
-        (copy / file).write_bytes(original)
-    before = (copy / name).read_bytes()
-    (copy / name).write_bytes(before[:at] + content + before[at:] if insert else content)
-    return copy
-
-
-damage = {
-    "name": st.sampled_from(FILES),
-    "content": junk | json_like,
-    "at": st.integers(0, 2000),
-    "insert": st.booleans(),
-}
-shared_directory = [HealthCheck.function_scoped_fixture]
-
-
-@settings(max_examples=500, deadline=None, suppress_health_check=shared_directory)
-@given(**damage)
-def test_reading_arbitrary_bytes_gives_only_our_errors(out: Path, tmp_path: Path, **damage) -> None:
-    copy = damaged_copy(out, tmp_path / "copy", **damage)
-    only_our_errors(lambda: read_everything(copy))
-
-
-@settings(max_examples=50, deadline=None, suppress_health_check=shared_directory)
-@given(**damage)
-def test_resuming_from_arbitrary_bytes_gives_only_our_errors(out: Path, tmp_path: Path, **damage) -> None:
-    copy = damaged_copy(out, tmp_path / "copy", **damage)
-    (copy / "summary.json").unlink()
-    only_our_errors(lambda: RunDirectory.open(copy, RunConfig(seeds=(1, 0))).close())

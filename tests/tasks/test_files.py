@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -68,10 +69,11 @@ def test_missing_and_empty_files(tmp_path):
     path = write(tmp_path, "question.train", "")
     with pytest.raises(DataError, match=f"{path} is empty"):
         load_task("question", data_dir=tmp_path)
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(DataError, match=f"{path} cannot be read"):
-        load_task("question", data_dir=tmp_path)
+    for make in (path.mkdir, lambda: os.mkfifo(path)):  # a pipe would be waited for
+        path.rmdir() if path.is_dir() else path.unlink()
+        make()
+        with pytest.raises(DataError, match=f"{path} cannot be read: not a regular file"):
+            load_task("question", data_dir=tmp_path)
 
 
 def test_dyck_files(tmp_path):

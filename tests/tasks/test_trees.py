@@ -175,6 +175,7 @@ def test_penn_treebank_with_labels_traces_and_several_trees():
     text = """( (S (NP-SBJ (DT The) (NN newt)) (VP (VBZ reads) (NP (-NONE- *T*))) (. .)) )
     (NP (DT a) (NN yak))"""
     assert read_penn(text) == [(("The", "newt"), "reads", "."), ("a", "yak")]
+    assert read_penn(f"\n{text}\n\n") == read_penn(text)
 
 
 @pytest.mark.parametrize("text", ["(S (NP a)", "(S a))", "(S)", "(" * 5000 + ")" * 5000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from auxin.config import ModelConfig, from_json, to_json
+from auxin.config import ModelConfig, check, from_json, to_json
 from auxin.errors import CheckpointError, ConfigError
 from auxin.models.transformer import TransformerLM
 
+LONGEST_JSON = 1 << 20  # bytes read of the file beside a released model
 RELEASED_PREFIX = "trafo.encoder.layers."
 RELEASED_LAYER = {  # the released code's names within a layer → ours
     "self_attn.multi_head_merge.weight": "attention.out.weight",
@@ -28,6 +30,7 @@ RELEASED_LAYER = {  # the released code's names within a layer → ours
     "norm2.weight": "mlp_norm.weight",
     "norm2.bias": "mlp_norm.bias",
 }
+RELEASED_MAPS = ("self_attn.data_to_q.weight", "self_attn.data_to_kv.weight")  # ours are one matrix
 RELEASED_TOP = {
     "input_embedding.weight": "embedding.weight",
     "output_map.weight": "output.weight",
@@ -70,18 +73,24 @@ def load_model(path: str | Path) -> TransformerLM:
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; raises ``CheckpointError`` when it cannot be read."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError, RuntimeError, struct.error) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from None
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"{path}: {name} is of type {tensor.dtype}; allowed: floating point")
+    return tensors, metadata
 
 
 def _filled(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> TransformerLM:
     """The model of ``config`` with ``tensors`` as its weights; sizes are compared before anything is built."""
+    if config.depth > len(tensors):
+        raise CheckpointError(f"{path}: {len(tensors)} parameters; its config says {config.depth} layers")
     try:
         with torch.device("meta"):
             wanted = {name: p.shape for name, p in TransformerLM(config).named_parameters()}
@@ -95,7 +104,7 @@ def _filled(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> Tran
             raise CheckpointError(f"{path}: {name} has shape {found}; its config says {list(shape)}")
     extra = sorted(set(tensors) - set(wanted) - {"output.weight"})
     if extra:
-        raise CheckpointError(f"{path}: unknown parameter {extra[0]}")
+        raise CheckpointError(f"{path}: unknown parameter {extra[0]!r}")
     model = TransformerLM(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -112,13 +121,11 @@ def _from_released(path: Path, tensors: dict[str, Tensor]) -> tuple[ModelConfig,
             ours[RELEASED_TOP[name]] = tensor
         elif name.startswith(RELEASED_PREFIX):
             layer, _, rest = name.removeprefix(RELEASED_PREFIX).partition(".")
-            if not layer.isdigit():
-                raise CheckpointError(f"{path}: unknown parameter {name}")
+            if not re.fullmatch(r"0|[1-9][0-9]{0,3}", layer) or rest not in (*RELEASED_LAYER, *RELEASED_MAPS):
+                raise CheckpointError(f"{path}: unknown parameter {name!r}")
             depth = max(depth, int(layer) + 1)
             if rest in RELEASED_LAYER:
                 ours[f"layers.{layer}.{RELEASED_LAYER[rest]}"] = tensor
-            elif rest not in ("self_attn.data_to_q.weight", "self_attn.data_to_kv.weight"):
-                raise CheckpointError(f"{path}: unknown parameter {name}")
     heads = _released_heads(path)
     try:
         vocabulary_size, width = ours["embedding.weight"].shape
@@ -137,7 +144,7 @@ def _from_released(path: Path, tensors: dict[str, Tensor]) -> tuple[ModelConfig,
         )
     except KeyError as error:
         raise CheckpointError(f"{path}: parameter {error.args[0]} is missing") from None
-    except (ConfigError, RuntimeError, ValueError) as error:
+    except (ConfigError, IndexError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     return config, ours
 
@@ -147,9 +154,12 @@ def _released_heads(path: Path) -> int:
     if not beside.exists():
         return 8
     try:
-        heads = json.loads(beside.read_text(encoding="utf-8")).get("n_heads", 8)
-    except (OSError, ValueError, AttributeError) as error:
+        with open(beside, "rb") as file:
+            heads = json.loads(file.read(LONGEST_JSON)).get("n_heads", 8)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{beside}: not a JSON object with n_heads: {error}") from None
-    if type(heads) is not int:
-        raise CheckpointError(f"{beside}: n_heads is {heads!r}; allowed: a whole number")
+    try:
+        check(type(heads) is int and 1 <= heads <= 65_536, "n_heads", heads, "1 to 65536")
+    except ConfigError as error:
+        raise CheckpointError(f"{beside}: {error}") from None
     return heads

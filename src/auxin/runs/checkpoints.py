@@ -77,7 +77,8 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
     directory = run / "checkpoints"
     with failing_clearly(directory):
         for path in directory.iterdir() if directory.is_dir() else ():
-            if (match := _STEP.fullmatch(path.name)) and path.is_dir():
+            # what is behind a link is not ours to delete
+            if (match := _STEP.fullmatch(path.name)) and path.is_dir() and not path.is_symlink():
                 names = ((_MEMBER.fullmatch(file.name), file) for file in path.iterdir() if file.is_file())
                 members = {int(name[1]): file for name, file in names if name}
                 found.append(Checkpoint(int(match[1]), path, dict(sorted(members.items()))))

@@ -14,12 +14,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from auxin.errors import RunError
+from auxin.config import RunConfig, from_toml
+from auxin.errors import ConfigError, RunError
 
 TEMPORARY = ".tmp-"
 """Prefix of everything unfinished; what a killed process leaves under it is deleted at the next open."""
 
+LONGEST_CONFIG = 1 << 18  # bytes
+MOST_DOTS = 200  # in a line of a config: a path may have some
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LINK = "a symbolic link; a run is written to its own files only"
 _GONE = (errno.ENOENT, errno.ESTALE)
 
 
@@ -34,6 +38,8 @@ def failing_clearly(path: Path, intact: str = "") -> Iterator[None]:
             cause = f"the disk is full ({cause})"
         elif error.errno in _GONE:
             cause = f"the directory or file is gone ({cause})"
+        elif error.errno == errno.ELOOP:
+            cause = _LINK
         raise RunError(f"{path}: {cause}{intact and '; '}{intact}") from None
 
 
@@ -46,9 +52,21 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def open_own(path: Path, flags: int) -> int:
+    """A descriptor of a file to write; a symbolic link, which may lead anywhere, is an ``OSError``."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory unless it is there; a symbolic link is a ``RunError``."""
+    if path.is_symlink():
+        raise RunError(f"{path}: {_LINK}")
+    path.mkdir(exist_ok=True)
+
+
 def write_synced(path: Path, content: bytes) -> None:
     """Write a new file and wait until it is on the disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    descriptor = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         append_synced(descriptor, content)
     finally:
@@ -119,7 +137,7 @@ def read_text(path: Path, limit: int = 1 << 20) -> str:
         raise RunError(f"{path}: not UTF-8 text") from None
 
 
-def read_object(path: Path, limit: int = 1 << 24) -> dict[str, Any]:
+def read_object(path: Path, limit: int = 1 << 22) -> dict[str, Any]:
     """The JSON object in a file; raises ``RunError`` naming the file when it holds anything else."""
     try:
         values = json.loads(read_text(path, limit))
@@ -130,13 +148,25 @@ def read_object(path: Path, limit: int = 1 << 24) -> dict[str, Any]:
     return values
 
 
+def read_config(path: Path) -> RunConfig:
+    """The config in a TOML file; raises ``RunError`` naming the file and what is wrong with it."""
+    text = read_text(path, LONGEST_CONFIG)
+    # the time that tomllib takes grows with the square of the parts of a dotted name
+    if any(line.count(".") > MOST_DOTS for line in text.split("\n")):
+        raise RunError(f"{path}: a line has more than {MOST_DOTS} dots, so not a file that auxin wrote")
+    try:
+        return from_toml(RunConfig, text)
+    except ConfigError as error:
+        raise RunError(f"{path}: {error}") from None
+
+
 class Lock:
     """An exclusive lock on a file, held until ``release`` or the death of the process, however it dies."""
 
     def __init__(self, path: Path) -> None:
         """Take the lock; raises ``RunError`` when another process holds it."""
         with failing_clearly(path):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxin.config import RunConfig, check, from_toml
-from auxin.errors import ConfigError, RunError
+from auxin.config import RunConfig, check
+from auxin.errors import RunError
 from auxin.runs.checkpoints import Checkpoint, list_checkpoints
-from auxin.runs.files import TEMPORARY, failing_clearly, read_object, read_text, sha256, sync_directory
+from auxin.runs.files import TEMPORARY, failing_clearly, read_config, read_object, sha256, sync_directory
 from auxin.runs.rows import MEASURES, Metric, read_rows
 from auxin.runs.store import METRICS
 
@@ -86,11 +86,7 @@ def open_run(path: str | Path) -> Run:
         raise RunError(f"{path}: no such directory")
     if not (path / "config.toml").is_file():
         raise RunError(f"{path}: no run here (config.toml is missing)")
-    try:
-        config = from_toml(RunConfig, read_text(path / "config.toml"))
-    except ConfigError as error:
-        raise RunError(f"{path / 'config.toml'}: {error}") from None
-    return Run(path, config)
+    return Run(path, read_config(path / "config.toml"))
 
 
 def export(run: Run, path: str | Path) -> None:

@@ -8,12 +8,13 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
+from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 from auxin.errors import RunError
-from auxin.runs.files import Lock, append_synced, failing_clearly
+from auxin.runs.files import Lock, append_synced, failing_clearly, open_own
 
 MEASURES = "measures.jsonl"
 LONGEST_LINE = 4096
@@ -114,8 +115,7 @@ class RowFile:
         self.path = path
         if path.exists() and not path.is_file():
             raise RunError(f"{path}: not a regular file")
-        with failing_clearly(path), open(path, "ab+") as file:
-            file.seek(0)
+        with failing_clearly(path), _opened(path, os.O_CREAT) as file:
             self._digest = hashlib.file_digest(file, "sha256")
             self.size = file.tell()
 
@@ -132,7 +132,7 @@ class RowFile:
         content = b"".join(encode(row) for row in rows)
         with failing_clearly(self.path, intact):
             # By name and without O_CREAT: a deleted directory must be noticed, not written into.
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            descriptor = open_own(self.path, os.O_WRONLY | os.O_APPEND)
             try:
                 if os.fstat(descriptor).st_size != self.size:
                     raise RunError(f"{self.path}: another program changed this file{intact and '; '}{intact}")
@@ -160,12 +160,16 @@ class RowFile:
 
     def cut(self, size: int | None = None) -> None:
         """Drop everything after the first ``size`` bytes; by default, a last line that was cut mid-way."""
-        with failing_clearly(self.path), open(self.path, "rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1 if size is None else size)
+        with failing_clearly(self.path), _opened(self.path) as file:
+            os.ftruncate(file.fileno(), file.read().rfind(b"\n") + 1 if size is None else size)
             file.seek(0)
             os.fsync(file.fileno())
             self._digest = hashlib.file_digest(file, "sha256")
             self.size = file.tell()
+
+
+def _opened(path: Path, flags: int = 0) -> BufferedRandom:
+    return os.fdopen(open_own(path, os.O_RDWR | flags), "rb+")
 
 
 class MeasureFile:

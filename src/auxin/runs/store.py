@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from auxin.config import RunConfig, from_toml, to_dict, to_toml
-from auxin.errors import AuxinError, ConfigError, RunError
+from auxin.config import RunConfig, to_dict, to_toml
+from auxin.errors import AuxinError, RunError
 from auxin.runs import checkpoints
 from auxin.runs.checkpoints import Mark, SavedState
 from auxin.runs.environment import environment
@@ -23,8 +24,10 @@ from auxin.runs.files import (
     Lock,
     dump_json,
     failing_clearly,
+    make_directory,
+    open_own,
+    read_config,
     read_object,
-    read_text,
     remove_temporaries,
     write_atomic,
 )
@@ -65,7 +68,7 @@ class RunDirectory:
             with failing_clearly(path):
                 run = cls(path, config, lock)
                 if not run.finished:
-                    (path / "checkpoints").mkdir(exist_ok=True)
+                    make_directory(path / "checkpoints")
                     remove_temporaries(path)
                     remove_temporaries(path / "checkpoints")
                     run._check_environment()
@@ -159,8 +162,10 @@ class RunDirectory:
     def log(self, event: str) -> None:
         """Add a line to ``events.log``, the only place where a run notes the time; a full disk may drop it."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with contextlib.suppress(OSError), open(self.path / "events.log", "a", encoding="utf-8") as file:
-            file.write(f"{now} {' '.join(event.split())}\n")
+        with contextlib.suppress(OSError):
+            descriptor = open_own(self.path / "events.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+                file.write(f"{now} {' '.join(event.split())}\n")
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -210,11 +215,7 @@ def _claim(path: Path, config: RunConfig) -> Lock:
 
 def _refuse_other(path: Path, config: RunConfig) -> None:
     """Raise ``RunError`` naming the first setting in which the directory's run differs."""
-    try:
-        there = from_toml(RunConfig, read_text(path / "config.toml"))
-    except ConfigError as error:
-        raise RunError(f"{path / 'config.toml'}: {error}") from None
-    ours, theirs = _flat(to_dict(config)), _flat(to_dict(there))
+    ours, theirs = _flat(to_dict(config)), _flat(to_dict(read_config(path / "config.toml")))
     for name, value in ours.items():
         if theirs[name] != value:
             raise RunError(f"{path}: holds another run ({name} is {theirs[name]!r} there, {value!r} here)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shlex
@@ -16,7 +17,7 @@ import torch
 
 from auxin.config import check
 from auxin.runs.environment import environment
-from auxin.runs.files import failing_clearly
+from auxin.runs.files import failing_clearly, read_text
 from auxin.studies.answers import Analysis, save_study
 from auxin.studies.design import NamedRun, Scale, StudyName
 from auxin.studies.plan import Plan, check_fits, plan
@@ -95,7 +96,7 @@ def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Ou
         "study": name,
         "scale": scale,
         "command": shlex.join(["auxin", "study", name, "--scale", scale, "--out", str(out)]),
-        "sessions": _sessions(Path(out)),
+        "sessions": read_sessions(Path(out)),
         "environment": environment(runs[0].config),
     }
     save_study(out, analysis, metrics, runs, outcomes, about)
@@ -108,6 +109,13 @@ def _note_session(out: Path, seconds: float, workers: int) -> None:
         file.write(json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n")
 
 
-def _sessions(out: Path) -> list[Any]:
+def read_sessions(out: Path) -> list[dict[str, Any]]:
+    """Seconds and workers of every sitting; a line that a kill cut short is left out."""
     path = out / SESSIONS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    sessions: list[dict[str, Any]] = []
+    for line in read_text(path).splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, RecursionError):
+            match json.loads(line):
+                case {"seconds": int() | float(), "workers": int()} as session:
+                    sessions.append(session)
+    return sessions

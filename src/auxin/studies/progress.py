@@ -92,7 +92,7 @@ class SweepProgress:
 
 def _share(job: Job) -> float:
     """The share of a run's steps that its metrics have seen."""
-    with contextlib.suppress(OSError, ValueError, IndexError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, IndexError, KeyError, TypeError, RecursionError):
         with open(job.path / METRICS, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
             line = file.read(TAIL).rsplit(b"\n", 2)[-2]

@@ -56,6 +56,8 @@ def read_split(task: str, path: Path) -> list[Sentence]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    if not path.is_file():
+        raise DataError(f"{path} cannot be read: not a regular file")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -260,7 +260,7 @@ def read_penn(text: str) -> list[Tree]:
     import nltk
 
     try:
-        texts = nltk.tokenize.SExprTokenizer().tokenize(text)
+        texts = nltk.tokenize.SExprTokenizer().tokenize(text.strip())
         # a backslash is part of a word ("1\\/2"), not an escape, which is nltk's default
         options = {
             "node_pattern": r"[^\s()]+",
