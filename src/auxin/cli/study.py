@@ -79,10 +79,14 @@ def _report_outcomes(outcomes: Sequence[Outcome]) -> None:
 def _report_answer(analysis: Analysis, out: Path, as_json: bool) -> None:
     findings = [asdict(finding) for finding in analysis.findings]
     if as_json:
-        summary = {"question": analysis.question, "answer": analysis.answer, "findings": findings}
-        print_json(summary | {"out": str(out)})
+        claims = [asdict(claim) for claim in analysis.claims]
+        summary = {"question": analysis.question, "answer": analysis.answer, "claims": claims}
+        print_json(summary | {"findings": findings, "out": str(out)})
         return
     print(f"{analysis.question}\n\n{analysis.answer}\n")
+    for claim in analysis.claims:
+        print(f"{claim.verdict}: {claim.statement}")
+    print()
     for finding in analysis.findings:
         if finding.sentence != analysis.answer:
             print(f"- {finding.sentence}")
