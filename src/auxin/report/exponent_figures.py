@@ -184,10 +184,10 @@ def rule_by_exponent(tables: Tables, rule: str) -> Figure:
         arm=pl.format("{}, {}-norm", "task", "norm"),
         shown=pl.col("exponent") + pl.col("depth").replace_strict(shift),
     )
-    x = alt.X("shown:Q", title="accumulated angle exponent L·λ_a at initialization")
+    x = alt.X("shown:Q", title="L·λ_a at initialization")
     tip = tips(".0%", "series:N", "exponent:Q", "models:Q")
     panels = [
-        panel(groups.intervals(own, x, share("share of answers"), tip), str(arm), 235, 220)
+        panel(groups.intervals(own, x, share("share of answers"), tip), str(arm), 215, 220)
         for (arm,), own in points.group_by("arm", maintain_order=True)
     ]
     label = pl.format("{}, {} layers at {}", "arm", "series", "exponent")
@@ -195,7 +195,10 @@ def rule_by_exponent(tables: Tables, rule: str) -> Figure:
     return grid(
         f"{rule}-by-exponent",
         panels,
-        (RULES[rule], "share of generalization answers: mean over seeds, 95% interval"),
+        (
+            RULES[rule],
+            "share of generalization answers against accumulated angle exponent: mean over seeds, 95% interval",
+        ),
         f"{RULES[rule]}: share against accumulated angle exponent. {words}.",
         groups.chosen,
     )
@@ -211,7 +214,7 @@ def rule_over_steps(tables: Tables) -> Figure:
     curves = curves.with_columns(series=pl.col("exponent").replace_strict(names))
     tip = tips(".1%", "series:N", "step:Q")
     panels = [
-        panel(groups.bands(own, steps(), share("share of answers"), tip), f"{depth:.0f} layers", 330, 180)
+        panel(groups.bands(own, steps(), share("share of answers"), tip), f"depth {depth:.0f}", 330, 180)
         for (depth,), own in curves.sort("depth", maintain_order=True).group_by("depth", maintain_order=True)
     ]
     title = "Answers by the hierarchical rule over steps"

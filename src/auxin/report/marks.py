@@ -85,9 +85,9 @@ class Groups:
         """A point a row at ``value`` with a rule from ``low`` to ``high``, joined by a thin line a group."""
         chart = alt.Chart(drawable(frame, "value"))
         rule = chart.mark_rule(strokeWidth=1.5, clip=True).encode(
-            x, alt.Y("low:Q"), alt.Y2("high:Q"), self.color, opacity=self.opacity(0.8)
+            x, alt.Y("low:Q"), alt.Y2("high:Q"), self.color, opacity=self.opacity(1)
         )
-        line = chart.mark_line(strokeWidth=1).encode(x, y, self.color, opacity=self.opacity(0.6))
+        line = chart.mark_line(strokeWidth=1.2).encode(x, y, self.color, opacity=self.opacity(0.8))
         dot = chart.mark_point(filled=True, size=60)
         return [line, rule, dot.encode(x, y, self.color, opacity=self.opacity(1), tooltip=list(tip))]
 

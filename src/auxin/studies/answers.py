@@ -112,11 +112,3 @@ def save_study(
             ],
         }
         write_atomic(out / "study.json", dump_json(record))
-
-
-def duration(seconds: float) -> str:
-    """Wall time for people: 42 s, 7 min, 3.5 h, 12 days."""
-    for unit, size, until in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172_800)):
-        if seconds < until:
-            return f"{seconds / size:.{int(unit == 'h')}f} {unit}"
-    return f"{seconds / 86_400:.0f} days"
