@@ -15,14 +15,14 @@ from auxin.report.marks import (
     Groups,
     Tables,
     columns,
-    grid,
+    facets,
+    figure,
     in_words,
-    panel,
     share,
     steps,
     tips,
 )
-from auxin.report.theme import BLUE, GRAY, Panel
+from auxin.report.theme import BLUE, GRAY
 from auxin.report.theory_figures import zero_contour
 
 LINES = {"angle": "λ_a = 0, angles of tokens", "gradient": "λ_g = 0, gradients"}
@@ -87,7 +87,8 @@ def loss_map(tables: Tables) -> Figure:
         "Final loss over the phase diagram",
         "; ".join(["line: where an exponent vanishes, by theory alone", *signs]),
     )
-    return grid("loss-map", [panel([heat, halo, rule], "", 420, 360)], title, description)
+    chart = alt.layer(heat, halo, rule).properties(width=420, height=360)
+    return figure("loss-map", chart, title, description)
 
 
 def _cells(name: str, centers: NDArray[Any], log: bool) -> pl.DataFrame:
@@ -119,27 +120,22 @@ def predictions(tables: Tables) -> Figure:
     picker = alt.binding_select(options=names, name="predicted from: ")
     chosen = alt.param(name="predictor", bind=picker, value=names[0])
     values = frame.select("loss", "predicted").to_numpy()
-    span = [float(values.min()), float(values.max())]
-    scale = alt.Scale(domain=span, nice=True, zero=False)
+    scale = alt.Scale(domain=[float(values.min()), float(values.max())], nice=True, zero=False)
     x = alt.X("predicted:Q", title="predicted loss (nats)", scale=scale)
     y = alt.Y("loss:Q", title="measured loss (nats)", scale=scale)
-    diagonal = alt.Chart(pl.DataFrame({"predicted": span, "loss": span}))
+    chart = alt.Chart(frame).transform_filter(alt.datum.predictor == chosen)
+    diagonal = chart.mark_line(color=GRAY, strokeDash=[4, 3]).encode(x, alt.Y("predicted:Q", scale=scale))
     tip = ["run:N", *(alt.Tooltip(f"{field}:Q", format=".3f") for field in ("predicted", "loss"))]
-    panels: list[Panel] = []
-    for (test,), own in frame.group_by("test", maintain_order=True):
-        dots = alt.Chart(own).mark_point(filled=True, size=40, color=BLUE, opacity=0.7)
-        dots = dots.encode(x, y, tooltip=tip).transform_filter(alt.datum.predictor == chosen)
-        line = diagonal.mark_line(color=GRAY, strokeDash=[4, 3]).encode(x, y)
-        panels.append(panel([line, dots], str(test), 220, 220))
-    return grid(
+    dots = chart.mark_point(filled=True, size=40, color=BLUE, opacity=0.7).encode(x, y, tooltip=tip)
+    tests = frame["test"].unique(maintain_order=True).to_list()
+    return figure(
         "predictions",
-        panels,
+        facets([diagonal, dots], "test", tests, width=220, height=220).add_params(chosen),
         (
             "Final loss, predicted and measured",
             f"from {names[0]}, for points that the prediction has not seen",
         ),
         "Measured against predicted final loss with the diagonal, a panel for each way of leaving points out.",
-        chosen,
     )
 
 
@@ -154,19 +150,16 @@ def scores_by_predictor(tables: Tables) -> Figure:
         "points:Q",
         *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "r2_low", "r2_high")),
     ]
-    zero = alt.Chart(pl.DataFrame({"value": [0.0]})).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(x)
-    panels: list[Panel] = []
-    for (test,), own in scores.group_by("test", maintain_order=True):
-        labels = alt.Undefined if not panels else None
-        y = alt.Y("predictor:N", title=None, sort=order, axis=labels)
-        chart = alt.Chart(own)
-        rule = chart.mark_rule(strokeWidth=1.5, color=BLUE).encode(ends, y, x2="r2_high")
-        dot = chart.mark_point(filled=True, size=60, color=BLUE, opacity=1).encode(x, y, tooltip=tip)
-        panels.append(panel([zero, rule, dot], str(test), 220, 170))
+    y = alt.Y("predictor:N", title=None, sort=order)
+    chart = alt.Chart(scores)
+    zero = chart.mark_rule(color=GRAY, strokeWidth=0.5).encode(alt.XDatum(0))
+    rule = chart.mark_rule(strokeWidth=1.5, color=BLUE).encode(ends, y, x2="r2_high")
+    dot = chart.mark_point(filled=True, size=60, color=BLUE, opacity=1).encode(x, y, tooltip=tip)
+    tests = scores["test"].unique(maintain_order=True).to_list()
     both = scores.filter(predictor=order[0]).select("test", "value", "r2_low", "r2_high")
-    return grid(
+    return figure(
         "scores",
-        panels,
+        facets([zero, rule, dot], "test", tests, width=220, height=170),
         ("What predicts the final loss", "R² for unseen points, 95% interval; what is below −1 stands at −1"),
         f"R² of each predictor. From {order[0]}: {in_words(both.iter_rows(), '.2f')}.",
     )
@@ -186,21 +179,18 @@ def rule_by_exponent(tables: Tables, rule: str) -> Figure:
     )
     x = alt.X("shown:Q", title="L·λ_a at initialization")
     tip = tips(".0%", "series:N", "exponent:Q", "models:Q")
-    panels = [
-        panel(groups.intervals(own, x, share("share of answers"), tip), str(arm), 215, 220)
-        for (arm,), own in points.group_by("arm", maintain_order=True)
-    ]
+    layers = groups.intervals(points, x, share("share of answers"), tip)
+    arms = points["arm"].unique(maintain_order=True).to_list()
     label = pl.format("{}, {} layers at {}", "arm", "series", "exponent")
     words = in_words(points.select(label, "value", "low", "high").iter_rows(), ".0%")
-    return grid(
+    subtitle = (
+        "share of generalization answers against accumulated angle exponent: mean over seeds, 95% interval"
+    )
+    return figure(
         f"{rule}-by-exponent",
-        panels,
-        (
-            RULES[rule],
-            "share of generalization answers against accumulated angle exponent: mean over seeds, 95% interval",
-        ),
+        groups.choosing(facets(layers, "arm", arms, width=250, height=230)),
+        (RULES[rule], subtitle),
         f"{RULES[rule]}: share against accumulated angle exponent. {words}.",
-        groups.chosen,
     )
 
 
@@ -211,15 +201,16 @@ def rule_over_steps(tables: Tables) -> Figure:
     exponents = curves["exponent"].unique().sort(descending=True).to_list()
     groups = Groups([f"{exponent:g}" for exponent in exponents], "L·λ_a")
     names = dict(zip(exponents, groups.names, strict=True))
-    curves = curves.with_columns(series=pl.col("exponent").replace_strict(names))
-    tip = tips(".1%", "series:N", "step:Q")
-    panels = [
-        panel(groups.bands(own, steps(), share("share of answers"), tip), f"depth {depth:.0f}", 330, 180)
-        for (depth,), own in curves.sort("depth", maintain_order=True).group_by("depth", maintain_order=True)
-    ]
-    title = "Answers by the hierarchical rule over steps"
-    subtitle = f"{curves['task'][0]}, {curves['norm'][0]}-norm; mean over seeds ± 2 standard errors"
-    described = (
-        "Share of answers by the hierarchical rule against steps, a panel a depth, a colour an exponent."
+    curves = curves.sort("depth", maintain_order=True).with_columns(
+        series=pl.col("exponent").replace_strict(names),
+        panel=pl.format("depth {}", pl.col("depth").cast(pl.Int64)),
     )
-    return grid("rule-over-steps", panels, (title, subtitle), described, groups.chosen, wrap=2)
+    layers = groups.bands(curves, steps(), share("share of answers"), tips(".1%", "series:N", "step:Q"))
+    panels = curves["panel"].unique(maintain_order=True).to_list()
+    subtitle = f"{curves['task'][0]}, {curves['norm'][0]}-norm; mean over seeds ± 2 standard errors"
+    return figure(
+        "rule-over-steps",
+        groups.choosing(facets(layers, "panel", panels, width=330, height=180, wrap=2)),
+        ("Answers by the hierarchical rule over steps", subtitle),
+        "Share of answers by the hierarchical rule against steps, a panel a depth, a colour an exponent.",
+    )

@@ -12,6 +12,8 @@ from auxin.report.marks import (
     Groups,
     Tables,
     columns,
+    facets,
+    figure,
     grid,
     in_words,
     number,
@@ -38,20 +40,16 @@ def accuracy_curves(tables: Tables) -> Figure:
     names = {"val": "in-domain", "gen": "generalization"}
     curves = curves.with_columns(series=pl.col("split").replace(names))
     groups = Groups(list(names.values()), palette=(BLUE, VERMILION))
-    tip = tips(".1%", "series:N", "step:Q")
-    panels = [
-        panel(groups.bands(own, steps(), share("accuracy"), tip), str(task), 330, 230)
-        for (task,), own in curves.group_by("task", maintain_order=True)
-    ]
+    tasks = curves["task"].unique(maintain_order=True).to_list()
+    layers = groups.bands(curves, steps(), share("accuracy"), tips(".1%", "series:N", "step:Q"))
+    chart = facets(layers, "task", tasks, width=330, height=230, wrap=2).resolve_scale(x="independent")
     last = curves.filter(split="gen").group_by("task", maintain_order=True).last()
     words = in_words(last.select("task", "value", "low", "high").iter_rows(), ".0%")
-    return grid(
+    return figure(
         "learning-curves",
-        panels,
+        groups.choosing(chart),
         ("In-domain and generalization accuracy", "mean over seeds ± 2 standard errors"),
         f"In-domain and generalization accuracy against steps. Generalization at the last step, {words}.",
-        groups.chosen,
-        wrap=2,
     )
 
 
@@ -81,12 +79,11 @@ def early_stopping(tables: Tables) -> Figure:
         panels.append(panel(layers, str(task), 270, 230))
     labelled = means.with_columns(label=pl.col("task") + ", " + pl.col("when"))
     words = in_words(labelled.select("label", "value", "low", "high").iter_rows(), ".0%")
-    return grid(
+    return figure(
         "early-stopping",
-        panels,
+        grid(panels, groups.chosen, 3),
         ("What early stopping would have reported", "gray lines: seeds"),
         f"Generalization accuracy where early stopping selects and at the end: {words}.",
-        groups.chosen,
     )
 
 
@@ -117,9 +114,9 @@ def by_depth(tables: Tables) -> Figure:
         panels.append(panel(single.intervals(own, x, y, tip), title, 220, 220))
     rows = depths.with_columns(label=pl.format("{} layers", pl.col("depth").cast(pl.Int64)))
     words = in_words(rows.select("label", "ever", "ever_low", "ever_high").iter_rows(), ".0%")
-    return grid(
+    return figure(
         "by-depth",
-        panels,
+        grid(panels, None, 3),
         ("Generalization and training loss by depth", "95% intervals over seeds"),
         f"Share of seeds ever above 80% generalization, {words}.",
     )
@@ -145,13 +142,11 @@ def curves_by_depth(tables: Tables) -> Figure:
     for name, (y, form) in axes.items():
         frame = frames[name].with_columns(series=pl.col("depth").cast(pl.Int64).cast(pl.String))
         panels.append(panel(groups.bands(frame, steps(), y, tips(form, "series:N", "step:Q")), "", 330, 240))
-    return grid(
+    return figure(
         "curves-by-depth",
-        panels,
+        grid(panels, groups.chosen, 2),
         ("Generalization and training loss over steps", "mean over seeds ± 2 standard errors"),
         f"Generalization accuracy and training loss against steps for depths {', '.join(names)}.",
-        groups.chosen,
-        wrap=2,
     )
 
 
@@ -171,11 +166,9 @@ def structure(tables: Tables) -> Figure:
             panels.append(panel(groups.bands(own, steps(), y, tip), "", 330, 190))
     scores = curves.filter(name="t_score").group_by("series", maintain_order=True).last()
     words = in_words(scores.select("series", "value", "low", "high").iter_rows(), ".3f")
-    return grid(
+    return figure(
         "dynamics",
-        panels,
+        grid(panels, groups.chosen, 2),
         ("What changes while the model generalizes", "mean over seeds ± 2 standard errors"),
         f"Generalization and structural measures against steps. Tree score at the end, {words}.",
-        groups.chosen,
-        wrap=2,
     )

@@ -66,11 +66,16 @@ class Groups:
         scale = alt.Scale(domain=list(self.names), range=span)
         return alt.Color("series:N", title=self.title, scale=scale, legend=legend if self.chosen else None)
 
-    def opacity(self, shown: float) -> Any:
+    def opacity(self, shown: float) -> alt.OpacityValue:
         """``shown``, and a fifth of it for what is not chosen."""
         if self.chosen is None:
-            return alt.value(shown)
-        return alt.when(self.chosen).then(alt.value(shown)).otherwise(alt.value(shown / 5))
+            return alt.OpacityValue(shown)
+        condition = alt.ConditionalParameterValueDefnumberExprRef(param=self.chosen.name, value=shown)
+        return alt.OpacityValue(shown / 5, condition=condition)
+
+    def choosing(self, chart: alt.FacetChart) -> alt.FacetChart:
+        """The chart with its legend listening."""
+        return chart if self.chosen is None else chart.add_params(self.chosen)
 
     def bands(self, frame: pl.DataFrame, x: alt.X, y: alt.Y, tip: Sequence[Any]) -> list[alt.Chart]:
         """A line a group through ``value`` with its band from ``low`` to ``high``."""
@@ -119,21 +124,28 @@ def panel(layers: Iterable[alt.Chart], title: str, width: int, height: int) -> P
     return alt.layer(*layers).properties(title=heading, width=width, height=height)
 
 
-def grid(
+def facets(
+    layers: Sequence[alt.Chart], by: str, order: Sequence[str], *, width: int, height: int, wrap: int = 3
+) -> alt.FacetChart:
+    """Layers of the same data drawn again and again, a panel a value of ``by``, in rows of ``wrap``."""
+    header = alt.Header(labelAnchor="start", labelFontSize=12, labelPadding=4)
+    heading = alt.Facet(f"{by}:N", title=None, sort=list(order), header=header)
+    return alt.layer(*layers).properties(width=width, height=height).facet(heading, columns=wrap)
+
+
+def grid(panels: Sequence[Panel], chosen: alt.Parameter | None, wrap: int) -> alt.ConcatChart:
+    """Panels in rows of ``wrap``; what can be ``chosen`` is the same in all of them."""
+    first, *others = panels
+    return alt.concat(first if chosen is None else first.add_params(chosen), *others, columns=wrap)
+
+
+def figure(
     name: str,
-    panels: Sequence[Panel],
+    chart: alt.FacetChart | alt.ConcatChart | alt.LayerChart,
     title: tuple[str, str],
     description: str,
-    chosen: alt.Parameter | None = None,
-    wrap: int = 3,
 ) -> Figure:
-    """Panels in rows of ``wrap`` under a title and subtitle; ``chosen`` is what the reader can choose in them."""
-    if not panels:
-        raise DataError(f"there is nothing to draw in {title[0]!r}")
-    first, *others = panels
-    if chosen is not None:  # once: its name is known in all panels
-        first = first.add_params(chosen)
-    chart = alt.concat(first, *others, columns=wrap)
+    """The chart under a title and subtitle, with its description."""
     heading = alt.Title(title[0], subtitle=title[1])
     return Figure(name, chart.properties(title=heading, description=description))
 
