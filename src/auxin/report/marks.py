@@ -35,6 +35,8 @@ def columns(tables: Tables, name: str, numbers: str, words: str = "") -> pl.Data
     for column in (*numbers.split(), *words.split()):
         if column not in table.columns:
             raise DataError(f"table {name!r} has no column {column!r}")
+    if table.is_empty():
+        raise DataError(f"table {name!r} is empty")
     kinds = dict.fromkeys(numbers.split(), pl.Float64) | dict.fromkeys(words.split(), pl.String)
     try:
         return table.select(pl.col(column).cast(kind) for column, kind in kinds.items())

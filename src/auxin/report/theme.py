@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -102,8 +103,9 @@ def _page(title: str, *, drawing: str = "", spec: dict[str, Any] | None = None) 
     return fill("figure.html", parts | {"bundle": bundle() if spec else ""})
 
 
+@cache
 def bundle() -> str:
-    """JavaScript that defines ``window.vegaEmbed``, with all that it needs; about 0.9 MB."""
+    """JavaScript that defines ``window.vegaEmbed``, with all that it needs; 0.9 MB that take seconds to make."""
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VERSION)
 
 
