@@ -169,11 +169,11 @@ def _cost(study: StudyRecord) -> str:
     sessions = study.values["sessions"]
     seconds = [run.seconds for run in study.runs if run.seconds is not None]
     workers = sorted({session["workers"] for session in sessions})
-    at_a_time = f", {' or '.join(map(str, workers))} runs at a time" if workers else ""
     total = duration(sum(session["seconds"] for session in sessions))
+    at_a_time = " or ".join(map(str, workers)) or "an unknown number of"
     return (
-        f"Training took {total} ({len(sessions)} sittings{at_a_time}); "
-        f"the times of {len(seconds)} of {len(study.runs)} runs add up to {duration(sum(seconds))}."
+        f"Wall time of training: {total}, with {at_a_time} runs at a time; the times of {len(seconds)} of "
+        f"{len(study.runs)} runs add up to {duration(sum(seconds))}."
     )
 
 
