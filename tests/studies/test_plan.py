@@ -14,7 +14,6 @@ from auxin.models.batch import lay_out
 from auxin.models.dropout import HashedDropout
 from auxin.models.ensemble import Ensemble
 from auxin.studies import plan as module
-from auxin.studies.answers import duration
 from auxin.studies.conduct import plan_study, runs_of
 from auxin.studies.plan import StepTime, check_fits, parameters, plan, run_disk, run_memory, step_flops
 from auxin.tasks import load_task
@@ -173,7 +172,3 @@ def test_unknown_studies_and_scales_are_named() -> None:
         runs_of("width", "minutes")
     with pytest.raises(ConfigError, match="scale is 'huge'; allowed: minutes, laptop, paper"):
         runs_of("depth", "huge")  # pyright: ignore[reportArgumentType]
-
-
-def test_durations_read_well() -> None:
-    assert [duration(s) for s in (3.2, 600, 7200, 1e6)] == ["3 s", "10 min", "2.0 h", "12 days"]

@@ -12,7 +12,7 @@ RUNS = configs("laptop")
 
 
 def score(analysis, predictor: str, test: str) -> dict[str, float]:
-    return analysis.tables["prediction"].filter(predictor=predictor, test=test).row(0, named=True)
+    return analysis.tables["scores"].filter(predictor=predictor, test=test).row(0, named=True)
 
 
 def by_exponents(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
@@ -48,7 +48,7 @@ def test_a_loss_that_the_exponents_decide_is_predicted_by_them() -> None:
 
 def test_nothing_predicts_noise() -> None:
     analysis = analyse(table(RUNS, by_nothing))
-    assert analysis.tables["prediction"].filter(test="points left out")["r2"].max() < 0.3
+    assert analysis.tables["scores"].filter(test="points left out")["r2"].max() < 0.3
 
 
 def test_what_diverged_is_no_better_than_a_guess() -> None:

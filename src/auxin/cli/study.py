@@ -11,7 +11,8 @@ import tyro
 
 from auxin.cli.options import Flag, Verb
 from auxin.cli.output import print_json, print_table
-from auxin.studies.answers import Analysis, duration
+from auxin.report.markup import duration
+from auxin.studies.answers import Analysis
 from auxin.studies.design import Scale, StudyName
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Study(Verb):
     """Print the answer, or the plan, as one JSON object."""
 
     def run(self) -> int:
+        from auxin.report.record import open_study
+        from auxin.report.study_figures import save_study_figures
         from auxin.studies.conduct import answer_study, plan_study, train_study
 
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
@@ -52,7 +55,8 @@ class Study(Verb):
         if not self.json:
             _report_outcomes(outcomes)
         analysis = answer_study(self.name, self.scale, out, outcomes)
-        _report_answer(analysis, out, self.json)
+        figures = save_study_figures(open_study(out))
+        _report_answer(analysis, out, figures, self.json)
         return int(any(outcome.status != "finished" for outcome in outcomes))
 
 
@@ -76,14 +80,19 @@ def _report_outcomes(outcomes: Sequence[Outcome]) -> None:
     print_table(("run", "status", "time", "what went wrong"), rows)
 
 
-def _report_answer(analysis: Analysis, out: Path, as_json: bool) -> None:
+def _report_answer(analysis: Analysis, out: Path, figures: Sequence[Path], as_json: bool) -> None:
     findings = [asdict(finding) for finding in analysis.findings]
     if as_json:
-        summary = {"question": analysis.question, "answer": analysis.answer, "findings": findings}
-        print_json(summary | {"out": str(out)})
+        claims = [asdict(claim) for claim in analysis.claims]
+        summary = {"question": analysis.question, "answer": analysis.answer, "claims": claims}
+        paths = [str(path) for path in figures]
+        print_json(summary | {"findings": findings, "out": str(out), "figures": paths})
         return
     print(f"{analysis.question}\n\n{analysis.answer}\n")
+    for claim in analysis.claims:
+        print(f"{claim.verdict}: {claim.statement}")
+    print()
     for finding in analysis.findings:
         if finding.sentence != analysis.answer:
             print(f"- {finding.sentence}")
-    print(f"\n{out / 'study.json'}\n{out / 'tables'}")
+    print(f"\n{out / 'study.json'}\n{out / 'tables'}\n{out / 'figures'}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -54,6 +56,8 @@ def _config(ink: str, faint: str, background: str) -> dict[str, Any]:
     }
 
 
+VERSION = altair.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+"""Of Vega-Lite: the one that altair writes."""
 LIGHT = _config("#222222", "#e6e6e6", "#ffffff")
 DARK = _config("#e6e6e6", "#33363d", "#16181d")
 
@@ -67,13 +71,10 @@ def save(figure: altair.TopLevelMixin | str, stem: str | Path) -> list[Path]:
     if isinstance(figure, str):
         png, svg, page = vl_convert.svg_to_png(figure, scale=2), figure, _page("drawing", drawing=figure)
     else:
-        with altair.data_transformers.enable("default", max_rows=None):
-            spec = figure.to_dict()
-        spec.pop("config", None)  # altair's default, which would win over ours
-        version = altair.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
-        png = vl_convert.vegalite_to_png(spec, vl_version=version, scale=2, config=LIGHT)
-        svg = vl_convert.vegalite_to_svg(spec, vl_version=version, config=LIGHT)
-        page = _page(_title(spec), spec=spec, version=version)
+        spec = specification(figure)
+        png = vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=2, config=LIGHT)
+        svg = vl_convert.vegalite_to_svg(spec, vl_version=VERSION, config=LIGHT)
+        page = _page(_title(spec), spec=spec)
     contents = {".png": png, ".svg": svg.encode(), ".html": page.encode()}
     paths = [Path(f"{stem}{ending}") for ending in contents]
     for path, content in zip(paths, contents.values(), strict=True):
@@ -82,21 +83,38 @@ def save(figure: altair.TopLevelMixin | str, stem: str | Path) -> list[Path]:
     return paths
 
 
+def specification(chart: altair.TopLevelMixin) -> dict[str, Any]:
+    """The one Vega-Lite specification from which a chart's every file and page is made."""
+    with altair.data_transformers.enable("default", max_rows=None):
+        spec = chart.to_dict()
+    spec.pop("config", None)  # altair's default, which would win over ours
+    return spec
+
+
 def _title(spec: dict[str, Any]) -> str:
     title = spec.get("title", "figure")
     text = title["text"] if isinstance(title, dict) else title
     return " ".join(text) if isinstance(text, list) else text
 
 
-def _page(title: str, *, drawing: str = "", spec: dict[str, Any] | None = None, version: str = "") -> str:
+def _page(title: str, *, drawing: str = "", spec: dict[str, Any] | None = None) -> str:
     figure = {"spec": spec, "light": LIGHT, "dark": DARK} if spec else None
-    parts = {
-        "title": html.escape(title),
-        "drawing": drawing,
-        "figure": json.dumps(figure, ensure_ascii=False).replace("<", "\\u003c"),
-        "bundle": vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
-        if spec
-        else "",
-    }
-    page = resources.files("auxin.report").joinpath("figure.html").read_text(encoding="utf-8")
+    parts = {"title": html.escape(title), "drawing": drawing, "figure": script_json(figure)}
+    return fill("figure.html", parts | {"bundle": bundle() if spec else ""})
+
+
+@cache
+def bundle() -> str:
+    """JavaScript that defines ``window.vegaEmbed``, with all that it needs; 0.9 MB that take seconds to make."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VERSION)
+
+
+def script_json(value: Any) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def fill(template: str, parts: Mapping[str, str]) -> str:
+    """A template of this package with each ``{{part}}`` replaced; what is filled in is not looked at again."""
+    page = resources.files("auxin.report").joinpath(template).read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], page)

@@ -2,8 +2,8 @@
 
 On disk, in the study's directory, where ``report`` reads it:
 
-- ``study.json``: study, scale, question, answer, findings, runs (name, settings, status, seconds, detail),
-  command, wall_seconds, environment.
+- ``study.json``: study, scale, question, answer, claims, findings, runs (name, settings, status, seconds, detail),
+  command, sessions, environment.
 - ``tables/NAME.csv``: each table.
 - ``metrics.parquet``: what all finished runs logged, with the varied settings as columns.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from auxin.runs.files import TEMPORARY, dump_json, failing_clearly, write_atomic
 from auxin.studies.design import NamedRun
@@ -22,6 +22,28 @@ from auxin.studies.statistics import Estimate
 
 if TYPE_CHECKING:
     import polars
+
+
+Verdict = Literal["supported", "not supported", "contradicted"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement that the runs could have proved wrong."""
+
+    statement: str
+    """What would be true, in a sentence."""
+    source: str
+    """Who says so, and where."""
+    verdict: Verdict
+    evidence: str
+    """The numbers that decide, with their intervals, in a sentence."""
+
+
+def judged(statement: str, source: str, estimate: Estimate, evidence: str) -> Claim:
+    """A claim that a number is above zero: contradicted where its whole interval is below."""
+    verdict = "supported" if estimate.low > 0 else "contradicted" if estimate.high < 0 else "not supported"
+    return Claim(statement, source, verdict, evidence)
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,7 @@ class Analysis:
     question: str
     answer: str
     """One sentence with the number that decides and its interval."""
+    claims: tuple[Claim, ...]
     findings: tuple[Finding, ...]
     tables: Mapping[str, polars.DataFrame]
 
@@ -66,7 +89,7 @@ def save_study(
 ) -> None:
     """Write a study's directory, the tables first; raises ``RunError`` when it cannot be written.
 
-    ``about`` joins ``study.json``: study, scale, command, wall_seconds, environment.
+    ``about`` joins ``study.json``: study, scale, command, sessions, environment.
     """
     out = Path(out)
     with failing_clearly(out):
@@ -80,6 +103,7 @@ def save_study(
             **about,
             "question": analysis.question,
             "answer": analysis.answer,
+            "claims": [asdict(c) for c in analysis.claims],
             "findings": [asdict(f) for f in analysis.findings],
             "tables": sorted(analysis.tables),
             "runs": [
@@ -88,11 +112,3 @@ def save_study(
             ],
         }
         write_atomic(out / "study.json", dump_json(record))
-
-
-def duration(seconds: float) -> str:
-    """Wall time for people: 42 s, 7 min, 3.5 h, 12 days."""
-    for unit, size, until in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172_800)):
-        if seconds < until:
-            return f"{seconds / size:.{int(unit == 'h')}f} {unit}"
-    return f"{seconds / 86_400:.0f} days"

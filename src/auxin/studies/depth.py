@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from auxin.measures.grokking import wilson
-from auxin.studies.answers import Analysis, finding
+from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.statistics import Estimate, Peak, mean, p_text, paired, peak_test, spearman
@@ -83,7 +83,24 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     losses = bands(curve(metrics, "train", "loss"), ("depth",))
     curves = bands(curve(metrics, "gen", "accuracy"), ("depth",))
     tables = {"models": models, "depths": by_depth, "training_loss": losses, "curves": curves}
-    return Analysis(QUESTION, answer, findings, tables)
+    return Analysis(QUESTION, answer, _claims(peak, trend, findings), findings, tables)
+
+
+def _claims(peak: Peak, trend: Estimate, findings: tuple[Finding, ...]) -> tuple[Claim, ...]:
+    return (
+        Claim(
+            "Generalization rises and then falls with depth.",
+            "Murty et al. 2023, §5, Fig. 3a",
+            "supported" if peak.inside else "not supported",
+            findings[0].sentence,
+        ),
+        judged(
+            "Training loss keeps falling with depth.",
+            "Murty et al. 2023, §5, Fig. 5",
+            Estimate(-trend.value, -trend.high, -trend.low),
+            findings[-1].sentence,
+        ),
+    )
 
 
 def _answer(peak: Peak, by_depth: pl.DataFrame) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from auxin.studies.answers import Analysis, Finding, finding
+from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
-from auxin.studies.statistics import contrast, mean, paired, spearman
+from auxin.studies.statistics import Estimate, contrast, mean, paired, spearman
 
 QUESTION = (
     "Which structural measure tells the depth that generalizes, and does it move before generalization?"
@@ -67,7 +67,33 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     names = [("gen", "accuracy"), *(("train", name) for name in MEASURES)]
     rows = pl.concat([curve(metrics, *name) for name in names], how="vertical_relaxed")
     tables = {"models": models, "curves": bands(rows, ("kind", "depth", "name"))}
-    return Analysis(QUESTION, answer, tuple(f for group in found.values() for f in group), tables)
+    findings = tuple(f for group in found.values() for f in group)
+    return Analysis(QUESTION, answer, _claims(found), findings, tables)
+
+
+def _claims(found: dict[str, list[Finding]]) -> tuple[Claim, ...]:
+    """That tree structure tells the depth and moves first, and that the other two measures tell nothing."""
+    source = "Murty et al. 2023, §5.3, Fig. 4"
+    statements = (
+        "The tree score is highest at the depth that generalizes.",
+        "Models with a higher tree score generalize better.",
+        "The tree score moves before generalization does.",
+    )
+    claims = [
+        judged(statement, source, Estimate(f.value, f.low, f.high), f.sentence)
+        for statement, f in zip(statements, found["t_score"], strict=False)  # without leads, two findings
+    ]
+    for name in ("weight_norm", "attention_sparsity"):
+        gap = found[name][0]
+        claims.append(
+            Claim(
+                f"The {MEASURES[name]} distinguishes the depth that generalizes.",
+                "Murty et al. 2023, §5.2, find that it does not",
+                "supported" if gap.low > 0 or gap.high < 0 else "not supported",
+                gap.sentence,
+            )
+        )
+    return tuple(claims)
 
 
 def _measure_findings(name: str, models: pl.DataFrame, metrics: pl.DataFrame) -> list[Finding]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from auxin.config import TaskName, preset
 from auxin.measures.grokking import wilson
-from auxin.studies.answers import Analysis, Finding, finding
+from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.statistics import Estimate, mean
@@ -24,6 +24,7 @@ TASKS: dict[Scale, tuple[TaskName, ...]] = {
 }
 DEPTHS: dict[TaskName, int] = {"question": 6, "tense": 4, "dyck": 6}
 """Layers of the published runs that early stopping was shown on."""
+SOURCE = "Murty et al. 2023, §4, Fig. 2"
 PUBLISHED = {  # seeds 42 … 132 of the authors' own logs: at the first best in-domain accuracy, and at the end
     "question": (0.073, 0.929),
     "tense": (0.547, 0.835),
@@ -50,14 +51,59 @@ def configs(scale: Scale) -> list[NamedRun]:
 def analyse(metrics: pl.DataFrame) -> Analysis:
     """Early stopping against extended training: the paired difference over seeds, task by task."""
     summaries = members(metrics, SETTINGS)
+    claims: list[Claim] = []
     findings: list[Finding] = []
+    stopping: list[pl.DataFrame] = []
     for (task,), group in summaries.group_by("task", maintain_order=True):
-        findings += _findings(str(task), group)
+        numbers = _findings(str(task), group)
+        claims += _claims(str(task), numbers)
+        findings += numbers
+        stopping.append(_stopping(str(task), group))
     accuracies = pl.concat(
         [curve(metrics, split, "accuracy") for split in ("val", "gen")], how="vertical_relaxed"
     )
-    tables = {"seeds": summaries, "curves": bands(accuracies, ("task", "split"))}
-    return Analysis(QUESTION, findings[0].sentence, tuple(findings), tables)
+    tables = {
+        "seeds": summaries,
+        "curves": bands(accuracies, ("task", "split")),
+        "stopping": pl.concat(stopping),
+    }
+    return Analysis(QUESTION, findings[0].sentence, tuple(claims), tuple(findings), tables)
+
+
+def _stopping(task: str, group: pl.DataFrame) -> pl.DataFrame:
+    """Generalization where early stopping selects and at the end: mean over seeds with its interval, published."""
+    places = {"early stopping": "early_stopping", "end of training": "final"}
+    estimates = [mean(group[column].to_numpy()) for column in places.values()]
+    return pl.DataFrame(
+        {
+            "task": task,
+            "when": list(places),
+            "value": [e.value for e in estimates],
+            "low": [e.low for e in estimates],
+            "high": [e.high for e in estimates],
+            "models": len(group),
+            "published": PUBLISHED[task],
+        }
+    )
+
+
+def _claims(task: str, findings: list[Finding]) -> list[Claim]:
+    """What the paper says of a task, judged by its findings."""
+    named = {f.name: f for f in findings}
+    gain, delay = named[f"{task}: gain over early stopping"], named.get(f"{task}: delay")
+    later = f"On {task}, generalization passes 80% after in-domain accuracy has passed 99%."
+    never = f"No seed of {task} passed both marks."
+    return [
+        judged(
+            f"On {task}, training on past the best in-domain accuracy raises generalization.",
+            SOURCE,
+            Estimate(gain.value, gain.low, gain.high),
+            gain.sentence,
+        ),
+        judged(later, SOURCE, Estimate(delay.value - 1, delay.low - 1, delay.high - 1), delay.sentence)
+        if delay
+        else Claim(later, SOURCE, "not supported", never),
+    ]
 
 
 def _findings(task: str, group: pl.DataFrame) -> list[Finding]:

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from auxin.studies.answers import Finding, finding
+from auxin.studies.answers import Claim, Finding, finding
 from auxin.studies.statistics import Estimate, contrast, p_text, peak_test, two_factors
 
 SHALLOW, DEEP, NEAR = 4, 8, -1.0
@@ -94,6 +94,37 @@ class Evidence:
         if min(f.p_first, f.p_second) >= LEVEL:
             return f"Neither L·λ_a nor depth makes a difference that these runs can show; {numbers}."
         return f"None of the three hypotheses as they were stated; {numbers}; {repair}."
+
+    def claims(self) -> tuple[Claim, ...]:
+        """The three hypotheses, each with the numbers that its rule looks at."""
+        f, peak = self.factors, self.peak
+        cases = (
+            (
+                "H1: deep models fail because they start near collapse; a start far from it repairs them, and "
+                "does nothing for shallow ones.",
+                self.h1,
+                f"The start far from collapse changes deep models by {self.deep.percent()} and shallow ones by "
+                f"{self.shallow.percent()}; repaired deep models differ from shallow published ones by "
+                f"{self.rest.percent()}.",
+            ),
+            (
+                "H2: generalization is one single-peaked function of L·λ_a, the same at every depth.",
+                self.h2,
+                f"A peak inside the range: {p_text(peak.p)}; L·λ_a alone accounts for {f.by_first.percent()} of "
+                f"the differences among points ({p_text(f.p_first)}).",
+            ),
+            (
+                "H3: depth acts by itself.",
+                self.h3,
+                f"Depth at equal L·λ_a: {p_text(f.p_second)}; alone it accounts for {f.by_second.percent()} of "
+                f"the differences, L·λ_a for {f.by_first.percent()}.",
+            ),
+        )
+        source = "stated before the runs"
+        return tuple(
+            Claim(statement, source, "supported" if met else "not supported", evidence)
+            for statement, met, evidence in cases
+        )
 
     def findings(self, compared: str) -> list[Finding]:
         """Every number that the hypotheses are judged by; ``compared`` says at what models are compared."""

@@ -109,7 +109,7 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
         "points": _points(models),
         "curves": bands(shares, ("task", "norm", "depth", "exponent", "name")),
     }
-    return Analysis(QUESTION, evidence.verdict(), tuple(findings), tables)
+    return Analysis(QUESTION, evidence.verdict(), evidence.claims(), tuple(findings), tables)
 
 
 def _outcomes(arm: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from auxin.config import RunConfig
-from auxin.studies.answers import Analysis, Finding, finding
+from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import curve, late
 from auxin.studies.design import NamedRun, Scale, Setting, base, replace
 from auxin.studies.regression import KernelRidge, cross_validated, folds
@@ -128,7 +128,9 @@ def _config(scale: Scale) -> RunConfig:
 def analyse(metrics: pl.DataFrame) -> Analysis:
     """How well each predictor tells the loss of points that it was not fitted to, on the grid and off it."""
     points = _points(metrics)
-    scores = pl.DataFrame([row for name in PREDICTORS for row in _scores(points, name)])
+    predicted = pl.concat([_predictions(points, name) for name in PREDICTORS])
+    groups = predicted.group_by("predictor", "test", maintain_order=True)
+    scores = pl.DataFrame([_score(str(name), str(test), group) for (name, test), group in groups])
     exponents = scores.filter(predictor="both exponents")
     baselines = scores.filter(pl.col("predictor").is_in(BASELINES))
     findings = [_finding(row) for row in scores.iter_rows(named=True)]
@@ -136,8 +138,11 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
         _compared(test, exponents.filter(test=test), baselines.filter(test=test))
         for test in exponents["test"]
     )
-    tables = {"points": points, "prediction": scores, "phase": _phase()}
-    return Analysis(QUESTION, f"{answer[0].upper()}{answer[1:]}.", tuple(findings), tables)
+    claims = [
+        _claim(test, exponents.filter(test=test), baselines.filter(test=test)) for test in exponents["test"]
+    ]
+    tables = {"points": points, "predictions": predicted, "scores": scores, "phase": _phase()}
+    return Analysis(QUESTION, f"{answer[0].upper()}{answer[1:]}.", tuple(claims), tuple(findings), tables)
 
 
 def _points(metrics: pl.DataFrame) -> pl.DataFrame:
@@ -156,29 +161,32 @@ def _points(metrics: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _scores(points: pl.DataFrame, predictor: str) -> list[dict[str, Any]]:
-    """R² and rank correlation of a predictor for points left out, for columns left out, and off the grid."""
+def _predictions(points: pl.DataFrame, predictor: str) -> pl.DataFrame:
+    """The loss of points that the predictor was not fitted to: points left out, columns left out, off the grid."""
     columns = list(PREDICTORS[predictor])
     grid, off = points.filter(place="grid"), points.filter(place="off")
     features, loss = grid.select(columns).to_numpy(), grid["loss"].to_numpy()
     random = folds(len(loss), min(FOLDS, len(loss)), seed=0)
     tests = {
-        "points left out": (loss, cross_validated(features, loss, random)),
-        "columns left out": (loss, cross_validated(features, loss, grid["alpha_mlp"].to_numpy())),
-        "points off the grid": (
-            off["loss"].to_numpy(),
-            KernelRidge(features, loss)(off.select(columns).to_numpy()),
-        ),
+        "points left out": (grid, cross_validated(features, loss, random)),
+        "columns left out": (grid, cross_validated(features, loss, grid["alpha_mlp"].to_numpy())),
+        "points off the grid": (off, KernelRidge(features, loss)(off.select(columns).to_numpy())),
     }
-    rows: list[dict[str, Any]] = []
-    for test, (truth, predicted) in tests.items():
-        fit, rank = paired(r_squared, truth, predicted), paired(spearman, truth, predicted)
-        rows.append(
-            {"predictor": predictor, "test": test, "points": len(truth)}
-            | {"r2": fit.value, "r2_low": fit.low, "r2_high": fit.high}
-            | {"rank": rank.value, "rank_low": rank.low, "rank_high": rank.high}
-        )
-    return rows
+    return pl.concat(
+        at.select("run", "loss", predictor=pl.lit(predictor), test=pl.lit(test), predicted=pl.Series(values))
+        for test, (at, values) in tests.items()
+    )
+
+
+def _score(predictor: str, test: str, group: pl.DataFrame) -> dict[str, Any]:
+    """R² and rank correlation of predictions with what was measured."""
+    truth, predicted = group["loss"].to_numpy(), group["predicted"].to_numpy()
+    fit, rank = paired(r_squared, truth, predicted), paired(spearman, truth, predicted)
+    return (
+        {"predictor": predictor, "test": test, "points": len(truth)}
+        | {"r2": fit.value, "r2_low": fit.low, "r2_high": fit.high}
+        | {"rank": rank.value, "rank_low": rank.low, "rank_high": rank.high}
+    )
 
 
 def _finding(row: Mapping[str, Any]) -> Finding:
@@ -188,6 +196,18 @@ def _finding(row: Mapping[str, Any]) -> Finding:
         f"({row['points']} points)."
     )
     return finding(f"R² from {row['predictor']}, {row['test']}", fit, sentence)
+
+
+def _claim(test: str, exponents: pl.DataFrame, baselines: pl.DataFrame) -> Claim:
+    """That the exponents beat every baseline, by the interval of their R² against the best one's."""
+    own, best = exponents.row(0, named=True), baselines["r2"].max()
+    sentence = _compared(test, exponents, baselines)
+    return judged(
+        f"For {test}, the two exponents predict the final loss better than every baseline.",
+        "Cowsik et al. 2024, §5",
+        Estimate(*(own[name] - best for name in ("r2", "r2_low", "r2_high"))),
+        f"{sentence[0].upper()}{sentence[1:]}.",
+    )
 
 
 def _compared(test: str, exponents: pl.DataFrame, baselines: pl.DataFrame) -> str:

@@ -1,0 +1,216 @@
+"""Figures of the studies of the exponents: what they predict of the final loss, and of the rule learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from auxin.errors import DataError
+from auxin.report.marks import (
+    Figure,
+    Groups,
+    Tables,
+    columns,
+    facets,
+    figure,
+    in_words,
+    share,
+    steps,
+    tips,
+)
+from auxin.report.theme import BLUE, GRAY
+from auxin.report.theory_figures import zero_contour
+
+LINES = {"angle": "λ_a = 0, angles of tokens", "gradient": "λ_g = 0, gradients"}
+RULES = {
+    "hierarchical": "Answers by the hierarchical rule",
+    "linear": "Answers by the linear rule",
+    "neither": "Answers by neither rule",
+}
+DODGE = 0.09
+"""Shift between depths at one exponent, so that their intervals can be told apart."""
+
+
+def loss_map(tables: Tables) -> Figure:
+    """The final loss over α_M and σ_w with the lines where an exponent vanishes."""
+    points = columns(tables, "points", "alpha_mlp sigma_w loss angle gradient depth", "place")
+    points = points.filter(place="grid")
+    phase = columns(tables, "phase", "x y angle gradient")
+    for name in ("alpha_mlp", "sigma_w"):
+        points = points.join(
+            _cells(name, points[name].unique().sort().to_numpy(), name == "sigma_w"), on=name
+        )
+    x = alt.X("alpha_mlp_0:Q", title="MLP strength α_M", scale=alt.Scale(nice=False, zero=False))
+    y = alt.Y(
+        "sigma_w_0:Q",
+        title="MLP gain σ_w (logarithmic)",
+        scale=alt.Scale(type="log", nice=False),
+        axis=alt.Axis(values=[0.25, 0.5, 1, 2, 4, 8, 16], format="~g"),
+    )
+    fields = ("alpha_mlp", "sigma_w", "loss", "angle", "gradient")
+    heat = alt.Chart(points).mark_rect(aria=False).encode(
+        x, y, x2="alpha_mlp_1", y2="sigma_w_1",
+        color=alt.Color("loss:Q", title="final loss (nats)", scale=alt.Scale(scheme="viridis", reverse=True)),
+        tooltip=[alt.Tooltip(f"{field}:Q", format=".3g") for field in fields],
+    )  # fmt: skip
+    ends = [f"{name}_{side}" for side in (0, 1) for name in ("alpha_mlp", "sigma_w")]
+    zero = pl.concat(
+        pl.DataFrame(_zero_line(phase, name), schema=ends, orient="row").with_columns(line=pl.lit(label))
+        for name, label in LINES.items()
+    )
+    signs = [
+        f"{label.partition(' ')[0]} {'>' if phase[name].min() >= 0 else '<'} 0 throughout"  # pyright: ignore[reportOperatorIssue]
+        for name, label in LINES.items()
+        if label not in zero["line"]
+    ]
+    dash = alt.StrokeDash(
+        "line:N", title=None, scale=alt.Scale(domain=list(LINES.values()), range=[[1, 0], [5, 3]]),
+        legend=alt.Legend(
+            orient="top", values=[label for label in LINES.values() if label in zero["line"]],
+            labelLimit=400, symbolType="stroke", symbolStrokeColor=GRAY, symbolSize=400,
+        ),
+    )  # fmt: skip
+    lines = alt.Chart(zero).encode(x, y, x2="alpha_mlp_1", y2="sigma_w_1")
+    halo = lines.mark_rule(strokeWidth=5, color="white", opacity=0.7, aria=False, strokeCap="round")
+    rule = lines.mark_rule(strokeWidth=2, color="black").encode(dash)
+    losses = points["loss"]
+    description = (
+        f"Final training loss over MLP strength α_M and MLP gain σ_w, {len(points)} networks of "
+        f"{points['depth'][0]:.0f} layers, from {losses.min():.3f} to {losses.max():.3f} nats, with the lines "
+        "where the angle and the gradient exponent vanish."
+    )
+    title = (
+        "Final loss over the phase diagram",
+        "; ".join(["line: where an exponent vanishes, by theory alone", *signs]),
+    )
+    chart = alt.layer(heat, halo, rule).properties(width=420, height=360)
+    return figure("loss-map", chart, title, description)
+
+
+def _cells(name: str, centers: NDArray[Any], log: bool) -> pl.DataFrame:
+    """Where the cell around each value begins and ends."""
+    if len(centers) < 2:
+        raise DataError(f"a map of the loss needs two values of {name}, has {len(centers)}")
+    at = np.log(centers) if log else centers
+    middle = (at[1:] + at[:-1]) / 2
+    sides = np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]])
+    sides = np.exp(sides) if log else sides
+    return pl.DataFrame({name: centers, f"{name}_0": sides[:-1], f"{name}_1": sides[1:]})
+
+
+def _zero_line(phase: pl.DataFrame, name: str) -> NDArray[np.float64]:
+    """Segments (x, y, x', y') on which an exponent vanishes; y is interpolated by its logarithm."""
+    xs, ys = (phase[axis].unique().sort().to_numpy() for axis in "xy")
+    if len(phase) != len(xs) * len(ys):
+        raise DataError(f"table 'phase' with {len(phase)} rows is no grid of {len(xs)} × {len(ys)}")
+    values = phase.sort("y", "x")[name].to_numpy().reshape(len(ys), len(xs))
+    segments = zero_contour(xs, np.log(ys), values)
+    segments[:, 1::2] = np.exp(segments[:, 1::2])
+    return segments
+
+
+def predictions(tables: Tables) -> Figure:
+    """Predicted against measured, a panel a test; the page lets readers choose the predictor."""
+    frame = columns(tables, "predictions", "loss predicted", "run predictor test")
+    names = frame["predictor"].unique(maintain_order=True).to_list()
+    picker = alt.binding_select(options=names, name="predicted from: ")
+    chosen = alt.param(name="predictor", bind=picker, value=names[0])
+    values = frame.select("loss", "predicted").to_numpy()
+    scale = alt.Scale(domain=[float(values.min()), float(values.max())], nice=True, zero=False)
+    x = alt.X("predicted:Q", title="predicted loss (nats)", scale=scale)
+    y = alt.Y("loss:Q", title="measured loss (nats)", scale=scale)
+    chart = alt.Chart(frame).transform_filter(alt.datum.predictor == chosen)
+    diagonal = chart.mark_line(color=GRAY, strokeDash=[4, 3]).encode(x, alt.Y("predicted:Q", scale=scale))
+    tip = ["run:N", *(alt.Tooltip(f"{field}:Q", format=".3f") for field in ("predicted", "loss"))]
+    dots = chart.mark_point(filled=True, size=40, color=BLUE, opacity=0.7).encode(x, y, tooltip=tip)
+    tests = frame["test"].unique(maintain_order=True).to_list()
+    return figure(
+        "predictions",
+        facets([diagonal, dots], "test", tests, width=220, height=220).add_params(chosen),
+        (
+            "Final loss, predicted and measured",
+            f"from {names[0]}, for points that the prediction has not seen",
+        ),
+        "Measured against predicted final loss with the diagonal, a panel for each way of leaving points out.",
+    )
+
+
+def scores_by_predictor(tables: Tables) -> Figure:
+    """R² of every predictor with its interval, a panel a test."""
+    scores = columns(tables, "scores", "r2 r2_low r2_high points", "predictor test").rename({"r2": "value"})
+    order = scores["predictor"].unique(maintain_order=True).to_list()
+    scale = alt.Scale(domain=[-1, 1], clamp=True)
+    x, ends = alt.X("value:Q", title="R²", scale=scale), alt.X("r2_low:Q", scale=scale)
+    tip = [
+        "predictor:N",
+        "points:Q",
+        *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "r2_low", "r2_high")),
+    ]
+    y = alt.Y("predictor:N", title=None, sort=order)
+    chart = alt.Chart(scores)
+    zero = chart.mark_rule(color=GRAY, strokeWidth=0.5).encode(alt.XDatum(0))
+    rule = chart.mark_rule(strokeWidth=1.5, color=BLUE).encode(ends, y, x2="r2_high")
+    dot = chart.mark_point(filled=True, size=60, color=BLUE, opacity=1).encode(x, y, tooltip=tip)
+    tests = scores["test"].unique(maintain_order=True).to_list()
+    both = scores.filter(predictor=order[0]).select("test", "value", "r2_low", "r2_high")
+    return figure(
+        "scores",
+        facets([zero, rule, dot], "test", tests, width=220, height=170),
+        ("What predicts the final loss", "R² for unseen points, 95% interval; what is below −1 stands at −1"),
+        f"R² of each predictor. From {order[0]}: {in_words(both.iter_rows(), '.2f')}.",
+    )
+
+
+def rule_by_exponent(tables: Tables, rule: str) -> Figure:
+    """Share of answers by a rule against L·λ_a, one colour a depth, a panel for every task and norm."""
+    points = columns(tables, "points", "depth exponent share low high models", "task norm rule")
+    points = points.filter(rule=rule).rename({"share": "value"}).sort("exponent", maintain_order=True)
+    depths = points["depth"].unique().sort().to_list()
+    groups = Groups([f"{depth:.0f}" for depth in depths], "depth (layers)")
+    shift = {depth: DODGE * (i - (len(depths) - 1) / 2) for i, depth in enumerate(depths)}
+    points = points.with_columns(
+        series=pl.col("depth").cast(pl.Int64).cast(pl.String),
+        arm=pl.format("{}, {}-norm", "task", "norm"),
+        shown=pl.col("exponent") + pl.col("depth").replace_strict(shift),
+    )
+    x = alt.X("shown:Q", title="L·λ_a at initialization")
+    tip = tips(".0%", "series:N", "exponent:Q", "models:Q")
+    layers = groups.intervals(points, x, share("share of answers"), tip)
+    arms = points["arm"].unique(maintain_order=True).to_list()
+    label = pl.format("{}, {} layers at {}", "arm", "series", "exponent")
+    words = in_words(points.select(label, "value", "low", "high").iter_rows(), ".0%")
+    subtitle = (
+        "share of generalization answers against accumulated angle exponent: mean over seeds, 95% interval"
+    )
+    return figure(
+        f"{rule}-by-exponent",
+        groups.choosing(facets(layers, "arm", arms, width=250, height=230)),
+        (RULES[rule], subtitle),
+        f"{RULES[rule]}: share against accumulated angle exponent. {words}.",
+    )
+
+
+def rule_over_steps(tables: Tables) -> Figure:
+    """The hierarchical share over steps for the first task and norm, a panel a depth, a colour an exponent."""
+    curves = columns(tables, "curves", "depth exponent step value low high", "task norm name")
+    curves = curves.filter(name="hierarchical", task=curves["task"][0], norm=curves["norm"][0])
+    exponents = curves["exponent"].unique().sort(descending=True).to_list()
+    groups = Groups([f"{exponent:g}" for exponent in exponents], "L·λ_a")
+    names = dict(zip(exponents, groups.names, strict=True))
+    curves = curves.sort("depth", maintain_order=True).with_columns(
+        series=pl.col("exponent").replace_strict(names),
+        panel=pl.format("depth {}", pl.col("depth").cast(pl.Int64)),
+    )
+    layers = groups.bands(curves, steps(), share("share of answers"), tips(".1%", "series:N", "step:Q"))
+    panels = curves["panel"].unique(maintain_order=True).to_list()
+    subtitle = f"{curves['task'][0]}, {curves['norm'][0]}-norm; mean over seeds ± 2 standard errors"
+    return figure(
+        "rule-over-steps",
+        groups.choosing(facets(layers, "panel", panels, width=330, height=180, wrap=2)),
+        ("Answers by the hierarchical rule over steps", subtitle),
+        "Share of answers by the hierarchical rule against steps, a panel a depth, a colour an exponent.",
+    )

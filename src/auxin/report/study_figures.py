@@ -1,0 +1,66 @@
+"""The figures of the five studies, from the tables that the studies write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from auxin.config import check
+from auxin.errors import DataError
+from auxin.report.exponent_figures import (
+    RULES,
+    loss_map,
+    predictions,
+    rule_by_exponent,
+    rule_over_steps,
+    scores_by_predictor,
+)
+from auxin.report.grokking_figures import (
+    accuracy_curves,
+    by_depth,
+    curves_by_depth,
+    early_stopping,
+    structure,
+)
+from auxin.report.marks import Figure, Tables
+from auxin.report.record import StudyRecord
+from auxin.report.theme import save
+from auxin.runs.files import failing_clearly
+
+STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
+    "grokking": (accuracy_curves, early_stopping),
+    "depth": (by_depth, curves_by_depth),
+    "dynamics": (structure,),
+    "trainability": (loss_map, predictions, scores_by_predictor),
+    "joint": (*(partial(rule_by_exponent, rule=rule) for rule in RULES), rule_over_steps),
+}
+"""Each study's figures, its headline first."""
+
+
+def study_figures(study: str, tables: Tables) -> tuple[list[Figure], list[str]]:
+    """A study's figures, and why those that are missing cannot be drawn: an unfinished study lacks numbers.
+
+    Raises ``ConfigError`` for an unknown study.
+    """
+    check(study in STUDIES, "study", study, ", ".join(STUDIES))
+    figures: list[Figure] = []
+    missing: list[str] = []
+    for draw in STUDIES[study]:
+        try:
+            figures.append(draw(tables))
+        except DataError as error:
+            missing.append(str(error))
+    return figures, missing
+
+
+def save_study_figures(record: StudyRecord) -> list[Path]:
+    """Write what can be drawn of a study into its directory ``figures``: PNG, SVG and interactive page.
+
+    Raises ``RunError`` when a table is damaged or a file cannot be written.
+    """
+    directory = record.path / "figures"
+    with failing_clearly(directory):
+        directory.mkdir(exist_ok=True)
+    figures, _ = study_figures(record.study, record.tables)
+    return [path for figure in figures for path in save(figure.chart, directory / figure.name)]
