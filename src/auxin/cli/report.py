@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from auxin.cli import UsageError
 from auxin.cli.options import Verb
 
 
@@ -27,5 +28,7 @@ class Report(Verb):
         from auxin.report.page import save_page
         from auxin.report.record import open_study
 
+        if not self.studies:
+            raise UsageError("the following arguments are required: STUDY_DIR...")
         save_page([open_study(path) for path in self.studies], self.out)
         print(self.out)
