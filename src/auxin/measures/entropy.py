@@ -48,7 +48,7 @@ def attention_entropy(
     bos = [vocabulary.bos]
     tokens = [sum(sentence, bos) for sentence in tokens_of_words(words, vocabulary)]
     lengths = np.array([len(sentence) for sentence in tokens])
-    total: torch.Tensor | float = 0.0
+    total = np.zeros(())
     with evaluating(model) as device:
         for _, batch in length_batches(lengths, max_tokens):
             attention = model(
@@ -56,10 +56,10 @@ def attention_entropy(
             ).attention
             if not attention:
                 raise ConfigError("the model returns no attention weights; allowed: those of every layer")
-            layers = [torch.special.entr(a.float()).sum(-1).sum((0, 2)) for a in attention]  # each [H]
-            total = total + torch.stack(layers).double()
-    assert isinstance(total, torch.Tensor)
-    return (total / lengths.sum()).cpu().numpy()
+            rows = [torch.special.entr(a.float()).sum(-1) for a in attention]  # each [B, H, n]
+            # summed by numpy: torch's sum depends, in its last bit, on the number of threads
+            total = total + np.stack([row.double().cpu().numpy().sum((0, 2)) for row in rows])
+    return total / lengths.sum()
 
 
 def attention_sparsity(entropy: NDArray[np.float64]) -> dict[str, float]:

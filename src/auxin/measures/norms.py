@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor, nn
 
 from auxin.config import check
@@ -27,7 +28,8 @@ def weight_norms(model: nn.Module, depth: int) -> dict[str, float]:
 
 
 def _square(parameter: Tensor) -> float:
-    return float(parameter.detach().double().square().sum())
+    """Summed by numpy: torch's sum depends, in its last bit, on the number of threads."""
+    return float(np.square(parameter.detach().double().cpu().numpy()).sum())
 
 
 def _group(name: str) -> str:
