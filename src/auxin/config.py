@@ -228,9 +228,7 @@ class RunConfig:
     """Device that trains: cpu or cuda."""
     precision: Precision = "float32"
     """Matrix products of training: float32; factors in tf32 (10 bits); factors and results in bfloat16 (7 bits).
-
-    Weights, optimizer state and all else stay float32. Either evaluates in tf32 on a GPU; a CPU has no tf32.
-    """
+    Weights, optimizer state and all else stay float32. Either evaluates in tf32 on a GPU; a CPU has no tf32."""
     threads: int = 0
     """CPU threads; 0 means all of them."""
     shares: int = 2
