@@ -79,7 +79,7 @@ def test_every_part_of_the_study_is_there(study: Path, outline: Outline) -> None
         assert finding["sentence"] in outline.words
     assert "0.929" in outline.words
     assert re.search(r"0\.856 \((in|out)side\)", outline.words)
-    assert "Wall time of training: 75 s, with 2 runs at a time" in outline.words
+    assert "Wall time of training: 75 s (runs at a time: 2)" in outline.words
     for name, value in record.values["environment"].items():
         assert name in ("seeds", "data_seed", "threads", "device") or str(value) in outline.words
     config = record.runs[0].config

@@ -29,6 +29,7 @@ def test_a_planted_inverted_u_is_found() -> None:
     loss = by_name["rank correlation of depth and training loss"]
     assert loss.high < -0.9
     assert "falls" in loss.sentence
+    assert [claim.verdict for claim in analysis.claims] == ["supported", "supported"]
     depths = analysis.tables["depths"]
     assert depths["depth"].to_list() == list(DEPTHS)
     assert depths["ever"].to_list() == [0, 1, 1, 0, 0]
@@ -39,6 +40,7 @@ def test_a_planted_inverted_u_is_found() -> None:
 def test_no_inverted_u_is_found_where_there_is_none(levels: tuple[float, ...]) -> None:
     analysis = analyse(table(configs("laptop"), by_depth(dict(zip(DEPTHS, levels, strict=True)))))
     assert "no peak" in analysis.answer
+    assert analysis.claims[0].verdict == "not supported"
 
 
 def test_five_seeds_at_every_depth() -> None:

@@ -35,6 +35,7 @@ def test_what_tells_the_optimal_depth() -> None:
     assert 200 <= lead.value <= 400  # halfway at 350 and 600, at logged steps 400 and 600 or 800
     assert "before" in lead.sentence
     assert "15 models" in lead.sentence
+    assert [claim.verdict for claim in analysis.claims] == [*3 * ["supported"], *2 * ["not supported"]]
 
 
 def test_tables_follow_every_measure() -> None:

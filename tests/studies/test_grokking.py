@@ -33,6 +33,7 @@ def test_what_early_stopping_misses() -> None:
     assert ever.value == 1
     assert ever.low == pytest.approx(0.722, abs=1e-3)  # Wilson, 10 of 10
     assert by_name["question: delay"].value == 3  # 600 over 200
+    assert [claim.verdict for claim in analysis.claims[:2]] == ["supported", "supported"]
     assert by_name["tense: final generalization"].value == pytest.approx(0.9, abs=0.03)
 
 
@@ -41,6 +42,15 @@ def test_no_gain_is_not_called_one() -> None:
     assert "changes" in analysis.answer
     assert analysis.findings[0].low < 0 < analysis.findings[0].high
     assert not any(f.name.endswith("delay") for f in analysis.findings)
+    assert {claim.verdict for claim in analysis.claims} == {"not supported"}
+
+
+def test_a_loss_contradicts_and_a_few_seeds_are_no_test() -> None:
+    lost = analyse(table(configs("laptop"), late_bloomer(-0.2))).claims[0]
+    assert lost.verdict == "contradicted"
+    few = analyse(table(configs("minutes"), late_bloomer(0.6))).claims
+    assert {claim.verdict for claim in few} == {"not supported"}
+    assert all(claim.evidence.endswith("Fewer than 5 models are no test.") for claim in few)
 
 
 def test_tables_hold_every_seed_and_the_mean_curves() -> None:

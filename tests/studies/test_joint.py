@@ -50,17 +50,23 @@ def nothing(depth: float, exponent: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("share", "verdict"),
+    ("share", "verdict", "supported"),
     [
-        (single_peak, "Yes (H2): the rule is one single-peaked function of L·λ_a, highest at -2.0"),
-        (deep_collapse, "For deep models (H1): starting far from collapse raises the share"),
-        (depth_alone, "No (H3): depth acts by itself"),
-        (nothing, "Neither L·λ_a nor depth makes a difference"),
+        (
+            single_peak,
+            "Yes (H2): the rule is one single-peaked function of L·λ_a, highest at -2.0",
+            ["H1", "H2"],
+        ),
+        (deep_collapse, "For deep models (H1): starting far from collapse raises the share", ["H1"]),
+        (depth_alone, "No (H3): depth acts by itself", ["H3"]),
+        (nothing, "Neither L·λ_a nor depth makes a difference", []),
     ],
 )
-def test_each_truth_gets_its_verdict(share: Share, verdict: str) -> None:
+def test_each_truth_gets_its_verdict(share: Share, verdict: str, supported: list[str]) -> None:
     analysis = analyse(table(RUNS, by_rule(share)))
     assert analysis.answer.startswith(verdict)
+    assert [c.statement[:2] for c in analysis.claims] == ["H1", "H2", "H3"]
+    assert [c.statement[:2] for c in analysis.claims if c.verdict == "supported"] == supported
 
 
 def test_two_effects_fit_none_of_the_hypotheses() -> None:

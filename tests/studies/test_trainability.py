@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from auxin.studies.design import NamedRun
+from auxin.studies.statistics import r_squared
 from auxin.studies.trainability import CHANCE, FIXED, analyse, configs
 from auxin.tasks import load_task
 from auxin.theory.block import Block
@@ -41,6 +42,11 @@ def test_a_loss_that_the_exponents_decide_is_predicted_by_them() -> None:
         assert both["rank"] > 0.8
         assert score(analysis, "initial loss", test)["r2"] < 0.3
     assert score(analysis, "points off the grid" and "both exponents", "points off the grid")["points"] == 16
+    assert {claim.verdict for claim in analysis.claims} == {"supported"}
+    predictions = analysis.tables["predictions"].filter(predictor="both exponents", test="points left out")
+    assert score(analysis, "both exponents", "points left out")["r2"] == pytest.approx(
+        r_squared(predictions["loss"].to_numpy(), predictions["predicted"].to_numpy())
+    )
     assert analysis.answer.startswith(
         "For points left out, the two exponents alone predict the final loss with R² ="
     )

@@ -170,10 +170,10 @@ def _cost(study: StudyRecord) -> str:
     seconds = [run.seconds for run in study.runs if run.seconds is not None]
     workers = sorted({session["workers"] for session in sessions})
     total = duration(sum(session["seconds"] for session in sessions))
-    at_a_time = " or ".join(map(str, workers)) or "an unknown number of"
+    at_a_time = f" (runs at a time: {' or '.join(map(str, workers))})" if workers else ""
     return (
-        f"Wall time of training: {total}, with {at_a_time} runs at a time; the times of {len(seconds)} of "
-        f"{len(study.runs)} runs add up to {duration(sum(seconds))}."
+        f"Wall time of training: {total}{at_a_time}; the times of {len(seconds)} of {len(study.runs)} runs "
+        f"add up to {duration(sum(seconds))}."
     )
 
 

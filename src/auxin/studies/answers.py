@@ -40,8 +40,19 @@ class Claim:
     """The numbers that decide, with their intervals, in a sentence."""
 
 
-def judged(statement: str, source: str, estimate: Estimate, evidence: str) -> Claim:
-    """A claim that a number is above zero: contradicted where its whole interval is below."""
+FEWEST = 5
+"""Models without which no claim is judged: a sign test over fewer cannot reach 5%."""
+
+
+def judged(statement: str, source: str, estimate: Estimate, evidence: str, models: int) -> Claim:
+    """A claim that a number is above zero: contradicted where its whole interval is below.
+
+    ``models`` is how many independent ones the number rests on; an interval of fewer than ``FEWEST`` says little.
+    """
+    if models < FEWEST:
+        return Claim(
+            statement, source, "not supported", f"{evidence} Fewer than {FEWEST} models are no test."
+        )
     verdict = "supported" if estimate.low > 0 else "contradicted" if estimate.high < 0 else "not supported"
     return Claim(statement, source, verdict, evidence)
 

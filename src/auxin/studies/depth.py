@@ -13,7 +13,7 @@ from auxin.measures.grokking import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
-from auxin.studies.statistics import Estimate, Peak, mean, p_text, paired, peak_test, spearman
+from auxin.studies.statistics import UNKNOWN, Estimate, Peak, mean, p_text, paired, peak_test, spearman
 
 QUESTION = "Is generalization an inverted U in depth?"
 SETTINGS = ("task", "depth")
@@ -83,10 +83,10 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     losses = bands(curve(metrics, "train", "loss"), ("depth",))
     curves = bands(curve(metrics, "gen", "accuracy"), ("depth",))
     tables = {"models": models, "depths": by_depth, "training_loss": losses, "curves": curves}
-    return Analysis(QUESTION, answer, _claims(peak, trend, findings), findings, tables)
+    return Analysis(QUESTION, answer, _claims(peak, trend, findings, len(known)), findings, tables)
 
 
-def _claims(peak: Peak, trend: Estimate, findings: tuple[Finding, ...]) -> tuple[Claim, ...]:
+def _claims(peak: Peak, trend: Estimate, findings: tuple[Finding, ...], models: int) -> tuple[Claim, ...]:
     return (
         Claim(
             "Generalization rises and then falls with depth.",
@@ -99,6 +99,7 @@ def _claims(peak: Peak, trend: Estimate, findings: tuple[Finding, ...]) -> tuple
             "Murty et al. 2023, §5, Fig. 5",
             Estimate(-trend.value, -trend.high, -trend.low),
             findings[-1].sentence,
+            models,
         ),
     )
 
@@ -130,7 +131,7 @@ def _by_depth(models: pl.DataFrame) -> pl.DataFrame:
         }
         for name in ("late", "loss"):
             values = group[name].drop_nulls().to_numpy()
-            estimate = mean(values) if len(values) else Estimate(np.nan, np.nan, np.nan)
+            estimate = mean(values) if len(values) else UNKNOWN
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         rows.append(row)
     return pl.DataFrame(rows)

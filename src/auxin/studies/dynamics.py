@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
+from auxin.studies.answers import FEWEST, Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.statistics import Estimate, contrast, mean, paired, spearman
@@ -68,19 +68,20 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     rows = pl.concat([curve(metrics, *name) for name in names], how="vertical_relaxed")
     tables = {"models": models, "curves": bands(rows, ("kind", "depth", "name"))}
     findings = tuple(f for group in found.values() for f in group)
-    return Analysis(QUESTION, answer, _claims(found), findings, tables)
+    return Analysis(QUESTION, answer, _claims(found, models), findings, tables)
 
 
-def _claims(found: dict[str, list[Finding]]) -> tuple[Claim, ...]:
+def _claims(found: dict[str, list[Finding]], models: pl.DataFrame) -> tuple[Claim, ...]:
     """That tree structure tells the depth and moves first, and that the other two measures tell nothing."""
     source = "Murty et al. 2023, §5.3, Fig. 4"
+    fewest = int(models["depth"].value_counts()["count"].min())  # pyright: ignore[reportArgumentType]
     statements = (
         "The tree score is highest at the depth that generalizes.",
         "Models with a higher tree score generalize better.",
         "The tree score moves before generalization does.",
     )
     claims = [
-        judged(statement, source, Estimate(f.value, f.low, f.high), f.sentence)
+        judged(statement, source, Estimate(f.value, f.low, f.high), f.sentence, fewest)
         for statement, f in zip(statements, found["t_score"], strict=False)  # without leads, two findings
     ]
     for name in ("weight_norm", "attention_sparsity"):
@@ -89,7 +90,7 @@ def _claims(found: dict[str, list[Finding]]) -> tuple[Claim, ...]:
             Claim(
                 f"The {MEASURES[name]} distinguishes the depth that generalizes.",
                 "Murty et al. 2023, §5.2, find that it does not",
-                "supported" if gap.low > 0 or gap.high < 0 else "not supported",
+                "supported" if fewest >= FEWEST and (gap.low > 0 or gap.high < 0) else "not supported",
                 gap.sentence,
             )
         )

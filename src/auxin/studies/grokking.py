@@ -12,7 +12,7 @@ from auxin.measures.grokking import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
-from auxin.studies.statistics import Estimate, mean
+from auxin.studies.statistics import UNKNOWN, Estimate, mean
 
 QUESTION = "Does generalization come long after in-domain accuracy saturates, and is stopping early harmful?"
 SETTINGS = ("task",)
@@ -56,7 +56,7 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     stopping: list[pl.DataFrame] = []
     for (task,), group in summaries.group_by("task", maintain_order=True):
         numbers = _findings(str(task), group)
-        claims += _claims(str(task), numbers)
+        claims += _claims(str(task), numbers, group)
         findings += numbers
         stopping.append(_stopping(str(task), group))
     accuracies = pl.concat(
@@ -87,22 +87,27 @@ def _stopping(task: str, group: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _claims(task: str, findings: list[Finding]) -> list[Claim]:
+def _claims(task: str, findings: list[Finding], group: pl.DataFrame) -> list[Claim]:
     """What the paper says of a task, judged by its findings."""
     named = {f.name: f for f in findings}
     gain, delay = named[f"{task}: gain over early stopping"], named.get(f"{task}: delay")
-    later = f"On {task}, generalization passes 80% after in-domain accuracy has passed 99%."
-    never = f"No seed of {task} passed both marks."
+    later = f"Seeds of {task} that pass 80% generalization do so after in-domain accuracy has passed 99%."
+    delayed = Estimate(delay.value - 1, delay.low - 1, delay.high - 1) if delay else UNKNOWN
     return [
         judged(
             f"On {task}, training on past the best in-domain accuracy raises generalization.",
             SOURCE,
             Estimate(gain.value, gain.low, gain.high),
             gain.sentence,
+            len(group),
         ),
-        judged(later, SOURCE, Estimate(delay.value - 1, delay.low - 1, delay.high - 1), delay.sentence)
-        if delay
-        else Claim(later, SOURCE, "not supported", never),
+        judged(
+            later,
+            SOURCE,
+            delayed,
+            delay.sentence if delay else "No seed passed both marks.",
+            len(group["delay_ratio"].drop_nulls()),
+        ),
     ]
 
 

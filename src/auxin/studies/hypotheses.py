@@ -114,8 +114,8 @@ class Evidence:
                 f"the differences among points ({p_text(f.p_first)}).",
             ),
             (
-                "H3: depth acts by itself.",
-                self.h3,
+                "H3: neither of these; depth acts by itself.",
+                self.h3 and not (self.h1 or self.h2),
                 f"Depth at equal L·λ_a: {p_text(f.p_second)}; alone it accounts for {f.by_second.percent()} of "
                 f"the differences, L·λ_a for {f.by_first.percent()}.",
             ),

@@ -42,6 +42,9 @@ class Estimate:
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+
+
 def p_text(p: float) -> str:
     """``p = 0.012``, ``p < 0.001``, or that there were too few runs for a test."""
     if math.isnan(p):

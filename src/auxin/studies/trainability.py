@@ -207,6 +207,7 @@ def _claim(test: str, exponents: pl.DataFrame, baselines: pl.DataFrame) -> Claim
         "Cowsik et al. 2024, §5",
         Estimate(*(own[name] - best for name in ("r2", "r2_low", "r2_high"))),
         f"{sentence[0].upper()}{sentence[1:]}.",
+        own["points"],
     )
 
 
