@@ -60,12 +60,6 @@ def test_same_config_same_bytes_and_a_finished_run_is_left_alone(undisturbed: Pa
     assert (undisturbed / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_a_member_alone_logs_what_it_logs_in_a_stack(undisturbed: Path, tmp_path: Path) -> None:
-    alone = train(dataclasses.replace(CONFIG, seeds=(1,)), tmp_path / "alone").metrics.filter(name="loss")
-    stacked = open_run(undisturbed).metrics.filter(name="loss", member=1)
-    assert alone["value"].to_list() == stacked["value"].to_list()
-
-
 def test_another_run_in_the_directory_is_refused(undisturbed: Path) -> None:
     before = content(undisturbed)
     with pytest.raises(RunError, match="steps"):
