@@ -10,6 +10,7 @@ class AuxinError(Exception):
     """Base of every error that auxin raises on purpose."""
 
     def __init__(self, message: str) -> None:
+        message = "".join(c if c.isprintable() else "�" for c in " ".join(message.splitlines()))
         if len(message) > LONGEST:
             message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 2 :]}"
         super().__init__(message)

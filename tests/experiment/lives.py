@@ -21,8 +21,8 @@ from auxin.training.loop import Trainer
 from runs.faults import At, fill_disk, in_child, kill, watched
 
 OPERATIONS = 60  # of a life, at most; a checkpoint takes 38, and the run must not be over too soon
-SECONDS = 0.03
-KINDS = ("killed", "killed at a moment", "disk full")
+SECONDS = 0.005
+KINDS = ("killed", "killed at a moment", "killed", "killed at a moment", "disk full")
 DISK_FULL = 3  # the exit status
 
 
@@ -56,7 +56,7 @@ def main(path: str, text: str, seed: str, lives: str) -> None:
     import_everything(config)
     ends: Counter[str] = Counter()
     for index in range(int(lives)):
-        kind = KINDS[index % 3]
+        kind = KINDS[index % len(KINDS)]
         moment = random.Random(moments.random())
         status = in_child(lambda: live(config, path, kind, moment))  # noqa: B023
         assert status in (DISK_FULL, -signal.SIGKILL, -signal.SIGALRM, 0)

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,19 @@ def test_released_checkpoint_gives_its_own_logits() -> None:
         torch.testing.assert_close(
             model(words).logits[0, -1], torch.tensor(sentence["logits_last"]), atol=1e-4, rtol=0
         )
+
+
+def test_building_a_model_imports_no_compiler_and_draws_nothing() -> None:
+    """Two seconds at the start of every process: torch imports it to draw on the meta device."""
+    code = (
+        "import sys, torch\n"
+        "from auxin.config import ModelConfig\n"
+        "from auxin.models.transformer import TransformerLM\n"
+        "before = torch.get_rng_state()\n"
+        "for device in ('meta', 'cpu'):\n"
+        "    with torch.device(device):\n"
+        "        TransformerLM(ModelConfig(depth=1, width=4, heads=1, vocabulary_size=3))\n"
+        "print('torch._dynamo' in sys.modules, torch.equal(before, torch.get_rng_state()))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "True"]

@@ -260,6 +260,12 @@ def test_a_pickle_under_another_name_is_refused_and_not_run(run: Path, tmp_path:
     assert trap.exists()  # it would have worked
 
 
+def test_a_message_is_one_short_printable_line() -> None:
+    """Whatever it quotes: a terminal must not obey a file."""
+    assert str(RunError("two\nlines \x1b[31mred\u2028")) == "two lines �[31mred"
+    assert len(str(RunError("a" * 10**6))) < 1000
+
+
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 

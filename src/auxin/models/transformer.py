@@ -29,9 +29,25 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def sinusoidal_positions(length: int, width: int) -> Tensor:
     """[length, width]: sin(t·10000^(−2i/d)) in the even columns, cos in the odd (Vaswani et al. 2017, §3.5)."""
+    if torch.get_default_device().type == "meta":
+        return torch.empty(length, width)
     time = torch.arange(length, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10_000.0) / width))
     return torch.stack([torch.sin(time * rate), torch.cos(time * rate)], dim=-1).flatten(1)
+
+
+class Linear(nn.Linear):
+    """A linear map whose weights are left as allocated."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: it would be drawn from the global generator, and take torch's compiler to be imported."""
+
+
+class Embedding(nn.Embedding):
+    """A table whose rows are left as allocated."""
+
+    def reset_parameters(self) -> None:
+        """Nothing; see ``Linear``."""
 
 
 class Attention(nn.Module):
@@ -40,8 +56,8 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.attention_bias)
-        self.out = nn.Linear(config.width, config.width, bias=config.attention_bias)
+        self.qkv = Linear(config.width, 3 * config.width, bias=config.attention_bias)
+        self.out = Linear(config.width, config.width, bias=config.attention_bias)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, weights: bool) -> tuple[Tensor, Tensor | None]:
@@ -63,8 +79,8 @@ class MLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.width, config.hidden, bias=config.mlp_bias)
-        self.down = nn.Linear(config.hidden, config.width, bias=config.mlp_bias)
+        self.up = Linear(config.width, config.hidden, bias=config.mlp_bias)
+        self.down = Linear(config.hidden, config.width, bias=config.mlp_bias)
         self.activation = ACTIVATIONS[config.activation]
         self.dropout = nn.Dropout(config.dropout)
 
@@ -113,7 +129,7 @@ class TransformerLM(nn.Module):
         if not config.vocabulary_size:
             raise ConfigError("vocabulary_size is 0; allowed here: 1 or more (0 is settled by a task)")
         self.config = config
-        self.embedding = nn.Embedding(config.vocabulary_size, config.width)
+        self.embedding = Embedding(config.vocabulary_size, config.width)
         if config.positions == "learned":
             self.positions = nn.Parameter(torch.empty(config.max_length, config.width))
         elif config.positions == "sinusoidal":
@@ -123,7 +139,7 @@ class TransformerLM(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         if config.norm == "pre":
             self.final_norm = nn.LayerNorm(config.width)
-        self.output = nn.Linear(config.width, config.vocabulary_size)
+        self.output = Linear(config.width, config.vocabulary_size)
         if config.tied:
             self.output.weight = self.embedding.weight
         self.dropout = nn.Dropout(config.dropout)
