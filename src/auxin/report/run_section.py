@@ -57,7 +57,7 @@ def run_section(view: RunView, name: str, drawings: Drawings) -> Markup:
         _state(run),
         element("h3", "Figures"),
         *map(drawings.place, _figures(run.metrics)),
-        _slider(view.trees, name),
+        *_slider(view.trees, name),
         element("h3", "How it was made"),
         element("pre", element("code", command(run))),
         details("Versions and machine", table("Versions and machine", ("", "value"), made)),
@@ -108,10 +108,10 @@ def _figures(metrics: pl.DataFrame) -> list[Figure]:
     return found
 
 
-def _slider(trees: Sequence[TreeDrawing], name: str) -> Markup:
+def _slider(trees: Sequence[TreeDrawing], name: str) -> list[Markup]:
     """One tree at a time; the page's script shows the one that the slider is at."""
     if not trees:
-        return Markup()
+        return []
     drawings = []
     for tree in trees:
         svg = base64.b64encode(tree_strip([(tree.caption, tree.svg)]).encode()).decode()
@@ -122,5 +122,6 @@ def _slider(trees: Sequence[TreeDrawing], name: str) -> Markup:
         )
     last = str(len(trees) - 1)
     control = element("input", id=f"{name}-step", type="range", min="0", max=last, value=last)
-    label = element("label", "Trees ", control, " ", element("output"))
-    return element("figure", label, *drawings, class_="slider")
+    label = element("label", "Checkpoint ", control, " ", element("output"))
+    heading = element("h3", "What tree does it compute?")
+    return [heading, element("figure", label, *drawings, class_="slider")]
