@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,10 @@ def test_a_run_is_trained_drawn_measured_and_not_repeated(
     trees = json.loads(capsys.readouterr().out)["trees"]
     assert list(trees) == ["step 0", "step 1", "step 2", "step 4", "gold"]
     assert trees["gold"] == "(((the newt) (who (doesn't smile))) (does smile))"
+    page = tmp_path / "report.html"
+    assert main(["report", str(out), "-o", str(page)]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert re.search(r'alt="step 4: \(.*newt', page.read_text())
     assert main(["trees", str(out), "--index", "16"]) == 1
     assert capsys.readouterr().err == "auxin trees: index is 16; allowed: 0 to 15\n"
 

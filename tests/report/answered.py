@@ -1,10 +1,12 @@
-"""Directories of studies as ``auxin study`` leaves them, from curves that are made up."""
+"""Directories of studies and runs as auxin leaves them, from curves that are made up."""
 
 from pathlib import Path
 
 import numpy as np
 
-from auxin.runs import RunDirectory
+from auxin.config import ModelConfig, RunConfig
+from auxin.report.run_section import RunView, TreeDrawing
+from auxin.runs import Metric, RunDirectory, open_run
 from auxin.runs.environment import environment
 from auxin.studies.answers import Analysis, save_study
 from auxin.studies.conduct import load_study
@@ -54,3 +56,18 @@ def answered(out: Path, name: str, outcomes: dict[str, Outcome] | None = None) -
     metrics = table(runs, everything)
     save_study(out, load_study(name).analyse(metrics), metrics, runs, ends, about)
     return out
+
+
+def a_run(out: Path, word: str = "newt") -> RunView:
+    """A finished run of two seeds that was measured, with two trees of a word."""
+    config = RunConfig(task="tense", model=ModelConfig(depth=2, scale_embedding=False), seeds=(0, 7))
+    with RunDirectory.open(out, config) as directory:
+        names = [("val", "accuracy"), ("gen", "accuracy"), ("train", "t_score")]
+        rows = [
+            (step, seed, *name, (step + seed) / 50) for step in (10, 20) for seed in (0, 7) for name in names
+        ]
+        directory.append_metrics([Metric(*row) for row in rows])
+        directory.finish({"accuracy": {"gen": {"0": 0.25, "7": None}, word: {"0": 1.0}, "odd": 3}})
+    svg = '<svg width="40px" height="30px" xmlns="http://www.w3.org/2000/svg"></svg>'
+    trees = [TreeDrawing(caption, svg, f"({word})") for caption in ("step 10", "gold")]
+    return RunView(open_run(out), trees)

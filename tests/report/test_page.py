@@ -14,9 +14,10 @@ import pytest
 from auxin.errors import ConfigError, RunError
 from auxin.report.page import page, save_page
 from auxin.report.record import StudyRecord, open_study
+from auxin.report.run_section import RunView
 from auxin.report.study_figures import study_figures
 from auxin.report.theme import specification
-from report.answered import STUDIES, answered
+from report.answered import STUDIES, a_run, answered
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert(2)">'{{bundle}}&amp;"""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -60,8 +61,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outline(study: Path) -> Outline:
-    return Outline(page([open_study(study)]))
+def view(tmp_path_factory: pytest.TempPathFactory) -> RunView:
+    return a_run(tmp_path_factory.mktemp("runs") / "question")
+
+
+@pytest.fixture(scope="module")
+def outline(study: Path, view: RunView) -> Outline:
+    return Outline(page([open_study(study), view]))
 
 
 def changed(study: Path, values: dict[str, Any]) -> StudyRecord:
@@ -104,7 +110,8 @@ def test_headings_descend_and_every_link_and_label_has_its_target(outline: Outli
 
 def test_nothing_on_the_page_can_ask_the_network(outline: Outline) -> None:
     for _, attributes in outline.elements:
-        assert attributes.keys() & {"src", "srcset", "action", "data", "poster"} == set()
+        assert attributes.keys() & {"srcset", "action", "data", "poster"} == set()
+        assert str(attributes.get("src", "data:")).startswith("data:")
         assert str(attributes.get("href", "#")).startswith("#")
     (policy,) = (
         a["content"] for a in outline.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
@@ -117,7 +124,7 @@ def test_the_page_draws_from_the_specifications_of_the_files(study: Path, outlin
     record = open_study(study)
     figures, _ = study_figures(record.study, record.tables)
     drawn = json.loads(outline.data)["figures"]
-    assert list(drawn.values()) == [json.loads(json.dumps(specification(f.chart))) for f in figures]
+    assert list(drawn.values())[:2] == [json.loads(json.dumps(specification(f.chart))) for f in figures]
     places = [a["id"] for a in outline.all("div") if a.get("class") == "drawing"]
     assert places == list(drawn)
     assert all(spec["description"] in outline.words for spec in drawn.values())
@@ -144,11 +151,12 @@ def test_text_from_data_stays_text(study: Path, outline: Outline, tmp_path: Path
         "runs": [{k: hostile(v) for k, v in run.items()} for run in kept["runs"]],
         "environment": hostile(kept["environment"]),
     }  # fmt: skip
-    text = page([changed(copy, values)])
+    view = a_run(tmp_path / "a <b> run", HOSTILE)
+    text = page([changed(copy, values), view])
     read = Outline(text)
     assert HOSTILE not in text
     assert len(read.all("script")) == len(outline.all("script"))
-    assert read.all("img") == []
+    assert all(str(image["src"]).startswith("data:image/svg+xml;base64,") for image in read.all("img"))
     assert not any(name.startswith("on") for _, a in read.elements for name in a)
     assert HOSTILE in read.words
     drawn = json.loads(read.data)["figures"]
@@ -200,10 +208,16 @@ USE = """<script>
     select.dispatchEvent(new Event("change", { bubbles: true }));
     await pause();
     document.body.dataset.moved = before !== dots();
+    const range = document.querySelector(".slider input"), told = document.querySelector("output");
+    document.body.dataset.trees = told.textContent;
+    range.value = 0;
+    range.dispatchEvent(new Event("input"));
+    const seen = document.querySelectorAll(".slider [role=group]:not([hidden])").length;
+    document.body.dataset.trees += ", then " + told.textContent + (seen === 1 ? " alone" : " among others");
   }
   use();
 </script></body>"""
-"""A reader who clicks on a legend, and chooses another predictor."""
+"""A reader who clicks on a legend, chooses another predictor, and looks at the first tree."""
 
 
 def browse(path: Path, profile: Path) -> tuple[str, str]:
@@ -222,16 +236,18 @@ def browse(path: Path, profile: Path) -> tuple[str, str]:
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(tmp_path: Path) -> None:
     out = tmp_path / "report.html"
-    save_page([open_study(answered(tmp_path / name, name)) for name in STUDIES], out)
+    studies = [open_study(answered(tmp_path / name, name)) for name in STUDIES]
+    save_page([*studies, a_run(tmp_path / "question")], out)
     content, _, end = out.read_text().rpartition("</body>")
     broken = '"figure-12": {"transform": 3, '
     out.write_text(content.replace('"figure-12": {', broken) + USE + end)
     assert broken in content.replace('"figure-12": {', broken)
     dom, console = browse(out, tmp_path / "profile")
     assert console == ""
-    assert dom.count('class="drawing vega-embed') == 11
-    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 11
-    assert 'data-drawn="11"' in dom
+    assert dom.count('class="drawing vega-embed') == 13
+    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 13
+    assert 'data-drawn="13"' in dom
     assert re.search(r'id="figure-12" class="drawing[^"]* failed"[^>]*>This figure could not be drawn: ', dom)
     assert 'data-moved="true"' in dom
+    assert 'data-trees="gold, then step 10 alone"' in dom
     assert re.search(r'data-faint="[1-9]', dom)

@@ -39,7 +39,7 @@ Predict from its initialization whether a transformer will train, train it, and 
   measure     take structural measures of a run's checkpoints
   trees       draw the tree that a model computes for a sentence, checkpoint by checkpoint
   study       train all runs of a study and answer its question
-  report      make one HTML page of studies: answers, figures, numbers, how they were made
+  report      make one HTML page of studies and runs: answers, figures, how they were made
   export      write a run's metrics as one Parquet or CSV table
 
   exponents   whether tokens collapse and gradients vanish, from the initialization alone

@@ -1,4 +1,4 @@
-"""The verb that makes one page of studies."""
+"""The verb that makes one page of studies and runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,29 @@ from auxin.cli.options import Verb
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Verb):
-    """Write one HTML page of studies: questions, answers, claims, figures, numbers, and how they were made.
+    """Write one HTML page of studies and runs: answers, claims, figures, numbers, and how they were made.
 
-    Example: auxin report runs/studies/depth runs/studies/joint --out report.html
+    Example: auxin report runs/studies/depth runs/question --out report.html
     """
 
-    studies: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY_DIR...")]
-    """Directories that auxin study wrote."""
-    out: Path = Path("report.html")
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(name="dir", metavar="DIR...")]
+    """Directories that auxin study or auxin train wrote."""
+    out: Annotated[Path, tyro.conf.arg(aliases=("-o",))] = Path("report.html")
     """The page: one file that needs no network."""
 
     def run(self) -> None:
+        from auxin.cli.structure import tree_drawings
         from auxin.report.page import save_page
         from auxin.report.record import open_study
+        from auxin.report.run_section import RunView
+        from auxin.runs import open_run
 
-        if not self.studies:
-            raise UsageError("the following arguments are required: STUDY_DIR...")
-        save_page([open_study(path) for path in self.studies], self.out)
+        if not self.paths:
+            raise UsageError("the following arguments are required: DIR...")
+        runs = {path: open_run(path) for path in self.paths if (path / "config.toml").is_file()}
+        parts = [
+            RunView(runs[path], tree_drawings(runs[path])) if path in runs else open_study(path)
+            for path in self.paths
+        ]
+        save_page(parts, self.out)
         print(self.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,9 +13,14 @@ from auxin.cli.options import Flag, Verb
 from auxin.config import check
 
 if TYPE_CHECKING:
+    from auxin.report.run_section import TreeDrawing
     from auxin.runs import Run
     from auxin.tasks.sentence import Sentence
     from auxin.tasks.task import Task
+
+
+SHORT, SLIDER = 20, 20
+"""Words of a sentence, and checkpoints, that a page's slider takes at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +93,9 @@ class Trees(Verb):
         run = open_run(self.run_path)
         task = _task(run)
         sentence = self._sentence(task)
-        trees = {f"step {step:,}": tree for step, tree in self._induced(run, task, sentence)}
+        member = run.config.seeds[0] if self.member is None else self.member
+        induced = _induced(run, task, sentence, self.checkpoint or _spread(run, 4), member)
+        trees = {f"step {step:,}": tree for step, tree in induced}
         trees["gold"] = sentence.gold
         strip = tree_strip([(caption, to_svg(tree)) for caption, tree in trees.items()])
         paths = save(strip, self.out or run.path / "trees")
@@ -104,22 +112,43 @@ class Trees(Verb):
         check(0 <= self.index < len(sentences), "index", self.index, f"0 to {len(sentences) - 1}")
         return sentences[self.index]
 
-    def _induced(self, run: Run, task: Task, sentence: Sentence) -> list[tuple[int, Any]]:
-        """Step and greedy tree of every checkpoint asked for."""
-        from auxin.measures.projection import tree_projections
-        from auxin.models.formats import load_model
 
-        member = run.config.seeds[0] if self.member is None else self.member
-        saved = {checkpoint.step: checkpoint for checkpoint in run.checkpoints}
-        check(bool(saved), "checkpoints of the run", str(run.path), "a run with checkpoints")
-        steps = self.checkpoint or [list(saved)[i * (len(saved) - 1) // 3] for i in range(4)]
-        found: list[tuple[int, Any]] = []
-        for step in sorted(set(steps)):
-            check(step in saved, "checkpoint", step, ", ".join(map(str, saved)))
-            saved[step].read(member)  # compares its hash
-            model = load_model(saved[step].members[member])
-            found.append((step, tree_projections(model, [sentence.words], task.vocabulary)[0].tree))
-        return found
+def _induced(
+    run: Run, task: Task, sentence: Sentence, steps: Sequence[int], member: int
+) -> list[tuple[int, Any]]:
+    """Step and greedy tree of every checkpoint asked for."""
+    from auxin.measures.projection import tree_projections
+    from auxin.models.formats import load_model
+
+    saved = {checkpoint.step: checkpoint for checkpoint in run.checkpoints}
+    check(bool(saved), "checkpoints of the run", str(run.path), "a run with checkpoints")
+    found: list[tuple[int, Any]] = []
+    for step in sorted(set(steps)):
+        check(step in saved, "checkpoint", step, ", ".join(map(str, saved)))
+        saved[step].read(member)  # compares its hash
+        model = load_model(saved[step].members[member])
+        found.append((step, tree_projections(model, [sentence.words], task.vocabulary)[0].tree))
+    return found
+
+
+def _spread(run: Run, count: int) -> list[int]:
+    """Steps of at most ``count`` checkpoints, the first and the last among them."""
+    saved = [checkpoint.step for checkpoint in run.checkpoints]
+    return [saved[i * (len(saved) - 1) // (count - 1)] for i in range(count)] if saved else []
+
+
+def tree_drawings(run: Run) -> list[TreeDrawing]:
+    """What the run's first member makes of a short sentence of gen, from checkpoint to checkpoint, and gold."""
+    from auxin.report.run_section import TreeDrawing
+    from auxin.tasks.trees import to_brackets, to_svg
+
+    task = _task(run)
+    sentence = next((s for s in task.splits["gen"] if len(s.words) <= SHORT), None)
+    if sentence is None or not run.checkpoints:
+        return []
+    induced = _induced(run, task, sentence, _spread(run, SLIDER), run.config.seeds[0])
+    trees = [*((f"step {step:,}", tree) for step, tree in induced), ("gold", sentence.gold)]
+    return [TreeDrawing(caption, to_svg(tree), to_brackets(tree)) for caption, tree in trees]
 
 
 def _task(run: Run) -> Task:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
+from auxin.report.figures import PANELS
 from auxin.report.marks import (
     Figure,
     Groups,
@@ -24,14 +25,7 @@ from auxin.report.marks import (
 )
 from auxin.report.theme import BLUE, GRAY, VERMILION, Panel
 
-ACCURACY = "generalization accuracy"
-MEASURES = {
-    "accuracy": ACCURACY,
-    "t_score": "tree score (difference of cosines)",
-    "t_parseval": "tree F1 against gold",
-    "weight_norm": "weight norm / layers",
-    "attention_sparsity": "attention sparsity (nats)",
-}
+ACCURACY = PANELS["gen", "accuracy"]
 
 
 def accuracy_curves(tables: Tables) -> Figure:
@@ -158,7 +152,7 @@ def structure(tables: Tables) -> Figure:
     names = curves["series"].unique(maintain_order=True).to_list()
     groups = Groups(names)
     panels: list[Panel] = []
-    for name, title in MEASURES.items():
+    for (_, name), title in PANELS.items():
         own = curves.filter(name=name)
         if len(own):
             y = share(title) if name == "accuracy" else number(title)

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+VOID = ("img", "input")
+
 
 class Markup(str):
     """Text that is HTML already."""
@@ -17,7 +19,8 @@ def element(name: str, *children: str, **attributes: str) -> Markup:
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items()
     )
-    return Markup(f"<{name}{written}>{join(children)}</{name}>")
+    end = "" if name in VOID else f"{join(children)}</{name}>"
+    return Markup(f"<{name}{written}>{end}")
 
 
 def join(children: Iterable[str]) -> Markup:

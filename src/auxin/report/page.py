@@ -2,214 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from auxin.report.marks import Figure
-from auxin.report.markup import Markup, details, duration, element, join, number, setting, table
-from auxin.report.record import RunRecord, StudyRecord
-from auxin.report.study_figures import study_figures
-from auxin.report.theme import DARK, LIGHT, bundle, fill, script_json, specification
+from auxin.report.drawings import Drawings
+from auxin.report.markup import Markup, element, join
+from auxin.report.record import StudyRecord
+from auxin.report.run_section import RunView, run_section
+from auxin.report.study_section import study_section
+from auxin.report.theme import DARK, LIGHT, bundle, fill, script_json
 from auxin.runs.files import failing_clearly, write_atomic
 
-OF_THE_RUN = ("seeds", "data_seed", "threads", "device")
-"""What ``environment.json`` repeats of a run's settings."""
+Part = StudyRecord | RunView
 
 
-@dataclass
-class _Drawings:
-    """The page's specifications by the identifier of the element that they are drawn in."""
-
-    specifications: dict[str, Any] = field(default_factory=dict)
-
-    def place(self, figure: Figure) -> Markup:
-        """The element that the figure will be drawn in, with its description in words."""
-        name = f"figure-{len(self.specifications) + 1}"
-        spec = self.specifications[name] = specification(figure.chart)
-        title, words = spec["title"]["text"], spec["description"]
-        drawing = element("div", id=name, class_="drawing")
-        return element(
-            "figure",
-            element("div", drawing, class_="wide", tabindex="0", role="group", aria_label=title),
-            element("figcaption", details(f"In words: {title}", element("p", words, class_="soft"))),
-        )
-
-
-def save_page(studies: Sequence[StudyRecord], path: str | Path) -> None:
-    """Write the page of several studies; raises ``RunError`` for a damaged study, or when it cannot be written."""
-    content = page(studies).encode()
+def save_page(parts: Sequence[Part], path: str | Path) -> None:
+    """Write the page of studies and runs; raises ``RunError`` also when it cannot be written."""
+    content = page(parts).encode()
     path = Path(path)
     with failing_clearly(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
 
 
-def page(studies: Sequence[StudyRecord]) -> str:
-    """The page as HTML: every study's question, answer, claims, figures, numbers, and how it was made.
+def page(parts: Sequence[Part]) -> str:
+    """The page as HTML: a section for every study and run.
 
-    About 0.9 MB of JavaScript besides the data. Raises ``RunError`` for a damaged study, ``ConfigError`` for one
-    of unknown name.
+    About 0.9 MB of JavaScript besides the data. Raises ``RunError`` for a damaged study or run, ``ConfigError``
+    for a study of unknown name, ``DataError`` for a run without curves.
     """
-    drawings = _Drawings()
-    sections = [_section(study, f"study-{i}", drawings) for i, study in enumerate(studies, 1)]
+    drawings = Drawings()
+    sections: list[Markup] = []
+    for i, part in enumerate(parts, 1):
+        name = f"part-{i}"
+        study = isinstance(part, StudyRecord)
+        sections.append(study_section(part, name, drawings) if study else run_section(part, name, drawings))
     header = element(
         "header",
-        element("h1", "What the studies found"),
+        element("h1", "What was found"),
         element("p", "Each answer with the numbers that decide it and their 95% intervals.", class_="soft"),
-        _contents(studies) if len(studies) > 1 else "",
+        _contents(parts) if len(parts) > 1 else "",
     )
-    specifications = {"figures": drawings.specifications, "light": LIGHT, "dark": DARK}
-    title = f"auxin: {', '.join(study.study for study in studies)}"
-    parts = {
-        "title": join([title]),
+    filled = {
+        "title": join([f"auxin: {', '.join(_heading(part) for part in parts)}"]),
         "body": join([header, element("main", *sections, id="main")]),
-        "specifications": script_json(specifications),
+        "specifications": script_json({"figures": drawings.specifications, "light": LIGHT, "dark": DARK}),
         "bundle": bundle(),
     }
-    return fill("page.html", parts)
+    return fill("page.html", filled)
 
 
-def _contents(studies: Sequence[StudyRecord]) -> Markup:
+def _heading(part: Part) -> str:
+    return part.values["question"] if isinstance(part, StudyRecord) else part.title
+
+
+def _contents(parts: Sequence[Part]) -> Markup:
+    """Links to all sections, with the studies' answers."""
     items = [
         element(
             "li",
-            element("a", study.values["question"], href=f"#study-{i}"),
-            element("p", study.values["answer"]),
+            element("a", _heading(part), href=f"#part-{i}"),
+            element("p", part.values["answer"]) if isinstance(part, StudyRecord) else "",
         )
-        for i, study in enumerate(studies, 1)
+        for i, part in enumerate(parts, 1)
     ]
-    return element("nav", element("ul", *items), aria_label="Studies")
-
-
-def _section(study: StudyRecord, name: str, drawings: _Drawings) -> Markup:
-    drawn, undrawn = study_figures(study.study, study.tables)
-    values = study.values
-    return element(
-        "section",
-        element("h2", values["question"], id=f"{name}-question"),
-        element("p", f"Study {study.study}, at {values['scale']} scale.", class_="soft"),
-        element("p", values["answer"], class_="answer"),
-        _missing(study.runs, undrawn),
-        element("h3", "Claims put to the test"),
-        element("ul", *map(_claim, values["claims"]), class_="claims"),
-        element("h3", "Figures"),
-        *map(drawings.place, drawn),
-        element("h3", "Numbers"),
-        _findings(values["findings"]),
-        element("h3", "How it was made"),
-        *_making(study),
-        id=name,
-        aria_labelledby=f"{name}-question",
-    )
-
-
-def _missing(runs: Sequence[RunRecord], undrawn: Sequence[str]) -> Markup:
-    """What a study lacks that has not been trained to its end."""
-    unfinished = [run for run in runs if run.status != "finished"]
-    lines: list[str] = []
-    if unfinished:
-        lines.append(
-            f"{len(unfinished)} of {len(runs)} runs have not finished; everything here rests on the others."
-        )
-        lines += [f"{run.name} {run.status}{run.detail and ': '}{run.detail}" for run in unfinished]
-    lines += [f"A figure is missing: {reason}." for reason in undrawn]
-    if not lines:
-        return Markup()
-    return element("div", *(element("p", line) for line in lines), class_="missing", role="note")
-
-
-def _claim(claim: Mapping[str, Any]) -> Markup:
-    verdict = element("span", claim["verdict"], class_="verdict", data_verdict=claim["verdict"])
-    source = element("span", f"({claim['source']})", class_="source")
-    return element(
-        "li",
-        element("p", verdict, ": ", claim["statement"]),
-        element("p", claim["evidence"], " ", source),
-    )
-
-
-def _findings(findings: Sequence[Mapping[str, Any]]) -> Markup:
-    heads = ("what was measured", "here", "95% interval", "published")
-    return table("Every number that bears on the question", heads, map(_finding, findings))
-
-
-def _finding(finding: Mapping[str, Any]) -> list[str]:
-    low, high, published = (finding[name] for name in ("low", "high", "published"))
-    known = low is not None and high is not None
-    written = number(published)
-    if known and published is not None:
-        written += " (inside)" if low <= published <= high else " (outside)"
-    interval = f"{number(low)} to {number(high)}" if known else "–"
-    sentence = element("p", finding["sentence"], class_="source")
-    return [join([finding["name"], sentence]), number(finding["value"]), interval, written]
-
-
-def _making(study: StudyRecord) -> list[Markup]:
-    """The command, the cost, the machines and every setting."""
-    configs = [run.config for run in study.runs if run.config is not None]
-    shared = {
-        name: value
-        for name, value in (configs[0] if configs else {}).items()
-        if all(config.get(name) == value for config in configs)
-    }
-    settings = ((name, setting(value)) for name, value in shared.items())
-    return [
-        element("p", "This command trains what is missing, and answers again:"),
-        element("pre", element("code", study.values["command"])),
-        element("p", _cost(study)),
-        _environments(study),
-        details(f"Settings of all {len(configs)} runs", table("Settings", ("setting", "value"), settings)),
-        details(f"The {len(study.runs)} runs", _runs(study.runs, shared)),
-    ]
-
-
-def _cost(study: StudyRecord) -> str:
-    sessions = study.values["sessions"]
-    seconds = [run.seconds for run in study.runs if run.seconds is not None]
-    workers = sorted({session["workers"] for session in sessions})
-    total = duration(sum(session["seconds"] for session in sessions))
-    at_a_time = f" (runs at a time: {' or '.join(map(str, workers))})" if workers else ""
-    return (
-        f"Wall time of training: {total}{at_a_time}; the times of {len(seconds)} of {len(study.runs)} runs "
-        f"add up to {duration(sum(seconds))}."
-    )
-
-
-def _environments(study: StudyRecord) -> Markup:
-    """Versions, commits and machines, a column for each that runs were made with, and one for the answer."""
-    made: dict[str, list[str]] = {}
-    kinds: dict[str, Mapping[str, Any]] = {}
-    for label, environment in [(r.name, r.environment) for r in study.runs if r.environment] + [
-        ("the answer", study.values["environment"])
-    ]:
-        kept = {name: value for name, value in environment.items() if name not in OF_THE_RUN}
-        kinds[str(kept)] = kept
-        made.setdefault(str(kept), []).append(label)
-    names = list(dict.fromkeys(name for kept in kinds.values() for name in kept))
-    rows = [(name, *(setting(kept.get(name)) for kept in kinds.values())) for name in names]
-    heads = [_counted(labels, len(study.runs)) for labels in made.values()]
-    return table("Versions and machine", ("", *heads), rows)
-
-
-def _counted(labels: Sequence[str], runs: int) -> str:
-    answered = "the answer" in labels
-    count = len(labels) - answered
-    told = [f"{'all' if count == runs else count} runs"] if count else []
-    return " and ".join([*told, *(["the answer"] if answered else [])])
-
-
-def _runs(runs: Sequence[RunRecord], shared: Mapping[str, Any]) -> Markup:
-    """A row a run with what sets it apart from the others."""
-    varied = list(dict.fromkeys(name for run in runs for name in run.config or () if name not in shared))
-    rows = (
-        [
-            run.name,
-            run.status,
-            *(setting((run.config or {}).get(name)) for name in varied),
-            duration(run.seconds) if run.seconds is not None else "–",
-        ]
-        for run in runs
-    )
-    return table("Runs and the settings that vary", ("run", "status", *varied, "wall time"), rows)
+    return element("nav", element("ul", *items), aria_label="Contents")

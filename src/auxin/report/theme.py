@@ -74,7 +74,7 @@ def save(figure: altair.TopLevelMixin | str, stem: str | Path) -> list[Path]:
         spec = specification(figure)
         png = vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=2, config=LIGHT)
         svg = vl_convert.vegalite_to_svg(spec, vl_version=VERSION, config=LIGHT)
-        page = _page(_title(spec), spec=spec)
+        page = _page(title(spec), spec=spec)
     contents = {".png": png, ".svg": svg.encode(), ".html": page.encode()}
     paths = [Path(f"{stem}{ending}") for ending in contents]
     for path, content in zip(paths, contents.values(), strict=True):
@@ -91,7 +91,8 @@ def specification(chart: altair.TopLevelMixin) -> dict[str, Any]:
     return spec
 
 
-def _title(spec: dict[str, Any]) -> str:
+def title(spec: dict[str, Any]) -> str:
+    """The title of a specification."""
     title = spec.get("title", "figure")
     text = title["text"] if isinstance(title, dict) else title
     return " ".join(text) if isinstance(text, list) else text
