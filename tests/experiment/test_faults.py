@@ -17,8 +17,8 @@ from auxin.experiment import train as module
 from auxin.experiment.train import train
 from auxin.measures.accuracy import Evaluator
 from auxin.runs import RunDirectory, open_run
-from auxin.tasks import load_task
 from auxin.training.loop import Trainer
+from published import write_published
 
 TESTS = Path(__file__).parents[1]
 STEPS, LIVES = 24, 37
@@ -28,10 +28,7 @@ STEPS, LIVES = 24, 37
 def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """A run of a second with many checkpoints, on a few sentences."""
     data = tmp_path_factory.mktemp("data")
-    splits = load_task("question", train_size=400).splits
-    for name, split in (("train", "train"), ("dev", "val"), ("gen", "gen")):
-        lines = [f"{s.source}\t{s.target}\n" for s in splits[split][:40]]
-        (data / f"question.{name}").write_text("".join(lines))
+    write_published(data, "question", dict.fromkeys(("train", "dev", "gen"), 40))
     return RunConfig(
         data_dir=str(data),
         model=ModelConfig(depth=1, width=8, heads=2),

@@ -17,7 +17,7 @@ import torch
 import auxin
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig, to_json
 from auxin.experiment.train import train
-from auxin.tasks import load_task
+from published import write_published
 
 SOURCE = Path(auxin.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -35,10 +35,7 @@ for config, path in zip(sys.argv[1::2], sys.argv[2::2]):
 def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """Wide enough that two threads would round a matrix product or a sum otherwise than one does."""
     data = tmp_path_factory.mktemp("data")
-    splits = load_task("question", train_size=400).splits
-    for name, split in (("train", "train"), ("dev", "val"), ("gen", "gen")):
-        lines = [f"{s.source}\t{s.target}\n" for s in splits[split][:40]]
-        (data / f"question.{name}").write_text("".join(lines))
+    write_published(data, "question", dict.fromkeys(("train", "dev", "gen"), 40))
     return RunConfig(
         data_dir=str(data),
         model=ModelConfig(depth=2, width=128, heads=4),

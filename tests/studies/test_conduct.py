@@ -14,7 +14,7 @@ from auxin.studies import conduct
 from auxin.studies.conduct import answer_study, load_study, train_study
 from auxin.studies.design import NamedRun, Scale
 from auxin.studies.pool import Outcome
-from auxin.tasks import load_task
+from published import write_published
 
 LINES = {"train": 100, "dev": 20, "test": 5, "gen": 20}
 
@@ -24,11 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few sentences of both tasks as published files: loading and scoring them takes no time."""
     directory = tmp_path_factory.mktemp("data")
     for name in ("question", "tense"):
-        task = load_task(name, train_size=1000)
-        for split, count in LINES.items():
-            sentences = task.splits[{"dev": "val"}.get(split, split)][:count]
-            lines = "".join(f"{s.source}\t{s.target}\n" for s in sentences)
-            (directory / f"{name}.{split}").write_text(lines)
+        write_published(directory, name, LINES)
     return directory
 
 

@@ -13,6 +13,7 @@ from auxin.training.batches import Batches
 from auxin.training.loop import Trainer
 from auxin.training.optimizer import StackAdamW
 from auxin.training.stacked import StackedSteps, padded_size
+from training.diverging import check_freezing
 
 MODEL = ModelConfig(depth=2, width=16, heads=2, vocabulary_size=9)
 OPTIMIZER = OptimizerConfig(learning_rate=0.01, warmup=3, clip=0.5, weight_decay=0.1)
@@ -74,17 +75,7 @@ def test_resumed_is_bit_for_bit_uninterrupted(device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_diverging_member_is_frozen_and_the_rest_go_on(device: str) -> None:
-    trainer, healthy = stacked(CONFIG, device), stacked(CONFIG, device)
-    trainer.step(), healthy.step()
-    trainer.ensemble.parameters["output.weight"][1] = torch.inf
-    before = trainer.ensemble.flat[1].clone()
-    for _ in range(3):
-        result, expected = trainer.step(), healthy.step()
-        assert not result.losses[1].isfinite()
-        assert torch.equal(result.losses[[0, 2]], expected.losses[[0, 2]])
-    assert trainer.frozen == {4: 1}
-    assert torch.equal(trainer.ensemble.flat[1], before)
-    assert trainer.state()["step"].tolist() == [4, 1, 4]
+    check_freezing(lambda: stacked(CONFIG, device))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -76,7 +76,7 @@ def _print_paths(run: Run, figures: list[Path]) -> None:
     for split, scores in run.summary["accuracy"].items():
         found = [score for score in scores.values() if score is not None]
         if found:
-            print(f"accuracy on all sentences of {split}: {sum(found) / len(found):.1%}")
+            print(f"accuracy on {run.scored} of {split}: {sum(found) / len(found):.1%}")
     print(f"metrics: {run.path / 'metrics.jsonl'}")
     print(f"figures: {', '.join(str(path) for path in figures)}")
 

@@ -82,14 +82,14 @@ def command(run: Run) -> str:
 
 
 def _state(run: Run) -> Markup:
-    """Accuracy on all sentences of a finished run; where another one is."""
+    """Accuracy of a finished run on its held-out splits; where another one is."""
     if not run.finished:
         step = run.metrics["step"].max() or 0
         return element("p", f"Not finished: at step {step} of {run.config.steps}.", class_="missing")
     accuracy = run.summary.get("accuracy")
     splits: Mapping[str, Any] = accuracy if isinstance(accuracy, dict) else {}
     rows = [(str(seed), *(_share(splits[split], seed) for split in splits)) for seed in run.config.seeds]
-    return table("Accuracy on all sentences of each split", ("seed", *splits), rows)
+    return table(f"Accuracy on {run.scored} of each split", ("seed", *splits), rows)
 
 
 def _share(scores: object, seed: int) -> str:

@@ -60,6 +60,12 @@ class Run:
         """What the run noted when it finished; raises ``RunError`` before that."""
         return read_object(self.path / "summary.json")
 
+    @property
+    def scored(self) -> str:
+        """Which sentences of each held-out split the summary's accuracies are those of, in words."""
+        size = self.config.final_size
+        return f"the first {size:,} sentences" if size else "all sentences"
+
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, commit and machine of the run."""
