@@ -15,9 +15,10 @@ from auxin.experiment.train import train
 from auxin.runs import open_run
 from auxin.studies import pool
 from auxin.studies.design import NamedRun
+from auxin.studies.finished import is_finished, reusable, take_over
 from auxin.studies.pool import Job, run_locally
 from auxin.studies.progress import SweepProgress
-from auxin.studies.sweep import SweepInterrupted, default_workers, is_finished, sweep, tables
+from auxin.studies.sweep import SweepInterrupted, default_workers, sweep, tables
 from studies.sweeps import content, last_step, tiny
 
 RUNS = [tiny("a", 0), tiny("b", 1)]
@@ -93,6 +94,33 @@ def test_another_run_of_the_name_is_not_taken_for_this_one(swept: Path) -> None:
     (outcome,) = sweep([other], swept)
     assert outcome.status == "failed"
     assert "holds another run" in outcome.detail
+
+
+def test_finished_runs_of_another_study_are_copied_where_the_config_is_the_same(
+    swept: Path, tmp_path: Path
+) -> None:
+    other = [tiny("same", 0), tiny("changed", 0, steps=31), tiny("measured", 1, measures=("norms",))]
+    same = reusable(other, tmp_path, [swept])
+    assert same == {"same": swept / "runs" / "a"}
+    take_over(same, tmp_path)
+    assert is_finished(other[0], tmp_path)
+    assert content(tmp_path / "same") == content(swept / "runs" / "a")
+    assert not (tmp_path / "same" / "lock").exists()
+    assert reusable(other, tmp_path, [swept]) == {}  # what is there is left alone
+    with pytest.raises(ConfigError, match=r"reuse is '.*same'; allowed: the directory of a study"):
+        reusable(other, tmp_path, [tmp_path / "same"])
+
+
+def test_a_measured_run_has_all_that_one_without_measures_has(tmp_path: Path) -> None:
+    measured = tiny("measured", measures=("norms",))
+    train(measured.config, tmp_path / "runs" / "measured")
+    plain = tiny("plain", checkpoint_every=10)
+    assert reusable([plain], tmp_path, [tmp_path]) == {"plain": tmp_path / "runs" / "measured"}
+    own, both = open_run(tmp_path / "runs" / "measured").metrics, tables([measured], tmp_path)
+    train(plain.config, tmp_path / "plain")
+    names = open_run(tmp_path / "plain").metrics["name"].unique().to_list()
+    assert own.filter(own["name"].is_in(names)).equals(open_run(tmp_path / "plain").metrics)
+    assert len(both) == len(own)
 
 
 def killing(

@@ -37,6 +37,8 @@ class Study(Verb):
     """Runs at a time; 0: as many as the cores, or GPUs, allow."""
     ray: str = ""
     """Address of a Ray cluster that trains the runs instead; auto: the one running here."""
+    reuse: tuple[Path, ...] = ()
+    """Directories of other studies: runs of the same config that finished there are copied, not trained again."""
     dry_run: Flag = False
     """Print what it would cost, measured here, and train nothing."""
     json: Flag = False
@@ -49,9 +51,18 @@ class Study(Verb):
 
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
         if self.dry_run:
-            _report_plan(plan_study(self.name, self.scale, out, workers=self.workers), self.json)
+            plan = plan_study(self.name, self.scale, out, workers=self.workers, reuse=self.reuse)
+            _report_plan(plan, self.json)
             return 0
-        outcomes = train_study(self.name, self.scale, out, workers=self.workers, ray=self.ray, progress=True)
+        outcomes = train_study(
+            self.name,
+            self.scale,
+            out,
+            workers=self.workers,
+            ray=self.ray,
+            reuse=self.reuse,
+            progress=True,
+        )
         if not self.json:
             _report_outcomes(outcomes)
         analysis = answer_study(self.name, self.scale, out, outcomes)

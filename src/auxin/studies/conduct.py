@@ -20,9 +20,10 @@ from auxin.runs.environment import environment
 from auxin.runs.files import failing_clearly, read_text
 from auxin.studies.answers import Analysis, save_study
 from auxin.studies.design import NamedRun, Scale, StudyName
+from auxin.studies.finished import is_finished, reusable, take_over
 from auxin.studies.plan import Plan, check_fits, plan
 from auxin.studies.pool import Outcome
-from auxin.studies.sweep import default_workers, is_finished, sweep, tables
+from auxin.studies.sweep import default_workers, sweep, tables
 
 SESSIONS = "sessions.jsonl"
 
@@ -57,18 +58,37 @@ def runs_of(name: str, scale: Scale) -> list[NamedRun]:
     return runs
 
 
-def plan_study(name: str, scale: Scale, out: str | Path, *, workers: int = 0) -> Plan:
+def plan_study(
+    name: str, scale: Scale, out: str | Path, *, workers: int = 0, reuse: Sequence[str | Path] = ()
+) -> Plan:
     """What remains to be trained of a study, and its cost here; raises ``ConfigError`` for what cannot fit."""
-    runs = [run for run in runs_of(name, scale) if not is_finished(run, Path(out) / "runs")]
+    directory = Path(out) / "runs"
+    runs = [run for run in runs_of(name, scale) if not is_finished(run, directory)]
+    same = reusable(runs, directory, reuse)
+    runs = [run for run in runs if run.name not in same]
     return plan(runs, out, workers=workers or default_workers([run.config for run in runs]))
 
 
 def train_study(
-    name: str, scale: Scale, out: str | Path, *, workers: int = 0, ray: str = "", progress: bool = False
+    name: str,
+    scale: Scale,
+    out: str | Path,
+    *,
+    workers: int = 0,
+    ray: str = "",
+    reuse: Sequence[str | Path] = (),
+    progress: bool = False,
 ) -> list[Outcome]:
-    """Train what remains of a study in ``out``; options and errors as for ``sweep``, and what cannot fit."""
+    """Train what remains of a study in ``out``; options and errors as for ``sweep``, and what cannot fit.
+
+    What finished with the same config in one of the studies ``reuse`` is copied from there.
+    """
     runs = runs_of(name, scale)
-    remaining = [run for run in runs if not is_finished(run, Path(out) / "runs")]
+    directory = Path(out) / "runs"
+    with failing_clearly(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    take_over(reusable(runs, directory, reuse), directory)
+    remaining = [run for run in runs if not is_finished(run, directory)]
     workers = workers or default_workers([run.config for run in remaining])
     if not ray:
         check_fits(remaining, out, workers)

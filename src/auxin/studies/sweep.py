@@ -3,7 +3,6 @@ when one fails; and the tables of what they logged."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from auxin.config import RunConfig, check
-from auxin.errors import AuxinError, Interrupted
+from auxin.errors import Interrupted
 from auxin.experiment.signals import noted
 from auxin.runs import open_run
 from auxin.runs.files import failing_clearly
 from auxin.studies.cluster import run_on_ray
 from auxin.studies.design import NamedRun, check_names
+from auxin.studies.finished import is_finished
 from auxin.studies.plan import free_memory, run_memory, step_flops
 from auxin.studies.pool import Job, Outcome, run_locally
 from auxin.studies.progress import SweepProgress
@@ -92,20 +92,6 @@ def default_workers(configs: Sequence[RunConfig]) -> int:
     workers = max(1, min(len(configs), (os.cpu_count() or 1) // threads))
     largest = max(map(run_memory, configs), default=1.0)
     return max(1, min(workers, int(free_memory("cpu") // largest)))
-
-
-def is_finished(run: NamedRun, directory: Path) -> bool:
-    """Whether ``directory`` holds this very run, complete."""
-    try:
-        there = open_run(directory / run.name)
-        return there.finished and _comparable(there.config) == _comparable(run.config)
-    except AuxinError:
-        return False  # training it will say what is wrong
-
-
-def _comparable(config: RunConfig) -> RunConfig:
-    """The config without the vocabulary size, which a run that began has filled in."""
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, vocabulary_size=0))
 
 
 def tables(runs: Sequence[NamedRun], out: str | Path) -> polars.DataFrame:
