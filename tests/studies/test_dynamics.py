@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from auxin.studies.design import NamedRun
+from auxin.studies import depth
+from auxin.studies.design import NamedRun, Scale
 from auxin.studies.dynamics import MEASURES, analyse, configs
+from auxin.studies.finished import serves
 from studies.synthetic import Curves, ramp, table
 
 
@@ -52,3 +54,11 @@ def test_a_shallow_an_optimal_and_a_deep_model_are_measured() -> None:
         assert all(set(run.config.measures) == {"norms", "entropy", "projection"} for run in runs)
         depths = {run.settings["kind"]: run.settings["depth"] for run in runs}
         assert depths["shallow"] < depths["optimal"] < depths["deep"]
+
+
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_every_run_serves_the_depth_study_too(scale: Scale) -> None:
+    others = depth.configs(scale)
+    for run in configs(scale):
+        if run.config.task == "question":
+            assert any(serves(run.config, other.config) for other in others), run.name

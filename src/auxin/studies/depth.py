@@ -12,7 +12,7 @@ import polars as pl
 from auxin.measures.grokking import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late, members
-from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
 from auxin.studies.statistics import UNKNOWN, Estimate, Peak, mean, p_text, paired, peak_test, spearman
 
 QUESTION = "Is generalization an inverted U in depth?"
@@ -27,8 +27,7 @@ def configs(scale: Scale) -> list[NamedRun]:
         config = base(scale, task)
         depths = DEPTHS
         if scale == "laptop":
-            config = replace(config, steps=3000, seeds=tuple(range(5)))
-            config = replace(config, log_every=200, checkpoint_every=500, eval_size=500)
+            config = replace(narrow(), steps=2000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
         elif scale == "minutes":
             config, depths = replace(config, seeds=(0, 1, 2)), (1, 2, 3)
         for depth in depths:

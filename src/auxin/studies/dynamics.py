@@ -11,7 +11,7 @@ import polars as pl
 
 from auxin.studies.answers import FEWEST, Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late
-from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
 from auxin.studies.statistics import Estimate, contrast, mean, paired, spearman
 
 QUESTION = (
@@ -36,14 +36,14 @@ def configs(scale: Scale) -> list[NamedRun]:
     """Question at a shallow, the optimal and a deep depth, five seeds each (ten, and tense too, at ``paper``)."""
     runs: list[NamedRun] = []
     for task in ("question", "tense") if scale == "paper" else ("question",):
-        config = replace(base(scale, task), measures=("norms", "entropy", "projection"), checkpoint_every=0)
-        kinds = KINDS[task]
+        config, kinds = replace(base(scale, task), checkpoint_every=0), KINDS[task]
         if scale == "laptop":
-            config = replace(config, steps=3000, seeds=tuple(range(5)), log_every=200, eval_size=500)
-            kinds = {"shallow": 2, "optimal": 4, "deep": 8}
+            config = replace(narrow(), steps=2000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
+            config = replace(config, checkpoint_every=200)
         elif scale == "minutes":
             config = replace(config, seeds=(0, 1))
             kinds = {"shallow": 1, "optimal": 2, "deep": 3}
+        config = replace(config, measures=("norms", "entropy", "projection"))
         for kind, depth in kinds.items():
             settings = {"task": task, "depth": depth, "kind": kind}
             runs.append(NamedRun(f"{task}-{kind}", replace(config, model={"depth": depth}), settings))
