@@ -3,6 +3,7 @@
 CI reads a few thousand files, the same every time; ``make fuzz`` a hundred thousand others.
 """
 
+import json
 import os
 import shutil
 import struct
@@ -18,7 +19,8 @@ from safetensors.torch import save
 from auxin.config import ModelConfig, RunConfig, from_json, to_json, to_toml
 from auxin.models.formats import RELEASED_PREFIX, load_model, model_bytes
 from auxin.models.transformer import TransformerLM
-from auxin.runs import Metric, RunDirectory, open_run
+from auxin.report.record import open_study
+from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.studies.conduct import read_sessions
 from auxin.tasks import load_task
 from auxin.tasks.trees import from_brackets, read_penn
@@ -178,6 +180,7 @@ RUN_FILES = (
     "config.toml",
     "metrics.jsonl",
     "measures.jsonl",
+    "measures.json",
     "summary.json",
     "environment.json",
     "checkpoints/step-000000010/manifest.json",
@@ -195,7 +198,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         directory.append_metrics(rows)
         directory.save_checkpoint(10, {0: OURS, 1: RELEASED}, save({}), {"frozen": {}, "loss_count": 3})
         directory.finish({"accuracy": {"gen": {"0": 0.5, "1": None}}})
-    shutil.copy(path / "metrics.jsonl", path / "measures.jsonl")
+    with MeasureFile(path) as measures:
+        measures.append(rows)
     _ = open_run(path).metrics  # imports polars
     return path
 
@@ -244,3 +248,36 @@ def quick() -> Iterator[None]:
 def test_sessions_of_a_study(folder: Path, content: bytes) -> None:
     (folder / "sessions.jsonl").write_bytes(content)
     refused_or_read(lambda: read_sessions(folder))
+
+
+STUDY = {
+    **dict.fromkeys(("study", "scale", "question", "answer", "command"), "joint"),
+    "environment": {"torch": "2"},
+    "claims": [dict.fromkeys(("statement", "source", "verdict", "evidence"), "x")],
+    "findings": [{"name": "x", "sentence": "x", "value": 0.5, "low": None, "high": 1, "published": None}],
+    "runs": [{"name": "x", "status": "finished", "detail": "", "settings": {"depth": 2}}],
+    "sessions": [{"seconds": 1.5, "workers": 2}],
+}
+STUDY_FILES = {
+    "study.json": json.dumps(STUDY, indent=1).encode(),
+    "tables/models.csv": b'depth,exponent,name\n2,-0.5,x\n4,,"y, z"\n',
+    "runs/x/config.toml": to_toml(CONFIG).encode(),
+    "runs/x/environment.json": b'{"torch": "2", "seeds": [1]}',
+    "runs/x/events.log": b"2026-01-01T00:00:00+00:00 created\n2026-01-01T00:01:00+00:00 finished\n",
+}
+
+
+@fuzzed
+@given(st.data(), st.sampled_from(sorted(STUDY_FILES)))
+def test_studies(folder: Path, data: st.DataObject, name: str) -> None:
+    study = folder / "study"
+    for file, content in STUDY_FILES.items():
+        (study / file).parent.mkdir(parents=True, exist_ok=True)
+        (study / file).write_bytes(data.draw(hostile(content)) if file == name else content)
+
+    def read() -> None:
+        there = open_study(study)
+        for look in (lambda: there.tables, lambda: there.runs):
+            refused_or_read(look)
+
+    refused_or_read(read)

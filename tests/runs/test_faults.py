@@ -16,7 +16,7 @@ import pytest
 
 from auxin.config import RunConfig
 from auxin.errors import CheckpointError, RunError
-from auxin.runs import Metric, RunDirectory, open_run
+from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.runs.rows import read_rows
 from runs.faults import At, fill_disk, in_child, kill, watched
 
@@ -158,6 +158,42 @@ def test_whatever_bit_of_a_finished_runs_metrics_flips_it_is_noticed(out: Path) 
     (out / "metrics.jsonl").unlink()
     with pytest.raises(RunError, match=r"metrics\.jsonl: the directory or file is gone"):
         _ = open_run(out).metrics
+
+
+def test_whatever_bit_of_a_summary_flips_its_numbers_stay_or_it_is_noticed(out: Path) -> None:
+    with RunDirectory.open(out, CONFIG) as run:
+        run.finish({"accuracy": 0.512, "steps": 30})
+    file, written = out / "summary.json", open_run(out).summary
+    assert (written["accuracy"], written["steps"]) == (0.512, 30)
+    content, noticed = file.read_bytes(), 0
+    for damaged in itertools.chain(flips(content), cuts(content)):
+        file.write_bytes(damaged)
+        try:
+            assert written.items() <= open_run(out).summary.items()  # a changed "sha256" is another key
+        except RunError:
+            noticed += 1
+    assert noticed > 0.8 * len(content)
+
+
+def test_whatever_bit_of_the_measures_flips_it_is_noticed(out: Path) -> None:
+    row = Metric(10, 0, "train", "tree_score", 0.8)
+    with MeasureFile(out) as measures:
+        measures.append([row])
+        measures.append([row._replace(step=20)])
+    file, mark = out / "measures.jsonl", out / "measures.json"
+    content = file.read_bytes()
+    for damaged in itertools.chain(flips(content), cuts(content)):
+        file.write_bytes(damaged)
+        for use in (lambda: open_run(out).metrics, lambda: MeasureFile(out)):
+            with pytest.raises(RunError, match=r"measures\.jsonl: damaged"):
+                use()
+    file.write_bytes(content)
+    whole = open_run(out).metrics
+    content = mark.read_bytes()
+    for damaged in itertools.chain(flips(content), cuts(content)):
+        mark.write_bytes(damaged)
+        with contextlib.suppress(RunError):
+            assert open_run(out).metrics.equals(whole)
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate])

@@ -148,6 +148,25 @@ def read_object(path: Path, limit: int = 1 << 22) -> dict[str, Any]:
     return values
 
 
+def dump_signed(values: Mapping[str, Any]) -> bytes:
+    """As ``dump_json``, with the hash of everything else under ``sha256``."""
+    return dump_json({**values, "sha256": hashlib.sha256(dump_json(values)).hexdigest()})
+
+
+def read_signed(path: Path) -> dict[str, Any]:
+    """What ``dump_signed`` wrote; ``RunError`` where it was changed. Without a hash it is taken as it is."""
+    values = read_object(path)
+    if "sha256" in values:
+        digest = values.pop("sha256")
+        try:
+            found = hashlib.sha256(dump_json(values)).hexdigest()
+        except ValueError:  # half a surrogate pair
+            found = None
+        if found != digest:
+            raise RunError(f"{path}: damaged (its SHA-256 is not the one that it ends with)")
+    return values
+
+
 def read_config(path: Path) -> RunConfig:
     """The config in a TOML file; raises ``RunError`` naming the file and what is wrong with it."""
     text = read_text(path, LONGEST_CONFIG)

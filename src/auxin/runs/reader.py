@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 from auxin.config import RunConfig, check
 from auxin.errors import RunError
 from auxin.runs.checkpoints import Checkpoint, list_checkpoints
-from auxin.runs.files import TEMPORARY, failing_clearly, read_config, read_object, sha256, sync_directory
-from auxin.runs.rows import MEASURES, Metric, read_rows
+from auxin.runs.files import (
+    TEMPORARY,
+    failing_clearly,
+    read_config,
+    read_object,
+    read_signed,
+    sha256,
+    sync_directory,
+)
+from auxin.runs.rows import MEASURES, Metric, check_measures, read_rows
 from auxin.runs.store import METRICS
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ class Run:
         """
         if self.finished:
             self._check_metrics()
+        check_measures(self.path)
         rows = {row[:4]: row for file in (METRICS, MEASURES) for row in read_rows(self.path / file)}
         return _table([rows[key] for key in sorted(rows)])
 
@@ -57,8 +66,8 @@ class Run:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """What the run noted when it finished; raises ``RunError`` before that."""
-        return read_object(self.path / "summary.json")
+        """What the run noted when it finished; raises ``RunError`` before that, and when it was changed since."""
+        return read_signed(self.path / "summary.json")
 
     @property
     def scored(self) -> str:

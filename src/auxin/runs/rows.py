@@ -14,9 +14,17 @@ from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 from auxin.errors import RunError
-from auxin.runs.files import Lock, append_synced, failing_clearly, open_own
+from auxin.runs.files import (
+    Lock,
+    append_synced,
+    dump_json,
+    failing_clearly,
+    open_own,
+    read_object,
+    write_atomic,
+)
 
-MEASURES = "measures.jsonl"
+MEASURES, MEASURED = "measures.jsonl", "measures.json"
 LONGEST_LINE = 4096
 
 
@@ -172,6 +180,24 @@ def _opened(path: Path, flags: int = 0) -> BufferedRandom:
     return os.fdopen(open_own(path, os.O_RDWR | flags), "rb+")
 
 
+def check_measures(run: Path) -> None:
+    """Raise ``RunError`` where measures are not what was written.
+
+    ``measures.json`` holds length and hash of what is surely whole; rows that a kill left behind it go unchecked.
+    """
+    path, mark = run / MEASURES, run / MEASURED
+    if not mark.exists():
+        return
+    match read_object(mark):
+        case {"size": int(size), "sha256": str(digest)} if size >= 0:
+            with failing_clearly(path), open(path, "rb") as file:
+                whole = os.fstat(file.fileno()).st_size >= size
+                if not whole or hashlib.sha256(file.read(size)).hexdigest() != digest:
+                    raise RunError(f"{path}: damaged (its SHA-256 is not the one in {MEASURED})")
+        case _:
+            raise RunError(f"{mark}: damaged (size and sha256 are not there)")
+
+
 class MeasureFile:
     """Measures taken after the fact, beside a run's own metrics; its own lock, so a run may still be training.
 
@@ -185,6 +211,7 @@ class MeasureFile:
             raise RunError(f"{run}: no run here (config.toml is missing)")
         self._lock = Lock(run / "measures.lock")
         try:
+            check_measures(run)
             self._rows = RowFile(run / MEASURES)
             self._rows.cut()
             self.done = {row[:4] for row in read_rows(self._rows.path)}
@@ -196,6 +223,8 @@ class MeasureFile:
         """Append rows in one durable write."""
         rows = list(rows)
         self._rows.append(rows)
+        mark = {"size": self._rows.size, "sha256": self._rows.sha256}
+        write_atomic(self._rows.path.with_name(MEASURED), dump_json(mark))
         self.done.update(row[:4] for row in rows)
 
     def close(self) -> None:

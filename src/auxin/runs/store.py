@@ -23,6 +23,7 @@ from auxin.runs.files import (
     TEMPORARY,
     Lock,
     dump_json,
+    dump_signed,
     failing_clearly,
     make_directory,
     open_own,
@@ -155,7 +156,7 @@ class RunDirectory:
         with failing_clearly(self.path, self._intact()):
             checkpoints.prune(self.path, 1)
             summary = {**summary, "metrics_sha256": self._metrics.sha256}
-            write_atomic(self.path / "summary.json", dump_json(summary))
+            write_atomic(self.path / "summary.json", dump_signed(summary))
         self.finished = True
         self.log("finished")
 
