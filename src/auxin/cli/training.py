@@ -60,7 +60,7 @@ class Demo(Verb):
     """Directory of the run."""
     steps: int = 0
     """Optimizer steps; 0 means those of the preset."""
-    seed: int = 2
+    seed: int = 0
     """Seed of the initialization, the data order and dropout."""
     json: Flag = False
     """Print the summary as one JSON object."""
@@ -70,8 +70,7 @@ class Demo(Verb):
         from auxin.experiment.train import train
 
         config = preset("laptop", "question")
-        # a curve depends on the last bits, which shares change: seed 2 was seen to grok with these
-        config = replace(config, seeds=(self.seed,), steps=self.steps or config.steps, shares=1)
+        config = replace(config, seeds=(self.seed,), steps=self.steps or config.steps)
         report(train(config, self.out, progress=True), self.json)
 
 

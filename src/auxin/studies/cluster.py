@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -48,8 +49,10 @@ def _connected(address: str) -> Any:
     except ImportError:
         raise ConfigError("ray is not installed; allowed: pip install 'auxin[ray]', or no --ray") from None
     if not ray.is_initialized():
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address, log_to_driver=False)
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would exit before the runs are saved
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(
