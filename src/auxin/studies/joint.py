@@ -48,13 +48,11 @@ def configs(scale: Scale) -> list[NamedRun]:
     if scale == "minutes":
         exponents = (-0.5, -2.0, -7.0)
         arms = [("question", "post", (1, 2)), ("tense", "post", (1,)), ("question", "pre", (1,))]
-    runs = [
-        _point(scale, task, norm, depth, exponent)
-        for task, norm, at in arms
-        for depth in at
-        for exponent in exponents
-    ]
-    return apart(runs, scale)
+    runs: list[NamedRun] = []
+    for task, norm, at in arms:  # one after another: the first decides
+        points = [_point(scale, task, norm, depth, exponent) for depth in at for exponent in exponents]
+        runs += apart(points, scale)
+    return runs
 
 
 def _point(scale: Scale, task: TaskName, norm: Norm, depth: int, exponent: float) -> NamedRun:
