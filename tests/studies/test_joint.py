@@ -57,7 +57,7 @@ def nothing(depth: float, exponent: float) -> float:
             "Yes (H2): the rule is one single-peaked function of L·λ_a, highest at -2.0",
             ["H1", "H2"],
         ),
-        (deep_collapse, "For deep models (H1): starting far from collapse raises the share", ["H1"]),
+        (deep_collapse, "As H1 has it: in deep models, starting far from collapse raises the share", ["H1"]),
         (depth_alone, "No (H3): depth acts by itself", ["H3"]),
         (nothing, "Neither L·λ_a nor depth makes a difference", []),
     ],
@@ -72,6 +72,13 @@ def test_each_truth_gets_its_verdict(share: Share, verdict: str, supported: list
 def test_two_effects_fit_none_of_the_hypotheses() -> None:
     mixed = lambda depth, exponent: 0.5 * single_peak(depth, exponent) + 0.5 * depth_alone(depth, exponent)
     assert analyse(table(RUNS, by_rule(mixed))).answer.startswith("None of the three hypotheses")
+
+
+def test_the_contrary_of_the_first_hypothesis_contradicts_it() -> None:
+    collapse_helps = lambda depth, exponent: 0.1 + 0.1 * abs(exponent) + 0.02 * (depth - 2)
+    analysis = analyse(table(RUNS, by_rule(collapse_helps)))
+    assert "in deep models, starting far from collapse lowers the share of hierarchical" in analysis.answer
+    assert [claim.verdict for claim in analysis.claims] == ["contradicted", "not supported", "not supported"]
 
 
 def test_models_are_compared_at_equal_steps_and_at_equal_loss() -> None:

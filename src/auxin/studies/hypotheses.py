@@ -80,15 +80,16 @@ class Evidence:
             f"alone, L·λ_a accounts for {f.by_first.percent()} of the differences among points and depth for "
             f"{f.by_second.percent()} ({p_text(f.p_first)} and {p_text(f.p_second)})"
         )
+        moves = "raises" if self.deep.low > 0 else "lowers" if self.deep.high < 0 else "changes"
         repair = (
-            f"starting far from collapse raises the share of hierarchical answers by {self.deep.percent()} points "
-            f"in deep models and by {self.shallow.percent()} in shallow ones"
+            f"in deep models, starting far from collapse {moves} the share of hierarchical answers by "
+            f"{self.deep.percent()} (in shallow ones, {self.shallow.percent()})"
         )
         if self.h2:
             start = f"Yes (H2): the rule is one single-peaked function of L·λ_a, highest at {at.text(1)}"
             return f"{start}; {numbers}{'; H1 holds, too: ' + repair if self.h1 else ''}."
         if self.h1:
-            return f"For deep models (H1): {repair}; {numbers}."
+            return f"As H1 has it: {repair}; {numbers}."
         if self.h3:
             return f"No (H3): depth acts by itself; {numbers}."
         if min(f.p_first, f.p_second) >= LEVEL:
@@ -121,9 +122,10 @@ class Evidence:
             ),
         )
         source = "stated before the runs"
+        unmet = ("contradicted" if self.deep.high < 0 else "not supported", "not supported", "not supported")
         return tuple(
-            Claim(statement, source, "supported" if met else "not supported", evidence)
-            for statement, met, evidence in cases
+            Claim(statement, source, "supported" if met else otherwise, evidence)
+            for (statement, met, evidence), otherwise in zip(cases, unmet, strict=True)
         )
 
     def findings(self, compared: str) -> list[Finding]:
