@@ -96,7 +96,7 @@ def _claims(peak: Peak, trend: Estimate, findings: tuple[Finding, ...], models: 
         judged(
             "Training loss keeps falling with depth.",
             "Murty et al. 2023, §5, Fig. 5",
-            Estimate(-trend.value, -trend.high, -trend.low),
+            -trend,
             findings[-1].sentence,
             models,
         ),

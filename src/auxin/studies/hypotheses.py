@@ -80,10 +80,12 @@ class Evidence:
             f"alone, L·λ_a accounts for {f.by_first.percent()} of the differences among points and depth for "
             f"{f.by_second.percent()} ({p_text(f.p_first)} and {p_text(f.p_second)})"
         )
-        moves = "raises" if self.deep.low > 0 else "lowers" if self.deep.high < 0 else "changes"
+        down = self.deep.high < 0
+        moves = "lowers" if down else "raises" if self.deep.low > 0 else "changes"
         repair = (
             f"in deep models, starting far from collapse {moves} the share of hierarchical answers by "
-            f"{self.deep.percent()} (in shallow ones, {self.shallow.percent()})"
+            f"{(-self.deep if down else self.deep).percent()} (in shallow ones it changes by "
+            f"{self.shallow.percent()})"
         )
         if self.h2:
             start = f"Yes (H2): the rule is one single-peaked function of L·λ_a, highest at {at.text(1)}"
@@ -94,7 +96,7 @@ class Evidence:
             return f"No (H3): depth acts by itself; {numbers}."
         if min(f.p_first, f.p_second) >= LEVEL:
             return f"Neither L·λ_a nor depth makes a difference that these runs can show; {numbers}."
-        return f"None of the three hypotheses as they were stated; {numbers}; {repair}."
+        return f"None of the three hypotheses as they were stated: {repair}; {numbers}."
 
     def claims(self) -> tuple[Claim, ...]:
         """The three hypotheses, each with the numbers that its rule looks at."""

@@ -29,6 +29,10 @@ class Estimate:
     low: float
     high: float
 
+    def __neg__(self) -> Estimate:
+        """Of the number's opposite."""
+        return Estimate(-self.value, -self.high, -self.low)
+
     def percent(self) -> str:
         """As ``12% [3, 20]``."""
         if not math.isfinite(self.value):
