@@ -40,16 +40,14 @@ def study_section(study: StudyRecord, name: str, drawings: Drawings) -> Markup:
 def _missing(runs: Sequence[RunRecord], undrawn: Sequence[str]) -> Markup:
     """What a study lacks that has not been trained to its end."""
     unfinished = [run for run in runs if run.status != "finished"]
-    lines: list[str] = []
+    parts: list[Markup] = []
     if unfinished:
-        lines.append(
-            f"{len(unfinished)} of {len(runs)} runs have not finished; everything here rests on the others."
-        )
-        lines += [f"{run.name} {run.status}{run.detail and ': '}{run.detail}" for run in unfinished]
-    lines += [f"A figure is missing: {reason}." for reason in undrawn]
-    if not lines:
-        return Markup()
-    return element("div", *(element("p", line) for line in lines), class_="missing", role="note")
+        count = f"{len(unfinished)} of {len(runs)} runs have not finished"
+        named = [f"{run.name} {run.status}{run.detail and ': '}{run.detail}" for run in unfinished]
+        parts.append(element("p", f"{count}; everything here rests on the others."))
+        parts.append(details("Which", *(element("p", line) for line in named)))
+    parts += [element("p", f"A figure is missing: {reason}.") for reason in undrawn]
+    return element("div", *parts, class_="missing", role="note") if parts else Markup()
 
 
 def _claim(claim: Mapping[str, Any]) -> Markup:
