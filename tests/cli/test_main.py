@@ -73,7 +73,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             "'huge' for argument '--preset'. Expected one of ('laptop', 'paper',",
         ),
         ("train --out x --model.depth 0", "auxin train: --model.depth is 0; allowed: 1 to 10000; see auxin"),
-        ("train --out x --model.heads 3", "--model.heads is 3; allowed: a divisor of the width (128)"),
+        ("train --out x --model.heads 3", "--model.heads is 3; allowed: a divisor of the width (64)"),
         ("train --out x --optimizer.beta1 2", "--optimizer.beta1 is 2.0; allowed: 0 ≤ beta1 < 1"),
         ("train --out x --steps 0", "--steps is 0; allowed: 1 to 10^9"),
         (

@@ -122,7 +122,7 @@ def test_a_signal_saves_at_once_and_the_run_goes_on_to_the_same_bytes(
 ) -> None:
     path = tmp_path / "x"
     with monkeypatch.context() as patch:
-        at_call(patch, owner, name, call, lambda: os.kill(os.getpid(), number))
+        at_call(patch, owner, name, call, lambda: signal.raise_signal(number))
         with pytest.raises(Interrupted, match=f"stopped at step {step} and saved") as stopped:
             train(config, path)
     assert stopped.value.signal == number
@@ -157,7 +157,7 @@ def test_from_a_damaged_checkpoint_the_run_goes_back_one_and_on_to_the_same_byte
 ) -> None:
     path = tmp_path / "x"
     with monkeypatch.context() as patch:
-        at_call(patch, Trainer, "step", 11, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        at_call(patch, Trainer, "step", 11, lambda: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Interrupted):
             train(config, path)
     file = path / "checkpoints" / "step-000000011" / name

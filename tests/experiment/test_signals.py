@@ -1,6 +1,5 @@
 """A first signal is noted, or breaks off what may be broken off; a second one is delivered as usual."""
 
-import os
 import signal
 import threading
 
@@ -13,11 +12,11 @@ def test_the_first_signal_is_noted_and_the_second_delivered() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with noted() as signals:
         assert signals.caught is None
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert signals.caught == signal.SIGTERM
         assert signal.getsignal(signal.SIGTERM) == before
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -26,7 +25,7 @@ def test_what_may_be_broken_off_is_and_the_rest_is_not() -> None:
         with signals.breaking_off():
             pass
         with pytest.raises(Stopped), signals.breaking_off():
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         with pytest.raises(Stopped), signals.breaking_off():
             raise AssertionError("nothing begins after a signal")
     assert signals.caught == signal.SIGINT

@@ -171,7 +171,7 @@ def test_an_interrupted_sweep_resumes_to_the_same_bytes(
     def interrupt_once(self: SweepProgress) -> None:
         if not sent and last_step(path) >= 40:
             sent.append(last_step(path))
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(SweepProgress, "tick", interrupt_once)
     runs = [LONG, tiny("later", 3)]
