@@ -127,6 +127,21 @@ def test_failed_runs_are_shown_and_the_rest_answered(
     assert "On tense" in shown
 
 
+def test_so_far_answers_from_what_has_finished_and_trains_nothing(
+    small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_here([run for run in conduct.runs_of("grokking", "minutes") if "tense" not in run.name], tmp_path)
+    arguments = ["grokking", "--scale", "minutes", "--out", str(tmp_path), "--so-far"]
+    assert Study.parse("auxin study", arguments).run() == 0
+    shown = capsys.readouterr().out
+    assert "On question" in shown
+    assert "On tense" not in shown
+    record = json.loads((tmp_path / "study.json").read_text())
+    assert {run["status"] for run in record["runs"] if "tense" in run["name"]} == {"stopped"}
+    with pytest.raises(ConfigError, match="dry_run is True; allowed: without --so-far"):
+        Study.parse("auxin study", [*arguments, "--dry-run"]).run()
+
+
 def test_without_any_finished_run_there_is_no_answer(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="finished runs is 0; allowed: at least one"):
+    with pytest.raises(ConfigError, match=r"finished runs in .* is 0; allowed: at least one"):
         answer_study("grokking", "minutes", tmp_path)

@@ -11,6 +11,7 @@ import tyro
 
 from auxin.cli.options import Flag, Verb
 from auxin.cli.output import print_json, print_table
+from auxin.config import check
 from auxin.report.markup import duration
 from auxin.studies.answers import Analysis
 from auxin.studies.design import Scale, StudyName
@@ -41,19 +42,31 @@ class Study(Verb):
     """Directories of other studies: runs of the same config that finished there are copied, not trained again."""
     dry_run: Flag = False
     """Print what it would cost, measured here, and train nothing."""
+    so_far: Flag = False
+    """Train nothing and answer from the runs that have finished."""
     json: Flag = False
     """Print the answer, or the plan, as one JSON object."""
 
     def run(self) -> int:
         from auxin.report.record import open_study
         from auxin.report.study_figures import save_study_figures
-        from auxin.studies.conduct import answer_study, plan_study, train_study
+        from auxin.studies.conduct import answer_study, plan_study
 
+        check(not (self.dry_run and self.so_far), "dry_run", True, "without --so-far")
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
         if self.dry_run:
             plan = plan_study(self.name, self.scale, out, workers=self.workers, reuse=self.reuse)
             _report_plan(plan, self.json)
             return 0
+        outcomes = self._train(out) if not self.so_far else []
+        analysis = answer_study(self.name, self.scale, out, outcomes)
+        figures = save_study_figures(open_study(out))
+        _report_answer(analysis, out, figures, self.json)
+        return int(any(outcome.status != "finished" for outcome in outcomes))
+
+    def _train(self, out: Path) -> list[Outcome]:
+        from auxin.studies.conduct import train_study
+
         outcomes = train_study(
             self.name,
             self.scale,
@@ -65,10 +78,7 @@ class Study(Verb):
         )
         if not self.json:
             _report_outcomes(outcomes)
-        analysis = answer_study(self.name, self.scale, out, outcomes)
-        figures = save_study_figures(open_study(out))
-        _report_answer(analysis, out, figures, self.json)
-        return int(any(outcome.status != "finished" for outcome in outcomes))
+        return outcomes
 
 
 def _report_plan(plan: Plan, as_json: bool) -> None:

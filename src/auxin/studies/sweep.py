@@ -109,5 +109,5 @@ def tables(runs: Sequence[NamedRun], out: str | Path) -> polars.DataFrame:
             columns = [pl.lit(value).alias(name) for name, value in {"run": run.name, **run.settings}.items()]
             metrics = open_run(directory / run.name).metrics
             frames.append(metrics.select(*columns, *metrics.columns))
-    check(len(frames) > 0, "finished runs", 0, "at least one")
+    check(len(frames) > 0, f"finished runs in {directory}", 0, "at least one")
     return pl.concat(frames, how="diagonal_relaxed")
