@@ -12,6 +12,8 @@ from auxin.models import dropout
 from auxin.models.batch import IGNORE, Batch, lay_out, make_batch
 from auxin.models.dropout import Dropout, HashedDropout, Masks
 from auxin.models.ensemble import Ensemble
+from auxin.models.functions import activate
+from auxin.models.transformer import ACTIVATIONS
 
 CONFIG = ModelConfig(depth=2, width=32, heads=4, vocabulary_size=20, dropout=0.0)
 VARIANTS = [
@@ -37,8 +39,7 @@ def sequences(members: int, size: int = 5) -> list[list[np.ndarray]]:
 def test_losses_and_gradients_are_those_of_each_member_alone(settings: dict[str, object]) -> None:
     ensemble = Ensemble(dataclasses.replace(CONFIG, **settings), [0, 1, 2])  # pyright: ignore
     data = sequences(3)
-    losses = ensemble.losses(make_batch(data, heads=4), Masks())
-    losses.sum().backward()
+    losses = ensemble.differentiate(make_batch(data, heads=4), Masks())
     for m in range(3):
         twin = ensemble.member(m).requires_grad_(True)
         pairs = [(torch.from_numpy(s[:-1])[None], torch.from_numpy(s[1:])) for s in data[m]]
@@ -53,14 +54,37 @@ def test_losses_and_gradients_are_those_of_each_member_alone(settings: dict[str,
 
 
 @pytest.mark.parametrize("settings", VARIANTS)
+def test_gradients_through_dropout_are_slopes_of_the_loss(settings: dict[str, object]) -> None:
+    config = dataclasses.replace(CONFIG, **{**settings, "activation": "tanh", "dropout": 0.3})  # pyright: ignore
+    ensemble, batch = Ensemble(config, [0, 1]), make_batch(sequences(2), heads=4)
+    dropout, step = HashedDropout(config, [0, 1]), torch.tensor(3)
+    ensemble.differentiate(batch, dropout.masks(batch, step))
+    gradient, weights = ensemble.gradient.double(), ensemble.flat.clone()
+    direction = gradient / gradient.norm(dim=1, keepdim=True)
+    losses = []
+    for distance in (0.002, -0.002):
+        ensemble.flat.copy_(weights + distance * direction)
+        losses.append(ensemble.differentiate(batch, dropout.masks(batch, step)).double())
+    torch.testing.assert_close((losses[0] - losses[1]) / 0.004, gradient.norm(dim=1), rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_way_back_through_an_activation_is_autograds(name: str) -> None:
+    x = torch.linspace(-3, 3, 50)
+    y, back = activate(x.clone(), name)
+    expected = ACTIVATIONS[name](x.requires_grad_())
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(back(y.cos()), torch.autograd.grad(expected, x, y.cos())[0])
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
 def test_bfloat16_products_are_float32_ones_up_to_their_rounding(settings: dict[str, object]) -> None:
     """Gradients differ by √2⁻⁸ = 6%: that many relus are on the other side of zero. All stay float32."""
     config, batch = dataclasses.replace(CONFIG, **settings), make_batch(sequences(3), heads=4)  # pyright: ignore
     exact, rounded = Ensemble(config, [0, 1, 2]), Ensemble(config, [0, 1, 2], precision="bfloat16")
     losses = []
     for ensemble in (exact, rounded):
-        losses.append(ensemble.losses(batch, Masks()))
-        losses[-1].sum().backward()
+        losses.append(ensemble.differentiate(batch, Masks()))
     assert rounded.flat.dtype == rounded.gradient.dtype == losses[1].dtype == torch.float32
     assert not torch.equal(losses[0], losses[1])
     torch.testing.assert_close(losses[1], losses[0], rtol=0.01, atol=0)
@@ -72,10 +96,8 @@ def test_bfloat16_products_are_float32_ones_up_to_their_rounding(settings: dict[
 def test_room_for_longer_batches_changes_nothing(settings: dict[str, object]) -> None:
     config, data = dataclasses.replace(CONFIG, **settings), sequences(3)  # pyright: ignore
     tight, roomy = Ensemble(config, [0, 1, 2]), Ensemble(config, [0, 1, 2])
-    expected = tight.losses(make_batch(data, 4), Masks())
-    expected.sum().backward()
-    losses = roomy.losses(padded(data, 72, 24), Masks())
-    losses.sum().backward()
+    expected = tight.differentiate(make_batch(data, 4), Masks())
+    losses = roomy.differentiate(padded(data, 72, 24), Masks())
     torch.testing.assert_close(losses, expected)
     torch.testing.assert_close(roomy.gradient, tight.gradient, atol=1e-6, rtol=1e-4)
 
@@ -103,12 +125,10 @@ def test_hashed_masks_depend_on_seed_step_and_place_alone() -> None:
     config, seeds, step = dataclasses.replace(CONFIG, dropout=0.3), [5, 6, 7], torch.tensor(9)
     data = sequences(3)
     stacked, batch = Ensemble(config, seeds), padded(data, 72, 24)
-    losses = stacked.losses(batch, HashedDropout(config, seeds).masks(batch, step))
-    losses.sum().backward()
+    losses = stacked.differentiate(batch, HashedDropout(config, seeds).masks(batch, step))
     for m, seed in enumerate(seeds):
         alone, own = Ensemble(config, [seed]), make_batch(data[m : m + 1], 4)
-        loss = alone.losses(own, HashedDropout(config, [seed]).masks(own, step))
-        loss.sum().backward()
+        loss = alone.differentiate(own, HashedDropout(config, [seed]).masks(own, step))
         torch.testing.assert_close(loss[0], losses[m])
         torch.testing.assert_close(alone.gradient[0], stacked.gradient[m], atol=1e-6, rtol=1e-4)
 
@@ -130,7 +150,8 @@ def test_dropout_keeps_the_stated_share_and_the_mean(hashed: bool) -> None:
             masks = HashedDropout(config, [seed]).masks(batch, torch.tensor(step))
         else:
             masks = Dropout(config, seed).masks(batch, step)
-        tokens, attention = masks.apply(torch.ones(*batch.tokens.shape, 128)), masks.attention()
+        tokens, attention = masks.take(), masks.take()
+        assert tokens is not None
         assert attention is not None
         return [tokens.flatten(), attention.flatten()]
 

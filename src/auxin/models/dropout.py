@@ -9,7 +9,7 @@ where they stand, which needs no generator with a state and no word from the hos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -28,19 +28,14 @@ class Masks:
     def __init__(self, masks: Iterator[Tensor] | None = None) -> None:
         self._masks = masks
 
-    def apply(self, x: Tensor) -> Tensor:
-        """Dropout of x [M, T, …]."""
-        return x if self._masks is None else x * next(self._masks)
-
-    def add(self, x: Tensor, y: Tensor, branch: float) -> Tensor:
-        """x + branch · dropout(y)."""
-        if self._masks is None:
-            return torch.add(x, y, alpha=branch)
-        return torch.addcmul(x, y, next(self._masks), value=branch)
-
-    def attention(self) -> Tensor | None:
-        """The factors [M·B·H, L, L] of a layer's attention weights, or None."""
+    def take(self) -> Tensor | None:
+        """The next mask's factors, or None."""
         return None if self._masks is None else next(self._masks)
+
+    def apply(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Dropout of x [M, T, …], and of the gradient on its way back."""
+        mask = self.take()
+        return (x, lambda g: g) if mask is None else (x * mask, lambda g: g * mask)
 
 
 class Dropout:

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from auxin.config import ModelConfig, Precision
-from auxin.models.batch import IGNORE, Batch
+from auxin.models.batch import Batch
 from auxin.models.dropout import Masks
-from auxin.models.functions import attend, embed, layer_norm, linear
+from auxin.models.functions import Back, activate, attend, cross_entropy, embed, layer_norm, linear, room
 from auxin.models.initialize import initialize_parameters
-from auxin.models.transformer import ACTIVATIONS, TransformerLM, sinusoidal_positions
+from auxin.models.transformer import TransformerLM, sinusoidal_positions
 
 
 class Ensemble:
@@ -74,27 +73,38 @@ class Ensemble:
         )
         return part
 
-    def losses(self, batch: Batch, masks: Masks, tokens: Tensor | None = None) -> Tensor:
-        """[M]: each member's mean cross-entropy (nats a token) over its own tokens; differentiable.
+    @torch.inference_mode()
+    def differentiate(self, batch: Batch, masks: Masks, tokens: Tensor | None = None) -> Tensor:
+        """[M]: each member's mean cross-entropy (nats a token) over its own tokens; ``gradient`` gets theirs.
 
         Of a batch that is a part of a greater one, ``tokens`` [M] are the greater one's: its losses then add up.
         """
-        logits = self.logits(batch, masks)
-        nats = F.cross_entropy(
-            logits.flatten(0, 1), batch.targets.flatten(), reduction="none", ignore_index=IGNORE
-        )
-        return nats.view(batch.tokens.shape).sum(1) / (batch.counts if tokens is None else tokens)
+        logits, backward = self.forward(batch, masks)
+        losses, back = cross_entropy(logits, batch, batch.counts if tokens is None else tokens)
+        backward(back())
+        return losses
 
-    def logits(self, batch: Batch, masks: Masks) -> Tensor:
-        """[M, T, V]: scores of the next token for every packed token."""
+    def forward(self, batch: Batch, masks: Masks) -> tuple[Tensor, Callable[[Tensor], None]]:
+        """[M, T, V]: scores of the next token for every packed token; and the way back from their gradient."""
         config = self.config
-        x = masks.apply(self._embed(batch))  # [M, T, d]
+        x, finish = self._embed(batch, masks)  # [M, T, d]
+        backs: list[Back] = []
         for i in range(config.depth):
-            x = self._residual(x, f"layers.{i}.attention", batch, masks)
-            x = self._residual(x, f"layers.{i}.mlp", batch, masks)
+            for sublayer in ("attention", "mlp"):
+                x, back = self._residual(x, f"layers.{i}.{sublayer}", batch, masks)
+                backs.append(back)
         if config.norm == "pre":
-            x = self._norm(x, "final_norm")
-        return self._linear(x, "output", weight="embedding.weight" if config.tied else None)
+            x, back = self._norm(x, "final_norm")
+            backs.append(back)
+        x, back = self._linear(x, "output", weight="embedding.weight" if config.tied else None)
+        backs.append(back)
+
+        def backward(g: Tensor) -> None:
+            while backs:  # what a sublayer has kept is freed as soon as it is behind
+                g = backs.pop()(g)
+            finish(g)
+
+        return x, backward
 
     def member(self, m: int) -> TransformerLM:
         """Member m as a ``TransformerLM`` in eval mode that shares its weights, for measuring."""
@@ -108,48 +118,87 @@ class Ensemble:
             model.register_buffer("positions", self.positions, persistent=False)
         return model.requires_grad_(False).eval()
 
-    def _embed(self, batch: Batch) -> Tensor:
-        config = self.config
+    def _embed(self, batch: Batch, masks: Masks) -> tuple[Tensor, Callable[[Tensor], None]]:
+        config, p, g = self.config, self.parameters, self.gradients
         scale = math.sqrt(config.width) if config.scale_embedding else 1.0
         name = "embedding.weight"
         add = self.add or config.tied  # the tied output map has written its gradient before
-        x = embed(batch.tokens, self.parameters[name], self.gradients[name], scale, add)
+        x, back = embed(batch.tokens, p[name], g[name], scale, add)
+        backs = [back]
         if config.positions == "sinusoidal":
-            x = x + self.positions[batch.positions]
+            x += self.positions[batch.positions]
         elif config.positions == "learned":
-            table, gradient = self.parameters["positions"], self.gradients["positions"]
-            x = x + embed(batch.positions, table, gradient, 1.0, self.add)
-        return x
+            y, back = embed(batch.positions, p["positions"], g["positions"], 1.0, self.add)
+            x += y
+            backs.append(back)
+        x, drop = masks.apply(x)
 
-    def _residual(self, x: Tensor, name: str, batch: Batch, masks: Masks) -> Tensor:
+        def finish(g: Tensor) -> None:
+            g = drop(g)
+            for back in backs:
+                back(g)
+
+        return x, finish
+
+    def _residual(self, x: Tensor, name: str, batch: Batch, masks: Masks) -> tuple[Tensor, Back]:
         """One sublayer inside its residual: N(s·x + b·F(x)), s·x + b·F(N(x)) or s·x + b·F(x)."""
         config = self.config
         attention = name.endswith("attention")
         skip = config.attention_skip if attention else config.mlp_skip
         branch = config.attention_branch if attention else config.mlp_branch
-        seen = self._norm(x, f"{name}_norm") if config.norm == "pre" else x
-        y = self._attention(seen, name, batch, masks) if attention else self._mlp(seen, name, masks)
-        y = masks.add(x if skip == 1 else skip * x, y, branch)
-        return self._norm(y, f"{name}_norm") if config.norm == "post" else y
+        pre, post = config.norm == "pre", config.norm == "post"
+        seen, pre_back = self._norm(x, f"{name}_norm") if pre else (x, _same)
+        y, inner_back = (
+            self._attention(seen, name, batch, masks) if attention else self._mlp(seen, name, masks)
+        )
+        y, drop = masks.apply(y)
+        y = torch.add(x if skip == 1 else skip * x, y, alpha=branch, out=y)
+        y, post_back = self._norm(y, f"{name}_norm") if post else (y, _same)
 
-    def _attention(self, x: Tensor, name: str, batch: Batch, masks: Masks) -> Tensor:
-        qkv = self._linear(x, f"{name}.qkv")
-        y = attend(qkv, batch, self.config.heads, masks.attention(), self.dtype)
-        return self._linear(y, f"{name}.out")
+        def back(g: Tensor) -> Tensor:
+            g = post_back(g)
+            gy = drop(g if branch == 1 else branch * g)
+            return pre_back(inner_back(gy)).add_(g, alpha=skip)
 
-    def _mlp(self, x: Tensor, name: str, masks: Masks) -> Tensor:
-        hidden = ACTIVATIONS[self.config.activation](self._linear(x, f"{name}.up"))
-        return self._linear(masks.apply(hidden), f"{name}.down")
+        return y, back
 
-    def _norm(self, x: Tensor, name: str) -> Tensor:
+    def _attention(self, x: Tensor, name: str, batch: Batch, masks: Masks) -> tuple[Tensor, Back]:
+        (M, T, d), H = x.shape, self.config.heads
+        like = torch.empty(0, dtype=self.dtype, device=x.device)
+        rows = room(M * T * 3 * H, d // H, like)
+        _, qkv_back = self._linear(x, f"{name}.qkv", out=rows[:-1].view(M, T, 3 * d))
+        y, attend_back = attend(rows, batch, x.shape, masks.take())
+        y, out_back = self._linear(y, f"{name}.out")
+
+        def back(g: Tensor) -> Tensor:
+            rows = room(M * T * H, d // H, like)
+            out_back(g, out=rows[:-1].view(M, T, d))
+            return qkv_back(attend_back(rows))
+
+        return y, back
+
+    def _mlp(self, x: Tensor, name: str, masks: Masks) -> tuple[Tensor, Back]:
+        x, up_back = self._linear(x, f"{name}.up")
+        x, activate_back = activate(x, self.config.activation)
+        x, drop = masks.apply(x)
+        x, down_back = self._linear(x, f"{name}.down")
+        return x, lambda g: up_back(activate_back(drop(down_back(g))))
+
+    def _norm(self, x: Tensor, name: str) -> tuple[Tensor, Back]:
         p, g = self.parameters, self.gradients
         weight, bias = f"{name}.weight", f"{name}.bias"
         return layer_norm(x, p[weight], p[bias], g[weight], g[bias], self.add)
 
-    def _linear(self, x: Tensor, name: str, weight: str | None = None) -> Tensor:
+    def _linear(
+        self, x: Tensor, name: str, weight: str | None = None, out: Tensor | None = None
+    ) -> tuple[Tensor, Callable[..., Tensor]]:
         p, g = self.parameters, self.gradients
         weight, bias = weight or f"{name}.weight", f"{name}.bias"
-        return linear(x, p[weight], p.get(bias), g[weight], g.get(bias), self.add, self.dtype)
+        return linear(x, p[weight], p.get(bias), g[weight], g.get(bias), self.add, self.dtype, out)
+
+
+def _same(g: Tensor) -> Tensor:
+    return g
 
 
 def _views(flat: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:

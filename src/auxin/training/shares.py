@@ -71,7 +71,5 @@ class _Worker:
             batch = make_batch([group], self.part.config.heads)
             self.part.add = i > 0
             masks = self.dropout.masks(batch, step, (self.index, i) if self.index or i else ())
-            nats = self.part.losses(batch, masks, torch.tensor([float(tokens)]))
-            nats.sum().backward()
-            loss += nats.item()
+            loss += self.part.differentiate(batch, masks, torch.tensor([float(tokens)])).item()
         return loss

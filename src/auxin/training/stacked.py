@@ -74,9 +74,7 @@ class StackedSteps:
         """The step that ``take`` has described, on batches padded to ``shape``, (T, L)."""
         starts, sizes = self._sequences
         batch = lay_out(self._corpus, starts, sizes, shape, self.ensemble.config.heads)
-        losses = self.ensemble.losses(batch, self.dropout.masks(batch, self._step))
-        losses.sum().backward()
-        self._losses.copy_(losses.detach())
+        self._losses.copy_(self.ensemble.differentiate(batch, self.dropout.masks(batch, self._step)))
         self._norms.copy_(self.optimizer.update(self._losses, self._rate, self._step))
 
     def _capture(self, shape: tuple[int, int]) -> None:
