@@ -48,7 +48,7 @@ def base(scale: Scale, task: TaskName = "question") -> RunConfig:
     if scale == "paper":  # few checkpoints: those of a stack of ten at 10 layers take 1.3 GB each
         return dataclasses.replace(preset("paper", task), checkpoint_every=100_000)
     if scale == "laptop":
-        return dataclasses.replace(preset("laptop", task), threads=1, shares=1)
+        return dataclasses.replace(preset("laptop", task), threads=1)
     return RunConfig(
         task=task,
         train_size=1000,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from auxin.config import TaskName, preset
+from auxin.config import TaskName
 from auxin.measures.grokking import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, members
@@ -39,7 +39,7 @@ def configs(scale: Scale) -> list[NamedRun]:
     for task in tasks:
         config = base(scale, task)
         if scale == "laptop":
-            config = replace(preset("laptop", task), seeds=tuple(range(10)), threads=1)
+            config = replace(config, seeds=tuple(range(10)))
         elif scale == "minutes":
             config = replace(config, seeds=(0, 1, 2))
         else:
