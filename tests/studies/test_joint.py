@@ -109,6 +109,17 @@ def test_the_other_arms_are_tested_for_a_peak() -> None:
     np.testing.assert_allclose(totals["share"], 1, atol=1e-9)
 
 
+def test_every_arm_says_what_nearness_to_collapse_changes() -> None:
+    """Of a share that is 0.1 a unit of L·λ_a: its mean at −4.5 and −7 less that at −0.5 and −1."""
+    analysis = analyse(table(configs("paper"), by_rule(lambda depth, exponent: -0.1 * exponent)))
+    by_name = {f.name: f for f in analysis.findings}
+    for arm in ("question, post-norm", "tense, post-norm", "question, pre-norm"):
+        found = by_name[f"{arm}: near collapse less far from it"]
+        assert found.value == pytest.approx(0.5, abs=0.05)
+        assert found.low < found.value < found.high
+        assert "L·λ_a ≤ -4.5 instead of ≥ -1 changes the hierarchical share by" in found.sentence
+
+
 def test_the_design_is_the_stated_one() -> None:
     assert DEPTHS == (2, 4, 8, 12)
     assert EXPONENTS == (-0.5, -1, -2, -3, -4.5, -7)

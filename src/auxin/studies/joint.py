@@ -21,7 +21,7 @@ from auxin.studies.answers import Analysis, Finding, finding
 from auxin.studies.curves import bands, curve, first_below, late
 from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
 from auxin.studies.hypotheses import Evidence
-from auxin.studies.statistics import Estimate, mean, p_text, peak_test
+from auxin.studies.statistics import Estimate, contrast, mean, p_text, peak_test
 from auxin.theory.block import Block
 from auxin.theory.exponents import angle_exponents
 
@@ -135,12 +135,13 @@ def _outcomes(arm: pl.DataFrame) -> pl.DataFrame:
 
 
 def _arm_findings(title: str, arm: pl.DataFrame, main: bool) -> list[Finding]:
-    """How many models of an arm trained, and outside the main one whether its shares have a peak."""
+    """How many models of an arm trained, what nearness to collapse changes, and outside the main one whether its
+    shares have a peak."""
     steps = arm["trained"].drop_nulls().to_numpy().astype(float)
     share = Estimate(len(steps) / len(arm), *wilson(len(steps), len(arm)))
     speed = f", after {mean(steps).text(0)} steps" if len(steps) else ""
     sentence = f"{title}: {len(steps)} of {len(arm)} models trained to the mark, {share.percent()}{speed}."
-    found = [finding(f"{title}: trained", share, sentence)]
+    found = [finding(f"{title}: trained", share, sentence), _near_and_far(title, arm)]
     if not main:
         peak = peak_test(arm["exponent"].to_numpy(), arm["hierarchical"].to_numpy())
         inside = (
@@ -149,6 +150,20 @@ def _arm_findings(title: str, arm: pl.DataFrame, main: bool) -> list[Finding]:
         sentence = f"{title}: over L·λ_a {inside} ({p_text(peak.p)}), highest at {peak.location.text(1)}."
         found.append(finding(f"{title}: L·λ_a of the peak", peak.location, sentence))
     return found
+
+
+def _near_and_far(title: str, arm: pl.DataFrame) -> Finding:
+    """The hierarchical share where exponents are in the third nearest to collapse, less that in the farthest."""
+    levels = arm["exponent"].unique().sort().to_list()
+    third = max(1, len(levels) // 3)
+    ends = [
+        arm.filter(pl.col("exponent").is_in(end))["hierarchical"].to_numpy()
+        for end in (levels[:third], levels[-third:])
+    ]
+    change = contrast(ends, [1, -1])
+    start = f"L·λ_a ≤ {levels[third - 1]:g} instead of ≥ {levels[-third]:g}"
+    sentence = f"{title}: {start} changes the hierarchical share by {change.percent()}."
+    return finding(f"{title}: near collapse less far from it", change, sentence)
 
 
 def _points(models: pl.DataFrame) -> pl.DataFrame:
