@@ -267,7 +267,7 @@ def preset(name: PresetName, task: TaskName = "question") -> RunConfig:
     """A published or tested configuration by name.
 
     ``paper`` is what Murty et al. 2023 (arXiv 2305.18741) say, ``released-code`` what their code does
-    (8 heads, untied, clip 1, linear decay over 2M steps). ``laptop`` takes two minutes on two CPU cores, and some
+    (8 heads, untied, clip 1, linear decay over 2M steps). ``laptop`` takes two minutes on a CPU core, and some
     of its seeds grok: eight narrow post-norm layers with branches below the published 1, L·λ_a = −4.5.
     """
     check(name in get_args(PresetName), "preset", name, ", ".join(get_args(PresetName)))
