@@ -19,7 +19,7 @@ from torch import Tensor
 from auxin.config import ModelConfig, Precision
 from auxin.models.batch import Batch
 from auxin.models.dropout import Masks
-from auxin.models.functions import Back, activate, attend, cross_entropy, embed, layer_norm, linear, room
+from auxin.models.functions import Attention, Back, LayerNorm, Linear, activate, cross_entropy, embed
 from auxin.models.initialize import initialize_parameters
 from auxin.models.transformer import TransformerLM, sinusoidal_positions
 
@@ -52,6 +52,7 @@ class Ensemble:
         self.gradient = torch.zeros_like(self.flat)
         self.parameters = _views(self.flat, shapes)
         self.gradients = _views(self.gradient, shapes)
+        self._bind()
         if config.positions == "sinusoidal":
             self.positions = sinusoidal_positions(config.max_length, config.width).to(device)
         for m, seed in enumerate(self.seeds):
@@ -71,6 +72,7 @@ class Ensemble:
         part.gradients = _views(
             part.gradient, {name: view.shape[1:] for name, view in part.parameters.items()}
         )
+        part._bind()
         return part
 
     @torch.inference_mode()
@@ -88,15 +90,16 @@ class Ensemble:
         """[M, T, V]: scores of the next token for every packed token; and the way back from their gradient."""
         config = self.config
         x, finish = self._embed(batch, masks)  # [M, T, d]
+        attend = Attention(batch, config.heads, config.width, self.dtype)
         backs: list[Back] = []
         for i in range(config.depth):
             for sublayer in ("attention", "mlp"):
-                x, back = self._residual(x, f"layers.{i}.{sublayer}", batch, masks)
+                x, back = self._residual(x, f"layers.{i}.{sublayer}", attend, masks)
                 backs.append(back)
         if config.norm == "pre":
-            x, back = self._norm(x, "final_norm")
+            x, back = self._norms["final_norm"](x, self.add)
             backs.append(back)
-        x, back = self._linear(x, "output", weight="embedding.weight" if config.tied else None)
+        x, back = self._maps["output"](x, self.add)
         backs.append(back)
 
         def backward(g: Tensor) -> None:
@@ -140,20 +143,21 @@ class Ensemble:
 
         return x, finish
 
-    def _residual(self, x: Tensor, name: str, batch: Batch, masks: Masks) -> tuple[Tensor, Back]:
+    def _residual(self, x: Tensor, name: str, attend: Attention, masks: Masks) -> tuple[Tensor, Back]:
         """One sublayer inside its residual: N(s·x + b·F(x)), s·x + b·F(N(x)) or s·x + b·F(x)."""
         config = self.config
         attention = name.endswith("attention")
         skip = config.attention_skip if attention else config.mlp_skip
         branch = config.attention_branch if attention else config.mlp_branch
-        pre, post = config.norm == "pre", config.norm == "post"
-        seen, pre_back = self._norm(x, f"{name}_norm") if pre else (x, _same)
+        norm = self._norms.get(f"{name}_norm")
+        pre, post = norm if config.norm == "pre" else None, norm if config.norm == "post" else None
+        seen, pre_back = pre(x, self.add) if pre else (x, _same)
         y, inner_back = (
-            self._attention(seen, name, batch, masks) if attention else self._mlp(seen, name, masks)
+            self._attention(seen, name, attend, masks) if attention else self._mlp(seen, name, masks)
         )
         y, drop = masks.apply(y)
         y = torch.add(x if skip == 1 else skip * x, y, alpha=branch, out=y)
-        y, post_back = self._norm(y, f"{name}_norm") if post else (y, _same)
+        y, post_back = post(y, self.add) if post else (y, _same)
 
         def back(g: Tensor) -> Tensor:
             g = post_back(g)
@@ -162,39 +166,41 @@ class Ensemble:
 
         return y, back
 
-    def _attention(self, x: Tensor, name: str, batch: Batch, masks: Masks) -> tuple[Tensor, Back]:
-        (M, T, d), H = x.shape, self.config.heads
-        like = torch.empty(0, dtype=self.dtype, device=x.device)
-        rows = room(M * T * 3 * H, d // H, like)
-        _, qkv_back = self._linear(x, f"{name}.qkv", out=rows[:-1].view(M, T, 3 * d))
-        y, attend_back = attend(rows, batch, x.shape, masks.take())
-        y, out_back = self._linear(y, f"{name}.out")
+    def _attention(self, x: Tensor, name: str, attend: Attention, masks: Masks) -> tuple[Tensor, Back]:
+        _, qkv_back = self._maps[f"{name}.qkv"](x, self.add, out=attend.qkv)
+        y, attend_back = attend(masks.take())
+        y, out_back = self._maps[f"{name}.out"](y, self.add)
 
         def back(g: Tensor) -> Tensor:
-            rows = room(M * T * H, d // H, like)
-            out_back(g, out=rows[:-1].view(M, T, d))
-            return qkv_back(attend_back(rows))
+            out_back(g, out=attend.gradient)
+            return qkv_back(attend_back())
 
         return y, back
 
     def _mlp(self, x: Tensor, name: str, masks: Masks) -> tuple[Tensor, Back]:
-        x, up_back = self._linear(x, f"{name}.up")
+        x, up_back = self._maps[f"{name}.up"](x, self.add)
         x, activate_back = activate(x, self.config.activation)
         x, drop = masks.apply(x)
-        x, down_back = self._linear(x, f"{name}.down")
+        x, down_back = self._maps[f"{name}.down"](x, self.add)
         return x, lambda g: up_back(activate_back(drop(down_back(g))))
 
-    def _norm(self, x: Tensor, name: str) -> tuple[Tensor, Back]:
+    def _bind(self) -> None:
+        """Build the operations on the present parameters and buffers."""
         p, g = self.parameters, self.gradients
-        weight, bias = f"{name}.weight", f"{name}.bias"
-        return layer_norm(x, p[weight], p[bias], g[weight], g[bias], self.add)
-
-    def _linear(
-        self, x: Tensor, name: str, weight: str | None = None, out: Tensor | None = None
-    ) -> tuple[Tensor, Callable[..., Tensor]]:
-        p, g = self.parameters, self.gradients
-        weight, bias = weight or f"{name}.weight", f"{name}.bias"
-        return linear(x, p[weight], p.get(bias), g[weight], g.get(bias), self.add, self.dtype, out)
+        self._maps: dict[str, Linear] = {}
+        self._norms: dict[str, LayerNorm] = {}
+        for name in p:
+            of, _, kind = name.rpartition(".")
+            bias = f"{of}.bias"
+            if of.endswith("norm") and kind == "weight":
+                self._norms[of] = LayerNorm(p[name], p[bias], g[name], g[bias])
+            elif kind == "weight" and of != "embedding":
+                self._maps[of] = Linear(p[name], p.get(bias), g[name], g.get(bias), self.dtype)
+        if self.config.tied:
+            tied = "embedding.weight"
+            self._maps["output"] = Linear(
+                p[tied], p.get("output.bias"), g[tied], g.get("output.bias"), self.dtype
+            )
 
 
 def _same(g: Tensor) -> Tensor:

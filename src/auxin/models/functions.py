@@ -2,11 +2,13 @@
 
 That function maps the loss's gradient by the value to the one by the input and writes those of parameters into
 given buffers: a matrix product writes there in place, where autograd would allocate and add, and nothing has to be
-zeroed. Without a graph to build, an operation costs about half the interpreter's time. A backward pass overwrites
-the buffers, or with ``add`` adds to them; it leaves the gradient it is given alone and returns new memory.
+zeroed. There is no graph to build or to walk, which takes as long as the products of a narrow model. A backward
+pass overwrites the buffers, or with ``add`` adds to them; it leaves the gradient that it is given alone.
 
 With ``dtype`` bfloat16 the factors and results of matrix products are rounded to it, and nothing else is:
 activations between the operations, parameters and their gradients are float32.
+
+Shapes in comments: M members, T packed tokens, B sequences, L longest, d width, H heads, k = d/H.
 """
 
 from __future__ import annotations
@@ -24,42 +26,97 @@ EPSILON = 1e-5  # of layer norm, PyTorch's default
 Back = Callable[[Tensor], Tensor]
 
 _aten = torch.ops.aten
-_softmax_backward = _aten._softmax_backward_data.default
-_norm_backward = _aten.native_layer_norm_backward.default
 
 
-def linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    weight_gradient: Tensor,
-    bias_gradient: Tensor | None,
-    add: bool = False,
-    dtype: torch.dtype = torch.float32,
-    out: Tensor | None = None,
-) -> tuple[Tensor, Callable[..., Tensor]]:
-    """x·Wᵀ + b for every member: x [M, T, a], weight [M, b, a], bias [M, b] → [M, T, b].
+class Linear:
+    """x·Wᵀ + b for every member: weight [M, b, a], bias [M, b] or None, and their gradients' buffers."""
 
-    ``out`` [M, T, b] of ``dtype`` takes the result as it is rounded; so does ``out`` [M, T, a] of the way back.
-    """
-    x, weight = x.to(dtype), weight.to(dtype)
-    if bias is None:
-        y = torch.bmm(x, weight.mT, out=out)
-    else:
-        y = torch.baddbmm(bias[:, None].to(dtype), x, weight.mT, out=out)
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        weight_gradient: Tensor,
+        bias_gradient: Tensor | None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.weight, self.transposed, self.bias = weight, weight.mT, None if bias is None else bias[:, None]
+        self.weight_gradient, self.bias_gradient, self.dtype = weight_gradient, bias_gradient, dtype
 
-    def back(g: Tensor, out: Tensor | None = None) -> Tensor:
-        if bias_gradient is not None:
-            _write(bias_gradient, g.sum(1, dtype=torch.float32), add)
-        g = g.to(dtype)
-        if dtype == torch.float32:
-            weight_gradient.baddbmm_(g.mT, x, beta=float(add))
+    def __call__(
+        self, x: Tensor, add: bool = False, out: Tensor | None = None
+    ) -> tuple[Tensor, Callable[..., Tensor]]:
+        """x [M, T, a] → [M, T, b].
+
+        ``out`` [M, T, b] of ``dtype`` takes the result as it is rounded; so does that of the way back, [M, T, a].
+        """
+        if self.dtype != torch.float32:
+            return self._rounded(x, add, out)
+        if self.bias is None:
+            y = torch.bmm(x, self.transposed, out=out)
         else:
-            _write(weight_gradient, torch.bmm(g.mT, x), add)
-        gx = torch.bmm(g, weight, out=out)
-        return gx.float() if out is None else gx
+            y = torch.baddbmm(self.bias, x, self.transposed, out=out)
 
-    return (y.float() if out is None else y), back
+        def back(g: Tensor, out: Tensor | None = None) -> Tensor:
+            if self.bias_gradient is not None:
+                _write(self.bias_gradient, g.sum(1), add)
+            self.weight_gradient.baddbmm_(g.mT, x, beta=float(add))
+            return torch.bmm(g, self.weight, out=out)
+
+        return y, back
+
+    def _rounded(self, x: Tensor, add: bool, out: Tensor | None) -> tuple[Tensor, Callable[..., Tensor]]:
+        x, weight = x.to(self.dtype), self.weight.to(self.dtype)
+        if self.bias is None:
+            y = torch.bmm(x, weight.mT, out=out)
+        else:
+            y = torch.baddbmm(self.bias.to(self.dtype), x, weight.mT, out=out)
+
+        def back(g: Tensor, out: Tensor | None = None) -> Tensor:
+            if self.bias_gradient is not None:
+                _write(self.bias_gradient, g.sum(1, dtype=torch.float32), add)
+            g = g.to(self.dtype)
+            _write(self.weight_gradient, torch.bmm(g.mT, x), add)
+            gx = torch.bmm(g, weight, out=out)
+            return gx.float() if out is None else gx
+
+        return (y.float() if out is None else y), back
+
+
+class LayerNorm:
+    """Layer norm (Ba et al. 2016) with each member's own weight and bias [M, d].
+
+    A single member's is one operation; of many, the norm of all at once, then their weights and biases.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, weight_gradient: Tensor, bias_gradient: Tensor) -> None:
+        self.shape = weight.shape[-1:]
+        self.alone = (weight[0], bias[0]) if len(weight) == 1 else None
+        self.weight, self.bias = weight[:, None], bias[:, None]
+        self.gradients = (weight_gradient, bias_gradient)
+
+    def __call__(self, x: Tensor, add: bool = False) -> tuple[Tensor, Back]:
+        """x [M, T, d] → the same shape."""
+        if self.alone:
+            y, *statistics = torch.native_layer_norm(x, self.shape, *self.alone, EPSILON)
+            normed = y
+        else:
+            normed, *statistics = torch.native_layer_norm(x, self.shape, None, None, EPSILON)
+            y = torch.addcmul(self.bias, normed, self.weight)
+        backward = _aten.native_layer_norm_backward.default
+
+        def back(g: Tensor) -> Tensor:
+            if self.alone:
+                all_three = [True, True, True]
+                gx, *parts = backward(g, x, self.shape, *statistics, *self.alone, all_three)
+            else:
+                only_x = [True, False, False]
+                gx = backward(g * self.weight, x, self.shape, *statistics, None, None, only_x)[0]
+                parts = [(g * normed).sum(1), g.sum(1)]
+            for buffer, gradient in zip(self.gradients, parts, strict=True):
+                _write(buffer, gradient, add)
+            return gx
+
+        return y, back
 
 
 def embed(
@@ -84,39 +141,9 @@ def embed(
     return table[member, index] * scale, back
 
 
-def layer_norm(
-    x: Tensor, weight: Tensor, bias: Tensor, weight_gradient: Tensor, bias_gradient: Tensor, add: bool = False
-) -> tuple[Tensor, Back]:
-    """Layer norm (Ba et al. 2016) with each member's own weight and bias [M, d] on x [M, T, d].
-
-    A single member's is one operation; of many, the norm of all at once, then their weights and biases.
-    """
-    shape = x.shape[-1:]
-    alone = (weight[0], bias[0]) if len(x) == 1 else None
-    if alone:
-        y, *statistics = torch.native_layer_norm(x, shape, *alone, EPSILON)
-        normed = y
-    else:
-        normed, *statistics = torch.native_layer_norm(x, shape, None, None, EPSILON)
-        y = torch.addcmul(bias[:, None], normed, weight[:, None])
-
-    def back(g: Tensor) -> Tensor:
-        if alone:
-            gx, *parts = _norm_backward(g, x, shape, *statistics, *alone, [True, True, True])
-        else:
-            only_x = [True, False, False]
-            gx = _norm_backward(g * weight[:, None], x, shape, *statistics, None, None, only_x)[0]
-            parts = [(g * normed).sum(1), g.sum(1)]
-        for buffer, gradient in zip((weight_gradient, bias_gradient), parts, strict=True):
-            _write(buffer, gradient, add)
-        return gx
-
-    return y, back
-
-
 def activate(x: Tensor, name: str) -> tuple[Tensor, Back]:
-    """φ(x), element by element."""
-    y = x.relu_() if name == "relu" else ACTIVATIONS[name](x)  # the way back through relu needs no x
+    """φ(x), element by element; relu overwrites x, which its way back does not need."""
+    y = x.relu_() if name == "relu" else ACTIVATIONS[name](x)
     return y, lambda g: _DERIVATIVES[name](g, x, y)
 
 
@@ -131,37 +158,58 @@ _DERIVATIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 """g·φ′(x) of every activation, from x and y = φ(x)."""
 
 
-def attend(rows: Tensor, batch: Batch, shape: torch.Size, mask: Tensor | None) -> tuple[Tensor, Back]:
-    """Causal softmax attention of every sequence: ``room`` with the packed qkv [M, T, 3·d] → ``shape`` [M, T, d].
+class Attention:
+    """Causal softmax attention of every sequence of a batch, in memory that all layers use in turn.
 
-    ``mask`` [M·B·H, L, L] multiplies the weights (dropout). Padding stands behind every token that counts, so the
-    causal mask is all the masking there is. The way back takes a ``room`` with the packed gradient, too.
+    Linear layers see packed tokens, attention padded sequences; what is copied from one to the other ends with a
+    row of zeros, which padding points to. Padding stands behind every token that counts, so the causal mask is all
+    the masking there is.
     """
-    dtype, k = rows.dtype, rows.shape[1]
-    q, key, value = _gather(rows, batch.unpack)  # each [M·B·H, L, k]
-    n, L, _ = q.shape
-    scores = torch.baddbmm(batch.causal.to(dtype), q, key.mT, alpha=k**-0.5)
-    weights = scores.float().softmax(-1)  # [M·B·H, L, L]
-    kept = (weights if mask is None else weights * mask).to(dtype)
-    y = room(n * L, k, rows)
-    torch.bmm(kept, value, out=y[:-1].view(n, L, k))
 
-    def back(g: Tensor) -> Tensor:
-        (gy,) = _gather(g, batch.unpack_one)  # [M·B·H, L, k]
-        rows = room(3 * n * L, k, g)
-        gq, gk, gv = rows[:-1].view(3, n, L, k)
-        torch.bmm(kept.mT, gy, out=gv)
-        gw = torch.bmm(gy, value.mT).float()
-        if mask is not None:
-            gw *= mask
-        gs = _softmax_backward(gw, weights, -1, weights.dtype)
-        gs *= k**-0.5
-        gs = gs.to(dtype)
-        torch.bmm(gs, key, out=gq)
-        torch.bmm(gs.mT, q, out=gk)
-        return _gather(rows, batch.pack).view(*shape[:2], -1)
+    def __init__(self, batch: Batch, heads: int, width: int, dtype: torch.dtype) -> None:
+        (M, T), (n, L), k = batch.tokens.shape, batch.unpack.shape[1:], width // heads  # n = M·B·H
+        self.batch, self.shape, self.scale = batch, (M, T, width), k**-0.5
+        self.causal = batch.causal.to(dtype)
+        sizes = {"qkv": 3 * M * T * heads, "y": n * L, "gy": M * T * heads, "gqkv": 3 * n * L}
+        rows = {
+            name: torch.empty(size + 1, k, dtype=dtype, device=self.causal.device)
+            for name, size in sizes.items()
+        }
+        for matrix in rows.values():
+            matrix[-1].zero_()
+        self._rows = rows
+        self.qkv = rows["qkv"][:-1].view(M, T, 3 * width)
+        """[M, T, 3·d]: where to put queries, keys and values before the call."""
+        self.gradient = rows["gy"][:-1].view(M, T, width)
+        """[M, T, d]: where to put the gradient by the result before going back."""
+        self._y = rows["y"][:-1].view(n, L, k)
+        self._gq, self._gk, self._gv = rows["gqkv"][:-1].view(3, n, L, k)
 
-    return _gather(y, batch.pack_one).view(shape), back
+    def __call__(self, mask: Tensor | None) -> tuple[Tensor, Callable[[], Tensor]]:
+        """What is in ``qkv`` → [M, T, d]; ``mask`` [M·B·H, L, L] multiplies the weights (dropout).
+
+        The way back takes what is in ``gradient`` to the gradient by ``qkv``.
+        """
+        batch = self.batch
+        q, key, value = _gather(self._rows["qkv"], batch.unpack)  # each [M·B·H, L, k]
+        scores = torch.baddbmm(self.causal, q, key.mT, alpha=self.scale)
+        weights = scores.float().softmax(-1)  # [M·B·H, L, L]
+        kept = (weights if mask is None else weights * mask).to(q.dtype)
+        torch.bmm(kept, value, out=self._y)
+
+        def back() -> Tensor:
+            (gy,) = _gather(self._rows["gy"], batch.unpack_one)
+            torch.bmm(kept.mT, gy, out=self._gv)
+            gw = torch.bmm(gy, value.mT).float()
+            if mask is not None:
+                gw *= mask
+            gs = _aten._softmax_backward_data.default(gw, weights, -1, weights.dtype)
+            gs = gs.mul_(self.scale).to(q.dtype)
+            torch.bmm(gs, key, out=self._gq)
+            torch.bmm(gs.mT, q, out=self._gk)
+            return _gather(self._rows["gqkv"], batch.pack).view(self.qkv.shape)
+
+        return _gather(self._rows["y"], batch.pack_one).view(self.shape), back
 
 
 def cross_entropy(logits: Tensor, batch: Batch, tokens: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
@@ -176,13 +224,6 @@ def cross_entropy(logits: Tensor, batch: Batch, tokens: Tensor) -> tuple[Tensor,
         return _aten._log_softmax_backward_data.default(g, scores, -1, scores.dtype).view(logits.shape)
 
     return nats.view(batch.tokens.shape).sum(1) / tokens, back
-
-
-def room(size: int, width: int, like: Tensor) -> Tensor:
-    """Room for ``size`` rows, and behind them the row of zeros that padding points to."""
-    rows = torch.empty(size + 1, width, device=like.device, dtype=like.dtype)
-    rows[-1].zero_()
-    return rows
 
 
 def _write(buffer: Tensor, gradient: Tensor, add: bool) -> None:
