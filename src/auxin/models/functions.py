@@ -168,48 +168,47 @@ class Attention:
 
     def __init__(self, batch: Batch, heads: int, width: int, dtype: torch.dtype) -> None:
         (M, T), (n, L), k = batch.tokens.shape, batch.unpack.shape[1:], width // heads  # n = M·B·H
-        self.batch, self.shape, self.scale = batch, (M, T, width), k**-0.5
-        self.causal = batch.causal.to(dtype)
-        sizes = {"qkv": 3 * M * T * heads, "y": n * L, "gy": M * T * heads, "gqkv": 3 * n * L}
-        rows = {
-            name: torch.empty(size + 1, k, dtype=dtype, device=self.causal.device)
-            for name, size in sizes.items()
-        }
-        for matrix in rows.values():
-            matrix[-1].zero_()
-        self._rows = rows
-        self.qkv = rows["qkv"][:-1].view(M, T, 3 * width)
-        """[M, T, 3·d]: where to put queries, keys and values before the call."""
-        self.gradient = rows["gy"][:-1].view(M, T, width)
-        """[M, T, d]: where to put the gradient by the result before going back."""
-        self._y = rows["y"][:-1].view(n, L, k)
-        self._gq, self._gk, self._gv = rows["gqkv"][:-1].view(3, n, L, k)
+        self._causal, self._scale = batch.causal.to(dtype), k**-0.5
+        self._unpack, self._unpack_one = batch.unpack.flatten(), batch.unpack_one.flatten()
+        self._pack, self._pack_one = batch.pack.flatten(), batch.pack_one.flatten()
+
+        def room(*shape: int) -> tuple[Tensor, Tensor]:
+            """Rows of k, the last of them zero; and the others in that shape."""
+            rows = torch.empty(math.prod(shape) // k + 1, k, dtype=dtype, device=batch.causal.device)
+            rows[-1].zero_()
+            return rows, rows[:-1].view(shape)
+
+        self._qkv, self.qkv = room(M, T, 3 * width)
+        self._y, self._padded_y = room(n, L, k)
+        self._gy, self.gradient = room(M, T, width)
+        self._gqkv, self._padded_gqkv = room(3, n, L, k)
 
     def __call__(self, mask: Tensor | None) -> tuple[Tensor, Callable[[], Tensor]]:
-        """What is in ``qkv`` → [M, T, d]; ``mask`` [M·B·H, L, L] multiplies the weights (dropout).
+        """What was put in ``qkv`` [M, T, 3·d] → [M, T, d]; back: of what was put in ``gradient`` [M, T, d].
 
-        The way back takes what is in ``gradient`` to the gradient by ``qkv``.
+        ``mask`` [M·B·H, L, L] multiplies the weights (dropout).
         """
-        batch = self.batch
-        q, key, value = _gather(self._rows["qkv"], batch.unpack)  # each [M·B·H, L, k]
-        scores = torch.baddbmm(self.causal, q, key.mT, alpha=self.scale)
-        weights = scores.float().softmax(-1)  # [M·B·H, L, L]
+        # queries, keys and values [M·B·H, L, k], weights [M·B·H, L, L]
+        q, key, value = self._qkv.index_select(0, self._unpack).view_as(self._padded_gqkv)
+        scores = torch.baddbmm(self._causal, q, key.mT, alpha=self._scale)
+        weights = scores.float().softmax(-1)
         kept = (weights if mask is None else weights * mask).to(q.dtype)
-        torch.bmm(kept, value, out=self._y)
+        torch.bmm(kept, value, out=self._padded_y)
 
         def back() -> Tensor:
-            (gy,) = _gather(self._rows["gy"], batch.unpack_one)
-            torch.bmm(kept.mT, gy, out=self._gv)
+            gy = self._gy.index_select(0, self._unpack_one).view_as(self._padded_y)
+            gq, gk, gv = self._padded_gqkv
+            torch.bmm(kept.mT, gy, out=gv)
             gw = torch.bmm(gy, value.mT).float()
             if mask is not None:
                 gw *= mask
             gs = _aten._softmax_backward_data.default(gw, weights, -1, weights.dtype)
-            gs = gs.mul_(self.scale).to(q.dtype)
-            torch.bmm(gs, key, out=self._gq)
-            torch.bmm(gs.mT, q, out=self._gk)
-            return _gather(self._rows["gqkv"], batch.pack).view(self.qkv.shape)
+            gs = gs.mul_(self._scale).to(q.dtype)
+            torch.bmm(gs, key, out=gq)
+            torch.bmm(gs.mT, q, out=gk)
+            return self._gqkv.index_select(0, self._pack).view_as(self.qkv)
 
-        return _gather(self._rows["y"], batch.pack_one).view(self.shape), back
+        return self._y.index_select(0, self._pack_one).view_as(self.gradient), back
 
 
 def cross_entropy(logits: Tensor, batch: Batch, tokens: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
@@ -231,8 +230,3 @@ def _write(buffer: Tensor, gradient: Tensor, add: bool) -> None:
         buffer += gradient
     else:
         buffer.copy_(gradient)
-
-
-def _gather(rows: Tensor, index: Tensor) -> Tensor:
-    """rows[index] for a contiguous [R, k]; index_select copies whole rows, which indexing does not."""
-    return rows.index_select(0, index.flatten()).view(*index.shape, -1)
