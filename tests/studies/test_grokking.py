@@ -71,7 +71,8 @@ def test_the_published_sizes() -> None:
         assert config.steps == preset("paper", config.task).steps, task
 
 
-def test_a_laptop_takes_ten_seeds_of_the_preset_itself() -> None:
+def test_a_laptop_takes_ten_seeds_of_the_preset_four_times_as_long() -> None:
     runs = configs("laptop")
     assert [run.config.seeds for run in runs] == [(seed,) for seed in range(10)]
-    assert {replace(run.config, seeds=(0,), threads=0) for run in runs} == {preset("laptop")}
+    assert {replace(run.config, seeds=(0,), threads=0, steps=2500) for run in runs} == {preset("laptop")}
+    assert {run.config.steps for run in runs} == {10_000}
