@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise, product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +13,9 @@ from torch.optim.adamw import adamw
 from auxin.config import OptimizerConfig
 from auxin.models.ensemble import Ensemble
 from auxin.training.threads import one_thread_each
+
+Each = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
+"""``map``, or that of a pool."""
 
 
 class StackAdamW:
@@ -26,35 +31,50 @@ class StackAdamW:
         self.frozen_at = torch.full_like(self.steps, -1, dtype=torch.int64)
         """int64 [M]: the step at which a member diverged, −1 while it has not."""
 
-    def update(self, losses: Tensor, rate: float | Tensor, step: int | Tensor) -> Tensor:
-        """Take a step with the ensemble's gradient, which is spent; gradient norms [M] before clipping."""
-        c = self.config
+    def update(
+        self, losses: Tensor, rate: float | Tensor, step: int | Tensor, chunks: int = 1, each: Each = map
+    ) -> Tensor:
+        """Take a step with the ensemble's gradient, which is spent; gradient norms [M] before clipping.
+
+        Every member's row is taken in ``chunks``, which ``each`` maps over: those of a pool, side by side.
+        """
         with one_thread_each():
             norms = torch.linalg.vector_norm(self.gradient, dim=1)
         diverged = ~(losses.isfinite() & norms.isfinite()) & (self.frozen_at < 0)
         self.frozen_at.copy_(torch.where(diverged, step, self.frozen_at))
         frozen = (self.frozen_at >= 0).float()
-        divisors = ((norms + 1e-6) / c.clip).clamp(min=1.0) if c.clip else torch.ones_like(norms)
-        for m in range(len(norms)):
-            adamw(
-                [self.weights[m]],
-                [self.gradient[m]],
-                [self.moments[0][m]],
-                [self.moments[1][m]],
-                [],
-                [self.steps[m]],
-                fused=True,
-                grad_scale=divisors[m],  # the kernel divides by it: no pass of our own
-                found_inf=frozen[m],  # the kernel does nothing where it is 1
-                lr=rate,
-                beta1=c.beta1,
-                beta2=c.beta2,
-                eps=c.epsilon,
-                weight_decay=c.weight_decay,
-                amsgrad=False,
-                maximize=False,
-            )
+        clip = self.config.clip
+        divisors = ((norms + 1e-6) / clip).clamp(min=1.0) if clip else torch.ones_like(norms)
+
+        def take(chunk: tuple[int, slice]) -> None:
+            m, columns = chunk
+            self._take(m, columns, rate, divisors[m], frozen[m])
+
+        for _ in each(take, list(product(range(len(norms)), slices(self.weights.shape[1], chunks)))):
+            pass
+        self.steps += 1 - frozen
         return norms
+
+    def _take(self, m: int, columns: slice, rate: float | Tensor, divisor: Tensor, frozen: Tensor) -> None:
+        c = self.config
+        adamw(
+            [self.weights[m, columns]],
+            [self.gradient[m, columns]],
+            [self.moments[0][m, columns]],
+            [self.moments[1][m, columns]],
+            [],
+            [self.steps[m].clone()],  # which the kernel counts on, once a call
+            fused=True,
+            grad_scale=divisor,  # the kernel divides by it: no pass of our own
+            found_inf=frozen,  # the kernel does nothing where it is 1
+            lr=rate,
+            beta1=c.beta1,
+            beta2=c.beta2,
+            eps=c.epsilon,
+            weight_decay=c.weight_decay,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def state(self) -> dict[str, Tensor]:
         """The moments [M, P] and step counts [M]."""
@@ -65,3 +85,12 @@ class StackAdamW:
         self.frozen_at.copy_(torch.tensor(frozen_at))
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
+
+
+def slices(size: int, count: int) -> list[slice]:
+    """Cut 0 … size − 1 into ``count`` parts of about the same size, or fewer, where vectors of 64 numbers end.
+
+    Kernels round the numbers that do not fill a vector in another way.
+    """
+    bounds = [*(size * i // count // 64 * 64 for i in range(count)), size]
+    return [slice(a, b) for a, b in pairwise(bounds) if b > a]

@@ -14,7 +14,8 @@ from auxin.models.batch import make_batch
 from auxin.models.dropout import Dropout
 from auxin.models.ensemble import Ensemble
 from auxin.training.batches import Batches, shares
-from auxin.training.optimizer import StackAdamW
+from auxin.training.memory import keep_freed_memory
+from auxin.training.optimizer import StackAdamW, slices
 from auxin.training.threads import one_thread_each
 
 
@@ -37,9 +38,9 @@ class SharedSteps:
             for m in range(len(config.seeds))
             for index, g in enumerate([gradient, *self.spares])
         ]
-        self.pool = ThreadPoolExecutor(
-            torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)
-        )
+        keep_freed_memory()
+        self.threads = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
 
     def take(self, step: int, rate: float) -> tuple[Tensor, Tensor, int]:
         """Losses [M], gradient norms [M] before clipping, and the tokens of all members."""
@@ -49,10 +50,14 @@ class SharedSteps:
         totals = [n for n in tokens for _ in range(count)]
         with one_thread_each():
             parts = list(self.pool.map(_Worker.work, self.workers, repeat(step), work, totals))
-        for spare in self.spares:
-            self.ensemble.gradient += spare
+        list(self.pool.map(self._sum, slices(self.ensemble.gradient.shape[1], self.threads)))
         losses = torch.tensor(parts).view(-1, count).sum(1)
-        return losses, self.optimizer.update(losses, rate, step), sum(tokens)
+        norms = self.optimizer.update(losses, rate, step, self.threads, self.pool.map)
+        return losses, norms, sum(tokens)
+
+    def _sum(self, columns: slice) -> None:
+        for spare in self.spares:
+            self.ensemble.gradient[:, columns] += spare[:, columns]
 
 
 class _Worker:
