@@ -3,6 +3,9 @@
     python benchmarks/training.py            # both sizes of the table in docs/results.md
     python benchmarks/training.py --threads 1 --rounds 10
 
+OMP_WAIT_POLICY=PASSIVE slows the loop, and the plain products of two threads, by up to a half; leave it unset to
+compare with the loop as it is found.
+
 Prints for each size the median rate of both, the ratio pair by pair, the share of the arithmetic floor (the
 layers' matrix products alone, as plain products of the same shapes) and both loss curves.
 """
