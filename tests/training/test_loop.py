@@ -105,16 +105,20 @@ def test_impossible_data_is_refused() -> None:
         Trainer(CONFIG, [*data(), np.array([1])])
 
 
-def test_bits_do_not_depend_on_the_number_of_threads() -> None:
-    """Wide enough that a matrix product or a sum of two threads would round differently."""
+@pytest.mark.parametrize(("count", "seeds"), [(2, (3, 4)), (1, (3,))])
+def test_bits_do_not_depend_on_the_number_of_threads(count: int, seeds: tuple[int, ...]) -> None:
+    """Wide enough that a matrix product or a sum of two threads would round differently.
+
+    A single share of a single member leaves threads of the pool without work at first.
+    """
     model = dataclasses.replace(MODEL, width=128, depth=2)
-    config = dataclasses.replace(CONFIG, model=model, batch_size=8, seeds=(3, 4))
+    config = dataclasses.replace(CONFIG, model=model, batch_size=8, seeds=seeds, shares=count)
     before, flats = torch.get_num_threads(), []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         try:
-            trainer = Trainer(config, data())
-            for _ in range(4):
+            trainer = Trainer(config, data() * 8)
+            for _ in range(8):
                 trainer.step()
             assert torch.get_num_threads() == threads
         finally:

@@ -16,7 +16,7 @@ from auxin.models.ensemble import Ensemble
 from auxin.training.batches import Batches, shares
 from auxin.training.memory import keep_freed_memory
 from auxin.training.optimizer import StackAdamW, slices
-from auxin.training.threads import one_thread_each
+from auxin.training.threads import one_thread_each, stay_single
 
 
 class SharedSteps:
@@ -40,7 +40,7 @@ class SharedSteps:
         ]
         keep_freed_memory()
         self.threads = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+        self.pool = ThreadPoolExecutor(self.threads, initializer=stay_single)
 
     def take(self, step: int, rate: float) -> tuple[Tensor, Tensor, int]:
         """Losses [M], gradient norms [M] before clipping, and the tokens of all members."""

@@ -17,3 +17,9 @@ def one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def stay_single() -> None:
+    """Run the operations of the calling thread on it alone from now on."""
+    torch.get_num_threads()  # a thread's first question or operation takes over the process's number
+    torch.set_num_threads(1)
