@@ -189,18 +189,19 @@ class Ensemble:
         p, g = self.parameters, self.gradients
         self._maps: dict[str, Linear] = {}
         self._norms: dict[str, LayerNorm] = {}
+
+        def linear(of: str, weight: str) -> None:
+            bias = f"{of}.bias"
+            self._maps[of] = Linear(p[weight], p.get(bias), g[weight], g.get(bias), self.dtype)
+
         for name in p:
             of, _, kind = name.rpartition(".")
-            bias = f"{of}.bias"
             if of.endswith("norm") and kind == "weight":
-                self._norms[of] = LayerNorm(p[name], p[bias], g[name], g[bias])
+                self._norms[of] = LayerNorm(p[name], p[f"{of}.bias"], g[name], g[f"{of}.bias"])
             elif kind == "weight" and of != "embedding":
-                self._maps[of] = Linear(p[name], p.get(bias), g[name], g.get(bias), self.dtype)
+                linear(of, name)
         if self.config.tied:
-            tied = "embedding.weight"
-            self._maps["output"] = Linear(
-                p[tied], p.get("output.bias"), g[tied], g.get("output.bias"), self.dtype
-            )
+            linear("output", "embedding.weight")
 
 
 def _same(g: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Linear:
         bias_gradient: Tensor | None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.weight, self.transposed, self.bias = weight, weight.mT, None if bias is None else bias[:, None]
+        self.weight, self.bias = weight, None if bias is None else bias[:, None]
         self.weight_gradient, self.bias_gradient, self.dtype = weight_gradient, bias_gradient, dtype
 
     def __call__(
@@ -49,33 +49,21 @@ class Linear:
 
         ``out`` [M, T, b] of ``dtype`` takes the result as it is rounded; so does that of the way back, [M, T, a].
         """
-        if self.dtype != torch.float32:
-            return self._rounded(x, add, out)
-        if self.bias is None:
-            y = torch.bmm(x, self.transposed, out=out)
-        else:
-            y = torch.baddbmm(self.bias, x, self.transposed, out=out)
-
-        def back(g: Tensor, out: Tensor | None = None) -> Tensor:
-            if self.bias_gradient is not None:
-                _write(self.bias_gradient, g.sum(1), add)
-            self.weight_gradient.baddbmm_(g.mT, x, beta=float(add))
-            return torch.bmm(g, self.weight, out=out)
-
-        return y, back
-
-    def _rounded(self, x: Tensor, add: bool, out: Tensor | None) -> tuple[Tensor, Callable[..., Tensor]]:
-        x, weight = x.to(self.dtype), self.weight.to(self.dtype)
+        dtype = self.dtype
+        x, weight = x.to(dtype), self.weight.to(dtype)
         if self.bias is None:
             y = torch.bmm(x, weight.mT, out=out)
         else:
-            y = torch.baddbmm(self.bias.to(self.dtype), x, weight.mT, out=out)
+            y = torch.baddbmm(self.bias.to(dtype), x, weight.mT, out=out)
 
         def back(g: Tensor, out: Tensor | None = None) -> Tensor:
             if self.bias_gradient is not None:
                 _write(self.bias_gradient, g.sum(1, dtype=torch.float32), add)
-            g = g.to(self.dtype)
-            _write(self.weight_gradient, torch.bmm(g.mT, x), add)
+            g = g.to(dtype)
+            if dtype == torch.float32:
+                self.weight_gradient.baddbmm_(g.mT, x, beta=float(add))
+            else:
+                _write(self.weight_gradient, torch.bmm(g.mT, x), add)
             gx = torch.bmm(g, weight, out=out)
             return gx.float() if out is None else gx
 

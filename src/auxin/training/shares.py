@@ -16,7 +16,7 @@ from auxin.models.ensemble import Ensemble
 from auxin.training.batches import Batches, shares
 from auxin.training.memory import keep_freed_memory
 from auxin.training.optimizer import StackAdamW, slices
-from auxin.training.threads import one_thread_each, stay_single
+from auxin.training.threads import stay_single
 
 
 class SharedSteps:
@@ -48,8 +48,7 @@ class SharedSteps:
         tokens = [sum(map(len, sequences)) - len(sequences) for sequences in batches]
         work = [share for sequences in batches for share in shares(sequences, count, self.config.model)]
         totals = [n for n in tokens for _ in range(count)]
-        with one_thread_each():
-            parts = list(self.pool.map(_Worker.work, self.workers, repeat(step), work, totals))
+        parts = list(self.pool.map(_Worker.work, self.workers, repeat(step), work, totals))
         list(self.pool.map(self._sum, slices(self.ensemble.gradient.shape[1], self.threads)))
         losses = torch.tensor(parts).view(-1, count).sum(1)
         norms = self.optimizer.update(losses, rate, step, self.threads, self.pool.map)
