@@ -49,7 +49,8 @@ class SharedSteps:
         work = [share for sequences in batches for share in shares(sequences, count, self.config.model)]
         totals = [n for n in tokens for _ in range(count)]
         parts = list(self.pool.map(_Worker.work, self.workers, repeat(step), work, totals))
-        list(self.pool.map(self._sum, slices(self.ensemble.gradient.shape[1], self.threads)))
+        if self.spares:
+            list(self.pool.map(self._sum, slices(self.ensemble.gradient.shape[1], self.threads)))
         losses = torch.tensor(parts).view(-1, count).sum(1)
         norms = self.optimizer.update(losses, rate, step, self.threads, self.pool.map)
         return losses, norms, sum(tokens)
