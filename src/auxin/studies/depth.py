@@ -27,7 +27,7 @@ def configs(scale: Scale) -> list[NamedRun]:
         config = base(scale, task)
         depths = DEPTHS
         if scale == "laptop":
-            config = replace(narrow(), steps=2000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
+            config = replace(narrow(), steps=10_000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
         elif scale == "minutes":
             config, depths = replace(config, seeds=(0, 1, 2)), (1, 2, 3)
         for depth in depths:

@@ -38,8 +38,8 @@ def configs(scale: Scale) -> list[NamedRun]:
     for task in ("question", "tense") if scale == "paper" else ("question",):
         config, kinds = replace(base(scale, task), checkpoint_every=0), KINDS[task]
         if scale == "laptop":
-            config = replace(narrow(), steps=2000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
-            config = replace(config, checkpoint_every=200)
+            config = replace(narrow(), steps=10_000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
+            config = replace(config, checkpoint_every=400)
         elif scale == "minutes":
             config = replace(config, seeds=(0, 1))
             kinds = {"shallow": 1, "optimal": 2, "deep": 3}
