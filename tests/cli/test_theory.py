@@ -51,6 +51,7 @@ def test_a_preset_or_a_run_is_where_options_start_from(tmp_path: Path) -> None:
         ("--n-tokens 1", "--n-tokens is 1; allowed: a whole number from 2"),
         ("--run missing", "missing: no such directory"),
         ("--cosine 2", "cosine is 2.0; allowed: "),
+        ("--depth 0", "depth is 0; allowed: 1 or more"),
     ],
 )
 def test_what_is_out_of_range_is_refused(

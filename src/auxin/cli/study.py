@@ -52,7 +52,7 @@ class Study(Verb):
         from auxin.report.study_figures import save_study_figures
         from auxin.studies.conduct import answer_study, plan_study
 
-        check(not (self.dry_run and self.so_far), "dry_run", True, "without --so-far")
+        check(not (self.dry_run and self.so_far), "so_far", True, "without --dry-run")
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
         if self.dry_run:
             plan = plan_study(self.name, self.scale, out, workers=self.workers, reuse=self.reuse)

@@ -14,7 +14,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from auxin.cli.options import Flag, Verb, parse, parse_known
 from auxin.cli.output import print_json, print_table
-from auxin.config import Activation, PresetName, preset
+from auxin.config import Activation, PresetName, check, preset
 from auxin.theory.block import ALPHAS, Block, replace
 from auxin.theory.gaussian import AnyActivation
 
@@ -101,6 +101,7 @@ class Exponents(BlockVerb):
     def run(self) -> None:
         from auxin.theory.exponents import exponents
 
+        check(self.depth >= 1, "depth", self.depth, "1 or more")
         found = exponents(self.block, self.cosine)
         totals = {"angle_total": self.depth * found.angle, "gradient_total": self.depth * found.gradient}
         if self.json:
