@@ -26,8 +26,7 @@ PROGRAM = """
 import sys
 from auxin.config import RunConfig, from_json
 from auxin.experiment.train import train
-for config, path in zip(sys.argv[1::2], sys.argv[2::2]):
-    train(from_json(RunConfig, config), path)
+train(from_json(RunConfig, sys.argv[1]), sys.argv[2])
 """
 
 
@@ -46,7 +45,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
         log_every=2,
         checkpoint_every=3,
         eval_size=20,
-        measures=("norms",),
+        measures=("norms", "entropy", "projection"),
         threads=1,
     )
 
@@ -71,21 +70,12 @@ def reference(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> di
 def test_two_threads_come_to_the_bytes_of_one(
     config: RunConfig, reference: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """In another process, with another hash seed and time zone, too.
-
-    What passes through the model to be measured is the same only for the same number of threads.
-    """
+    """In another process, with another hash seed and time zone, too."""
     two = dataclasses.replace(config, threads=2)
-    everything = dataclasses.replace(two, steps=3, measures=("norms", "entropy", "projection"))
-    arguments = [to_json(two), str(tmp_path / "x"), to_json(everything), str(tmp_path / "y")]
+    arguments = [to_json(two), str(tmp_path / "x")]
     changes = {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "2", "TZ": "Pacific/Chatham"}
     subprocess.run([sys.executable, "-c", PROGRAM, *arguments], check=True, env=os.environ | changes)
     assert content(tmp_path / "x") == reference
-    before = torch.get_num_threads()
-    try:
-        assert trained(everything, tmp_path / "z") == content(tmp_path / "y")
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_a_member_alone_comes_to_the_bytes_that_it_has_in_a_stack(

@@ -17,7 +17,7 @@ from auxin.config import check
 from auxin.errors import DataError
 from auxin.measures.answers import question_answers, tense_answers
 from auxin.measures.decoding import greedy_decode
-from auxin.measures.passes import check_vocabulary, evaluating, length_batches
+from auxin.measures.passes import check_vocabulary, evaluating, length_batches, side_by_side
 from auxin.models.protocol import CausalModel
 from auxin.tasks import Sentence, Structure, Task, dyck, english
 
@@ -92,10 +92,13 @@ class Evaluator:
         check_vocabulary(model, self.task.vocabulary)
         counts: Counter[str] = Counter()
         with evaluating(model) as device:
-            for batch, known in self._batches:
-                tokens = batch.to(device)
-                logits = model(tokens[:, :-1]).logits
-                counts.update(self._scorer.count(logits, tokens[:, 1:], *(k.to(device) for k in known)))
+
+            def count(batch: tuple[Tensor, list[Tensor]]) -> dict[str, int]:
+                tokens, *known = (tensor.to(device) for tensor in (batch[0], *batch[1]))
+                return self._scorer.count(model(tokens[:, :-1]).logits, tokens[:, 1:], *known)
+
+            for counted in side_by_side(model, count, self._batches):
+                counts.update(counted)
         scores = self._scorer.shares(counts)
         return scores | self._decoded(model) if self.decode else scores
 

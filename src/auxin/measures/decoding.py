@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxin.measures.passes import evaluating, length_batches
+from auxin.measures.passes import evaluating, length_batches, side_by_side
 from auxin.models.protocol import CausalModel
 
 EXTRA = 2  # tokens that an answer may be longer than its guess
@@ -37,9 +37,12 @@ def greedy_decode(
     sizes = [len(p) + len(g) + 1 + EXTRA for p, g in zip(prompts, guesses, strict=True)]
     lengths = np.array(sizes, dtype=np.int64)
     with evaluating(model) as device:
-        for _, indices in length_batches(lengths, batch_tokens, slack=0.25):
-            rows = indices.tolist()
-            decoded = _decode(model, [prompts[i] for i in rows], [guesses[i] for i in rows], eos, device)
+
+        def decode(rows: list[int]) -> list[list[int]]:
+            return _decode(model, [prompts[i] for i in rows], [guesses[i] for i in rows], eos, device)
+
+        batches = [rows.tolist() for _, rows in length_batches(lengths, batch_tokens, slack=0.25)]
+        for rows, decoded in zip(batches, side_by_side(model, decode, batches), strict=True):
             for i, answer in zip(rows, decoded, strict=True):
                 answers[i] = answer
     return answers

@@ -15,6 +15,7 @@ from auxin.measures.passes import (
     check_vocabulary,
     evaluating,
     length_batches,
+    side_by_side,
     split_words,
     tokens_of_words,
 )
@@ -50,15 +51,20 @@ def attention_entropy(
     lengths = np.array([len(sentence) for sentence in tokens])
     total = np.zeros(())
     with evaluating(model) as device:
-        for _, batch in length_batches(lengths, max_tokens):
-            attention = model(
-                torch.tensor([tokens[s] for s in batch], device=device), attention=True
-            ).attention
+
+        def entropies(rows: np.ndarray) -> NDArray[np.float64]:
+            """[layers, heads]: summed over the positions of these sentences."""
+            ids = torch.tensor([tokens[s] for s in rows], device=device)
+            attention = model(ids, attention=True).attention
             if not attention:
                 raise ConfigError("the model returns no attention weights; allowed: those of every layer")
-            rows = [torch.special.entr(a.float()).sum(-1) for a in attention]  # each [B, H, n]
-            # summed by numpy: torch's sum depends, in its last bit, on the number of threads
-            total = total + np.stack([row.double().cpu().numpy().sum((0, 2)) for row in rows])
+            each = [torch.special.entr(a.float()).sum(-1) for a in attention]  # each [B, H, n]
+            # summed by numpy: of another model's, torch's sum would depend on the number of threads
+            return np.stack([e.double().cpu().numpy().sum((0, 2)) for e in each])
+
+        batches = [rows for _, rows in length_batches(lengths, max_tokens)]
+        for found in side_by_side(model, entropies, batches):
+            total = total + found
     return total / lengths.sum()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,9 +13,12 @@ from torch import nn
 
 from auxin.errors import ConfigError, DataError
 from auxin.models.protocol import CausalModel
+from auxin.models.threads import stay_single
 from auxin.models.transformer import TransformerLM
 from auxin.tasks.vocabulary import Vocabulary
 
+Batch = TypeVar("Batch")
+Found = TypeVar("Found")
 Progress = Callable[[int], None]
 """Called with the number of sentences finished since the last call."""
 
@@ -44,6 +48,23 @@ def evaluating(model: CausalModel) -> Iterator[torch.device]:
             yield device
     finally:
         module.train(was_training)
+
+
+def side_by_side(
+    model: CausalModel, work: Callable[[Batch], Found], batches: Iterable[Batch]
+) -> Iterator[Found]:
+    """What ``work``, which calls the model, makes of each batch, in their order; inside ``evaluating``.
+
+    A ``TransformerLM`` on a CPU takes as many batches at once as torch has threads. Every operation then runs on
+    one thread: what it rounds does not depend on their number, and no thread waits for another that has no core.
+    Other models, which may keep something from call to call, take one batch after the other.
+    """
+    ours = isinstance(model, TransformerLM) and model.output.weight.is_cpu
+    if not ours or torch.get_num_threads() == 1:
+        yield from map(work, batches)
+        return
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=stay_single) as pool:
+        yield from pool.map(torch.inference_mode()(work), batches)
 
 
 def check_vocabulary(model: CausalModel, vocabulary: Tokenizer) -> None:

@@ -24,6 +24,7 @@ from auxin.measures.passes import (
     check_vocabulary,
     evaluating,
     length_batches,
+    side_by_side,
     split_words,
     tokens_of_words,
 )
@@ -215,10 +216,12 @@ def _charts(
     begins = np.concatenate([[0], np.cumsum(counts)[:-1]])
     positions = np.arange(1, len(flat) + 1) - np.repeat(begins, counts)
 
+    def run(at: np.ndarray) -> Tensor:
+        return passes(flat[at], positions[at])
+
     states = torch.empty(0)
-    for length, batch in length_batches(counts, max_tokens):
-        at = begins[batch, None] + np.arange(length)
-        full = passes(flat[at], positions[at])
+    whole = [begins[rows, None] + np.arange(length) for length, rows in length_batches(counts, max_tokens)]
+    for at, full in zip(whole, side_by_side(passes.model, run, whole), strict=True):
         states = full.new_empty(len(flat), full.shape[-1]) if not len(states) else states
         states[torch.from_numpy(at).to(states.device)] = full
 
@@ -229,13 +232,18 @@ def _charts(
     suffixes = [(s, i, int(ends[s][i - 1])) for s in range(len(sentences)) for i in range(1, len(ends[s]))]
     starts = np.array([begins[s] + first for s, _, first in suffixes])
     lengths = np.array([counts[s] - first for s, _, first in suffixes])
-    for length, batch in length_batches(lengths, max_tokens, SLACK):
+
+    def compare(batch: tuple[int, np.ndarray]) -> np.ndarray:
+        """[B, L]: the spans that start with each suffix of the batch."""
         # a shorter suffix runs on into whatever follows it, which causality keeps from its own states
-        at = np.minimum(starts[batch, None] + np.arange(length), len(flat) - 1)
-        restricted = passes(flat[at], positions[at])
+        at = np.minimum(starts[batch[1], None] + np.arange(batch[0]), len(flat) - 1)
+        restricted = run(at)
         full = states[torch.from_numpy(at).to(states.device)]
-        similarity = _similarity(full.cumsum(1), restricted.cumsum(1), metric).cpu().numpy()
-        for row, suffix in zip(similarity, batch, strict=True):
+        return _similarity(full.cumsum(1), restricted.cumsum(1), metric).cpu().numpy()
+
+    batches = list(length_batches(lengths, max_tokens, SLACK))
+    for (_, rows), similarity in zip(batches, side_by_side(passes.model, compare, batches), strict=True):
+        for row, suffix in zip(similarity, rows, strict=True):
             s, i, first = suffixes[suffix]
             charts[s][i, i:] = row[ends[s][i:] - first - 1]
     return charts

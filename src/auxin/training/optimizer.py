@@ -12,7 +12,7 @@ from torch.optim.adamw import adamw
 
 from auxin.config import OptimizerConfig
 from auxin.models.ensemble import Ensemble
-from auxin.training.threads import one_thread_each
+from auxin.models.threads import one_thread_each
 
 Each = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
 """``map``, or that of a pool."""

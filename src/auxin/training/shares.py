@@ -13,10 +13,10 @@ from auxin.config import RunConfig
 from auxin.models.batch import make_batch
 from auxin.models.dropout import Dropout
 from auxin.models.ensemble import Ensemble
+from auxin.models.threads import stay_single
 from auxin.training.batches import Batches, shares
 from auxin.training.memory import keep_freed_memory
 from auxin.training.optimizer import StackAdamW, slices
-from auxin.training.threads import stay_single
 
 
 class SharedSteps:
