@@ -7,7 +7,7 @@ from auxin.measures.accuracy import Evaluator, accuracy, closing_distances
 from auxin.measures.decoding import greedy_decode
 from auxin.models.protocol import Output
 from auxin.models.transformer import TransformerLM
-from auxin.tasks import Task, Vocabulary, dyck, english
+from auxin.tasks import Task, Vocabulary, dyck, english, load_task
 from auxin.tasks.task import Splits
 
 
@@ -184,6 +184,15 @@ def test_dyck_counts_far_brackets_and_ranks_closing_ones(tasks):
     assert far == {"accuracy": 1, "unrestricted": 0, "closing": 1}
     near = accuracy(bracket_model(task, lambda d: d < 10), task, "gen")
     assert near == {"accuracy": 1, "unrestricted": 1, "closing": 1}
+
+
+def test_dyck_brackets_of_any_name_are_closing_ones(tmp_path):
+    line = f"(z {'(a a) ' * 5}z)\n"
+    for end in ("train", "gen"):
+        (tmp_path / f"dyck.{end}").write_text(line)
+    task = load_task("dyck", data_dir=tmp_path)
+    found = accuracy(bracket_model(task, lambda d: False), task, "gen")
+    assert found == {"accuracy": 1, "unrestricted": 1, "closing": 1}
 
 
 def test_closing_distances():

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import ttest_1samp
 
 from auxin.errors import DataError, RunError
 from auxin.report.figures import dynamics, learning_curves, line_ends, tree_strip
@@ -39,7 +40,8 @@ def test_mean_and_band_come_from_the_members() -> None:
         split = {"in-domain": "val", "generalization": "gen"}[point["series"]]
         values = frame.filter(pl.col("split") == split, pl.col("step") == point["step"])["value"]
         assert point["value"] == pytest.approx(values.mean())
-        assert values.min() <= point["low"] < point["value"] < point["high"] <= values.max()
+        expected = ttest_1samp(values, 0).confidence_interval()
+        assert (point["low"], point["high"]) == pytest.approx((expected.low, expected.high))
 
 
 def test_one_seed_has_a_line_and_no_band() -> None:

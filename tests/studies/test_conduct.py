@@ -134,12 +134,23 @@ def test_so_far_answers_from_what_has_finished_and_trains_nothing(
     arguments = ["grokking", "--scale", "minutes", "--out", str(tmp_path), "--so-far"]
     assert Study.parse("auxin study", arguments).run() == 0
     shown = capsys.readouterr().out
+    assert "1 of 2 runs have finished." in shown
     assert "On question" in shown
     assert "On tense" not in shown
     record = json.loads((tmp_path / "study.json").read_text())
     assert {run["status"] for run in record["runs"] if "tense" in run["name"]} == {"stopped"}
     with pytest.raises(ConfigError, match="so_far is True; allowed: without --dry-run"):
         Study.parse("auxin study", [*arguments, "--dry-run"]).run()
+
+
+@pytest.mark.parametrize("option", ["", "--dry-run"])
+def test_a_negative_number_of_workers_is_refused_before_anything_is_written(
+    option: str, tmp_path: Path
+) -> None:
+    arguments = f"grokking --scale minutes --out {tmp_path / 'x'} --workers -1 {option}".split()
+    with pytest.raises(ConfigError, match="workers is -1; allowed: 0"):
+        Study.parse("auxin study", arguments).run()
+    assert not (tmp_path / "x").exists()
 
 
 def test_without_any_finished_run_there_is_no_answer(tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def test_bytes_that_are_no_text(tmp_path):
         load_task("tense", data_dir=tmp_path)
 
 
+def test_a_tense_target_has_its_sources_words(tmp_path):
+    path = write(
+        tmp_path, "tense.dev", "the newt read . PRESENT\tthe newt reads .\nthe newt read . PRESENT\tthe .\n"
+    )
+    with pytest.raises(DataError, match=rf"{path}:2: target 'the \.' has 2 words; allowed: its source's, 4"):
+        load_task("tense", data_dir=tmp_path)
+
+
 def test_missing_and_empty_files(tmp_path):
     with pytest.raises(DataError, match=r"has no question\.train, \.dev, \.test or \.gen"):
         load_task("question", data_dir=tmp_path)

@@ -60,7 +60,11 @@ class Study(Verb):
             return 0
         outcomes = self._train(out) if not self.so_far else []
         analysis = answer_study(self.name, self.scale, out, outcomes)
-        figures = save_study_figures(open_study(out))
+        study = open_study(out)
+        figures = save_study_figures(study)
+        if self.so_far and not self.json:
+            done = sum(run["status"] == "finished" for run in study.values["runs"])
+            print(f"{done} of {len(study.values['runs'])} runs have finished.\n")
         _report_answer(analysis, out, figures, self.json)
         return int(any(outcome.status != "finished" for outcome in outcomes))
 

@@ -19,7 +19,7 @@ from auxin.measures.answers import question_answers, tense_answers
 from auxin.measures.decoding import greedy_decode
 from auxin.measures.passes import check_vocabulary, evaluating, length_batches, side_by_side
 from auxin.models.protocol import CausalModel
-from auxin.tasks import Sentence, Structure, Task, dyck, english
+from auxin.tasks import Sentence, Structure, Task, english
 
 LONG_DISTANCE = 10
 """Tokens between a closing bracket and its opening one, from which on ``accuracy`` counts it."""
@@ -175,8 +175,7 @@ class _Brackets:
     """Counts closing brackets of Dyck strings that are predicted right."""
 
     def __init__(self, task: Task, sentences: list[Sentence]) -> None:
-        ids = task.vocabulary.ids
-        known = [ids[token] for token in dyck.TOKENS[len(dyck.TYPES) :] if token in ids]
+        known = [i for word, i in task.vocabulary.ids.items() if word.endswith(")")]
         self.closing = torch.tensor(known, dtype=torch.int64)
         self.distances = [closing_distances(s.source) for s in sentences]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from auxin.errors import DataError
+from auxin.measures.intervals import welch, wilson
 
 SATURATED, GENERALIZED, RELAPSED = 0.99, 0.80, 0.60
 """In-domain accuracy that counts as saturated; generalization above which it is there, below which it is lost."""
@@ -37,7 +37,7 @@ class GrokkingSummary:
     """A row a quantity: quantity, value, low, high, members (those that have it)."""
 
 
-def grokking_summary(metrics: pl.DataFrame, *, seed: int = 0, resamples: int = 10_000) -> GrokkingSummary:
+def grokking_summary(metrics: pl.DataFrame) -> GrokkingSummary:
     """Summarize the accuracies of one run, or of the members of one group.
 
     Of each member, from the steps at which both its val and its gen accuracy were logged:
@@ -47,9 +47,8 @@ def grokking_summary(metrics: pl.DataFrame, *, seed: int = 0, resamples: int = 1
     whether there is one, ``relapsed`` whether gen fell below 60% after it; ``delay_ratio``, grokking_step over
     saturation_step. What did not happen is null.
 
-    Over members: means over those that have the quantity, with 95% percentile bootstrap intervals
-    (``resamples`` drawn from ``seed``; null for a single member), and the shares ``grokked`` and ``relapsed``
-    with Wilson's 95% intervals.
+    Over members: means over those that have the quantity, with Student's 95% intervals (null for a single
+    member), and the shares ``grokked`` and ``relapsed`` with Wilson's.
 
     Args:
         metrics: tidy, with columns step, member, split, name, value; rows named ``accuracy`` of the splits val
@@ -60,11 +59,10 @@ def grokking_summary(metrics: pl.DataFrame, *, seed: int = 0, resamples: int = 1
     curves = _curves(metrics)
     rows = [_member(name, curve) for (name,), curve in curves.group_by("member", maintain_order=True)]
     members = pl.DataFrame(rows, infer_schema_length=None)
-    generator = np.random.default_rng(seed)
     overall: list[dict[str, object]] = []
     for quantity in QUANTITIES:
         values = members[quantity].drop_nulls().cast(pl.Float64).to_numpy()
-        overall.append(_mean_row(quantity, values, generator, resamples))
+        overall.append(_mean_row(quantity, values))
     for quantity in ("grokked", "relapsed"):
         count, n = int(members[quantity].sum()), len(members)
         low, high = wilson(count, n)
@@ -77,26 +75,6 @@ def grokking_summary(metrics: pl.DataFrame, *, seed: int = 0, resamples: int = 1
         "members": pl.Int64,
     }
     return GrokkingSummary(members, pl.DataFrame(overall, schema=schema))
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a proportion (Wilson 1927): (p + z²/2n ± z√(p(1−p)/n + z²/4n²))/(1 + z²/n)."""
-    if not 0 <= successes <= trials or trials == 0:
-        raise DataError(f"{successes} successes in {trials} trials; allowed: 0 to the number of trials")
-    z, p = 1.959963984540054, successes / trials
-    center = p + z * z / (2 * trials)
-    margin = z * math.sqrt(p * (1 - p) / trials + (z / (2 * trials)) ** 2)
-    scale = 1 + z * z / trials
-    return max(0.0, (center - margin) / scale), min(1.0, (center + margin) / scale)
-
-
-def bootstrap(
-    values: NDArray[np.float64], generator: np.random.Generator, resamples: int = 10_000
-) -> tuple[float, float]:
-    """The 95% percentile bootstrap interval of the mean (Efron 1979)."""
-    drawn = generator.integers(0, len(values), (resamples, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _curves(metrics: pl.DataFrame) -> pl.DataFrame:
@@ -145,9 +123,7 @@ def _first(condition: NDArray[np.bool_]) -> int | None:
     return int(condition.argmax()) if condition.any() else None
 
 
-def _mean_row(
-    quantity: str, values: NDArray[np.float64], generator: np.random.Generator, resamples: int
-) -> dict[str, object]:
-    low, high = bootstrap(values, generator, resamples) if len(values) > 1 else (None, None)
+def _mean_row(quantity: str, values: NDArray[np.float64]) -> dict[str, object]:
+    low, high = welch([values]) if len(values) > 1 else (None, None)
     mean = float(values.mean()) if len(values) else None
     return {"quantity": quantity, "value": mean, "low": low, "high": high, "members": len(values)}

@@ -23,7 +23,7 @@ from auxin.studies.design import NamedRun, Scale, StudyName
 from auxin.studies.finished import is_finished, reusable, take_over
 from auxin.studies.plan import Plan, check_fits, plan
 from auxin.studies.pool import Outcome
-from auxin.studies.sweep import default_workers, sweep, tables
+from auxin.studies.sweep import check_workers, default_workers, sweep, tables
 
 SESSIONS = "sessions.jsonl"
 
@@ -62,6 +62,7 @@ def plan_study(
     name: str, scale: Scale, out: str | Path, *, workers: int = 0, reuse: Sequence[str | Path] = ()
 ) -> Plan:
     """What remains to be trained of a study, and its cost here; raises ``ConfigError`` for what cannot fit."""
+    check_workers(workers)
     directory = Path(out) / "runs"
     runs = [run for run in runs_of(name, scale) if not is_finished(run, directory)]
     same = reusable(runs, directory, reuse)
@@ -83,6 +84,7 @@ def train_study(
 
     What finished with the same config in one of the studies ``reuse`` is copied from there.
     """
+    check_workers(workers)
     runs = runs_of(name, scale)
     directory = Path(out) / "runs"
     with failing_clearly(directory):

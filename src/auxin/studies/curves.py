@@ -17,7 +17,7 @@ def members(metrics: pl.DataFrame, settings: Sequence[str]) -> pl.DataFrame:
     """Every model's grokking summary: columns run, the settings, those of ``grokking_summary(…).members``."""
     rows: list[pl.DataFrame] = []
     for key, group in metrics.group_by("run", *settings, maintain_order=True):
-        summary = grokking_summary(group, resamples=1).members
+        summary = grokking_summary(group).members
         columns = [pl.lit(v).alias(n) for n, v in zip(("run", *settings), key, strict=True)]
         rows.append(summary.select(*columns, *summary.columns))
     return pl.concat(rows, how="vertical_relaxed")
@@ -32,13 +32,16 @@ def curve(metrics: pl.DataFrame, split: str, name: str) -> pl.DataFrame:
 
 
 def late(metrics: pl.DataFrame, split: str, name: str, settings: Sequence[str]) -> pl.DataFrame:
-    """Mean of a metric over the last fifth of each model's steps: run, settings, member, and a column ``name``."""
+    """Mean of a metric over the last fifth of each model's steps: run, settings, member, and a column ``name``.
+
+    Null where the last value is: a model that diverged has no outcome.
+    """
     rows = curve(metrics, split, name)
     last = pl.col("step").max().over("run")
     rows = rows.filter(pl.col("step") > (1 - LATE) * last)
-    return rows.group_by("run", *settings, "member", maintain_order=True).agg(
-        pl.col("value").mean().alias(name)
-    )
+    value = pl.col("value")
+    mean = pl.when(value.sort_by("step").last().is_not_null()).then(value.mean())
+    return rows.group_by("run", *settings, "member", maintain_order=True).agg(mean.alias(name))
 
 
 def first_below(metrics: pl.DataFrame, name: str, threshold: float, settings: Sequence[str]) -> pl.DataFrame:
@@ -53,14 +56,15 @@ def first_below(metrics: pl.DataFrame, name: str, threshold: float, settings: Se
 
 def bands(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """Mean of ``value`` over models ± 2 standard errors: columns by, step, value, low, high, models."""
-    value, error = pl.col("value").mean(), pl.col("value").std() / pl.len().sqrt()
+    value, known = pl.col("value").mean(), pl.col("value").count()
+    error = pl.col("value").std() / known.sqrt()
     return (
         rows.group_by(*by, "step")
         .agg(
             value,
             (value - 2 * error).alias("low"),
             (value + 2 * error).alias("high"),
-            pl.len().alias("models"),
+            known.alias("models"),
         )
         .sort(*by, "step")
     )

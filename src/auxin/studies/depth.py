@@ -6,10 +6,9 @@ the training loss, which keeps falling with depth.
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
-from auxin.measures.grokking import wilson
+from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late, members
 from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
@@ -51,7 +50,8 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     by_depth = _by_depth(models)
     depth = models["depth"].to_numpy().astype(float)
     peak = peak_test(depth, models["late"].to_numpy())
-    ever = peak_test(depth, models["grokked"].to_numpy().astype(float))
+    share = peak_test(depth, models["grokked"].to_numpy().astype(float))
+    ever = share.location if models["grokked"].n_unique() > 1 else UNKNOWN
     known = models.drop_nulls("loss")
     trend = paired(spearman, known["depth"].to_numpy(), known["loss"].to_numpy())
     answer = _answer(peak, by_depth)
@@ -61,17 +61,17 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
         finding(
             "rise to the peak",
             peak.rise,
-            f"From the shallowest to the best depth accuracy rises by {peak.rise.percent()}.",
+            f"From the shallowest to the best depth accuracy rises by {peak.rise.points()}.",
         ),
         finding(
             "fall from the peak",
             peak.fall,
-            f"From the best to the deepest accuracy falls by {peak.fall.percent()}.",
+            f"From the best to the deepest accuracy falls by {peak.fall.points()}.",
         ),
         finding(
-            "depth at which most seeds are ever above 80%",
-            ever.location,
-            f"The share of seeds ever above 80% peaks at depth {ever.location.text(0)} ({p_text(ever.p)}).",
+            "depth at which the share of seeds ever above 80% is largest",
+            ever,
+            f"The share of seeds ever above 80% is largest at depth {ever.text(0)} ({p_text(share.p)}).",
         ),
         finding(
             "rank correlation of depth and training loss",
@@ -105,12 +105,13 @@ def _claims(peak: Peak, trend: Estimate, findings: tuple[Finding, ...], models: 
 
 def _answer(peak: Peak, by_depth: pl.DataFrame) -> str:
     verdict = "rises and then falls" if peak.inside else "has no peak that can be told from a monotone curve"
-    best = by_depth.row(int(np.argmax(by_depth["ever"].to_numpy())), named=True)
-    ever = Estimate(best["ever"], best["ever_low"], best["ever_high"])
+    best = by_depth.filter(pl.col("ever") == pl.col("ever").max())
+    count, models, *bounds = best.select("grokked", "models", "ever", "ever_low", "ever_high").row(0)
+    where = " and ".join(map(str, best["depth"]))
+    share = f"most often at depth {where} ({count} of {models}, {Estimate(*bounds).percent()})"
     return (
         f"Over depths {', '.join(map(str, by_depth['depth']))} generalization {verdict} ({p_text(peak.p)}), "
-        f"highest at depth {peak.location.text(0)}; most seeds are ever above 80% at depth {best['depth']}: "
-        f"{best['grokked']} of {best['models']}, {ever.percent()}."
+        f"highest at depth {peak.location.text(0)}; seeds are ever above 80% {share if count else 'at none'}."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import polars as pl
 
 from auxin.config import TaskName
-from auxin.measures.grokking import wilson
+from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
@@ -123,7 +123,7 @@ def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
         finding(
             f"{task}: gain over early stopping",
             gain,
-            f"On {task}, training on past the best in-domain accuracy {direction} {gain.percent()} of "
+            f"On {task}, training on past the best in-domain accuracy {direction} {gain.points()} of "
             f"generalization accuracy over {n} seeds: from {stopped.percent()} where early stopping selects to "
             f"{ended.percent()} at the end.",
             published[1] - published[0],

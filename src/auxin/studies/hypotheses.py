@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from auxin.studies.answers import Claim, Finding, finding
+from auxin.errors import DataError
+from auxin.studies.answers import FEWEST, Claim, Finding, finding
 from auxin.studies.statistics import Estimate, contrast, p_text, peak_test, two_factors
 
 SHALLOW, DEEP, NEAR = 4, 8, -1.0
@@ -34,14 +35,18 @@ class Evidence:
 
     def __init__(self, models: pl.DataFrame, response: str) -> None:
         known = models.drop_nulls(response)
+        if not len(known):
+            raise DataError(f"no model has its {response!r} share; allowed: one or more")
         self._depth, self._exponent, self._share = (
             known[name].to_numpy().astype(float) for name in ("depth", "exponent", response)
         )
         self.factors = two_factors(self._exponent, self._depth, self._share)
         self.peak = peak_test(self._exponent, self._share)
         depths = np.unique(self._depth)
+        self.near = min(NEAR, float(self._exponent.max()))
         deep = self._starts(depths[depths >= DEEP] if depths[-1] >= DEEP else depths[-1:])
         shallow = self._starts(depths[depths == SHALLOW] if SHALLOW in depths else depths[:1])
+        self.enough = min(map(len, [*deep, *shallow])) >= FEWEST
         self.deep, self.shallow = contrast(deep, [1, -1]), contrast(shallow, [1, -1])
         self.gap = contrast([*deep, *shallow], [1, -1, -1, 1])
         self.rest = contrast([deep[0], shallow[1]], [1, -1])
@@ -54,14 +59,14 @@ class Evidence:
         for depth in depths:
             start = exponents[np.abs(exponents + depth * math.log(2)).argmin()]
             published |= (self._depth == depth) & (self._exponent == start)
-        far = exponents[exponents >= min(NEAR, exponents[-1])]
+        far = exponents[exponents >= self.near]
         return [self._share[there & np.isin(self._exponent, far)], self._share[published]]
 
     @property
     def h1(self) -> bool:
         """Collapse hurts deep models, and only those."""
         repaired = self.deep.low > 0 and self.gap.low > 0 and self.rest.high >= 0
-        return repaired and self.shallow.low <= 0 <= self.shallow.high
+        return self.enough and repaired and self.shallow.low <= 0 <= self.shallow.high
 
     @property
     def h2(self) -> bool:
@@ -84,8 +89,8 @@ class Evidence:
         moves = "lowers" if down else "raises" if self.deep.low > 0 else "changes"
         repair = (
             f"in deep models, starting far from collapse {moves} the share of hierarchical answers by "
-            f"{(-self.deep if down else self.deep).percent()} (in shallow ones it changes by "
-            f"{self.shallow.percent()})"
+            f"{(-self.deep if down else self.deep).points()} (in shallow ones it changes by "
+            f"{self.shallow.points()})"
         )
         if self.h2:
             start = f"Yes (H2): the rule is one single-peaked function of L·λ_a, highest at {at.text(1)}"
@@ -94,6 +99,8 @@ class Evidence:
             return f"As H1 has it: {repair}; {numbers}."
         if self.h3:
             return f"No (H3): depth acts by itself; {numbers}."
+        if math.isnan(f.p_first):
+            return "These models cannot tell: with one a point there is no scatter to compare with."
         if min(f.p_first, f.p_second) >= LEVEL:
             return f"Neither L·λ_a nor depth makes a difference that these runs can show; {numbers}."
         return f"None of the three hypotheses as they were stated: {repair}; {numbers}."
@@ -106,9 +113,9 @@ class Evidence:
                 "H1: deep models fail because they start near collapse; a start far from it repairs them, and "
                 "does nothing for shallow ones.",
                 self.h1,
-                f"The start far from collapse changes deep models by {self.deep.percent()} and shallow ones by "
-                f"{self.shallow.percent()}; repaired deep models differ from shallow published ones by "
-                f"{self.rest.percent()}.",
+                f"The start far from collapse changes deep models by {self.deep.points()} and shallow ones by "
+                f"{self.shallow.points()}; repaired deep models differ from shallow published ones by "
+                f"{self.rest.points()}.",
             ),
             (
                 "H2: generalization is one single-peaked function of L·λ_a, the same at every depth.",
@@ -124,7 +131,8 @@ class Evidence:
             ),
         )
         source = "stated before the runs"
-        unmet = ("contradicted" if self.deep.high < 0 else "not supported", "not supported", "not supported")
+        contradicted = self.enough and self.deep.high < 0
+        unmet = ("contradicted" if contradicted else "not supported", "not supported", "not supported")
         return tuple(
             Claim(statement, source, "supported" if met else otherwise, evidence)
             for (statement, met, evidence), otherwise in zip(cases, unmet, strict=True)
@@ -157,18 +165,19 @@ class Evidence:
             (
                 "repair of deep models",
                 self.deep,
-                f"L·λ_a ≥ {NEAR:g} instead of the published start changes deep models by {self.deep.percent()}.",
+                f"L·λ_a ≥ {self.near:g} instead of the published start changes deep models by "
+                f"{self.deep.points()}.",
             ),
             (
                 "the same for shallow models",
                 self.shallow,
-                f"It changes shallow models by {self.shallow.percent()}: {self.gap.percent()} less.",
+                f"It changes shallow models by {self.shallow.points()}; deep ones by {self.gap.points()} more.",
             ),
             (
                 "what repair leaves",
                 self.rest,
-                f"Deep models that start at L·λ_a ≥ {NEAR:g} differ from shallow published ones by "
-                f"{self.rest.percent()}.",
+                f"Deep models that start at L·λ_a ≥ {self.near:g} differ from shallow published ones by "
+                f"{self.rest.points()}.",
             ),
         ]
         return [finding(f"{compared}: {name}", e, f"Compared {compared}: {s}") for name, e, s in rows]

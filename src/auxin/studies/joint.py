@@ -16,7 +16,8 @@ import polars as pl
 from scipy.optimize import brentq
 
 from auxin.config import ModelConfig, Norm, TaskName
-from auxin.measures.grokking import wilson
+from auxin.errors import DataError
+from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Finding, finding
 from auxin.studies.curves import bands, curve, first_below, late
 from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
@@ -121,6 +122,8 @@ def _outcomes(arm: pl.DataFrame) -> pl.DataFrame:
     losses = curve(arm, "train", "loss")
     models = losses.group_by(keys, maintain_order=True).agg(pl.col("value").min().alias("loss"))
     lowest = models["loss"].drop_nulls().to_numpy()
+    if not len(lowest):
+        raise DataError(f"all {len(models)} models of {arm['task'][0]} diverged; allowed: one that did not")
     mark = TRAINED.get(arm["task"][0]) or ABOVE_LOWEST * float(lowest.min())
     level = float(np.quantile(lowest, REACHED))
     trained = first_below(arm, "loss", mark, SETTINGS).rename({"step": "trained"})
@@ -162,7 +165,7 @@ def _near_and_far(title: str, arm: pl.DataFrame) -> Finding:
     ]
     change = contrast(ends, [1, -1])
     start = f"L·λ_a ≤ {levels[third - 1]:g} instead of ≥ {levels[-third]:g}"
-    sentence = f"{title}: {start} changes the hierarchical share by {change.percent()}."
+    sentence = f"{title}: {start} changes the hierarchical share by {change.points()}."
     return finding(f"{title}: near collapse less far from it", change, sentence)
 
 

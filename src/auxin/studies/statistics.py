@@ -1,8 +1,8 @@
 """The tests that the studies' answers rest on; every random number comes from a seed.
 
 A response is measured in several runs at each of a few ordered levels (depths, exponents): ``peak_test`` asks
-whether it rises and then falls, ``two_factors`` on which of two crossed factors it depends. Intervals are 95%
-percentile bootstrap intervals over runs (Efron 1979).
+whether it rises and then falls, ``two_factors`` on which of two crossed factors it depends. Intervals are of 95%:
+Student's for means and their differences, percentiles of bootstrap draws over runs (Efron 1979) for the rest.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+
+from auxin.measures.intervals import welch
 
 Array = NDArray[np.float64]
 
@@ -34,16 +36,27 @@ class Estimate:
         return Estimate(-self.value, -self.high, -self.low)
 
     def percent(self) -> str:
-        """As ``12% [3, 20]``."""
+        """A share, as ``12% [3, 20]``."""
         if not math.isfinite(self.value):
             return "an undetermined share"
-        return f"{100 * self.value:.0f}% [{100 * self.low:.0f}, {100 * self.high:.0f}]"
+        return f"{100 * self.value:.0f}% {self._interval(100, 0)}"
+
+    def points(self) -> str:
+        """A difference of shares, as ``12 points [3, 20]``."""
+        if not math.isfinite(self.value):
+            return "an undetermined number of points"
+        return f"{100 * self.value:.0f} points {self._interval(100, 0)}"
 
     def text(self, digits: int = 2) -> str:
         """As ``0.12 [0.03, 0.20]``."""
         if not math.isfinite(self.value):
             return "undetermined"
-        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return f"{self.value:.{digits}f} {self._interval(1, digits)}"
+
+    def _interval(self, scale: float, digits: int) -> str:
+        if not math.isfinite(self.low + self.high):
+            return "[no interval]"
+        return f"[{scale * self.low:.{digits}f}, {scale * self.high:.{digits}f}]"
 
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
@@ -65,25 +78,21 @@ def interval(value: float, drawn: Array) -> Estimate:
     return Estimate(float(value), float(low), float(high))
 
 
-def contrast(groups: Sequence[Array], weights: Sequence[float], seed: int = SEED) -> Estimate:
-    """Σ_i w_i·mean(group_i), runs resampled within each group: a mean for one group and weight 1."""
-    generator = np.random.default_rng(seed)
-    arrays = [np.asarray(group, float) for group in groups]
-    value = sum(w * g.mean() for w, g in zip(weights, arrays, strict=True))
-    drawn = sum(
-        w * g[generator.integers(0, len(g), (RESAMPLES, len(g)))].mean(1)
-        for w, g in zip(weights, arrays, strict=True)
-    )
-    return interval(float(value), np.asarray(drawn))
+def contrast(groups: Sequence[Array], weights: Sequence[float], comparisons: int = 1) -> Estimate:
+    """Σ_i w_i·mean(group_i) with the interval of ``welch``; NaN where a group is empty."""
+    if min(map(len, groups)) == 0:
+        return UNKNOWN
+    value = sum(w * g.mean() for w, g in zip(weights, groups, strict=True))
+    return Estimate(float(value), *welch(groups, weights, comparisons))
 
 
-def mean(values: Array, seed: int = SEED) -> Estimate:
+def mean(values: Array) -> Estimate:
     """The mean of independent runs."""
-    return contrast([values], [1.0], seed)
+    return contrast([values], [1.0])
 
 
 def paired(statistic: Callable[[Array, Array], Array], x: Array, y: Array, seed: int = SEED) -> Estimate:
-    """A statistic of pairs, whole pairs resampled; it works along the last axis."""
+    """A statistic of pairs, whole pairs resampled; it works along the axis of runs, the last of x [N]."""
     generator = np.random.default_rng(seed)
     drawn = generator.integers(0, len(x), (RESAMPLES, len(x)))
     return interval(float(statistic(x, y)), statistic(x[drawn], y[drawn]))
@@ -113,9 +122,9 @@ class Peak:
     p: float
     """Of so much better a fit than every monotone curve's, were the curve monotone; NaN with a run a level."""
     rise: Estimate
-    """Mean at the highest level minus mean at the lowest x."""
+    """Mean at the highest level minus mean at the lowest x; its interval allows for the choice of that level."""
     fall: Estimate
-    """Mean at the highest level minus mean at the highest x."""
+    """Mean at the highest level minus mean at the highest x, likewise."""
 
     @property
     def inside(self) -> bool:
@@ -128,26 +137,30 @@ def peak_test(levels: Array, values: Array, seed: int = SEED) -> Peak:
 
     Against rising curves T = SSE of the best rising (isotonic) fit − SSE of the best unimodal one, which rises
     to some level and falls from there, each to the level means, weighted by runs; likewise against falling ones.
-    The null distribution is that of a flat curve, the least favourable of both families, with the runs' pooled
-    residuals resampled; p is the larger of the two. A parabola would call a curve that saturates a peak; this
-    does not. Cost O(resamples·K³) for K levels.
+    The null distribution is that of a flat curve, the least favourable of both families, with runs' residuals
+    resampled within their levels, whose scatter may differ; p is the larger of the two. A parabola would call a
+    curve that saturates a peak; this does not. Without a second run at any level there is neither p nor interval.
+    Cost O(resamples·K³) for K levels.
     """
     x, index, counts = np.unique(levels, return_inverse=True, return_counts=True)
     values, weights = np.asarray(values, float), counts.astype(float)
     means = np.bincount(index, values) / counts
     generator = np.random.default_rng(seed)
     observed, fit = _unimodal(means[None], weights)
-    spare = len(values) - len(x)
-    p = float("nan")
-    if spare > 0:
-        residuals = (values - means[index]) * np.sqrt(len(values) / spare)
-        drawn = residuals[generator.integers(0, len(values), (RESAMPLES, len(values)))]
-        null = _unimodal(_level_means(drawn, index, counts), weights)[0]
-        p = float((1 + (null >= observed - 1e-12).sum(0)).max() / (1 + RESAMPLES))
+    top = int(fit[0].argmax())
+    at = [values[index == k] for k in range(len(x))]
+    ends = (0, len(x) - 1)
+    rise, fall = (
+        contrast([at[top], at[end]], [1, -1], len(x) - 1) if end != top else Estimate(0.0, 0.0, 0.0)
+        for end in ends
+    )
+    if counts.max() == 1:
+        return Peak(Estimate(x[top], math.nan, math.nan), math.nan, rise, fall)
+    residuals = (values - means[index]) * np.sqrt(counts / np.maximum(counts - 1, 1))[index]
+    null = _unimodal(_resampled_means(residuals, index, len(x), generator), weights)[0]
+    p = float((1 + (null >= observed - 1e-12).sum(0)).max() / (1 + RESAMPLES))
     again = _resampled_means(values, index, len(x), generator)
-    tops, top = x[_unimodal(again, weights)[1].argmax(1)], int(fit[0].argmax())
-    rise, fall = (interval(means[top] - means[e], again[:, top] - again[:, e]) for e in (0, -1))
-    return Peak(interval(x[top], tops), p, rise, fall)
+    return Peak(interval(x[top], x[_unimodal(again, weights)[1].argmax(1)]), p, rise, fall)
 
 
 def _unimodal(means: Array, weights: Array) -> tuple[Array, Array]:
@@ -214,11 +227,14 @@ def two_factors(first: Array, second: Array, values: Array, seed: int = SEED) ->
     With m the cell means, V their variance and V(·|f) its mean within levels of f, both corrected for the runs'
     scatter, a factor f accounts for the share 1 − V(·|f)/V. For the p of a factor, runs are permuted within the
     levels of the other one, which keeps every effect of that; the statistic is the variance of cell means there.
+    Where no cell has a second run there is nothing to judge by: shares and p are NaN.
     """
     a, b = np.unique(first, return_inverse=True)[1], np.unique(second, return_inverse=True)[1]
     values = np.asarray(values, float)
     cells, index, counts = np.unique(np.stack([a, b]), axis=1, return_inverse=True, return_counts=True)
     index = index.ravel()
+    if counts.max() == 1:
+        return TwoFactors(UNKNOWN, UNKNOWN, math.nan, math.nan)
     means = np.bincount(index, values) / counts
     generator = np.random.default_rng(seed)
     noise = np.bincount(index, (values - means[index]) ** 2) / np.maximum(counts * (counts - 1), 1)

@@ -56,7 +56,7 @@ def sweep(
     for two runs of one name, ``RunError`` when ``out`` cannot be written.
     """
     check_names(runs)
-    check(workers >= 0, "workers", workers, "0 (all cores) or more")
+    check_workers(workers)
     directory = Path(out) / "runs"
     with failing_clearly(directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,11 @@ def sweep(
         finished = sum(outcome.status == "finished" for outcome in outcomes.values())
         raise SweepInterrupted(finished, len(runs), signals.caught, str(out))
     return [outcomes[run.name] for run in runs]
+
+
+def check_workers(workers: int) -> None:
+    """Refuse a negative number of runs at a time."""
+    check(workers >= 0, "workers", workers, "0 (all cores) or more")
 
 
 def default_workers(configs: Sequence[RunConfig]) -> int:

@@ -139,7 +139,8 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
         for test in exponents["test"]
     )
     claims = [
-        _claim(test, exponents.filter(test=test), baselines.filter(test=test)) for test in exponents["test"]
+        _claim(predicted.filter(test=test), exponents.filter(test=test), baselines.filter(test=test))
+        for test in exponents["test"]
     ]
     tables = {"points": points, "predictions": predicted, "scores": scores, "phase": _phase()}
     return Analysis(QUESTION, f"{answer[0].upper()}{answer[1:]}.", tuple(claims), tuple(findings), tables)
@@ -198,15 +199,20 @@ def _finding(row: Mapping[str, Any]) -> Finding:
     return finding(f"R² from {row['predictor']}, {row['test']}", fit, sentence)
 
 
-def _claim(test: str, exponents: pl.DataFrame, baselines: pl.DataFrame) -> Claim:
-    """That the exponents beat every baseline, by the interval of their R² against the best one's."""
-    own, best = exponents.row(0, named=True), baselines["r2"].max()
-    sentence = _compared(test, exponents, baselines)
+def _claim(predicted: pl.DataFrame, exponents: pl.DataFrame, baselines: pl.DataFrame) -> Claim:
+    """That the exponents beat every baseline, by how much their R² is above the best one's on the same points."""
+    own, best = exponents.row(0, named=True), baselines.sort("r2", descending=True).row(0, named=True)
+    truth = predicted.filter(predictor=own["predictor"])["loss"].to_numpy()
+    both = [predicted.filter(predictor=row["predictor"])["predicted"].to_numpy() for row in (own, best)]
+    gain = paired(
+        lambda t, p: r_squared(t, p[..., 0]) - r_squared(t, p[..., 1]), truth, np.stack(both, axis=-1)
+    )
+    sentence = _compared(own["test"], exponents, baselines)
     return judged(
-        f"For {test}, the two exponents predict the final loss better than every baseline.",
+        f"For {own['test']}, the two exponents predict the final loss better than every baseline.",
         "Cowsik et al. 2024, §5",
-        Estimate(*(own[name] - best for name in ("r2", "r2_low", "r2_high"))),
-        f"{sentence[0].upper()}{sentence[1:]}.",
+        gain,
+        f"{sentence[0].upper()}{sentence[1:]}: {gain.text()} more.",
         own["points"],
     )
 

@@ -86,6 +86,10 @@ def _english(task: str, line: str) -> Sentence:
     special = {PAD, BOS, EOS}.intersection(target)
     if special:
         raise DataError(f"target holds {special.pop()!r}; allowed: words")
+    if task == "tense" and len(target) != len(source) - 1:
+        raise DataError(
+            f"target {fields[1][:80]!r} has {len(target)} words; allowed: its source's, {len(source) - 1}"
+        )
     categories, shape = english.grammar(task).parse(source[:-2])
     return Sentence(" ".join(source), " ".join(target), structure_of(categories, shape))
 
