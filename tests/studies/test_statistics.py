@@ -8,7 +8,16 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 from auxin.studies import statistics
-from auxin.studies.statistics import contrast, mean, paired, peak_test, r_squared, spearman, two_factors
+from auxin.studies.statistics import (
+    contrast,
+    mean,
+    mean_share,
+    paired,
+    peak_test,
+    r_squared,
+    spearman,
+    two_factors,
+)
 
 DEPTHS = np.repeat([2.0, 4, 6, 8, 10], 5)
 EXPONENT = np.tile(np.repeat([-0.5, -1, -2, -3, -4.5, -7], 5), 4)
@@ -126,6 +135,15 @@ def test_contrast_of_means() -> None:
     assert single.value == 0.3
     assert np.isnan([single.low, single.high]).all()
     assert np.isnan(contrast([a, np.array([])], [1, -1]).value)
+
+
+def test_the_interval_of_a_share_stays_within_zero_and_one() -> None:
+    few = np.array([0.0, 0.0, 0.0, 0.0, 0.9])
+    assert mean(few).low < 0
+    assert mean_share(few).low == 0
+    assert mean_share(1 - few).high == 1
+    assert mean_share(few).high == mean(few).high
+    assert np.isnan(mean_share(np.array([0.5])).low)
 
 
 def test_spearman_is_that_of_scipy_and_r_squared_of_a_mean_is_zero() -> None:

@@ -12,7 +12,17 @@ from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late, members
 from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
-from auxin.studies.statistics import UNKNOWN, Estimate, Peak, mean, p_text, paired, peak_test, spearman
+from auxin.studies.statistics import (
+    UNKNOWN,
+    Estimate,
+    Peak,
+    mean,
+    mean_share,
+    p_text,
+    paired,
+    peak_test,
+    spearman,
+)
 
 QUESTION = "Is generalization an inverted U in depth?"
 SETTINGS = ("task", "depth")
@@ -129,9 +139,8 @@ def _by_depth(models: pl.DataFrame) -> pl.DataFrame:
             "ever_low": low,
             "ever_high": high,
         }
-        for name in ("late", "loss"):
-            values = group[name].drop_nulls().to_numpy()
-            estimate = mean(values) if len(values) else UNKNOWN
+        for name, average in (("late", mean_share), ("loss", mean)):
+            estimate = average(group[name].drop_nulls().to_numpy())
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         rows.append(row)
     return pl.DataFrame(rows)

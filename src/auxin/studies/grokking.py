@@ -12,7 +12,7 @@ from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
-from auxin.studies.statistics import UNKNOWN, Estimate, mean
+from auxin.studies.statistics import UNKNOWN, Estimate, mean, mean_share
 
 QUESTION = "Does generalization come long after in-domain accuracy saturates, and is stopping early harmful?"
 SETTINGS = ("task",)
@@ -74,7 +74,7 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
 def _stopping(task: str, group: pl.DataFrame) -> pl.DataFrame:
     """Generalization where early stopping selects and at the end: mean over seeds with its interval, published."""
     places = {"early stopping": "early_stopping", "end of training": "final"}
-    estimates = [mean(group[column].to_numpy()) for column in places.values()]
+    estimates = [mean_share(group[column].to_numpy()) for column in places.values()]
     return pl.DataFrame(
         {
             "task": task,
@@ -114,7 +114,7 @@ def _claims(task: str, findings: list[Finding], group: pl.DataFrame) -> list[Cla
 
 def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
     early, final, best = (group[name].to_numpy() for name in ("early_stopping", "final", "best"))
-    gain, stopped, ended = mean(final - early), mean(early), mean(final)
+    gain, stopped, ended = mean(final - early), mean_share(early), mean_share(final)
     published = PUBLISHED[task]
     direction = "gains" if gain.low > 0 else "loses" if gain.high < 0 else "changes"
     n, grokked, relapsed = len(group), int(group["grokked"].sum()), int(group["relapsed"].sum())

@@ -22,7 +22,7 @@ from auxin.studies.answers import Analysis, Finding, finding
 from auxin.studies.curves import bands, curve, first_below, late
 from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
 from auxin.studies.hypotheses import Evidence
-from auxin.studies.statistics import Estimate, contrast, mean, p_text, peak_test
+from auxin.studies.statistics import Estimate, contrast, mean, mean_share, p_text, peak_test
 from auxin.theory.block import Block
 from auxin.theory.exponents import angle_exponents
 
@@ -174,7 +174,7 @@ def _points(models: pl.DataFrame) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for key, point in models.group_by(SETTINGS, maintain_order=True):
         for rule in RULES:
-            share = mean(point[rule].to_numpy())
+            share = mean_share(point[rule].to_numpy())
             rows.append(
                 dict(zip(SETTINGS, key, strict=True))
                 | {"rule": rule, "share": share.value, "low": share.low, "high": share.high}

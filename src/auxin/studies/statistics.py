@@ -91,6 +91,13 @@ def mean(values: Array) -> Estimate:
     return contrast([values], [1.0])
 
 
+def mean_share(values: Array) -> Estimate:
+    """The mean of numbers from 0 to 1, beyond which its interval does not go."""
+    found = mean(values)
+    low, high = np.clip([found.low, found.high], 0.0, 1.0).tolist()  # NaN stays
+    return Estimate(found.value, low, high)
+
+
 def paired(statistic: Callable[[Array, Array], Array], x: Array, y: Array, seed: int = SEED) -> Estimate:
     """A statistic of pairs, whole pairs resampled; it works along the axis of runs, the last of x [N]."""
     generator = np.random.default_rng(seed)
