@@ -129,9 +129,12 @@ def test_bits_do_not_depend_on_the_number_of_threads(count: int, seeds: tuple[in
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
-def test_shares_are_one_batch_up_to_rounding(count: int) -> None:
-    """Of four sequences, eight shares leave some empty."""
-    config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, dropout=0.0))
+@pytest.mark.parametrize(("batch_size", "seeds"), [(4, (3, 4, 5)), (1, (3,)), (1, (3, 4))])
+def test_shares_are_one_batch_up_to_rounding(count: int, batch_size: int, seeds: tuple[int, ...]) -> None:
+    """Of four sequences, eight shares leave some empty; of one, all but the first."""
+    config = dataclasses.replace(
+        CONFIG, model=dataclasses.replace(MODEL, dropout=0.0), batch_size=batch_size, seeds=seeds
+    )
     whole, cut = (Trainer(dataclasses.replace(config, shares=n), data()) for n in (1, count))
     for _ in range(4):
         expected, result = whole.step(), cut.step()

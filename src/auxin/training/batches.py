@@ -54,7 +54,7 @@ def shares(sequences: Sequence[np.ndarray], count: int, model: ModelConfig) -> l
     cuts = [int(np.argmin(np.abs(costs - costs[-1] * i / count))) + 1 for i in range(1, count)]
     bounds = [0, *cuts, len(ordered)]
     cut = [_groups(ordered[a:b], model.heads) if a < b else [] for a, b in pairwise(bounds)]
-    return cut if sum(map(len, cut)) > 1 else [[list(sequences)]]
+    return cut if sum(map(len, cut)) > 1 else [[list(sequences)], *[[]] * (count - 1)]
 
 
 def _groups(ordered: list[np.ndarray], heads: int) -> list[list[np.ndarray]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 
 import numpy as np
 import torch
@@ -48,7 +47,8 @@ class SharedSteps:
         tokens = [sum(map(len, sequences)) - len(sequences) for sequences in batches]
         work = [share for sequences in batches for share in shares(sequences, count, self.config.model)]
         totals = [n for n in tokens for _ in range(count)]
-        parts = list(self.pool.map(_Worker.work, self.workers, repeat(step), work, totals))
+        jobs = list(zip(self.workers, work, totals, strict=True))
+        parts = list(self.pool.map(lambda job: job[0].work(step, *job[1:]), jobs))
         if self.spares:
             list(self.pool.map(self._sum, slices(self.ensemble.gradient.shape[1], self.threads)))
         losses = torch.tensor(parts).view(-1, count).sum(1)
