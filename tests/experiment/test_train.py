@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
-from auxin.errors import ConfigError, RunError
+from auxin.errors import ConfigError, DataError, RunError
 from auxin.experiment.train import train
 from auxin.runs import open_run
 
@@ -72,6 +72,42 @@ def test_what_cannot_be_trained_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="vocabulary_size is 5; allowed for task question: 0 or"):
         train(wrong, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_what_cannot_be_trained_leaves_the_directory_to_what_can(tmp_path: Path) -> None:
+    out, model = tmp_path / "x", CONFIG.model
+    with pytest.raises(ConfigError, match="batch_size is 1000; allowed: up to the 400"):
+        train(dataclasses.replace(CONFIG, batch_size=1000), out)
+    with pytest.raises(
+        ConfigError, match=r"max_length is 4; allowed here: at least \d+, the longest training"
+    ):
+        train(dataclasses.replace(CONFIG, model=dataclasses.replace(model, max_length=4)), out)
+    assert not out.exists()
+    train(dataclasses.replace(CONFIG, steps=1), out)
+
+
+def test_what_cannot_be_scored_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    short = "the newt does read . quest\tdoes the newt read ?\n"
+    longer = "the newt who does read does read . quest\tdoes the newt who does read read ?\n"
+    declared = "the newt does read . decl\tthe newt does read .\n"
+    model = dataclasses.replace(CONFIG.model, max_length=12)
+    config = dataclasses.replace(CONFIG, data_dir=str(tmp_path), batch_size=2, steps=1, model=model)
+    for split in ("train", "dev", "gen"):
+        (tmp_path / f"question.{split}").write_text(short * 4)
+    (tmp_path / "question.test").write_text(declared)
+    with pytest.raises(DataError, match="test of question has no line to score"):
+        train(config, tmp_path / "x")
+    (tmp_path / "question.test").write_text(short + longer)
+    with pytest.raises(
+        ConfigError, match="max_length is 12; allowed here: at least 18, the longest sequence"
+    ):
+        train(config, tmp_path / "x")
+    (tmp_path / "question.gen").unlink()
+    with pytest.raises(DataError, match="split is 'gen'"):
+        train(dataclasses.replace(config, model=CONFIG.model), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    (tmp_path / "question.gen").write_text(short)
+    train(dataclasses.replace(config, model=dataclasses.replace(model, max_length=18)), tmp_path / "x")
 
 
 def test_the_summary_scores_every_sentence(undisturbed: Path) -> None:

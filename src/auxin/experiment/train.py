@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from auxin.measures.structure import measured_sentences, structure
 from auxin.models.formats import model_bytes
 from auxin.runs import Metric, Run, RunDirectory, open_run
 from auxin.tasks import Task, load_task
+from auxin.training.batches import check_length
 from auxin.training.loop import Trainer
 from auxin.training.precision import float32_products
 from auxin.training.schedule import learning_rate, milestones
@@ -41,13 +43,15 @@ def train(config: RunConfig, out: str | Path, *, progress: bool = False) -> Run:
         config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
     )
     config = settled(config, task)
+    # before the directory takes the config, which it keeps
+    parts = None if (Path(out) / "summary.json").exists() else _parts(config, task)
     with RunDirectory.open(out, config) as directory:
-        if not directory.finished:
+        if parts and not directory.finished:
             precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
             with precision, TrainingProgress(config, enabled=progress) as bar, noted() as signals:
                 for warning in directory.warnings:
                     bar.warn(warning)
-                _Session(directory, config, task, bar).run(signals)
+                _Session(directory, config, task, parts, bar).run(signals)
     return open_run(out)
 
 
@@ -61,16 +65,37 @@ def settled(config: RunConfig, task: Task) -> RunConfig:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, vocabulary_size=size))
 
 
+class _Parts(NamedTuple):
+    """What trains and scores a run."""
+
+    trainer: Trainer
+    evaluators: dict[str, Evaluator]
+    """By split, of the evaluations during training."""
+    finals: dict[str, Evaluator]
+    """By split, of the one at the end."""
+
+
+def _parts(config: RunConfig, task: Task) -> _Parts:
+    """Built together, so that what cannot be trained and scored to the end is refused at the beginning."""
+    encoded = task.encoded("train")
+    trainer = Trainer(config, np.split(encoded.tokens, encoded.offsets[1:-1]))
+    held_out = sorted(set(task.splits) - {"train"})
+    evaluators = {split: Evaluator(task, split, limit=config.eval_size) for split in ("val", "gen")}
+    finals = {split: Evaluator(task, split, limit=config.final_size or None) for split in held_out}
+    for split, evaluator in (*evaluators.items(), *finals.items()):
+        longest = max(s.text.count(" ") + 2 for s in evaluator.sentences)  # with <bos>; <eos> is not read
+        check_length(longest, f"sequence of {split} that is scored", config.model)
+    return _Parts(trainer, evaluators, finals)
+
+
 class _Session:
     """One process's part in a run: from the step where the directory stands to the last, or to a signal."""
 
-    def __init__(self, run: RunDirectory, config: RunConfig, task: Task, bar: TrainingProgress) -> None:
-        self.run_directory, self.config, self.bar = run, config, bar
-        encoded = task.encoded("train")
-        sequences = np.split(encoded.tokens, encoded.offsets[1:-1])
-        self.trainer = Trainer(config, sequences)
-        self.evaluators = {split: Evaluator(task, split, limit=config.eval_size) for split in ("val", "gen")}
-        self.task = task
+    def __init__(
+        self, run: RunDirectory, config: RunConfig, task: Task, parts: _Parts, bar: TrainingProgress
+    ) -> None:
+        self.run_directory, self.config, self.task, self.bar = run, config, task, bar
+        self.trainer, self.evaluators, self.finals = parts
         self.log_steps = frozenset(milestones(config.steps, config.log_every, 0.01))
         self.kept_steps = frozenset(milestones(config.steps, config.checkpoint_every, 0.05))
         self.models = [self.trainer.ensemble.member(m) for m in range(len(config.seeds))]
@@ -186,8 +211,7 @@ class _Session:
         accuracy: dict[str, dict[str, float]] = {}
         try:
             with signals.breaking_off():
-                for split in sorted(set(self.task.splits) - {"train"}):
-                    evaluate = Evaluator(self.task, split, limit=self.config.final_size or None)
+                for split, evaluate in self.finals.items():
                     accuracy[split] = {
                         str(seed): evaluate(model)["accuracy"]
                         for model, seed in zip(self.models, self.config.seeds, strict=True)

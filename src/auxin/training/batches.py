@@ -77,8 +77,12 @@ def check_sequences(sequences: Sequence[np.ndarray], model: ModelConfig) -> None
     lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
     if len(lengths) == 0 or lengths.min() < 2:
         raise DataError("a training sequence has fewer than 2 tokens; allowed: <bos> and at least one more")
-    if model.positions != "none" and lengths.max() - 1 > model.max_length:
+    check_length(int(lengths.max()) - 1, "training sequence", model)
+
+
+def check_length(longest: int, what: str, model: ModelConfig) -> None:
+    """Refuse more tokens than the model has positions."""
+    if model.positions != "none" and longest > model.max_length:
         raise ConfigError(
-            f"model.max_length is {model.max_length}; allowed here: at least {lengths.max() - 1}, "
-            "the longest training sequence"
+            f"model.max_length is {model.max_length}; allowed here: at least {longest}, the longest {what}"
         )
