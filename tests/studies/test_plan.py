@@ -136,6 +136,17 @@ def test_what_cannot_fit_is_refused_in_a_line(tmp_path: Path) -> None:
         check_fits(many, tmp_path, 1)
 
 
+def test_what_fits_on_each_gpu_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two GPUs, where the fuller one has room for a run and a half."""
+    run = tiny("a", device="cuda")
+    size = run_memory(run.config)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: ((3 - gpu) * 0.75 * size, 10 * size))
+    assert check_fits([run] * 4, tmp_path, 2)[0] == 2 * size
+    with pytest.raises(ConfigError, match="memory needed is"):
+        check_fits([run] * 4, tmp_path, 3)
+
+
 def test_steps_are_timed_on_a_line_through_two_measurements() -> None:
     seconds = StepTime((1.0, 10.0), (3.0, 30.0))
     assert [seconds(x) for x in (1.0, 2.0, 3.0)] == [10, 20, 30]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from auxin.errors import ConfigError, RunError
 from auxin.experiment.train import train
@@ -209,6 +210,41 @@ def test_workers_save_and_end_when_their_parent_is_killed(undisturbed: Path, tmp
         time.sleep(0.05)
     train(LONG.config, path)
     assert content(path) == content(undisturbed)
+
+
+ECHO = """
+import json, os, sys
+for line in sys.stdin:
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    print(json.dumps({"status": "failed", "seconds": 0, "detail": gpus}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "seen"),
+    [
+        (None, "cuda", ["0", "0", "1"]),
+        ("4,GPU-a,9", "cuda", ["4", "4", "GPU-a"]),
+        (None, "cuda:1", ["all"] * 3),
+        (None, "cpu", ["all"] * 3),
+    ],
+)
+def test_each_worker_has_a_gpu_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, device: str, seen: list[str]
+) -> None:
+    """Workers that answer with the GPUs that they see, on a machine that seems to have two."""
+    popen = subprocess.Popen
+    echo = lambda command, **options: popen([sys.executable, "-c", ECHO], **options)
+    monkeypatch.setattr(pool.subprocess, "Popen", echo)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    jobs = [Job(str(i), tiny(str(i), device=device).config, tmp_path) for i in range(3)]
+    log = tmp_path / "log"
+    ended = run_locally(jobs, log, workers=3, threads=1, stopping=lambda: False, tick=lambda: None)
+    assert sorted(outcome.detail for outcome in ended) == seen
 
 
 def test_impossible_sweeps_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shutil
 import time
@@ -95,10 +96,14 @@ def plan(runs: Sequence[NamedRun], out: str | Path, *, workers: int) -> Plan:
 def check_fits(runs: Sequence[NamedRun], out: str | Path, workers: int) -> tuple[float, float]:
     """Bytes of memory and of disk that the runs need; raises ``ConfigError`` when there are not so many."""
     configs = [run.config for run in runs]
-    memory = sum(sorted(map(run_memory, configs))[-workers:])
+    sizes = sorted(map(run_memory, configs))
+    memory = sum(sizes[-workers:])
     disk = sum(map(run_disk, configs))
     if configs:
-        _check_fits("memory", memory, free_memory(configs[0].device), "fewer --workers")
+        device = configs[0].device
+        gpus = max(1, torch.cuda.device_count()) if device == "cuda" else 1  # which workers are spread over
+        largest = sum(sizes[-math.ceil(workers / gpus) :])
+        _check_fits("memory", largest, free_memory(device), "fewer --workers")
         _check_fits("disk", disk, shutil.disk_usage(_existing(Path(out))).free, "another --out")
     return memory, disk
 
@@ -150,7 +155,9 @@ def parameters(model: ModelConfig) -> int:
 
 
 def free_memory(device: str) -> float:
-    """Bytes that new processes on this machine can have."""
+    """Bytes that new processes on this machine can have; on ``cuda``, on whichever of its GPUs."""
+    if device == "cuda":
+        return float(min(torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())))
     if device.startswith("cuda"):
         return float(torch.cuda.mem_get_info(device)[0])
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import selectors
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
+
+import torch
 
 from auxin.config import RunConfig, to_dict
 
@@ -50,8 +53,11 @@ def run_locally(
     """Train the jobs, ``workers`` at a time with ``threads`` each, and yield each one's outcome as it ends.
 
     ``tick`` is called several times a second. Once ``stopping`` says so, no run begins, those that train save and
-    stop, and the iterator ends. What workers print goes to the file ``log``.
+    stop, and the iterator ends. What workers print goes to the file ``log``. Where all runs that want a GPU want
+    any (``cuda``), each worker sees but one.
     """
+    wanted = {job.config.device for job in jobs} - {"cpu"}
+    gpus = visible_gpus() if wanted == {"cuda"} else []
     waiting, deaths = deque(jobs), Counter[str]()
     with open(log, "a") as errors, selectors.DefaultSelector() as selector:
         pool: list[_Worker] = []
@@ -62,7 +68,7 @@ def run_locally(
                         worker.stop()
                 else:
                     while waiting and sum(worker.job is not None for worker in pool) < workers:
-                        _idle(pool, selector, threads, errors).start(waiting.popleft())
+                        _idle(pool, selector, threads, errors, gpus).start(waiting.popleft())
                 if not any(worker.job for worker in pool):
                     return
                 for key, _ in selector.select(timeout=0.25):
@@ -86,10 +92,17 @@ def run_locally(
                 worker.end()
 
 
-class _Worker:
-    """A process of ``auxin.studies.worker`` and the job that it is at."""
+def visible_gpus() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (list(map(str, range(count))) if named is None else named.split(","))[:count]
 
-    def __init__(self, threads: int, errors: IO[str]) -> None:
+
+class _Worker:
+    """A process of ``auxin.studies.worker``, the GPU that it sees if only one, and the job that it is at."""
+
+    def __init__(self, threads: int, errors: IO[str], gpu: str | None) -> None:
+        self.gpu = gpu
         # A session of its own: a Ctrl-C reaches it once, as the end of its input, whatever it is doing.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "auxin.studies.worker", str(threads)],
@@ -97,6 +110,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            env=None if gpu is None else os.environ | {"CUDA_VISIBLE_DEVICES": gpu},
             start_new_session=True,
         )
         assert self._process.stdin is not None
@@ -129,12 +143,15 @@ class _Worker:
         return f"by signal {-code}" if code < 0 else f"with exit status {code}"
 
 
-def _idle(pool: list[_Worker], selector: selectors.BaseSelector, threads: int, errors: IO[str]) -> _Worker:
-    """A worker without a job, a new one if need be."""
+def _idle(
+    pool: list[_Worker], selector: selectors.BaseSelector, threads: int, errors: IO[str], gpus: Sequence[str]
+) -> _Worker:
+    """A worker without a job; if need be a new one, on the GPU with the fewest."""
     for worker in pool:
         if worker.job is None:
             return worker
-    worker = _Worker(threads, errors)
+    taken = Counter(worker.gpu for worker in pool)
+    worker = _Worker(threads, errors, min(gpus, key=lambda gpu: taken[gpu], default=None))
     selector.register(worker.results, selectors.EVENT_READ, worker)
     pool.append(worker)
     return worker
