@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
 from auxin.models.ensemble import Ensemble
@@ -100,22 +101,29 @@ def test_what_is_replayed_is_what_was_recorded() -> None:
 
 
 class Operations(TorchDispatchMode):
-    """Notes the names of all operations inside."""
+    """Notes the names of all operations inside, and of those that take or give a tensor in the host's memory."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: set[str] = set()
+        self.on_host: set[str] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        self.names.add(name)
+        values = tree_leaves((args, kwargs, result))
+        if any(isinstance(value, torch.Tensor) and value.device.type == "cpu" for value in values):
+            self.on_host.add(name)
+        return result
 
 
 @pytest.mark.parametrize("settings", [{}, {"norm": "pre", "tied": True, "positions": "learned"}])
 def test_a_step_asks_nothing_of_the_host(
     settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On tensors without content, whatever reads a value or mixes devices raises; the rest is known by name."""
+    """On tensors without content, whatever reads a value raises; what else cannot be recorded is known by its
+    name or by a tensor of the host's: a copy of one would be replayed from wherever that had been."""
     monkeypatch.setattr(
         "auxin.training.optimizer.adamw", lambda *lists, **settings: None
     )  # has no meta kernel
@@ -125,13 +133,20 @@ def test_a_step_asks_nothing_of_the_host(
     ensemble = Ensemble(config.model, config.seeds, "meta")
     optimizer = StackAdamW(config.optimizer, ensemble)
     steps = StackedSteps(config, ensemble, Batches(data(), config.seeds, 4), optimizer, capture=False)
-    with Operations() as operations:
-        losses, norms, tokens = steps.take(0, 0.1)
+    operations, work = Operations(), steps._work  # pyright: ignore
+
+    def watched(shape: tuple[int, int]) -> None:
+        with operations:
+            work(shape)
+
+    monkeypatch.setattr(steps, "_work", watched)
+    losses, norms, tokens = steps.take(0, 0.1)
     assert losses.device == norms.device == torch.device("meta")
     assert tokens > 0
     waiting = {"index_put", "index_put_", "nonzero", "masked_select", "_local_scalar_dense", "unique"}
     assert "bmm" in operations.names
     assert not operations.names & waiting, "on a GPU these check or count on the host"
+    assert not operations.on_host
 
 
 def test_batches_are_padded_to_few_sizes_little_larger() -> None:
