@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from auxin.config import RunConfig, from_toml
 from auxin.errors import RunError
@@ -147,6 +148,31 @@ def test_another_environment_is_a_warning(out: Path) -> None:
     file.write_text(json.dumps(values | {"torch": "1.0"}))
     with RunDirectory.open(out, CONFIG) as run:
         assert run.warnings == [f"begun with torch 1.0, now {values['torch']}: last bits may differ"]
+
+
+def test_the_gpu_and_its_cuda_are_part_of_the_environment(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, device="cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    RunDirectory.open(out, config).close()
+    begun = json.loads((out / "environment.json").read_text())
+    assert (begun["gpu"], begun["cuda"]) == ("GPU of cuda:1", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another")
+    monkeypatch.setattr(torch.version, "cuda", "13.1")
+    with RunDirectory.open(out, config) as run:
+        assert [warning.partition(",")[0] for warning in run.warnings] == [
+            "begun with gpu GPU of cuda:1", "begun with cuda 13.0",
+        ]  # fmt: skip
+    (out / "environment.json").write_text(json.dumps({"torch": begun["torch"], "auxin": begun["auxin"]}))
+    with RunDirectory.open(out, config) as run:  # begun before they were recorded
+        assert run.warnings == []
+
+
+def test_the_threads_recorded_are_those_in_use(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 777)
+    RunDirectory.open(out, CONFIG).close()
+    assert json.loads((out / "environment.json").read_text())["threads"] == 777
 
 
 def test_a_metrics_file_changed_by_someone_else_is_noticed(out: Path) -> None:

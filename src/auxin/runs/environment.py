@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from auxin.config import RunConfig
 
 _PACKAGES = ("auxin", "torch", "numpy", "scipy", "safetensors")
@@ -16,6 +18,7 @@ _PACKAGES = ("auxin", "torch", "numpy", "scipy", "safetensors")
 
 def environment(config: RunConfig) -> dict[str, Any]:
     """Everything beside the config that a run's last bits may depend on."""
+    on_gpu = config.device != "cpu" and torch.cuda.is_available()
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
@@ -23,8 +26,10 @@ def environment(config: RunConfig) -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "processor": _processor(),
+        "gpu": torch.cuda.get_device_name(config.device) if on_gpu else None,
+        "cuda": torch.version.cuda if on_gpu else None,
         "cores": os.cpu_count(),
-        "threads": config.threads or os.cpu_count(),
+        "threads": config.threads or torch.get_num_threads(),
         "device": config.device,
         "seeds": list(config.seeds),
         "data_seed": config.data_seed,

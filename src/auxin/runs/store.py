@@ -88,9 +88,9 @@ class RunDirectory:
             return
         with contextlib.suppress(RunError):
             before = read_object(file)
-            for name in ("torch", "auxin", "processor"):
-                if before.get(name) != now[name]:
-                    self._warn(f"begun with {name} {before.get(name)}, now {now[name]}: last bits may differ")
+            for name in ("torch", "auxin", "processor", "gpu", "cuda"):
+                if name in before and before[name] != now.get(name):
+                    self._warn(f"begun with {name} {before[name]}, now {now.get(name)}: last bits may differ")
 
     def _roll_back(self) -> None:
         """Find the newest checkpoint that can be trusted, and drop what came after it."""
