@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,12 +23,12 @@ LINES = [
 STEPS, SEEDS = (0, 10), (3, 7)
 
 
-def make_run(tmp_path: Path, vocabulary_size: int | None = None) -> Path:
+def make_run(tmp_path: Path, vocabulary_size: int | None = None, **settings: Any) -> Path:
     """A run of two members with untrained weights at two steps."""
     (tmp_path / "question.train").write_text("\n".join(LINES) + "\n")
     size = vocabulary_size or len(load_task("question", data_dir=tmp_path).vocabulary)
     model = ModelConfig(depth=2, width=16, heads=2, vocabulary_size=size)
-    config = RunConfig(data_dir=str(tmp_path), model=model, seeds=SEEDS, steps=10)
+    config = RunConfig(data_dir=str(tmp_path), model=model, seeds=SEEDS, steps=10, **settings)
     with RunDirectory.open(tmp_path / "run", config) as run:
         for step in STEPS:
             weights = {}
@@ -79,6 +80,26 @@ def test_only_what_is_missing_is_measured(tmp_path: Path, monkeypatch: pytest.Mo
     counts = fewer.filter((fewer["name"] == "projection_sentences") & (fewer["step"] == 0))
     assert counts["value"].to_list() == [2, 2]
     assert len(fewer) == len(table)
+
+
+def test_products_and_threads_are_those_of_the_run_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_run(tmp_path, precision="bfloat16", threads=3)
+    found = lambda: (torch.backends.cuda.matmul.allow_tf32, torch.get_num_threads())
+    before, inside = found(), set()
+    monkeypatch.setattr(module, "structure", lambda *_: inside.add(found()) or {"x": 1.0})
+    measure(path, measures=["entropy"])
+    assert inside == {(True, 3)}
+    assert found() == before != (True, 3)
+
+
+def test_a_run_of_a_gpu_that_is_not_here_is_measured_on_another_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for count, devices in ((0, ["cpu"] * 3), (1, ["cpu", "cuda", "cuda"]), (4, ["cpu", "cuda", "cuda:3"])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert [module._device(wanted) for wanted in ("cpu", "cuda", "cuda:3")] == devices
 
 
 def test_progress_is_shown_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
 from auxin.errors import ConfigError, DataError, RunError
+from auxin.experiment import train as module
 from auxin.experiment.train import train
 from auxin.runs import open_run
 
@@ -72,6 +74,24 @@ def test_what_cannot_be_trained_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="vocabulary_size is 5; allowed for task question: 0 or"):
         train(wrong, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_device_that_is_not_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, here in ((0, "cpu \\(this machine has no CUDA device\\)"), (2, "cpu, cuda:0 to cuda:1")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        with pytest.raises(ConfigError, match=f"device is 'cuda:7'; allowed: {here}"):
+            train(dataclasses.replace(CONFIG, device="cuda:7"), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_number_of_threads_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, inside = torch.get_num_threads(), []
+    monkeypatch.setattr(module, "load_task", lambda *_, **__: inside.append(torch.get_num_threads()))
+    for threads in (before + 2, 0):
+        with pytest.raises(AttributeError):  # there is no task
+            train(dataclasses.replace(CONFIG, threads=threads), tmp_path / "x")
+    assert inside == [before + 2, before]
+    assert torch.get_num_threads() == before
 
 
 def test_what_cannot_be_trained_leaves_the_directory_to_what_can(tmp_path: Path) -> None:

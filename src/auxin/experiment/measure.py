@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auxin.config import check
 from auxin.errors import CheckpointError, RunError
 from auxin.measures.structure import MEASURES, measured_sentences, structure
+from auxin.models.devices import has_device
 from auxin.models.formats import load_model
+from auxin.models.threads import on_threads
 from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, Run, open_run
 from auxin.runs.checkpoints import Checkpoint
 from auxin.tasks import load_task
+from auxin.training.precision import float32_products
 
 ENGLISH_SENTENCES, DYCK_SENTENCES = 10_000, 500
 
@@ -46,10 +48,16 @@ def measure(
     check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
     check(sentences >= 0, "sentences", sentences, "0 (the published number) or more")
     run = open_run(path)
-    config = run.config
     chosen = _chosen(run, checkpoints)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    with on_threads(run.config.threads), float32_products(run.config.precision):
+        _measure(run, chosen, measures, sentences, progress)
+    return open_run(path)
+
+
+def _measure(
+    run: Run, chosen: Sequence[Checkpoint], measures: Sequence[str], sentences: int, progress: bool
+) -> None:
+    config = run.config
     task = load_task(
         config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
     )
@@ -65,7 +73,6 @@ def measure(
             advance = lambda finished: bar.advance(shown, finished)
             values = structure(model, measured, task.vocabulary, names, advance)
             file.append(Metric(checkpoint.step, member, "train", n, value) for n, value in values.items())
-    return open_run(path)
 
 
 def _chosen(run: Run, steps: Sequence[int] | None) -> list[Checkpoint]:
@@ -109,7 +116,8 @@ def _load(checkpoint: Checkpoint, member: int, vocabulary_size: int) -> Transfor
 
 
 def _device(wanted: str) -> str:
-    return wanted if wanted == "cpu" or torch.cuda.is_available() else "cpu"
+    """The run's device, else any GPU, else the CPU."""
+    return next(filter(has_device, (wanted, "cuda", "cpu")))
 
 
 def _bar(enabled: bool) -> Progress:

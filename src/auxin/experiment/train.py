@@ -17,7 +17,9 @@ from auxin.experiment.progress import TrainingProgress
 from auxin.experiment.signals import Signals, Stopped, noted
 from auxin.measures.accuracy import Evaluator
 from auxin.measures.structure import measured_sentences, structure
+from auxin.models.devices import check_device
 from auxin.models.formats import model_bytes
+from auxin.models.threads import on_threads
 from auxin.runs import Metric, Run, RunDirectory, open_run
 from auxin.tasks import Task, load_task
 from auxin.training.batches import check_length
@@ -35,10 +37,13 @@ def train(config: RunConfig, out: str | Path, *, progress: bool = False) -> Run:
     early stopping. Ctrl-C and SIGTERM finish the step, save, and raise ``Interrupted``. Raises ``RunError`` for a
     directory that holds something else, ``ConfigError`` and ``DataError`` for what cannot be trained.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device is {config.device!r}; allowed here: cpu (this machine has no CUDA device)")
+    check_device(config.device)
+    with on_threads(config.threads):
+        _train(config, out, progress)
+    return open_run(out)
+
+
+def _train(config: RunConfig, out: str | Path, progress: bool) -> None:
     task = load_task(
         config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
     )
@@ -52,7 +57,6 @@ def train(config: RunConfig, out: str | Path, *, progress: bool = False) -> Run:
                 for warning in directory.warnings:
                     bar.warn(warning)
                 _Session(directory, config, task, parts, bar).run(signals)
-    return open_run(out)
 
 
 def settled(config: RunConfig, task: Task) -> RunConfig:

@@ -1,4 +1,4 @@
-"""Threads that do not change a result's bits."""
+"""How many threads operations run on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import torch
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Operations inside run on the thread that calls them, so that sums are taken in one order."""
+def on_threads(count: int) -> Iterator[None]:
+    """Operations inside run on ``count`` threads, one being the caller's, or for 0 on as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if count:
+        torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        if count:
+            torch.set_num_threads(before)
 
 
 def stay_single() -> None:

@@ -12,7 +12,7 @@ from torch.optim.adamw import adamw
 
 from auxin.config import OptimizerConfig
 from auxin.models.ensemble import Ensemble
-from auxin.models.threads import one_thread_each
+from auxin.models.threads import on_threads
 
 Each = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
 """``map``, or that of a pool."""
@@ -38,7 +38,7 @@ class StackAdamW:
 
         Every member's row is taken in ``chunks``, which ``each`` maps over: those of a pool, side by side.
         """
-        with one_thread_each():
+        with on_threads(1):  # so that sums are taken in one order
             norms = torch.linalg.vector_norm(self.gradient, dim=1)
         diverged = ~(losses.isfinite() & norms.isfinite()) & (self.frozen_at < 0)
         self.frozen_at.copy_(torch.where(diverged, step, self.frozen_at))
