@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,24 @@ def test_from_a_damaged_checkpoint_the_run_goes_back_one_and_on_to_the_same_byte
     assert "step-000000011" in (path / "events.log").read_text()
     assert "resumed from step 10" in (path / "events.log").read_text()
     assert content(path) == undisturbed
+
+
+def test_a_run_does_not_go_on_with_other_sentences(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = tmp_path / "x", Path(shutil.copytree(config.data_dir, tmp_path / "data"))
+    config = dataclasses.replace(config, data_dir=str(data))
+    with monkeypatch.context() as patch:
+        at_call(patch, Trainer, "step", 5, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            train(config, path)
+    file = data / "question.train"
+    before = file.read_text()
+    file.write_text("".join(reversed(before.splitlines(keepends=True))))
+    with pytest.raises(RunError, match=r"x: begun with other sentences than now in .*data; train"):
+        train(config, path)
+    file.write_text(before)
+    assert train(config, path).finished
 
 
 def test_a_second_process_is_refused_while_the_first_trains(

@@ -125,7 +125,7 @@ def cuts(content: bytes) -> Iterator[bytes]:
 def test_whatever_bit_flips_what_is_resumed_was_saved(
     out: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunDirectory, "_check_environment", lambda run: None)  # it asks git
+    monkeypatch.setattr(RunDirectory, "_check_environment", lambda *_: None)  # it asks git
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     file, kept = checkpoint(out, 30) / name, out / "checkpoints"
     content, metrics = file.read_bytes(), (out / "metrics.jsonl").read_bytes()

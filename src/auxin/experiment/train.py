@@ -50,7 +50,7 @@ def _train(config: RunConfig, out: str | Path, progress: bool) -> None:
     config = settled(config, task)
     # before the directory takes the config, which it keeps
     parts = None if (Path(out) / "summary.json").exists() else _parts(config, task)
-    with RunDirectory.open(out, config) as directory:
+    with RunDirectory.open(out, config, task.sha256 if config.data_dir else "") as directory:
         if parts and not directory.finished:
             precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
             with precision, TrainingProgress(config, enabled=progress) as bar, noted() as signals:

@@ -56,12 +56,12 @@ class RunDirectory:
         self._metrics = RowFile(path / METRICS)
 
     @classmethod
-    def open(cls, path: str | Path, config: RunConfig) -> RunDirectory:
+    def open(cls, path: str | Path, config: RunConfig, data: str = "") -> RunDirectory:
         """Create a run's directory, or resume the unfinished run of the same config that it holds.
 
         Resuming goes back to the newest checkpoint whose hashes verify: later metrics and checkpoints are
-        dropped. Raises ``RunError`` when the directory holds another run or other files, cannot be written,
-        or is in use.
+        dropped. ``data`` is the hash of data that the config does not determine. Raises ``RunError`` when the
+        directory holds another run, one on other data or other files, cannot be written, or is in use.
         """
         path = Path(path)
         lock = _claim(path, config)
@@ -72,25 +72,33 @@ class RunDirectory:
                     make_directory(path / "checkpoints")
                     remove_temporaries(path)
                     remove_temporaries(path / "checkpoints")
-                    run._check_environment()
+                    run._check_environment(data)
                     run._roll_back()
         except BaseException:
             lock.release()
             raise
         return run
 
-    def _check_environment(self) -> None:
-        """Record the environment, or warn when it is not the one in which the run began."""
-        file, now = self.path / "environment.json", environment(self.config)
+    def _check_environment(self, data: str) -> None:
+        """Record environment and data; or refuse other data, and warn of another environment, than at first."""
+        file, now = (
+            self.path / "environment.json",
+            environment(self.config) | ({"data": data} if data else {}),
+        )
         if not file.exists():
             write_atomic(file, dump_json(now))
             self.log("created")
             return
+        before: dict[str, Any] = {}
         with contextlib.suppress(RunError):
             before = read_object(file)
-            for name in ("torch", "auxin", "processor", "gpu", "cuda"):
-                if name in before and before[name] != now.get(name):
-                    self._warn(f"begun with {name} {before[name]}, now {now.get(name)}: last bits may differ")
+        for name in ("torch", "auxin", "processor", "gpu", "cuda"):
+            if name in before and before[name] != now.get(name):
+                self._warn(f"begun with {name} {before[name]}, now {now.get(name)}: last bits may differ")
+        if before.get("data", data) != data:
+            raise RunError(
+                f"{self.path}: begun with other sentences than now in {self.config.data_dir}; train elsewhere"
+            )
 
     def _roll_back(self) -> None:
         """Find the newest checkpoint that can be trusted, and drop what came after it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -64,6 +65,12 @@ class Task:
     def max_length(self) -> int:
         """Tokens of the longest text of all splits, with ``<bos>`` and ``<eos>``."""
         return max(s.text.count(" ") + 3 for split in self.splits.values() for s in split)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all texts in their order, split by split."""
+        texts = {split: [s.text for s in sentences] for split, sentences in sorted(self.splits.items())}
+        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{split} {len(sentences)}" for split, sentences in self.splits.items())
