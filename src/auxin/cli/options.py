@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Self, TypeVar
 
 import tyro
@@ -45,6 +46,8 @@ def parse(
     registry: ConstructorRegistry | None = None,
 ) -> T:
     """An instance of ``cls`` from the command line; prints help and exits where that is asked for."""
+    if "--out=" in arguments or ("--out", "") in pairwise(arguments):
+        raise UsageError("--out is ''; allowed: a path (. is the current directory)")
     with _errors_in_one_line():
         if default is None:
             return tyro.cli(cls, prog=program, args=arguments, registry=registry)
@@ -81,8 +84,8 @@ def _one_line(box: str) -> str:
     ]
     sections = [section for section in sections if section]
     message, *hints = sections if "╭" in box else sections[1:]  # without a drawn box, the title is a section
-    if found := re.match(r"Error parsing (?:config\.?)?([a-z_.]*): (\w+ is .*)", message):
-        message = _with_option(found[1], found[2])
+    if found := re.match(r"Error parsing (?:config\.?|[A-Z]\w*)?([a-z_.]*): (\w+ is .*)", message):
+        message = _with_option(found[1], found[2])  # after a section of the config, or a verb's class
     for hint in hints:
         if meant := re.match(r"Perhaps you meant: (--\S+)", hint):
             message += f"; perhaps you meant {meant[1]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -34,12 +34,16 @@ class Measure(Verb):
     """The run's directory."""
     checkpoint: tuple[int, ...] = ()
     """Steps whose checkpoints are measured; by default all."""
-    measures: tuple[str, ...] = ("norms", "entropy", "projection")
+    measures: tuple[Literal["norms", "entropy", "projection"], ...] = ("norms", "entropy", "projection")
     """Which: norms, entropy, projection."""
     sentences: int = 0
     """Training sentences measured; 0 means the published 10,000 (dyck 500)."""
     json: Flag = False
     """Print the newest values as one JSON object."""
+
+    def __post_init__(self) -> None:
+        check(len(self.measures) > 0, "measures", "", "one or more of norms, entropy, projection")
+        check(self.sentences >= 0, "sentences", self.sentences, "0 (the published number) or more")
 
     def run(self) -> None:
         from auxin.cli.summary import report_measures

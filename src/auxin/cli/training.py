@@ -10,7 +10,7 @@ from typing import Annotated, Self
 import tyro
 
 from auxin.cli.options import Flag, Verb, parse, parse_known
-from auxin.config import PresetName, RunConfig, TaskName, preset
+from auxin.config import PresetName, RunConfig, TaskName, check, preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,10 @@ class Demo(Verb):
     """Seed of the initialization, the data order and dropout."""
     json: Flag = False
     """Print the summary as one JSON object."""
+
+    def __post_init__(self) -> None:
+        check(0 <= self.steps <= 10**9, "steps", self.steps, "0 (those of the preset) to 10^9")
+        check(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 − 1")
 
     def run(self) -> None:
         from auxin.cli.summary import report
