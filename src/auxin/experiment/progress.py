@@ -33,7 +33,7 @@ class TrainingProgress:
             disable=not self._live,
         )
         self._task = self._bar.add_task(f"{config.task}, {members}", total=config.steps, numbers="")
-        self._steps, self._numbers = config.steps, ""
+        self._steps = config.steps
         self._tokens, self._since = 0, time.monotonic()
 
     def __enter__(self) -> TrainingProgress:

@@ -25,8 +25,6 @@ from auxin.runs.store import METRICS
 if TYPE_CHECKING:
     import polars
 
-KEY = ("step", "member", "split", "name")
-
 
 @dataclass(frozen=True)
 class Run:

@@ -199,10 +199,7 @@ def check_measures(run: Path) -> None:
 
 
 class MeasureFile:
-    """Measures taken after the fact, beside a run's own metrics; its own lock, so a run may still be training.
-
-    ``done`` holds the (step, member, split, name) already measured, so that measuring resumes where it stopped.
-    """
+    """Measures taken after the fact, beside a run's own metrics; its own lock, so a run may still be training."""
 
     def __init__(self, run: str | Path) -> None:
         """Open for appending; raises ``RunError`` when another process measures, or the file is damaged."""
@@ -214,18 +211,15 @@ class MeasureFile:
             check_measures(run)
             self._rows = RowFile(run / MEASURES)
             self._rows.cut()
-            self.done = {row[:4] for row in read_rows(self._rows.path)}
         except BaseException:
             self._lock.release()
             raise
 
     def append(self, rows: Iterable[Metric]) -> None:
         """Append rows in one durable write."""
-        rows = list(rows)
         self._rows.append(rows)
         mark = {"size": self._rows.size, "sha256": self._rows.sha256}
         write_atomic(self._rows.path.with_name(MEASURED), dump_json(mark))
-        self.done.update(row[:4] for row in rows)
 
     def close(self) -> None:
         """Release the lock."""
