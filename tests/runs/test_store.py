@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +109,10 @@ def test_a_finished_run_is_left_as_it_is(out: Path) -> None:
         assert run.finished
     assert contents(out) == before
     assert open_run(out).summary["best"] is None
+    (out / "metrics.jsonl").unlink()
+    RunDirectory.open(out, CONFIG).close()
+    with pytest.raises(RunError, match=r"metrics\.jsonl: the directory or file is gone"):
+        _ = open_run(out).metrics
 
 
 def test_another_config_is_refused_by_the_name_of_the_setting(out: Path) -> None:
@@ -126,6 +131,19 @@ def test_a_file_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="Not a directory"):
         RunDirectory.open(tmp_path / "thesis.tex" / "run", CONFIG)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_that_lost_a_part_is_called_one(out: Path) -> None:
+    with RunDirectory.open(out, CONFIG) as run:
+        advance(run, 10)
+    (out / "config.toml").rename(out.parent / "config.toml")
+    with pytest.raises(RunError, match=r"x: holds a run whose config\.toml is missing"):
+        RunDirectory.open(out, CONFIG)
+    (out.parent / "config.toml").rename(out / "config.toml")
+    shutil.rmtree(out / "checkpoints")
+    (out / "checkpoints").touch()
+    with pytest.raises(RunError, match=r"x/checkpoints: a file, not a directory"):
+        RunDirectory.open(out, CONFIG)
 
 
 def test_a_second_writer_in_the_same_process_is_refused(out: Path) -> None:

@@ -58,9 +58,11 @@ def open_own(path: Path, flags: int) -> int:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory unless it is there; a symbolic link is a ``RunError``."""
+    """Make a directory unless it is there; a symbolic link or a file is a ``RunError``."""
     if path.is_symlink():
         raise RunError(f"{path}: {_LINK}")
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path}: a file, not a directory")
     path.mkdir(exist_ok=True)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import os
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -53,7 +54,6 @@ class RunDirectory:
         self.step = 0
         self.warnings: list[str] = []
         self._lock = lock
-        self._metrics = RowFile(path / METRICS)
 
     @classmethod
     def open(cls, path: str | Path, config: RunConfig, data: str = "") -> RunDirectory:
@@ -78,6 +78,11 @@ class RunDirectory:
             lock.release()
             raise
         return run
+
+    @cached_property
+    def _metrics(self) -> RowFile:
+        """Made when a run is to go on: that of a finished one may be gone, which must not look like damage."""
+        return RowFile(self.path / METRICS)
 
     def _check_environment(self, data: str) -> None:
         """Record environment and data; or refuse other data, and warn of another environment, than at first."""
@@ -208,6 +213,8 @@ def _claim(path: Path, config: RunConfig) -> Lock:
         )
     file = path / "config.toml"
     if foreign and not file.exists():
+        if {"checkpoints", METRICS} & {*foreign}:
+            raise RunError(f"{path}: holds a run whose config.toml is missing; choose an empty directory")
         raise RunError(f"{path}: holds files of something else ({foreign[0]}); choose an empty directory")
     lock = Lock(path / "lock")
     try:
