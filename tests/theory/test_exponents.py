@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxin.config import ModelConfig
+from auxin.config import ModelConfig, preset
 from auxin.errors import ConfigError
 from auxin.theory import gaussian
 from auxin.theory.block import Block, replace
@@ -39,6 +39,12 @@ blocks = st.builds(
     sigma_b=st.floats(0, 1),
     n_tokens=st.sampled_from([2, 3, 16, 300]),
 )
+
+
+def test_tokens_of_a_deep_relu_network_keep_collapsing_below_rounding() -> None:
+    found = propagate(Block.of(preset("laptop").model), depth=200)
+    assert (np.diff(np.log(found.gap[100:])) < -0.4).all()
+    assert np.isfinite(found.gradient).all()
 
 
 def test_the_papers_block() -> None:

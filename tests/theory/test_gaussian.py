@@ -70,9 +70,30 @@ def test_gap_keeps_its_digits_near_full_correlation(name: str, q: float) -> None
     for gap in (1e-3, 1e-8, 1e-12):
         squared = quadrature.kernel_gap(FUNCTIONS[name], np.asarray(q), np.asarray(gap))
         assert gaussian.kernel_gap(name, q, gap) == pytest.approx(float(squared), rel=2e-7)
-    if name != "relu":  # its derivative jumps: the first correction is √gap, not gap
-        slope = q * gaussian.second_moment_derivative(name, q)
-        assert gaussian.kernel_gap(name, q, 1e-13) / 1e-13 == pytest.approx(float(slope), rel=1e-5)
+    slope = q * float(gaussian.second_moment_derivative(name, q))
+    for gap, rel in ((1e-13, 1e-5), (1e-24, 1e-9), (1e-36, 1e-9)):
+        jump = q * (2 * gap) ** 1.5 / (6 * np.pi) if name == "relu" else 0.0  # of its derivative
+        assert gaussian.kernel_gap(name, q, gap) == pytest.approx(slope * gap - jump, rel=rel, abs=0)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("gap", [1e-12, 1e-5, 0.5, 1.7])
+def test_kernels_of_large_variances_have_their_limits(name: str, gap: float) -> None:
+    """Gates become relus, sigmoids signs; the fourth power of 1e100 is no float."""
+    q, c = 1e100, 1 - gap
+    angle = 2 * np.arcsin((gap / 2) ** 0.5)
+    if name in ("erf", "tanh"):
+        expected, turned, unit = 1 - 2 * angle / np.pi, 2 * angle / np.pi, 1.0
+    elif name == "linear":
+        expected, turned, unit = c, gap, q
+    else:
+        expected = (np.sin(angle) + (np.pi - angle) * c) / (2 * np.pi)
+        turned, unit = gaussian.kernel_gap("relu", 1.0, gap), q
+    assert gaussian.kernel(name, q, q, c * q) == pytest.approx(expected * unit, rel=1e-6)
+    assert gaussian.kernel_gap(name, q, gap) == pytest.approx(turned * unit, rel=1e-6)
+    assert gaussian.kernel_derivative(name, q, q, c * q) == pytest.approx(
+        gaussian.kernel_derivative(name, 1e20, 1e20, c * 1e20) * (1e-80 if unit == 1 else 1), rel=1e-6
+    )
 
 
 @given(

@@ -36,6 +36,10 @@ AnyActivation = Activation | Function
 
 CHUNK = 4096
 KOLMOGOROV_NODES = 8
+LARGE = 1e30
+"""Variances beyond this one are divided out, since their fourth powers would overflow."""
+Terms = dict[str, tuple[Callable[..., Array], int]]
+"""By family, a term and its degree in all variances together."""
 
 
 def kernel(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p: ArrayLike) -> Array:
@@ -50,9 +54,7 @@ def kernel(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p: ArrayLike
         return p
     if callable(activation):
         return quadrature.kernel(activation, qx, qy, p)
-    family, scales, weights = _mixture(activation)
-    term = _erf_kernel if family == "erf" else _gate_kernel
-    return _mix(term, scales, weights, qx, qy, p, _determinant(qx, qy, p))
+    return _mean(activation, {"erf": (_erf_kernel, 0), "gate": (_gate_kernel, 1)}, qx, qy, p)
 
 
 def kernel_derivative(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p: ArrayLike) -> Array:
@@ -62,9 +64,7 @@ def kernel_derivative(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p
         return np.ones_like(p)
     if callable(activation):
         return quadrature.kernel_derivative(activation, qx, qy, p)
-    family, scales, weights = _mixture(activation)
-    term = _erf_derivative if family == "erf" else _gate_derivative
-    return _mix(term, scales, weights, qx, qy, p, _determinant(qx, qy, p))
+    return _mean(activation, {"erf": (_erf_derivative, -1), "gate": (_gate_derivative, 0)}, qx, qy, p)
 
 
 def kernel_gap(activation: AnyActivation, q: ArrayLike, gap: ArrayLike) -> Array:
@@ -78,9 +78,9 @@ def kernel_gap(activation: AnyActivation, q: ArrayLike, gap: ArrayLike) -> Array
         return q * gap
     if callable(activation):
         return quadrature.kernel_gap(activation, q, gap)
-    family, scales, weights = _mixture(activation)
-    term = _erf_gap if family == "erf" else _gate_gap
-    return _mix(term, scales, weights, q, q, q * (1 - gap), q**2 * gap * (2 - gap))
+    if activation == "relu":
+        return _relu_gap(q, gap)
+    return _mean(activation, {"erf": (_erf_gap, 0), "gate": (_gate_gap, 1)}, q, q, q * (1 - gap), gap)
 
 
 def second_moment(activation: AnyActivation, q: ArrayLike) -> Array:
@@ -107,8 +107,22 @@ def _determinant(qx: Array, qy: Array, p: Array) -> Array:
     return (bound - p) * (bound + p)
 
 
-def _mix(term: Callable[..., Array], scales: Array, weights: Array, *arguments: Array) -> Array:
-    """Σ_ij w_i w_j term(s_i², s_j², …), over the pairs i ≤ j, in chunks that stay in the cache.
+def _mean(activation: str, terms: Terms, qx: Array, qy: Array, p: Array, gap: Array | None = None) -> Array:
+    """The mean of a family's term over its scales, from Δ = q²·gap(2 − gap) where a gap is given.
+
+    A term is homogeneous in all variances, those of the scales included; large ones are divided out.
+    """
+    family, scales, weights = _mixture(activation)
+    term, degree = terms[family]
+    largest = np.maximum(qx, qy)
+    unit = np.where(largest > LARGE, largest, 1.0)
+    qx, qy, p = qx / unit, qy / unit, p / unit
+    delta = _determinant(qx, qy, p) if gap is None else qx**2 * gap * (2 - gap)
+    return unit**degree * _mix(term, scales, weights, unit, qx, qy, p, delta)
+
+
+def _mix(term: Callable[..., Array], scales: Array, weights: Array, unit: Array, *arguments: Array) -> Array:
+    """Σ_ij w_i w_j term(s_i²/unit, s_j²/unit, …), over the pairs i ≤ j, in chunks that stay in the cache.
 
     ``term`` must be symmetric in its two scales when the first two of ``arguments`` (the variances) are
     equal; for unequal variances the pairs i > j are visited, too.
@@ -119,12 +133,12 @@ def _mix(term: Callable[..., Array], scales: Array, weights: Array, *arguments: 
         i, j = (k.ravel() for k in np.indices((len(scales), len(scales))))
         pair_weights = weights[i] * weights[j]
     s2, t2 = scales[i] ** 2, scales[j] ** 2
-    flat = [a.reshape(-1, 1) for a in arguments]
+    unit, *flat = (a.reshape(-1, 1) for a in (unit, *arguments))
     total = np.empty(flat[0].shape[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         for start in range(0, len(total), CHUNK):
-            chunk = [a[start : start + CHUNK] for a in flat]
-            total[start : start + CHUNK] = term(s2, t2, *chunk) @ pair_weights
+            u, *chunk = (a[start : start + CHUNK] for a in (unit, *flat))
+            total[start : start + CHUNK] = term(s2 / u, t2 / u, *chunk) @ pair_weights
     return total.reshape(arguments[0].shape)
 
 
@@ -176,6 +190,14 @@ def _gate_gap(s2: Array, t2: Array, q: Array, _: Array, p: Array, delta: Array) 
     turned = p * _angle_gap(s2, t2, q, p, delta) + _ratio(delta, outer) * bracket
     drop = np.where(p > 0, _ratio(delta, q + p), q - p)  # the quotient keeps the digits of a small gap
     return drop * orthant + turned / (2 * np.pi)
+
+
+def _relu_gap(q: Array, gap: Array) -> Array:
+    """q[πe + θ cos θ − sin θ]/2π, e = ``gap`` = 1 − cos θ; the angle's part is −θ³/3 + … near 0."""
+    angle = 2 * np.arcsin(np.sqrt(gap / 2))
+    series = -(angle**3) / 3 * (1 - angle**2 / 10 + angle**4 / 280)
+    turned = np.where(angle < 0.01, series, angle * (1 - gap) - np.sin(angle))
+    return q * (gap / 2 + turned / (2 * np.pi))
 
 
 def _share(s2: Array, q: Array) -> Array:
