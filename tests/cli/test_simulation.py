@@ -4,11 +4,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from auxin.cli import main
+from auxin.cli.simulation import _nearest
 from auxin.probes import comparison
-from auxin.probes.comparison import compare
+from auxin.probes.comparison import Agreement, compare
 from auxin.theory.block import Block
 
 SIZES = {"depth": 2, "width": 96, "heads": 4, "draws": 4}
@@ -73,3 +75,10 @@ def test_a_wrong_prediction_fails_and_its_layers_are_marked(
     shown = capsys.readouterr().out
     assert "\nFAIL: the " in shown
     assert "!" in shown
+
+
+def test_a_deviation_that_is_no_number_is_the_one_reported() -> None:
+    zero, one = np.zeros(2), np.ones(2)
+    fine = Agreement(one, one, zero, zero, one)
+    broken = Agreement(one, one, zero, np.array([0.0, np.nan]), one)
+    assert "gradient norm in layer 1 is off by +nan%" in _nearest({"norm": fine, "gradient": broken})

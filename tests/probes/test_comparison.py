@@ -34,6 +34,17 @@ def test_the_tolerance_is_the_stated_one() -> None:
     np.testing.assert_allclose(agreement.tolerance, expected, atol=1.1e-4)
 
 
+def test_tokens_that_collapse_below_single_precision_agree() -> None:
+    """Published code in 36 layers: 1 − cosine falls to 1e-16, of which networks in single precision show 1e-13."""
+    ordered = Block(norm="post", activation="relu", n_tokens=5)
+    gaps = compare(ordered, depth=36, width=96, heads=4, draws=4).small_gap
+    assert gaps.passed
+    assert 0 < gaps.predicted[-1] < 1e-15 < gaps.measured[-1]
+    np.testing.assert_allclose(gaps.predicted[1:] / gaps.predicted[:-1], 0.5, atol=1e-3)
+    chance = 4 * np.sqrt((gaps.error[20] / gaps.predicted[20]) ** 2 + 4 / 7 * 20 / (96 * 4 * 2))
+    assert gaps.tolerance[20] - chance < 20 / 96 + 0.03  # 1e-11 is resolved
+
+
 def test_unequal_tokens_are_predicted_by_their_gram_matrix() -> None:
     x = np.random.default_rng(0).standard_normal((4, 6)) + 0.5
     result = compare(dataclasses.replace(BLOCK, n_tokens=9), gram=x @ x.T / 6, **SMALL)

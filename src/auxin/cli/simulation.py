@@ -115,9 +115,10 @@ def _print(title: str, agreement: Agreement) -> None:
 
 
 def _nearest(agreements: Mapping[str, Agreement]) -> str:
-    """Which deviation is the largest of what is allowed there."""
+    """Which deviation is the largest of what is allowed there; one that is no number is the largest of all."""
     shares = {
-        name: np.abs(agreement.deviation) / agreement.tolerance for name, agreement in agreements.items()
+        name: np.nan_to_num(np.abs(agreement.deviation) / agreement.tolerance, nan=np.inf, posinf=np.inf)
+        for name, agreement in agreements.items()
     }
     name = max(shares, key=lambda name: shares[name].max())
     layer = int(shares[name].argmax())

@@ -32,6 +32,8 @@ ROUNDING = 1e-4
 """Relative error of single precision that is never held against the theory."""
 SMALLEST_COSINE = 0.1
 """Deviations of cosines below this one are relative to this one."""
+SMALLEST_GAP = 2e-13
+"""Gaps that single precision resolves; deviations of smaller ones are relative to this one, and may be as large."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Agreement:
     error: Array
     """Standard error of the measurement (and of the prediction, where that is sampled)."""
     deviation: Array
-    """(measured − predicted)/predicted; of a cosine below 0.1, /0.1."""
+    """(measured − predicted)/predicted; of a cosine below 0.1, /0.1, of a gap below 2e-13, /2e-13."""
     tolerance: Array
     """Largest |deviation| that passes."""
 
@@ -115,7 +117,8 @@ def compare(
 
     SE the standard error estimated from the draws. 1/(dN) is the variance that a layer's norms and overlaps
     typically have; it steadies SE as four more draws would, because few draws can agree by chance. The last term
-    is the order of the bias that the theory, the limit d → ∞, has at width d.
+    is the order of the bias that the theory, the limit d → ∞, has at width d. A small gap may also be off by the
+    2e-13 that single precision blurs.
     """
     measured = simulate(block, cosine, depth, width, heads, draws, seed, causal, gram)
     predicted = _predict(block, cosine, depth, causal, gram)
@@ -138,8 +141,9 @@ def _agreement(
     value, value_error = getattr(predicted, name), getattr(predicted, f"{name}_error")
     mean, mean_error = getattr(measured, name), getattr(measured, f"{name}_error")
     error = np.hypot(mean_error, value_error)
-    scale = np.maximum(np.abs(value), SMALLEST_COSINE) if name == "cosine" else value
-    tolerance = STANDARD_ERRORS * np.sqrt((error / scale) ** 2 + chance) + bias + ROUNDING
+    scale = np.maximum(np.abs(value), {"cosine": SMALLEST_COSINE, "small_gap": SMALLEST_GAP}.get(name, 0.0))
+    rounding = ROUNDING + (SMALLEST_GAP / scale if name == "small_gap" else 0.0)
+    tolerance = STANDARD_ERRORS * np.sqrt((error / scale) ** 2 + chance) + bias + rounding
     return Agreement(value, mean, error, (mean - value) / scale, tolerance)
 
 
@@ -152,7 +156,7 @@ def _predict(block: Block, cosine: float, depth: int, causal: bool, gram: ArrayL
         root = np.sqrt(np.einsum("lii->li", collapsed))
         small_gap = 1 - norm_and_overlap(collapsed / (root[:, :, None] * root[:, None, :]))[1]
     else:
-        small_gap = 1 - propagate(block, 1 - SMALL_GAP, depth).cosine
+        small_gap = propagate(block, 1 - SMALL_GAP, depth).gap
     if gram is None and not causal:
         simplex = propagate(block, cosine, depth)
         return Prediction(
