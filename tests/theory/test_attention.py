@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxin.errors import ConfigError
+from auxin.theory import attention
 from auxin.theory.attention import MomentsTable, attention_moments, exact_moments
 
 CHECKED = {  # quadrature = Monte Carlo to the last digit shown
@@ -95,8 +96,27 @@ def test_approximations_hold_where_they_should() -> None:
     for name in ("r1", "r2", "t", "t2"):
         assert getattr(annealed, name) == pytest.approx(getattr(exact, name), rel=1e-4)
     rem, exact = (attention_moments(10**6, 1000.0, 0.5, method=m) for m in ("rem", "exact"))
-    assert rem.r1 == pytest.approx(exact.r1, abs=2e-3)
-    assert rem.t == pytest.approx(exact.t, abs=2e-3)
+    assert 1 - rem.r1 == pytest.approx(1 - exact.r1, rel=0.15)  # its corrections fall as 1/ln n
+    assert rem.t == pytest.approx(exact.t, rel=0.15)
+
+
+@pytest.mark.parametrize("n", [2, 1000])
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-7, 1e-4, 1e-2, 1.0])
+def test_rows_beyond_the_largest_spread_match_direct_quadrature(
+    n: int, gap: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = attention_moments(n, 8000.0, 1 - gap)
+    monkeypatch.setattr(attention, "LARGEST_SPREAD", 1e5)
+    direct = attention_moments(n, 8000.0, 1 - gap)
+    assert 1 - found.r1 == pytest.approx(1 - direct.r1, rel=1e-4)
+    assert 1 - found.r2 == pytest.approx(1 - direct.r2, rel=0.02)
+    assert found.difference == pytest.approx(direct.difference, rel=0.02)
+    assert found.t == pytest.approx(direct.t, rel=5e-3)
+    assert found.t2 == pytest.approx(direct.t2, rel=0.04)
+
+
+def test_rows_respond_ever_less_as_their_spread_grows() -> None:
+    assert attention_moments(2, 1e6, 0.0).t == pytest.approx(1.8806e-7, rel=1e-4)
 
 
 @given(method=st.sampled_from(["annealed", "rem"]), **domain)
@@ -114,14 +134,16 @@ def test_approximations_are_never_nan(method, n: int, spread: float, gap: float)
         ([1000.0], [20.0]),
         ([2.0], [10.0]),
         ([32.0], [0.0, 6.0]),
+        ([1000.0], [0.0, 10.0]),
+        ([1e6], [0.0, 10.0]),
         ([2.0, 64.0], [1.0]),
     ],
 )
 def test_tables_agree_with_direct_quadrature(lengths: list[float], scales: list[float]) -> None:
     rng = np.random.default_rng(1)
-    n = np.round(np.exp(rng.uniform(np.log(lengths[0]), np.log(lengths[-1]), 25)))
-    sigma = rng.uniform(scales[0], scales[-1], 25)
-    gap = np.concatenate([10 ** rng.uniform(-12, 0, 15), rng.uniform(0, 1, 8), [0, 1]])
+    n = np.round(np.exp(rng.uniform(np.log(lengths[0]), np.log(lengths[-1]), 60)))
+    sigma = rng.uniform(scales[0], scales[-1], 60)
+    gap = np.concatenate([10 ** rng.uniform(-12, 0, 15), rng.uniform(0, 1, 43), [0, 1]])
     table = MomentsTable(np.array(lengths), np.array(scales))(n, sigma, gap)
     direct = exact_moments(n, sigma, gap)
     for name in ("r1", "r2", "t", "t2", "difference"):

@@ -33,7 +33,7 @@ ROUNDING = 1e-4
 SMALLEST_COSINE = 0.1
 """Deviations of cosines below this one are relative to this one."""
 SMALLEST_GAP = 2e-13
-"""Gaps that single precision resolves; deviations of smaller ones are relative to this one, and may be as large."""
+"""Gaps that single precision resolves; smaller ones' deviations are relative to this one, and may be as large."""
 
 
 @dataclass(frozen=True)
