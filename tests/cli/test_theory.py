@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -11,7 +12,7 @@ from auxin.cli.theory import Exponents, _point
 from auxin.config import preset
 from auxin.theory.block import Block
 from auxin.theory.critical import critical
-from auxin.theory.exponents import exponents
+from auxin.theory.exponents import exponents, propagate
 
 PAPER = ["--alpha-attention", "0.5", "--alpha-mlp", "0.5", "--sigma-w", "2"]
 
@@ -30,6 +31,21 @@ def test_exponents_of_the_papers_block(capsys: pytest.CaptureFixture[str]) -> No
     assert Block(**found["block"]) == block
     assert main(["exponents", *PAPER]) == 0
     assert "ordered (tokens collapse, gradients explode)" in capsys.readouterr().out
+
+
+def test_where_the_norm_grows_for_ever_totals_are_those_of_the_layers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Plain pre-norm: both exponents vanish in the limit, and nothing else does."""
+    found = result(capsys, "exponents", "--depth", "12")
+    layers = propagate(Block(), 0.3, 12)
+    assert found["gradient"] == 0 < 2 < found["gradient_total"] == pytest.approx(np.log(layers.gradient[0]))
+    near = propagate(Block(), 1 - 1e-6, 12).cosine
+    assert found["angle_total"] == pytest.approx(np.log((1 - near[-1]) / 1e-6), rel=1e-3)
+    assert main(["exponents"]) == 0
+    shown = capsys.readouterr().out
+    assert "for ever and a layer means its limit; over 12 layers tokens collapse, gradients explode" in shown
+    assert "keep" not in shown
 
 
 def test_a_preset_or_a_run_is_where_options_start_from(tmp_path: Path) -> None:

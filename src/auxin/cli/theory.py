@@ -18,6 +18,8 @@ from auxin.config import Activation, PresetName, check, preset
 from auxin.theory.block import ALPHAS, Block, replace
 from auxin.theory.gaussian import AnyActivation
 
+SMALL_GAP = 1e-8
+"""1 − cosine of nearly equal tokens."""
 registry = ConstructorRegistry()
 
 
@@ -54,7 +56,7 @@ class _Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockVerb(Verb):
-    """A verb about one block: that of a preset, of a run, or the paper's, with options on top."""
+    """A verb about one block: that of a preset, of a run, or plain pre-norm's, with options on top."""
 
     preset: PresetName | None = None
     """Start from the block that a preset's initialization implies."""
@@ -103,20 +105,37 @@ class Exponents(BlockVerb):
 
         check(self.depth >= 1, "depth", self.depth, "1 or more")
         found = exponents(self.block, self.cosine)
-        totals = {"angle_total": self.depth * found.angle, "gradient_total": self.depth * found.gradient}
+        grows = self.block.norm == "pre" and found.norm == np.inf
+        angle, gradient = (
+            self._added_up() if grows else (self.depth * found.angle, self.depth * found.gradient)
+        )
+        totals = {"angle_total": angle, "gradient_total": gradient}
         if self.json:
             print_json({**dataclasses.asdict(found), "depth": self.depth, **totals, "block": self.block})
             return
         layer, total = "a layer", f"{self.depth} layers"
         rows = [
-            ["angle exponent λ_a", f"{found.angle:+.4f}", f"{totals['angle_total']:+.3f}"],
-            ["gradient exponent λ_g", f"{found.gradient:+.4f}", f"{totals['gradient_total']:+.3f}"],
+            ["angle exponent λ_a", f"{found.angle:+.4f}", f"{angle:+.3f}"],
+            ["gradient exponent λ_g", f"{found.gradient:+.4f}", f"{gradient:+.3f}"],
             ["its second eigenvalue", f"{found.gradient_spectrum[1]:+.4f}", ""],
             ["squared norm q*", f"{found.norm:.4f}", ""],
             ["cosine c*", f"{found.cosine:.4f}", ""],
         ]
         print_table(["quantity", layer, total], rows)
-        print(f"phase: {found.phase} ({_meaning(found.angle, found.gradient)})")
+        if grows:
+            print(
+                f"the norm grows for ever and {layer} means its limit; over {total} {_meaning(angle, gradient)}"
+            )
+        else:
+            print(f"phase: {found.phase} ({_meaning(found.angle, found.gradient)})")
+
+    def _added_up(self) -> tuple[float, float]:
+        """Log growth of nearly equal tokens' angle, and of gradients, over layers that are not yet the limit."""
+        from auxin.theory.exponents import propagate
+
+        gap = propagate(self.block, 1 - SMALL_GAP, self.depth).gap
+        gradient = propagate(self.block, self.cosine, self.depth).gradient
+        return float(np.log(gap[-1] / gap[0])), float(np.log(gradient[0]))
 
 
 def _meaning(angle: float, gradient: float) -> str:
