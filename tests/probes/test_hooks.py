@@ -93,6 +93,8 @@ def test_mistakes_are_named() -> None:
         measure_signals(list(lm.layers), lambda: lm(TOKENS, states=True).states[1])
     with pytest.raises(ConfigError, match=r"kept is \(2, 4\); allowed: shape \(2, 5\)"):
         measure_signals([lm.layers[0]], run, kept=torch.ones(2, 4, dtype=torch.bool))
+    with pytest.raises(ConfigError, match=r"dtype of kept is torch.int64; allowed: torch.bool"):
+        measure_signals([lm.layers[0]], run, kept=torch.ones(2, 5, dtype=torch.int64))
     with pytest.raises(ConfigError, match="kept is 'false everywhere'"):
         measure_signals([lm.layers[0]], run, kept=torch.zeros(2, 5, dtype=torch.bool))
     assert not any(layer._forward_hooks for layer in (*lm.layers, linear))

@@ -67,6 +67,12 @@ def test_a_phase_diagram_has_two_panels_centred_at_zero_with_the_point() -> None
     assert {row["x0"] for row in angle} == {0.5}
 
 
+def test_colours_span_the_finite_values() -> None:
+    frame = diagram().with_columns(angle=pl.when(pl.col("x") == 1).then(-np.inf).otherwise(pl.col("angle")))
+    domain = phase_diagram(frame).to_dict()["hconcat"][0]["layer"][0]["encoding"]["color"]["scale"]["domain"]
+    assert domain == [-0.5, 0.5]
+
+
 def test_a_grid_with_holes_is_refused() -> None:
     with pytest.raises(DataError, match="19 points are no grid of 5 × 4"):
         phase_diagram(diagram().head(19))

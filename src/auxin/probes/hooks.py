@@ -68,6 +68,7 @@ def measure_signals(
     states = [outputs[i] for i in range(len(layers))]
     gradients = _gradients(result, states, generator)
     kept = torch.ones(states[0].shape[:2], dtype=torch.bool) if kept is None else kept
+    check(kept.dtype == torch.bool, "dtype of kept", kept.dtype, "torch.bool (of a 0/1 mask, mask.bool())")
     for state in states:
         check(kept.shape == state.shape[:2], "kept", tuple(kept.shape), f"shape {tuple(state.shape[:2])}")
     check(bool(kept.any()), "kept", "false everywhere", "a token to measure")

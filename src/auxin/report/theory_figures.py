@@ -35,7 +35,7 @@ def phase_diagram(
     """Angle and gradient exponent over two hyperparameters, with their zero lines and, on the grid, a point.
 
     ``frame`` is a full grid with columns x, y, angle and gradient. Colours are centred at 0 and saturate at
-    the 98th percentile. Raises ``DataError`` when the grid is smaller than 2 × 2 or has holes.
+    the 98th percentile of finite values. Raises ``DataError`` when the grid is smaller than 2 × 2 or has holes.
     """
     xs, ys = frame["x"].unique().sort().to_numpy(), frame["y"].unique().sort().to_numpy()
     if min(len(xs), len(ys)) < 2 or frame.height != len(xs) * len(ys):
@@ -55,8 +55,11 @@ def phase_diagram(
     panels: list[Panel] = []
     for name, title in titles.items():
         values = frame[name].to_numpy().reshape(len(ys), len(xs))
-        limit = float(np.nanquantile(np.abs(values), 0.98)) or 1.0
-        scale = alt.Scale(scheme="blueorange", domain=[-limit, limit], domainMid=0, clamp=True)
+        finite = np.abs(values[np.isfinite(values)])
+        limit = float(np.quantile(finite, 0.98)) if finite.size else 0.0
+        scale = alt.Scale(
+            scheme="blueorange", domain=[-(limit or 1.0), limit or 1.0], domainMid=0, clamp=True
+        )
         tip = ["x:Q", "y:Q", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in titles)]
         heat = alt.Chart(cells).mark_rect(clip=True, aria=False).encode(
             **axes, x2="x1", y2="y1", color=alt.Color(f"{name}:Q", title="per layer", scale=scale), tooltip=tip
