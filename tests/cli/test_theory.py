@@ -108,6 +108,7 @@ def test_a_block_has_a_point_only_where_it_lies_on_the_axes() -> None:
     assert _point(block, ("alpha_mlp", "sigma_w")) == pytest.approx((0.25, 2.0))
     assert _point(Block(), ("alpha_mlp", "sigma_w")) is None
     assert _point(Block(), ("mlp_branch", "sigma_w")) == (1.0, 2**0.5)
+    assert _point(Block(sigma_b=0.3), ("sigma_b_out", "sigma_w")) == (0.3, 2**0.5)
 
 
 def test_critical_prints_the_hyperparameters_found(capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,7 +192,8 @@ class Phase(BlockVerb):
 
 def _point(block: Block, names: tuple[str, str]) -> tuple[float, float] | None:
     """Where the block lies; None when an axis is an α and the block's strengths are not √(1 − α²) and α."""
-    values = [getattr(block, f"{ALPHAS[name]}_branch" if name in ALPHAS else name) for name in names]
+    shown = {name: f"{part}_branch" for name, part in ALPHAS.items()} | {"sigma_b_out": "output_bias"}
+    values = [getattr(block, shown.get(name, name)) for name in names]
     on_axes = all(
         abs(getattr(block, f"{ALPHAS[name]}_skip") ** 2 + value**2 - 1) < 1e-9
         for name, value in zip(names, values, strict=True)
