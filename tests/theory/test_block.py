@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError
-from auxin.theory.block import NUMERIC, Block, grid, replace
+from auxin.theory.block import NUMERIC, SIGMAS, STRENGTHS, Block, grid, replace
 
 
 def test_the_papers_block_keeps_unit_total_strength() -> None:
@@ -62,8 +63,14 @@ def test_every_numeric_hyperparameter_can_be_varied() -> None:
         value = 3 if name == "n_tokens" else 0.25
         one = replace(Block(), **{name: value})
         many = grid(Block(), {name: np.array([value, value])})
-        for field in ("mlp_skip", "attention_branch", "sigma_b", "output_bias", "n_tokens"):
+        for field in (*STRENGTHS, *SIGMAS, "output_bias", "n_tokens"):
             assert np.all(getattr(many, field) == getattr(one, field))
+
+
+@pytest.mark.parametrize("function", [math.tanh, torch.tanh])
+def test_a_function_that_takes_no_array_is_refused(function) -> None:
+    with pytest.raises(ConfigError, match=r"activation is .* allowed: a function that maps a real array"):
+        Block(activation=function)
 
 
 def test_the_output_bias_follows_the_hidden_one_unless_set() -> None:

@@ -70,7 +70,13 @@ def test_two_hyperparameters_without_an_edge_give_the_nearest_point() -> None:
         ({"vary": ("sigma_w", "sigma_w")}, "vary is"),
         ({"vary": ("sigma_w", "sigma_o", "sigma_v")}, "vary is"),
         ({"depth": 0}, "depth is 0"),
-        ({"vary": ("sigma_w",), "ranges": {"sigma_w": (2.0, 1.0)}}, "range of sigma_w is .* low ≤ high"),
+        ({"vary": ("sigma_w",), "ranges": {"sigma_w": (2.0, 1.0)}}, "range of sigma_w is .* low < high"),
+        ({"depth": 1}, "range of alpha_attention is .* low < high"),
+        (
+            {"vary": ("sigma_w",), "ranges": {"sigma_w": (2.0,)}},
+            r"range of sigma_w is \(2.0,\)",
+        ),
+        ({"vary": ("sigma_w",), "ranges": {"sigmaw": (1.0, 2.0)}}, "name in ranges is 'sigmaw'; .*: sigma_w"),
         ({"vary": ("sigma_w",), "ranges": {"sigma_w": (-1.0, 1.0)}}, "sigma_w is -1.0"),
     ],
 )

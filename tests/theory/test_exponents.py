@@ -230,7 +230,7 @@ def test_without_norm_the_stream_settles_or_runs_away() -> None:
     assert result.norm == pytest.approx(layers.norm[-1], rel=1e-6)
     assert result.cosine == pytest.approx(layers.cosine[-1], abs=1e-6)
     assert exponents(Block(norm="none", activation="relu")).norm == math.inf
-    with pytest.raises(ConfigError, match="1/norm² after layer"):
+    with pytest.raises(ConfigError, match="norm² after layer 70 is"):
         propagate(Block(norm="none", activation="linear", mlp_skip=100.0), depth=200)
 
 
@@ -267,3 +267,34 @@ def test_out_of_range_is_refused_by_name(arguments: dict, message: str) -> None:
     if "cosine" in arguments:
         with pytest.raises(ConfigError, match=message):
             exponents(PAPER, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("dead", "message"),
+    [
+        (
+            {"norm": "post", "sigma_o": 0.0, "mlp_skip": 0.0},
+            "layer 1, before it is normalized is 0.0",
+        ),
+        (
+            {"norm": "post", "sigma_v": 0.0, "attention_skip": 0.0},
+            "layer 1, before it is normalized is 0.0",
+        ),
+        (
+            {"norm": "none", "sigma_v": 0.0, "attention_skip": 0.0},
+            "norm² after layer 1 is 0.0; allowed: 1e-300",
+        ),
+    ],
+)
+def test_a_state_of_zeros_is_refused_by_its_norm(dead: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        propagate(Block(**dead))
+    if dead["norm"] == "post":
+        with pytest.raises(ConfigError, match="exponent is nan; allowed: tokens whose"):
+            exponents(Block(**dead))
+
+
+def test_a_depth_may_be_numpys() -> None:
+    assert len(propagate(Block(), depth=np.int64(2)).norm) == 3  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match=r"depth is 2\.5; allowed: a whole number from 0 to 100000"):
+        propagate(Block(), depth=2.5)  # pyright: ignore[reportArgumentType]

@@ -84,9 +84,10 @@ def attention_moments(
 def exact_moments(n: Array, sigma: Array, gap: Array) -> AttentionMoments:
     """``attention_moments`` of tokens whose cosine is 1 − ``gap``, under the logit scale ``sigma``."""
     n, sigma, gap = np.broadcast_arrays(n, sigma, gap)
-    points = zip(n.flat, (sigma * np.sqrt(gap)).flat, (1 - gap).flat, gap.flat, strict=True)
-    values = np.array([_exact(*point) for point in points])
-    return AttentionMoments(*(column.reshape(n.shape) for column in values.reshape(-1, 5).T))
+    points = np.stack([n.ravel(), (sigma * np.sqrt(gap)).ravel(), gap.ravel()], axis=1)
+    distinct, index = np.unique(points, axis=0, return_inverse=True)  # at collapse, one for each length
+    values = np.array([_exact(n, s, 1 - e, e) for n, s, e in distinct.tolist()]).reshape(-1, 5)
+    return AttentionMoments(*(column.reshape(n.shape) for column in values[index.ravel()].T))
 
 
 class MomentsTable:

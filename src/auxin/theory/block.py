@@ -142,6 +142,12 @@ def check_range(name: str, value: Any) -> None:
         check(False, name, wrong, text)
 
 
+def check_whole(name: str, value: Any, low: int, high: int) -> None:
+    """Raise ``ConfigError`` unless ``value`` is a whole number (Python's or numpy's) from ``low`` to ``high``."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    check(whole and low <= int(value) <= high, name, value, f"a whole number from {low} to {high}")
+
+
 def _resolve(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameters with each α replaced by the skip and branch that it stands for."""
     fields: dict[str, Any] = {}
@@ -169,7 +175,10 @@ def _check_activation(activation: AnyActivation) -> None:
     check(isinstance(activation, Hashable), "activation", activation, "a hashable function")
     if callable(activation):
         x = np.linspace(-4.0, 4.0, 10).reshape(2, 5)
-        y = np.asarray(activation(x))
+        try:
+            y = np.asarray(activation(x))
+        except (TypeError, ValueError, AttributeError):  # math.tanh or torch.tanh
+            y = np.empty(0)
         usable = y.shape == x.shape and np.isrealobj(y) and bool(np.isfinite(y.astype(float)).all())
         check(usable, "activation", activation, "a function that maps a real array to one of its shape")
 

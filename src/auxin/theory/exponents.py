@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from auxin.config import check
 from auxin.theory.attention import exact_moments
-from auxin.theory.block import Block, grid
+from auxin.theory.block import Block, check_whole, grid
 from auxin.theory.fixed import LARGEST, Map, collapsed, settle
 from auxin.theory.forward import Sublayers, exact_kernels, flatten, layer
 from auxin.theory.gradient import backward
@@ -91,13 +91,15 @@ def exponents(block: Block, cosine: float = 0.3) -> Exponents:
 
     Cost about 50 ms (a user's activation: seconds). Angle and phase do not depend on ``cosine``; the fixed
     point, and with it the gradient exponent, can where collapse and repulsion are both stable.
-    Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1].
+    Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1], or a post-norm of states that are all zero.
     """
     values = exponents_grid(block, {}, cosine)
     spectrum = tuple(float(v) for v in values.gradient_spectrum)
     angle, gradient, norm, reached = (
         float(v) for v in (values.angle, values.gradient, values.norm, values.cosine)
     )
+    for name, value in (("angle exponent", angle), ("gradient exponent", gradient)):
+        check(not np.isnan(value), name, value, "tokens whose states do not all become zero")
     return Exponents(angle, gradient, spectrum, norm, reached, str(values.phase))
 
 
@@ -169,15 +171,17 @@ def propagate(block: Block, cosine: float = 0.3, depth: int = 12, norm: float = 
     n = block.n_tokens
     check(np.isfinite(cosine) and -1 / (n - 1) <= cosine <= 1, "cosine", cosine, f"-1/{n - 1} to 1")
     check(np.isfinite(norm) and 0 < norm <= 1e12, "norm", norm, "0 < norm ≤ 1e12")
-    check(isinstance(depth, int) and 0 <= depth <= 100_000, "depth", depth, "0 to 100000")
+    check_whole("depth", depth, 0, 100_000)
     blocks, kernels = grid(block, {}), exact_kernels(block.activation)
     layers: list[Sublayers] = []
     r, gap = np.array(1 / norm), np.array(1 - cosine)
     gaps, norms = [1 - cosine], [norm]
     for _ in range(depth):
         step = layer(blocks, exact_moments, kernels, r, gap)
-        alive = 1e-300 < step.r_out < 1e300 and step.growth_attention > 0
-        check(bool(alive), f"1/norm² after layer {len(layers) + 1}", float(step.r_out), "1e-300 to 1e300")
+        growth = step.growth_attention * step.growth_mlp if step.growth_attention > 0 else 0.0
+        grown = float(growth / (1 if block.norm == "post" else r))
+        where = ", before it is normalized" if block.norm == "post" else ""
+        check(1e-300 < grown < 1e300, f"norm² after layer {len(layers) + 1}{where}", grown, "1e-300 to 1e300")
         layers.append(step)
         r, gap = step.r_out, step.gap_out
         gaps.append(float(gap))

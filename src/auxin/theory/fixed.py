@@ -91,7 +91,7 @@ def iterate(forward: Map, r: Array, gap: Array) -> tuple[Array, Array]:
     for _ in range(LAYERS):
         step = forward.layer(r[active], gap[active], active)
         new_r = np.clip(np.nan_to_num(step.r_out, nan=LARGEST), 1 / LARGEST, LARGEST)
-        new_gap = np.where(step.gap_out < 1e-10, 0, np.clip(step.gap_out, 0, 1))
+        new_gap = np.where(step.gap_out >= 1e-10, np.clip(step.gap_out, 0, 1), 0)  # dead tokens have none
         moving = np.abs(new_r / r[active] - 1) + np.abs(new_gap - gap[active]) > 1e-10
         r[active], gap[active] = new_r, new_gap
         active = active[moving]
