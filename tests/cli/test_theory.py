@@ -67,6 +67,8 @@ def test_a_preset_or_a_run_is_where_options_start_from(tmp_path: Path) -> None:
         ("--n-tokens 1", "--n-tokens is 1; allowed: a whole number from 2"),
         ("--run missing", "missing: no such directory"),
         ("--cosine 2", "cosine is 2.0; allowed: "),
+        ("--alpha-mlp 0.5 --mlp-branch=0.9", "--alpha-mlp sets --mlp-branch, too; allowed: one of them"),
+        ("--preset laptop --run missing", "run is 'missing'; allowed: one of --preset and --run"),
         ("--depth 0", "depth is 0; allowed: 1 or more"),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from auxin.cli import UsageError
 from auxin.cli.options import Flag, Verb, parse, parse_known
 from auxin.cli.output import print_json, print_table
 from auxin.config import Activation, PresetName, check, preset
@@ -47,6 +48,8 @@ class _Origin:
     run_path: Annotated[Path | None, tyro.conf.arg(name="run")] = None
 
     def block(self) -> Block:
+        both = self.preset is not None and self.run_path is not None
+        check(not both, "run", str(self.run_path), "one of --preset and --run")
         if self.run_path is not None:
             from auxin.runs import open_run
 
@@ -73,6 +76,11 @@ class BlockVerb(Verb):
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
         origin = parse_known(_Origin, arguments)
+        for name, part in ALPHAS.items():
+            option = f"--{name.replace('_', '-')}"
+            typed = {argument.split("=")[0].replace("_", "-") for argument in arguments}
+            if option in typed and (twice := typed & {f"--{part}-skip", f"--{part}-branch"}):
+                raise UsageError(f"{option} sets {' and '.join(sorted(twice))}, too; allowed: one of them")
         required = {f.name: tyro.MISSING for f in dataclasses.fields(cls) if not _has_default(f)}
         default = cls(preset=origin.preset, run_path=origin.run_path, start=origin.block(), **required)
         return parse(cls, program, arguments, default, registry)
