@@ -68,7 +68,13 @@ class Gaps(NamedTuple):
     def verdict(self) -> str:
         """Whether the optimal depth is higher or lower than both."""
         lower = self.shallow.high < 0 and self.deep.high < 0
-        return "higher than" if self.least.low > 0 else "lower than" if lower else "not clearly apart from"
+        return (
+            "higher than both"
+            if self.least.low > 0
+            else "lower than both"
+            if lower
+            else "not apart from both"
+        )
 
 
 def analyse(metrics: pl.DataFrame) -> Analysis:
@@ -110,7 +116,7 @@ def _claims(
         )  # without leads, two findings
     ]
     for name in ("weight_norm", "attention_sparsity"):
-        apart = gaps[name].verdict != "not clearly apart from"
+        apart = gaps[name].verdict != "not apart from both"
         claims.append(
             Claim(
                 f"The {MEASURES[name]} distinguishes the depth that generalizes.",
@@ -137,8 +143,8 @@ def _measure_findings(name: str, models: pl.DataFrame, gaps: Gaps, leads: np.nda
         finding(
             f"{title}: optimal depth against the higher of the others",
             gaps.least,
-            f"At the end {title} at the optimal depth is {gaps.verdict} at both others: it differs by "
-            f"{gaps.shallow.text(3)} from the shallow one, by {gaps.deep.text(3)} from the deep one.",
+            f"At the end {title} at the optimal depth differs by {gaps.shallow.text(3)} from that at the shallow "
+            f"one, by {gaps.deep.text(3)} from that at the deep one: {gaps.verdict}.",
             PUBLISHED if name == "t_score" else None,
         ),
         finding(
