@@ -29,11 +29,9 @@ def test_what_tells_the_optimal_depth() -> None:
     assert score.value == pytest.approx(0.06, abs=0.02)
     assert score.low > 0
     assert score.published == pytest.approx(0.043)
-    assert analysis.answer.startswith(
-        "At the end tree score at the optimal depth is higher than at both others"
-    )
+    assert ": higher than both." in analysis.answer
     norm = by_name["weight norm a layer: optimal depth against the higher of the others"]
-    assert "not clearly apart" in norm.sentence
+    assert "not apart from both" in norm.sentence
     assert by_name["tree score: rank correlation with generalization"].low > 0
     lead = by_name["tree score: steps ahead of generalization"]
     assert 200 <= lead.value <= 400  # halfway at 350 and 600, at logged steps 400 and 600 or 800
