@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from auxin.errors import ConfigError, RunError
+from auxin.report.markup import setting
 from auxin.report.page import page, save_page
 from auxin.report.record import StudyRecord, open_study
 from auxin.report.run_section import RunView
@@ -87,7 +88,7 @@ def test_every_part_of_the_study_is_there(study: Path, outline: Outline) -> None
     assert re.search(r"0\.856 \((in|out)side\)", outline.words)
     assert "Wall time of training: 75 s (runs at a time: 2)" in outline.words
     for name, value in record.values["environment"].items():
-        assert name in ("seeds", "data_seed", "threads", "device") or str(value) in outline.words
+        assert name in ("seeds", "data_seed", "threads", "device") or setting(value) in outline.words
     config = record.runs[0].config
     assert config is not None
     assert all(name in outline.words for name in config)
