@@ -26,7 +26,7 @@ def test_what_early_stopping_misses() -> None:
     assert gain.value == pytest.approx(0.6, abs=0.03)
     assert gain.low < gain.value < gain.high
     assert gain.published == pytest.approx(0.929 - 0.073)
-    assert "gains 6" in analysis.answer
+    assert "raises generalization accuracy by 6" in analysis.answer
     assert "over 10 seeds" in analysis.answer
     by_name = {f.name: f for f in analysis.findings}
     ever = by_name["question: ever above 80%"]

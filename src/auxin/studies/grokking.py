@@ -116,16 +116,17 @@ def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
     early, final, best = (group[name].to_numpy() for name in ("early_stopping", "final", "best"))
     gain, stopped, ended = mean(final - early), mean_share(early), mean_share(final)
     published = PUBLISHED[task]
-    direction = "gains" if gain.low > 0 else "loses" if gain.high < 0 else "changes"
+    direction = "raises" if gain.low > 0 else "lowers" if gain.high < 0 else "changes"
+    size = -gain if direction == "lowers" else gain
     n, grokked, relapsed = len(group), int(group["grokked"].sum()), int(group["relapsed"].sum())
     ever = Estimate(grokked / n, *wilson(grokked, n))
     found = [
         finding(
             f"{task}: gain over early stopping",
             gain,
-            f"On {task}, training on past the best in-domain accuracy {direction} {gain.points()} of "
-            f"generalization accuracy over {n} seeds: from {stopped.percent()} where early stopping selects to "
-            f"{ended.percent()} at the end.",
+            f"On {task}, training on past the best in-domain accuracy {direction} generalization "
+            f"accuracy by {size.points()} over {n} seeds: from {stopped.percent()} where early stopping selects "
+            f"to {ended.percent()} at the end.",
             published[1] - published[0],
         ),
         finding(
