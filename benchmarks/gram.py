@@ -14,7 +14,7 @@ import time
 import numpy as np
 import torch
 
-from auxin.theory.block import Block
+from auxin.architecture.block import Block
 from auxin.theory.gram import propagate_gram
 
 

@@ -14,8 +14,8 @@ import time
 
 import numpy as np
 
+from auxin.architecture.block import Block, replace
 from auxin.theory import attention, forward
-from auxin.theory.block import Block, replace
 from auxin.theory.exponents import exponents, propagate
 from auxin.theory.phase import phase_diagram
 

@@ -7,19 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auxin.config import (
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
-    from_dict,
-    from_json,
-    from_toml,
-    preset,
-    to_dict,
-    to_json,
-    to_toml,
-)
+from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
 from auxin.errors import AuxinError, ConfigError
+from auxin.values import from_dict, from_json, from_toml, to_dict, to_json, to_toml
 
 strengths = st.floats(0, 1e3)
 probabilities = st.floats(0, 1, exclude_max=True)

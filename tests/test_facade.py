@@ -8,7 +8,8 @@ from pathlib import Path
 import auxin
 
 PUBLIC = {
-    "AuxinError", "Block", "ModelConfig", "OptimizerConfig", "RunConfig", "TransformerLM", "Vocabulary",
+    "Attention", "AuxinError", "Block", "Layer", "MLP", "ModelConfig", "Network", "Norm", "OptimizerConfig", "Rotary",
+    "RunConfig", "Sublayer", "TransformerLM", "Vocabulary",
     "attention_moments", "balanced", "critical", "exponents", "fixed_point", "grokking_summary", "initialize",
     "left_branching", "load_model", "load_task", "measure", "open_run", "parseval", "phase_diagram", "preset",
     "propagate", "propagate_gram", "random_tree", "right_branching", "save_model", "simulate", "train",

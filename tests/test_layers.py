@@ -11,15 +11,17 @@ SOURCE = Path(__file__).parents[1] / "src" / "auxin"
 
 ALLOWED = {
     "errors": set(),
-    "config": {"errors"},
-    "tasks": {"config", "errors"},
-    "theory": {"config", "errors"},
-    "models": {"config", "errors"},
-    "probes": {"models", "theory", "config", "errors"},
-    "measures": {"models", "tasks", "config", "errors"},
-    "training": {"models", "tasks", "config", "errors"},
-    "runs": {"config", "errors"},
-    "report": {"runs", "theory", "config", "errors"},
+    "values": {"errors"},
+    "architecture": {"values", "errors"},
+    "config": {"architecture", "values", "errors"},
+    "tasks": {"config", "architecture", "values", "errors"},
+    "theory": {"config", "architecture", "values", "errors"},
+    "models": {"config", "architecture", "values", "errors"},
+    "probes": {"models", "theory", "config", "architecture", "values", "errors"},
+    "measures": {"models", "tasks", "config", "architecture", "values", "errors"},
+    "training": {"models", "tasks", "config", "architecture", "values", "errors"},
+    "runs": {"config", "architecture", "values", "errors"},
+    "report": {"runs", "theory", "config", "architecture", "values", "errors"},
 }
 EVERYTHING = set(ALLOWED)
 ALLOWED["experiment"] = EVERYTHING

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from auxin.architecture import MLP, Attention, Block, Layer, Network, Norm, Rotary, Sublayer
     from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
     from auxin.errors import AuxinError
     from auxin.experiment.measure import measure
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from auxin.tasks import Vocabulary, load_task
     from auxin.tasks.trees import balanced, left_branching, parseval, random_tree, right_branching
     from auxin.theory.attention import attention_moments
-    from auxin.theory.block import Block
     from auxin.theory.critical import critical
     from auxin.theory.exponents import exponents, fixed_point, propagate
     from auxin.theory.gram import propagate_gram
@@ -43,7 +43,7 @@ _MODULES = {
     "auxin.tasks": ("Vocabulary", "load_task"),
     "auxin.tasks.trees": ("balanced", "left_branching", "parseval", "random_tree", "right_branching"),
     "auxin.theory.attention": ("attention_moments",),
-    "auxin.theory.block": ("Block",),
+    "auxin.architecture": ("MLP", "Attention", "Block", "Layer", "Network", "Norm", "Rotary", "Sublayer"),
     "auxin.theory.critical": ("critical",),
     "auxin.theory.exponents": ("exponents", "fixed_point", "propagate"),
     "auxin.theory.gram": ("propagate_gram",),
@@ -52,6 +52,7 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
+    "Norm", "Rotary", "Attention", "MLP", "Sublayer", "Layer", "Network",
     "Block", "exponents", "fixed_point", "propagate", "propagate_gram", "attention_moments", "phase_diagram",
     "critical", "simulate", "initialize",
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",

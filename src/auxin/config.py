@@ -1,4 +1,4 @@
-"""Frozen, validated dataclasses of everything that defines a run, and their TOML and JSON forms.
+"""Frozen, validated dataclasses of everything that defines a run.
 
 Every option of the command line is a field here and nowhere else. Validation happens at construction:
 an instance that exists is usable.
@@ -6,78 +6,24 @@ an instance that exists is usable.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 import re
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Literal, get_args
 
-import tomli_w
+from auxin.architecture.block import STRENGTHS, Block, NormPlacement
+from auxin.architecture.initialization import Initialization, block_sigmas
+from auxin.architecture.mlp import Activation
+from auxin.values import Value, check
 
-from auxin.errors import ConfigError
-
-Norm = Literal["post", "pre", "none"]
-Activation = Literal["relu", "gelu", "tanh", "erf", "silu", "linear"]
 Positions = Literal["sinusoidal", "learned", "none"]
-Initialization = Literal["xavier", "pytorch", "normal", "gaussian"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 TaskName = Literal["question", "tense", "dyck"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 PresetName = Literal["laptop", "paper", "released-code"]
 
-C = TypeVar("C")
-
-
-def check(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Raise ``ConfigError`` naming the setting, its value and what is allowed, unless ``condition``."""
-    if not condition:
-        raise ConfigError(f"{name} is {_shown(value)}; allowed: {allowed}")
-
-
-def _shown(value: object) -> str:
-    """The value as Python writes it, cut where a reader has seen enough."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # Python refuses to print integers of thousands of digits
-        return "too long to print"
-    return text if len(text) <= 100 else f"{text[:100]}…"
-
-
-def _check_choices(config: Any) -> None:
-    """Refuse values of the wrong type or outside a field's ``Literal``, and non-finite numbers."""
-    hints = get_type_hints(type(config))
-    for f in dataclasses.fields(config):
-        value, hint = getattr(config, f.name), hints[f.name]
-        if get_origin(hint) is Literal:
-            check(value in get_args(hint), f.name, value, ", ".join(map(str, get_args(hint))))
-        elif hint is float:
-            check(_is_finite(value), f.name, value, "a finite number")
-            object.__setattr__(config, f.name, float(value))
-        elif hint in (int, bool, str):
-            check(type(value) is hint, f.name, value, f"of type {hint.__name__}")
-            check(hint is not str or value.isprintable(), f.name, value, "printable text")
-        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            check(isinstance(value, hint), f.name, value, f"a {hint.__name__}")
-
-
-def _is_finite(value: object) -> bool:
-    """Whether the value is a number that a float can hold."""
-    try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _tuple(name: str, value: object) -> tuple[Any, ...]:
-    check(isinstance(value, (list, tuple)), name, value, "a list")
-    return tuple(value)  # pyright: ignore[reportArgumentType]
-
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(Value):
     """Architecture and initialization of a decoder-only transformer.
 
     With x the residual stream, F a sublayer (attention, then MLP) and N layer norm, a sublayer computes
@@ -96,7 +42,7 @@ class ModelConfig:
     """Words, with <pad>, <eos> and <bos>; 0 means that of the task."""
     max_length: int = 512
     """Longest sequence in tokens (the size of the position table)."""
-    norm: Norm = "post"
+    norm: NormPlacement = "post"
     """Where layer norm stands; pre-norm ends with one more norm before the output map."""
     activation: Activation = "relu"
     """Nonlinearity of the MLP (gelu is the exact one, with erf)."""
@@ -135,7 +81,7 @@ class ModelConfig:
     """Standard deviation of the MLP's biases (gaussian only)."""
 
     def __post_init__(self) -> None:
-        _check_choices(self)
+        super().__post_init__()
         check(1 <= self.depth <= 10_000, "depth", self.depth, "1 to 10000")
         check(1 <= self.width <= 65_536, "width", self.width, "1 to 65536")
         check(1 <= self.heads <= self.width, "heads", self.heads, f"1 to the width ({self.width})")
@@ -158,9 +104,16 @@ class ModelConfig:
         """Hidden units of the MLP, with the default of four times the width resolved."""
         return self.feedforward or 4 * self.width
 
+    def block(self, n_tokens: int = 32) -> Block:
+        """The classic layer that the initialization implies; ``Block.of``."""
+        strengths = {name: getattr(self, name) for name in STRENGTHS}
+        return Block(
+            norm=self.norm, activation=self.activation, n_tokens=n_tokens, **strengths, **block_sigmas(self)
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
+class OptimizerConfig(Value):
     """AdamW with warm-up and a schedule; the gradient of each member is clipped by its own norm."""
 
     learning_rate: float = 1e-3
@@ -183,7 +136,7 @@ class OptimizerConfig:
     """Largest gradient norm; 0 switches clipping off."""
 
     def __post_init__(self) -> None:
-        _check_choices(self)
+        super().__post_init__()
         check(0 < self.learning_rate <= 10, "learning_rate", self.learning_rate, "0 < rate ≤ 10")
         check(self.warmup >= 0, "warmup", self.warmup, "0 or more steps")
         check(self.decay_steps >= 0, "decay_steps", self.decay_steps, "0 (the run's steps) or more")
@@ -195,7 +148,7 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(Value):
     """Everything that determines a run: the data, the model, the optimization and what is logged when."""
 
     task: TaskName = "question"
@@ -238,9 +191,7 @@ class RunConfig:
     """
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seeds", _tuple("seeds", self.seeds))
-        object.__setattr__(self, "measures", _tuple("measures", self.measures))
-        _check_choices(self)
+        super().__post_init__()
         check(1 <= self.steps <= 10**9, "steps", self.steps, "1 to 10^9")
         check(1 <= self.batch_size <= 10**6, "batch_size", self.batch_size, "1 to 10^6")
         check(0 <= self.train_size <= 10**7, "train_size", self.train_size, "0 (the task's own) to 10^7")
@@ -261,6 +212,10 @@ class RunConfig:
         check(not on_cpu, "precision", self.precision, "float32 or bfloat16, on a CPU")
         check(1 <= self.shares <= 64, "shares", self.shares, "1 to 64")
         check(0 <= self.threads <= 4096, "threads", self.threads, "0 (all) to 4096")
+
+    def block(self, n_tokens: int = 32) -> Block:
+        """That of the model."""
+        return self.model.block(n_tokens)
 
 
 def preset(name: PresetName, task: TaskName = "question") -> RunConfig:
@@ -298,56 +253,3 @@ def preset(name: PresetName, task: TaskName = "question") -> RunConfig:
         log_every=3000,
         eval_size=10_000,
     )
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain dicts, lists, strings and numbers; ``from_dict`` reverses it."""
-    plain = dataclasses.asdict(config)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
-
-
-def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
-    """Build a config from plain values; an unknown field or a value out of range is a ``ConfigError``."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{cls.__name__} is {values!r}; allowed: a table of settings")
-    hints = get_type_hints(cls)
-    unknown = set(values) - {f.name for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
-    if unknown:
-        raise ConfigError(f"{cls.__name__} has no setting {sorted(unknown)[0]!r}; known: {', '.join(hints)}")
-    arguments: dict[str, Any] = {}
-    for name, value in values.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            value = from_dict(hint, value)  # pyright: ignore[reportArgumentType]
-        elif get_origin(hint) is tuple:
-            value = _tuple(name, value)
-        arguments[name] = value
-    return cls(**arguments)
-
-
-def to_toml(config: Any) -> str:
-    """The config as TOML, every default written out."""
-    return tomli_w.dumps(to_dict(config))
-
-
-def from_toml(cls: type[C], text: str) -> C:
-    """Read a config back from ``to_toml``'s text; raises ``ConfigError`` when it is not valid."""
-    try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"config is not valid TOML: {error}") from None
-    return from_dict(cls, values)
-
-
-def to_json(config: Any) -> str:
-    """The config as one JSON object."""
-    return json.dumps(to_dict(config), ensure_ascii=False)
-
-
-def from_json(cls: type[C], text: str) -> C:
-    """Read a config back from ``to_json``'s text; raises ``ConfigError`` when it is not valid."""
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"config is not valid JSON: {error}") from None
-    return from_dict(cls, values)

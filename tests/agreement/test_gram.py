@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from auxin.architecture.block import Block
 from auxin.probes.simulate import norm_and_overlap, simplex_gram, simulate
-from auxin.theory.block import Block
 from auxin.theory.exponents import propagate
 from auxin.theory.gram import propagate_gram
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from auxin.architecture.block import Block
 from auxin.config import ModelConfig
 from auxin.models.transformer import TransformerLM
 from auxin.probes import simulate as probes
 from auxin.probes.comparison import Comparison, compare
 from auxin.probes.simulate import norm_and_overlap, simplex_gram, simulate
-from auxin.theory.block import Block
 from auxin.theory.gram import propagate_gram
 
 STRENGTHS = (  # attention skip and branch, MLP skip and branch

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from auxin.theory.block import Block
+from auxin.architecture.block import Block
 from auxin.theory.exponents import exponents, propagate
 
 WIDTH, HEADS, DEPTH, DRAWS = 512, 8, 5, 6

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from auxin.architecture.block import Block
 from auxin.cli import main
 from auxin.cli.simulation import _nearest
 from auxin.probes import comparison
 from auxin.probes.comparison import Agreement, compare
-from auxin.theory.block import Block
 
 SIZES = {"depth": 2, "width": 96, "heads": 4, "draws": 4}
 SMALL = [

@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from auxin.architecture.block import Block
 from auxin.cli import main
 from auxin.cli.theory import Exponents, _point
 from auxin.config import preset
-from auxin.theory.block import Block
 from auxin.theory.critical import critical
 from auxin.theory.exponents import exponents, propagate
 

@@ -12,12 +12,13 @@ import signal
 import sys
 from collections import Counter
 
-from auxin.config import RunConfig, from_json
+from auxin.config import RunConfig
 from auxin.errors import RunError
 from auxin.experiment.train import settled, train
 from auxin.measures.accuracy import Evaluator
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
+from auxin.values import from_json
 from runs.faults import At, fill_disk, in_child, kill, watched
 
 OPERATIONS = 60  # of a life, at most; a checkpoint takes 38, and the run must not be over too soon

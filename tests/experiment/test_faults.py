@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from auxin.config import ModelConfig, OptimizerConfig, RunConfig, to_json
+from auxin.config import ModelConfig, OptimizerConfig, RunConfig
 from auxin.errors import Interrupted, RunError
 from auxin.experiment import train as module
 from auxin.experiment.train import train
 from auxin.measures.accuracy import Evaluator
 from auxin.runs import RunDirectory, open_run
 from auxin.training.loop import Trainer
+from auxin.values import to_json
 from published import write_published
 
 TESTS = Path(__file__).parents[1]

@@ -46,7 +46,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="neither an auxin model nor"):
         load_model(path)
     tensors = {k: v for k, v in model().state_dict().items() if k != "output.bias"}
-    from auxin.config import to_json
+    from auxin.values import to_json
 
     save_file(tensors, path, metadata={"auxin.model": to_json(CONFIG)})
     with pytest.raises(CheckpointError, match=r"parameter output\.bias is missing"):

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from auxin.architecture.block import Block
 from auxin.probes import comparison
 from auxin.probes.comparison import compare
-from auxin.theory.block import Block
 
 SMALL = {"depth": 2, "width": 96, "heads": 4, "draws": 4}
 BLOCK = Block(norm="pre", activation="relu", n_tokens=5)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from auxin.architecture.block import Block
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError
 from auxin.models.transformer import TransformerLM
 from auxin.probes.simulate import initialize, model_config_of, simplex_gram, simulate
-from auxin.theory.block import Block
 
 SMALL = {"depth": 2, "width": 64, "heads": 4, "draws": 2}
 

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 import auxin
-from auxin.config import ModelConfig, OptimizerConfig, RunConfig, to_json
+from auxin.config import ModelConfig, OptimizerConfig, RunConfig
 from auxin.experiment.train import train
+from auxin.values import to_json
 from published import write_published
 
 SOURCE = Path(auxin.__file__).parent
@@ -24,7 +25,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in FILES]
 PROGRAM = """
 import sys
-from auxin.config import RunConfig, from_json
+from auxin.config import RunConfig
+from auxin.values import from_json
 from auxin.experiment.train import train
 train(from_json(RunConfig, sys.argv[1]), sys.argv[2])
 """

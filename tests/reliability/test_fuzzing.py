@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from auxin.config import ModelConfig, RunConfig, from_json, to_json, to_toml
+from auxin.config import ModelConfig, RunConfig
 from auxin.models.formats import RELEASED_PREFIX, load_model, model_bytes
 from auxin.models.transformer import TransformerLM
 from auxin.report.record import open_study
@@ -24,6 +24,7 @@ from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.studies.conduct import read_sessions
 from auxin.tasks import load_task
 from auxin.tasks.trees import from_brackets, read_penn
+from auxin.values import from_json, to_json, to_toml
 from reliability.hostile import BYTES, EXAMPLES, hostile, refused_or_read, safetensors, shapes
 
 CONFIG = RunConfig(seeds=(1, 0))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import auxin
-from auxin.config import ModelConfig, RunConfig, from_json, to_json
+from auxin.config import ModelConfig, RunConfig
 from auxin.errors import CheckpointError, RunError
 from auxin.models.formats import RELEASED_PREFIX, load_model, save_model
 from auxin.models.transformer import TransformerLM
@@ -21,6 +21,7 @@ from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.runs.rows import read_rows
 from auxin.tasks.files import read_split
 from auxin.tasks.trees import brackets, from_brackets, leaves, read_penn
+from auxin.values import from_json, to_json
 from reliability.hostile import bounded, refused_or_read, safetensors
 
 SOURCE = Path(auxin.__file__).parent

@@ -5,9 +5,10 @@ from pathlib import Path
 import polars
 import pytest
 
-from auxin.config import RunConfig, to_toml
+from auxin.config import RunConfig
 from auxin.errors import ConfigError, RunError
 from auxin.runs import MeasureFile, Metric, RunDirectory, export, open_run
+from auxin.values import to_toml
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from auxin.config import RunConfig, from_toml
+from auxin.config import RunConfig
 from auxin.errors import RunError
 from auxin.runs import Metric, RunDirectory, open_run
+from auxin.values import from_toml
 
 CONFIG = RunConfig(seeds=(3, 5), steps=100)
 

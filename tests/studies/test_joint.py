@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from auxin.architecture.block import Block
 from auxin.studies.design import NamedRun
 from auxin.studies.joint import DEPTHS, EXPONENTS, analyse, branch_strength, configs
-from auxin.theory.block import Block
 from auxin.theory.exponents import angle_exponents
 from studies.synthetic import Curves, ramp, table
 

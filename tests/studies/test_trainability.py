@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from auxin.architecture.block import Block
 from auxin.studies.design import NamedRun
 from auxin.studies.statistics import r_squared
 from auxin.studies.trainability import CHANCE, FIXED, analyse, configs
 from auxin.tasks import load_task
-from auxin.theory.block import Block
 from auxin.theory.exponents import exponents
 from studies.synthetic import STEPS, Curves, ramp, table
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from auxin.architecture.block import NUMERIC, SIGMAS, STRENGTHS, Block, replace
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError
-from auxin.theory.block import NUMERIC, SIGMAS, STRENGTHS, Block, grid, replace
+from auxin.theory.grid import grid
 
 
 def test_the_papers_block_keeps_unit_total_strength() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from auxin.architecture.block import Block, replace
 from auxin.errors import ConfigError
-from auxin.theory.block import Block, replace
 from auxin.theory.critical import critical
 from auxin.theory.exponents import exponents, exponents_grid
 

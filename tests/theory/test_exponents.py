@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auxin.architecture.block import Block, replace
 from auxin.config import ModelConfig, preset
 from auxin.errors import ConfigError
 from auxin.theory import gaussian
-from auxin.theory.block import Block, replace
 from auxin.theory.exponents import (
     angle_exponents,
     exponents,

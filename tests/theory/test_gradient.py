@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from auxin.architecture.block import Block
 from auxin.theory.attention import exact_moments
-from auxin.theory.block import Block, grid
 from auxin.theory.forward import exact_kernels, layer
 from auxin.theory.gradient import attention_backward, backward, mlp_backward
+from auxin.theory.grid import grid
 
 
 def one_layer(block: Block, cosine: float, norm: float = 1.0):

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auxin.architecture.block import Block
 from auxin.errors import ConfigError
 from auxin.theory import gram as engine
-from auxin.theory.block import Block
 from auxin.theory.gram import propagate_gram
 
 ROUNDING = 1e-5

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from auxin.cli.options import Flag, Verb
-from auxin.config import check
+from auxin.values import check
 
 if TYPE_CHECKING:
     from auxin.report.run_section import TreeDrawing

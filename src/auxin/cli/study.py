@@ -11,10 +11,10 @@ import tyro
 
 from auxin.cli.options import Flag, Verb
 from auxin.cli.output import print_json, print_table
-from auxin.config import check
 from auxin.report.markup import duration
 from auxin.studies.answers import Analysis
 from auxin.studies.design import Scale, StudyName
+from auxin.values import check
 
 if TYPE_CHECKING:
     from auxin.studies.plan import Plan

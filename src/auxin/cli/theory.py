@@ -12,12 +12,14 @@ import numpy as np
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from auxin.architecture.block import ALPHAS, Block, replace
+from auxin.architecture.mlp import Activation
 from auxin.cli import UsageError
 from auxin.cli.options import Flag, Verb, parse, parse_known
 from auxin.cli.output import print_json, print_table
-from auxin.config import Activation, PresetName, check, preset
-from auxin.theory.block import ALPHAS, Block, replace
+from auxin.config import PresetName, preset
 from auxin.theory.gaussian import AnyActivation
+from auxin.values import check
 
 SMALL_GAP = 1e-8
 """1 − cosine of nearly equal tokens."""
@@ -174,11 +176,11 @@ class Phase(BlockVerb):
     """Stem of the files: figures (.png, .svg, .html) and table (.csv); -bifurcation is added for c*."""
 
     def run(self) -> None:
-        from auxin.config import check
         from auxin.report.theme import save
         from auxin.report.theory_figures import bifurcation, phase_diagram, sections
         from auxin.runs.files import failing_clearly, write_atomic
         from auxin.theory.phase import phase_diagram as diagram
+        from auxin.values import check
 
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
         x, y = ((name, np.linspace(low, high, self.points).tolist()) for name, low, high in (self.x, self.y))
@@ -261,10 +263,10 @@ class Attention(Verb):
     def run(self) -> None:
         import polars
 
-        from auxin.config import check
         from auxin.report.theme import save
         from auxin.report.theory_figures import attention_moments as draw
         from auxin.theory.attention import attention_moments
+        from auxin.values import check
 
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
         spreads = np.linspace(0, self.spread, self.points)

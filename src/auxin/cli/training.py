@@ -10,7 +10,8 @@ from typing import Annotated, Self
 import tyro
 
 from auxin.cli.options import Flag, Verb, parse, parse_known
-from auxin.config import PresetName, RunConfig, TaskName, check, preset
+from auxin.config import PresetName, RunConfig, TaskName, preset
+from auxin.values import check
 
 
 @dataclass(frozen=True, kw_only=True)

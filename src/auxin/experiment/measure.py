@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from auxin.config import check
 from auxin.errors import CheckpointError, RunError
 from auxin.measures.structure import MEASURES, measured_sentences, structure
 from auxin.models.devices import has_device
@@ -19,6 +18,7 @@ from auxin.runs import MeasureFile, Metric, Run, open_run
 from auxin.runs.checkpoints import Checkpoint
 from auxin.tasks import load_task
 from auxin.training.precision import float32_products
+from auxin.values import check
 
 ENGLISH_SENTENCES, DYCK_SENTENCES = 10_000, 500
 

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from auxin.config import check
 from auxin.errors import DataError
 from auxin.measures.answers import question_answers, tense_answers
 from auxin.measures.decoding import greedy_decode
 from auxin.measures.passes import check_vocabulary, evaluating, length_batches, side_by_side
 from auxin.models.protocol import CausalModel
 from auxin.tasks import Sentence, Structure, Task, english
+from auxin.values import check
 
 LONG_DISTANCE = 10
 """Tokens between a closing bracket and its opening one, from which on ``accuracy`` counts it."""

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from auxin.config import check
 from auxin.errors import ConfigError, DataError
 from auxin.measures.passes import (
     Tokenizer,
@@ -20,6 +19,7 @@ from auxin.measures.passes import (
     tokens_of_words,
 )
 from auxin.models.protocol import CausalModel
+from auxin.values import check
 
 
 def attention_entropy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
-from auxin.config import check
+from auxin.values import check
 
 GROUPS = ("embedding", "positions", "attention", "mlp", "norms", "output")
 

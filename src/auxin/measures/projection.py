@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from auxin.config import check
 from auxin.errors import ConfigError, DataError
 from auxin.measures.passes import (
     Progress,
@@ -30,6 +29,7 @@ from auxin.measures.passes import (
 )
 from auxin.models.protocol import CausalModel
 from auxin.tasks.trees import Tree
+from auxin.values import check
 
 Metric = Literal["cosine", "euclidean"]
 Splits = dict[tuple[int, int], int]

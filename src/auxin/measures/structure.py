@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from auxin.config import check
 from auxin.errors import DataError
 from auxin.measures.entropy import attention_entropy, attention_sparsity
 from auxin.measures.norms import weight_norms
@@ -16,6 +15,7 @@ from auxin.models.transformer import TransformerLM
 from auxin.tasks.sentence import Sentence
 from auxin.tasks.trees import Tree, balanced, left_branching, parseval, random_tree, right_branching
 from auxin.tasks.vocabulary import Vocabulary
+from auxin.values import check
 
 MEASURES = ("norms", "entropy", "projection")
 

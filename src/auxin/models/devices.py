@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from auxin.config import check
+from auxin.values import check
 
 
 def has_device(name: str) -> bool:

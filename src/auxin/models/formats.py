@@ -13,9 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from auxin.config import ModelConfig, check, from_json, to_json
+from auxin.config import ModelConfig
 from auxin.errors import CheckpointError, ConfigError
 from auxin.models.transformer import TransformerLM
+from auxin.values import check, from_json, to_json
 
 LONGEST_JSON = 1 << 20  # bytes read of the file beside a released model
 RELEASED_PREFIX = "trafo.encoder.layers."

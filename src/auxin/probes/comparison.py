@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from auxin.architecture.block import Block
 from auxin.probes.simulate import (
     COLLAPSED_SEQUENCES,
     SEQUENCES,
@@ -18,7 +19,6 @@ from auxin.probes.simulate import (
     simplex_gram,
     simulate,
 )
-from auxin.theory.block import Block
 from auxin.theory.exponents import propagate
 from auxin.theory.gram import propagate_gram
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from auxin.config import check
+from auxin.values import check
 
 Array = NDArray[np.float64]
 

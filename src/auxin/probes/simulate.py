@@ -14,11 +14,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from auxin.config import ModelConfig, check
+from auxin.architecture.block import STRENGTHS, Block
+from auxin.config import ModelConfig
 from auxin.models.initialize import initialize_parameters
 from auxin.models.transformer import TransformerLM
-from auxin.theory.block import STRENGTHS, Block
 from auxin.theory.gram import checked_gram
+from auxin.values import check
 
 Array = NDArray[np.float64]
 GAINS = ("sigma_a", "sigma_v", "sigma_w", "sigma_o", "sigma_b")

@@ -13,10 +13,11 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from auxin.config import RunConfig, to_dict
+from auxin.config import RunConfig
 from auxin.errors import RunError
 from auxin.runs.files import read_object, read_text
 from auxin.runs.reader import open_run
+from auxin.values import to_dict
 
 NUMBER = (int, float, type(None))
 SHAPE: Mapping[str, type | Mapping[str, type | tuple[type, ...]]] = {

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from auxin.config import check
 from auxin.errors import DataError
 from auxin.report.exponent_figures import (
     RULES,
@@ -27,6 +26,7 @@ from auxin.report.marks import Figure, Tables
 from auxin.report.record import StudyRecord
 from auxin.report.theme import save
 from auxin.runs.files import failing_clearly
+from auxin.values import check
 
 STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "grokking": (accuracy_curves, early_stopping),

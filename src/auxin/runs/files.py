@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from auxin.config import RunConfig, from_toml
+from auxin.config import RunConfig
 from auxin.errors import ConfigError, RunError
+from auxin.values import from_toml
 
 TEMPORARY = ".tmp-"
 """Prefix of everything unfinished; what a killed process leaves under it is deleted at the next open."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxin.config import RunConfig, check
+from auxin.config import RunConfig
 from auxin.errors import RunError
 from auxin.runs.checkpoints import Checkpoint, list_checkpoints
 from auxin.runs.files import (
@@ -21,6 +21,7 @@ from auxin.runs.files import (
 )
 from auxin.runs.rows import MEASURES, Metric, check_measures, read_rows
 from auxin.runs.store import METRICS
+from auxin.values import check
 
 if TYPE_CHECKING:
     import polars

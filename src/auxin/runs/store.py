@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from auxin.config import RunConfig, to_dict, to_toml
+from auxin.config import RunConfig
 from auxin.errors import AuxinError, RunError
 from auxin.runs import checkpoints
 from auxin.runs.checkpoints import Mark, SavedState
@@ -34,6 +34,7 @@ from auxin.runs.files import (
     write_atomic,
 )
 from auxin.runs.rows import Metric, RowFile
+from auxin.values import to_dict, to_toml
 
 METRICS = "metrics.jsonl"
 KEPT_STATES = 2

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from auxin.config import RunConfig, from_json, to_json
+from auxin.config import RunConfig
 from auxin.errors import ConfigError
 from auxin.studies.pool import ATTEMPTS, Job, Outcome
 from auxin.studies.worker import train_one
+from auxin.values import from_json, to_json
 
 
 def run_on_ray(

@@ -15,7 +15,6 @@ from typing import Any, Protocol, cast, get_args
 import polars as pl
 import torch
 
-from auxin.config import check
 from auxin.runs.environment import environment
 from auxin.runs.files import failing_clearly, read_text
 from auxin.studies.answers import Analysis, save_study
@@ -24,6 +23,7 @@ from auxin.studies.finished import is_finished, reusable, take_over
 from auxin.studies.plan import Plan, check_fits, plan
 from auxin.studies.pool import Outcome
 from auxin.studies.sweep import check_workers, default_workers, sweep, tables
+from auxin.values import check
 
 SESSIONS = "sessions.jsonl"
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from auxin.config import ModelConfig, OptimizerConfig, RunConfig, TaskName, check, preset
+from auxin.config import ModelConfig, OptimizerConfig, RunConfig, TaskName, preset
+from auxin.values import check
 
 Scale = Literal["minutes", "laptop", "paper"]
 """minutes: tiny models, to see that everything works; laptop: two cores; paper: the published sizes, a GPU."""

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from auxin.config import RunConfig, check
+from auxin.config import RunConfig
 from auxin.errors import AuxinError
 from auxin.runs import open_run
 from auxin.runs.files import failing_clearly, sync_directory
 from auxin.studies.design import NamedRun
+from auxin.values import check
 
 
 def is_finished(run: NamedRun, directory: Path) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 from scipy.optimize import brentq
 
-from auxin.config import ModelConfig, Norm, TaskName
+from auxin.architecture.block import Block, NormPlacement
+from auxin.config import ModelConfig, TaskName
 from auxin.errors import DataError
 from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Finding, finding
@@ -23,7 +24,6 @@ from auxin.studies.curves import bands, curve, first_below, late
 from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
 from auxin.studies.hypotheses import Evidence
 from auxin.studies.statistics import Estimate, contrast, mean, mean_share, p_text, peak_test
-from auxin.theory.block import Block
 from auxin.theory.exponents import angle_exponents
 
 QUESTION = "Does the accumulated angle exponent at initialization, L·λ_a, decide which rule a model learns?"
@@ -43,7 +43,7 @@ REACHED = 0.9
 def configs(scale: Scale) -> list[NamedRun]:
     """Depths × exponents × five seeds on question; one depth on tense; two depths with pre-norm."""
     depths, exponents = DEPTHS, EXPONENTS
-    arms: list[tuple[TaskName, Norm, tuple[int, ...]]] = [
+    arms: list[tuple[TaskName, NormPlacement, tuple[int, ...]]] = [
         ("question", "post", depths), ("tense", "post", (4,)), ("question", "pre", (4, 12)),
     ]  # fmt: skip
     if scale == "minutes":
@@ -56,7 +56,7 @@ def configs(scale: Scale) -> list[NamedRun]:
     return runs
 
 
-def _point(scale: Scale, task: TaskName, norm: Norm, depth: int, exponent: float) -> NamedRun:
+def _point(scale: Scale, task: TaskName, norm: NormPlacement, depth: int, exponent: float) -> NamedRun:
     config = narrow(task) if scale == "laptop" else base(scale, task)
     config = replace(config, seeds=(0, 1) if scale == "minutes" else (0, 1, 2, 3, 4))
     if scale == "laptop":
@@ -72,7 +72,7 @@ def _point(scale: Scale, task: TaskName, norm: Norm, depth: int, exponent: float
 
 
 @cache
-def branch_strength(norm: Norm, depth: int, exponent: float) -> float:
+def branch_strength(norm: NormPlacement, depth: int, exponent: float) -> float:
     """The branch strength b at which depth·λ_a is ``exponent``, to six digits.
 
     Post-norm: skip 1, so that λ_a = −ln(1 + b²) (attention shrinks angles by 1 + b², a relu MLP keeps them).

@@ -16,7 +16,8 @@ from typing import IO, Literal
 
 import torch
 
-from auxin.config import RunConfig, to_dict
+from auxin.config import RunConfig
+from auxin.values import to_dict
 
 ATTEMPTS = 2  # a run whose worker was killed is resumed once; the second death is taken to be its own doing
 

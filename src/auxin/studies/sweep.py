@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from auxin.config import RunConfig, check
+from auxin.config import RunConfig
 from auxin.errors import Interrupted
 from auxin.experiment.signals import noted
 from auxin.runs import open_run
@@ -21,6 +21,7 @@ from auxin.studies.finished import is_finished
 from auxin.studies.plan import free_memory, run_memory, step_flops
 from auxin.studies.pool import Job, Outcome, run_locally
 from auxin.studies.progress import SweepProgress
+from auxin.values import check
 
 if TYPE_CHECKING:
     import polars

@@ -15,13 +15,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from auxin.architecture.block import STRENGTHS, Block
 from auxin.config import RunConfig
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import curve, late
 from auxin.studies.design import NamedRun, Scale, Setting, base, replace
 from auxin.studies.regression import KernelRidge, cross_validated, folds
 from auxin.studies.statistics import Estimate, paired, r_squared, spearman
-from auxin.theory.block import STRENGTHS, Block
 from auxin.theory.exponents import exponents_grid
 from auxin.theory.phase import phase_diagram
 

@@ -18,9 +18,10 @@ from typing import Any, Literal, TextIO
 
 import torch
 
-from auxin.config import RunConfig, from_dict
+from auxin.config import RunConfig
 from auxin.errors import AuxinError, Interrupted
 from auxin.experiment.train import train
+from auxin.values import from_dict
 
 Status = Literal["finished", "failed", "stopped"]
 

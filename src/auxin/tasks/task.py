@@ -11,13 +11,14 @@ from typing import NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.config import TaskName, check
+from auxin.config import TaskName
 from auxin.errors import DataError
 from auxin.tasks import dyck, english, files
 from auxin.tasks.cache import Lines, cached
 from auxin.tasks.grammar import load_grammar_text
 from auxin.tasks.sentence import Sentence
 from auxin.tasks.vocabulary import Vocabulary
+from auxin.values import check
 
 _FORMAT = 1  # counts changes of what a seed generates or of the cached lines
 

@@ -18,9 +18,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from auxin.config import check
 from auxin.theory import softmax
 from auxin.theory.chebyshev import Interpolant
+from auxin.values import check
 
 Array = NDArray[np.float64]
 Method = Literal["exact", "annealed", "rem"]

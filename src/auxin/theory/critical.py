@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.config import check
-from auxin.theory.block import ALPHAS, NUMERIC, STRENGTHS, Block, check_range, check_whole, replace
+from auxin.architecture.block import ALPHAS, NUMERIC, STRENGTHS, Block, check_range, replace
 from auxin.theory.exponents import CRITICAL, Exponents, angle_exponents, exponents, exponents_grid
+from auxin.values import check, check_whole
 
 Array = NDArray[np.float64]
 

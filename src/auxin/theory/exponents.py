@@ -24,12 +24,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.config import check
+from auxin.architecture.block import Block
 from auxin.theory.attention import exact_moments
-from auxin.theory.block import Block, check_whole, grid
 from auxin.theory.fixed import LARGEST, Map, collapsed, settle
 from auxin.theory.forward import Sublayers, exact_kernels, flatten, layer
 from auxin.theory.gradient import backward
+from auxin.theory.grid import grid
+from auxin.values import check, check_whole
 
 Array = NDArray[np.float64]
 Phase = Literal["ordered", "critical", "chaotic"]

@@ -27,12 +27,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh_tridiagonal
 
-from auxin.config import Activation
+from auxin.architecture.mlp import AnyActivation
 from auxin.theory import quadrature
 
 Array = NDArray[np.float64]
 Function = Callable[[Any], Any]
-AnyActivation = Activation | Function
 
 CHUNK = 4096
 KOLMOGOROV_NODES = 8

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from auxin.config import check
+from auxin.architecture.block import Block
 from auxin.errors import ConfigError
 from auxin.theory import gaussian
-from auxin.theory.block import Block
+from auxin.values import check
 
 REPLICAS = 8
 """Independent propagations whose mean is the result and whose spread is its standard error."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auxin.config import check
-from auxin.theory.block import Block, check_range
+from auxin.architecture.block import Block, check_range
 from auxin.theory.exponents import exponents_grid
+from auxin.values import check
 
 if TYPE_CHECKING:
     import polars

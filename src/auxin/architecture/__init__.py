@@ -1,0 +1,10 @@
+"""What a network is made of: plain frozen values, to which theory and models each give a meaning."""
+
+from auxin.architecture.attention import Attention, Rotary
+from auxin.architecture.block import Block
+from auxin.architecture.layer import Layer, Sublayer
+from auxin.architecture.mlp import MLP
+from auxin.architecture.network import Network
+from auxin.architecture.norm import Norm
+
+__all__ = ["MLP", "Attention", "Block", "Layer", "Network", "Norm", "Rotary", "Sublayer"]

@@ -1,0 +1,103 @@
+"""Attention at initialization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from auxin.values import Value, check, check_finite
+
+
+@dataclass(frozen=True)
+class Rotary(Value):
+    """Rotary positions (Su et al. 2021): pairs of a head's dimensions turned by angles that grow with the position.
+
+    Pair i of the first ``fraction`` of the head's d_h dimensions turns by t·base^(−2i/(fraction·d_h)) at token t.
+    """
+
+    base: float = 10_000.0
+    fraction: float = 1.0
+
+    ranges = {"base": (1, 1e12)}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(0 < self.fraction <= 1, "fraction", self.fraction, "0 < fraction ≤ 1")
+
+    def turned(self, head_dim: int) -> int:
+        """Dimensions of a head that turn: an even number, at least 2."""
+        return int(head_dim * self.fraction) // 2 * 2
+
+
+@dataclass(frozen=True)
+class Attention(Value):
+    """softmax_j(cap(q_i·k_j·scale) + bias_ij)·v_j, merged by an output map.
+
+    Entries of W_Q and W_K are N(0, σ_Q²/d) and N(0, σ_K²/d); σ_V² is the variance gain of value and output maps
+    together. How many heads there are, and whether some share keys and values, does not matter at infinite width.
+
+    >>> Attention(sigma_q=0.5, sigma_k=0.5, head_dim=64, rotary=Rotary()).logit_scale
+    0.25
+    """
+
+    sigma_q: float = 1.0
+    sigma_k: float = 1.0
+    sigma_v: float = 1.0
+    sigma_b: float = 0.0
+    """Standard deviation of what value and output biases add to the output."""
+    head_dim: int | None = None
+    """Dimensions d_h of a head; None: infinitely many, whose logits are Gaussian."""
+    scale: float | None = None
+    """Factor on q·k; None: 1/√d_h."""
+    qk_norm: bool | Literal["all"] = False
+    """RMS norm of queries and keys before rotation: of every head (Qwen 3), or of all heads together (OLMo 2)."""
+    rotary: Rotary | None = None
+    alibi: int = 0
+    """Heads whose slopes 2^(−8h/H) of a penalty linear in the distance (Press et al. 2022) are averaged; 0: none."""
+    window: int | None = None
+    """A token sees itself and the window − 1 tokens before it (without causality: so many on either side)."""
+    softcap: float | None = None
+    """Logits a become softcap·tanh(a/softcap) (Gemma 2)."""
+
+    ranges = {  # noqa: RUF012
+        "sigma_q": (0, 1e3),
+        "sigma_k": (0, 1e3),
+        "sigma_v": (0, 1e3),
+        "sigma_b": (0, 1e3),
+        "head_dim": (1, 65_536),
+        "scale": (0, 1e3),
+        "alibi": (0, 1024),
+        "window": (1, 1e9),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        head_dim = self.head_dim
+        if head_dim is None:
+            needs = "a number of dimensions"
+            check(self.rotary is None, "head_dim", None, f"{needs}, with rotary positions")
+            check(self.qk_norm is not True, "head_dim", None, f"{needs}, with qk_norm")
+            check(self.scale is None, "head_dim", None, f"{needs}, with a scale")
+        if self.rotary is not None and head_dim is not None:
+            check(head_dim % 2 == 0, "head_dim", head_dim, "an even number, with rotary positions")
+            turned = self.rotary.turned(head_dim)
+            check(
+                turned >= 2,
+                "fraction of rotary",
+                self.rotary.fraction,
+                f"at least {2 / head_dim:g} of a head",
+            )
+        if self.softcap is not None:
+            check_finite("softcap", self.softcap, 1e-3, 1e6, "0.001 to 1e+06")
+
+    @property
+    def logit_scale(self) -> float:
+        """σ_A = σ_Q·σ_K times what ``scale`` differs from 1/√d_h: the spread of the logits of tokens of norm² 1."""
+        factor = 1.0 if self.scale is None or self.head_dim is None else self.scale * self.head_dim**0.5
+        return self.sigma_q * self.sigma_k * factor
+
+    @property
+    def plain(self) -> bool:
+        """Whether logits are Gaussian with nothing done to them, which has closed forms."""
+        nothing = not self.qk_norm and self.rotary is None and not self.alibi
+        return nothing and self.head_dim is None and self.window is None and self.softcap is None

@@ -1,0 +1,53 @@
+"""Branches inside residual connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from auxin.architecture.attention import Attention
+from auxin.architecture.mlp import MLP
+from auxin.architecture.norm import Norm
+from auxin.values import Value, check
+
+
+@dataclass(frozen=True)
+class Sublayer(Value):
+    """x ← N_stream(skip·x + branch·N_after(F(N_before(x)))), F the body; a norm that is None does nothing.
+
+    Pre-norm has ``before``, post-norm ``stream``, OLMo 2 ``after``, Gemma 2 ``before`` and ``after`` (a sandwich).
+    LayerScale, ReZero, DeepNorm and depth-scaled output maps are strengths.
+    """
+
+    body: Attention | MLP
+    skip: float = 1.0
+    branch: float = 1.0
+    before: Norm | None = None
+    after: Norm | None = None
+    stream: Norm | None = None
+
+    ranges = {"skip": (0, 1e3), "branch": (0, 1e3)}  # noqa: RUF012
+
+
+@dataclass(frozen=True)
+class Layer(Value):
+    """Sublayers one after the other, or side by side: x ← N_stream(skip·x + Σ branch·N_after(F(N_before(x))))."""
+
+    sublayers: tuple[Sublayer, ...] = ()
+    parallel: bool = False
+    """All sublayers read the same x (GPT-J, Pythia); they then have one skip and one norm of the stream."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(1 <= len(self.sublayers) <= 100, "number of sublayers", len(self.sublayers), "1 to 100")
+        for sublayer in self.sublayers:
+            check(isinstance(sublayer, Sublayer), "sublayer", sublayer, "a Sublayer")
+        if self.parallel:
+            first = self.sublayers[0]
+            for other in self.sublayers[1:]:
+                check(
+                    other.skip == first.skip,
+                    "skip",
+                    other.skip,
+                    f"that of the sublayer beside it, {first.skip}",
+                )
+                check(other.stream == first.stream, "stream", other.stream, "that of the sublayer beside it")
