@@ -22,6 +22,7 @@ NAMES = {
     "dynamics": ["dynamics"],
     "trainability": ["loss-map", "predictions", "scores"],
     "joint": ["hierarchical-by-exponent", "linear-by-exponent", "neither-by-exponent", "rule-over-steps"],
+    "repair": ["repair", "repair-curves"],
 }
 
 

@@ -1,4 +1,4 @@
-"""Figures of the studies of structural grokking: early stopping, depth, dynamics."""
+"""Figures of the studies of structural grokking: early stopping, depth, repair, dynamics."""
 
 from __future__ import annotations
 
@@ -141,6 +141,67 @@ def curves_by_depth(tables: Tables) -> Figure:
         grid(panels, groups.chosen, 2),
         ("Generalization and training loss over steps", "mean over seeds ± 2 standard errors"),
         f"Generalization accuracy and training loss against steps for depths {', '.join(names)}.",
+    )
+
+
+LINES = {"published": "branches of strength 1", "held": "L·λ_a held at its best"}
+
+
+def repair(tables: Tables) -> Figure:
+    """In-domain and generalization accuracy and training loss against depth, as published and held."""
+    names = ("in_domain", "late", "loss")
+    numbers = " ".join(f"{name} {name}_low {name}_high" for name in names)
+    points = columns(tables, "points", f"depth models {numbers}", "line")
+    meeting = points.filter(depth=points["depth"].min()).with_columns(line=pl.lit("held"))
+    points = pl.concat([points, meeting]).unique(
+        maintain_order=True
+    )  # both lines begin at the depth they share
+    points = points.with_columns(series=pl.col("line").replace(LINES))
+    titles = (
+        "in-domain accuracy late in the run",
+        "generalization late in the run",
+        "training loss late in the run",
+    )
+    axes = (share("accuracy"), share(ACCURACY), number("loss (nats a token)"))
+    x = _depth_axis(points["depth"].unique().sort().to_list())
+    groups = Groups(list(LINES.values()), palette=(VERMILION, BLUE))
+    panels: list[Panel] = []
+    for name, title, y in zip(names, titles, axes, strict=True):
+        own = points.select("depth", "models", "series", value=name, low=f"{name}_low", high=f"{name}_high")
+        tip = tips(".3f" if name == "loss" else ".0%", "series:N", "depth:Q", "models:Q")
+        panels.append(panel(groups.intervals(own, x, y, tip), title, 220, 220))
+    rows = points.with_columns(label=pl.format("{} layers, {}", pl.col("depth").cast(pl.Int64), "series"))
+    words = in_words(rows.select("label", "in_domain", "in_domain_low", "in_domain_high").iter_rows(), ".0%")
+    return figure(
+        "repair",
+        grid(panels, groups.chosen, 3),
+        ("Depth, as published and with its start held", "means over seeds, 95% intervals"),
+        f"In-domain accuracy late in the run, {words}.",
+    )
+
+
+def repair_curves(tables: Tables) -> Figure:
+    """Training loss and generalization against steps, a panel a line, a colour a depth."""
+    axes = {
+        "curves": (share(ACCURACY), ".1%"),
+        "training_loss": (number("training loss (nats a token)"), ".3f"),
+    }
+    frames = {name: columns(tables, name, "depth step value low high", "line") for name in axes}
+    names = [f"{depth:.0f}" for depth in frames["curves"]["depth"].unique().sort()]
+    groups = Groups(names, "depth (layers)")
+    panels: list[Panel] = []
+    for name, (y, form) in axes.items():
+        frame = frames[name].with_columns(series=pl.col("depth").cast(pl.Int64).cast(pl.String))
+        for line, title in LINES.items():
+            own = frame.filter(line=line)
+            panels.append(
+                panel(groups.bands(own, steps(), y, tips(form, "series:N", "step:Q")), title, 330, 200)
+            )
+    return figure(
+        "repair-curves",
+        grid(panels, groups.chosen, 2),
+        ("Generalization and training loss over steps", "mean over seeds ± 2 standard errors"),
+        f"Generalization and training loss against steps for depths {', '.join(names)}, as published and held.",
     )
 
 

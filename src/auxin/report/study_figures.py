@@ -1,4 +1,4 @@
-"""The figures of the five studies, from the tables that the studies write."""
+"""The figures of the studies, from the tables that the studies write."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from auxin.report.grokking_figures import (
     by_depth,
     curves_by_depth,
     early_stopping,
+    repair,
+    repair_curves,
     structure,
 )
 from auxin.report.marks import Figure, Tables
@@ -34,6 +36,7 @@ STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "dynamics": (structure,),
     "trainability": (loss_map, predictions, scores_by_predictor),
     "joint": (*(partial(rule_by_exponent, rule=rule) for rule in RULES), rule_over_steps),
+    "repair": (repair, repair_curves),
 }
 """Each study's figures, its headline first."""
 
