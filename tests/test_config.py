@@ -1,16 +1,24 @@
 """Configs: what exists is valid, says what is wrong otherwise, and survives every round trip."""
 
 import dataclasses
-from typing import get_args, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auxin.architecture import MLP, Attention, Block, Layer, Norm, Rotary, Sublayer
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
 from auxin.errors import AuxinError, ConfigError
 from auxin.values import from_dict, from_json, from_toml, to_dict, to_json, to_toml
 
+LLAMA = Layer(
+    (
+        Sublayer(Attention(head_dim=8, rotary=Rotary()), before=Norm("rms", epsilon=1e-6)),
+        Sublayer(MLP("silu", gated=True), before=Norm("rms"), after=Norm("tanh", slope=0.5)),
+    )
+)
+MLP_ONLY = Layer((Sublayer(MLP(), stream=Norm()),))
 strengths = st.floats(0, 1e3)
 probabilities = st.floats(0, 1, exclude_max=True)
 
@@ -21,15 +29,21 @@ def models(draw: st.DrawFn) -> ModelConfig:
     choices = {
         name: draw(st.sampled_from(get_args(hint)))
         for name, hint in get_type_hints(ModelConfig).items()
-        if get_args(hint)
+        if get_origin(hint) is Literal
     }
     floats = {
         f.name: draw(strengths)
         for f in dataclasses.fields(ModelConfig)
         if f.name.startswith("sigma") or f.name.endswith(("_skip", "_branch"))
     }
+    described = draw(st.sampled_from([(), (LLAMA,), (LLAMA, MLP_ONLY)]))
+    if described:
+        floats, classic = {}, ("norm", "activation")
+        choices = {name: value for name, value in choices.items() if name not in classic}
+        norms = st.sampled_from([None, Norm(), Norm("erf", slope=2.0)])
+        floats = {"layers": described, "final_norm": draw(norms), "key_heads": draw(st.sampled_from([0, 1]))}
     return ModelConfig(
-        depth=draw(st.integers(1, 100)),
+        depth=draw(st.integers(2, 100)),
         width=2 * heads * draw(st.integers(1, 100)),
         heads=heads,
         feedforward=draw(st.integers(0, 10_000)),
@@ -71,7 +85,7 @@ def test_the_text_is_complete_and_missing_settings_are_defaults() -> None:
     text = to_toml(RunConfig())
     for part in (RunConfig, ModelConfig, OptimizerConfig):
         for field in dataclasses.fields(part):
-            assert field.name in text
+            assert field.name in text or field.default is None
     assert from_toml(RunConfig, "steps = 7\n[model]\ndepth = 2") == RunConfig(
         steps=7, model=ModelConfig(depth=2)
     )
@@ -187,3 +201,83 @@ def test_presets_are_the_published_settings() -> None:
     assert (laptop.task, laptop.model.depth, laptop.model.width, laptop.seeds) == ("tense", 8, 64, (0,))
     with pytest.raises(ConfigError, match="preset is 'huge'; allowed: laptop, paper, released-code"):
         preset("huge")  # type: ignore[arg-type]
+
+
+def test_described_layers_make_the_network_with_what_the_scheme_draws() -> None:
+    config = ModelConfig(
+        depth=3, width=64, heads=4, layers=(LLAMA, MLP_ONLY), final_norm=Norm("rms"), initialization="normal"
+    )
+    network = config.network()
+    assert network.depth == 3
+    assert network.final == Norm("rms")
+    assert network.layers[0] == network.layers[2] != network.layers[1]
+    attention, mlp = (sublayer.body for sublayer in network.layers[0].sublayers)
+    assert attention.sigma_q == pytest.approx(0.02 * 8)  # pyright: ignore[reportAttributeAccessIssue]
+    assert attention.sigma_v == pytest.approx(0.02**2 * 8 * 32**0.5)  # pyright: ignore  # 4 heads of 8
+    assert mlp.sigma_gate == mlp.sigma_w == pytest.approx(0.02 * 8)  # pyright: ignore
+    assert mlp.sigma_o == pytest.approx(0.02 * 176**0.5)  # pyright: ignore  # ⌈64/3⌉·8 hidden units
+    scaled = dataclasses.replace(config, initialization="gpt2").network()
+    first = scaled.layers[0].sublayers[1].body
+    assert first.sigma_o == pytest.approx(0.02 * (176 / 5) ** 0.5)  # pyright: ignore  # of five branches
+    assert first.sigma_w == mlp.sigma_w  # pyright: ignore
+
+
+def test_the_description_itself_is_drawn_with_gaussian() -> None:
+    layer = Block(norm="pre", sigma_a=1.7, sigma_b=0.2).layer
+    config = ModelConfig(depth=2, width=8, heads=2, layers=(layer,), initialization="gaussian")
+    assert config.network().layers == (layer, layer)
+    windowed = Layer((Sublayer(Attention(window=3)),))
+    sized = dataclasses.replace(config, layers=(windowed,)).network()
+    assert sized.layers[0].sublayers[0].body == Attention(window=3, head_dim=4)
+
+
+def test_a_classic_network_is_its_block() -> None:
+    config = ModelConfig(norm="pre", initialization="gaussian", sigma_a=2.0, mlp_branch=0.5, depth=3)
+    network = config.network()
+    assert network.final == network.layers[0].sublayers[0].before == Norm(epsilon=1e-5)
+    attention, mlp = network.layers[2].sublayers
+    assert attention.body.logit_scale == pytest.approx(config.block().sigma_a)  # pyright: ignore
+    assert (mlp.branch, mlp.skip, mlp.body.activation) == (0.5, 1.0, "relu")  # pyright: ignore
+    assert ModelConfig(norm="post").network().final is None
+    assert RunConfig(model=config).network() == network
+
+
+def test_the_stream_starts_with_the_variance_of_what_is_added_up() -> None:
+    paper = preset("paper").model
+    assert paper.input_norm() == pytest.approx(512 * 2 / (512 + 100) + 0.5)
+    plain = ModelConfig(scale_embedding=False, positions="learned", initialization="normal")
+    assert plain.input_norm() == pytest.approx(2 * 0.02**2)
+    normed = dataclasses.replace(plain, embedding_norm=Norm(gain=2.0, epsilon=2 * 0.02**2))
+    assert normed.input_norm() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layers": (LLAMA,), "norm": "pre"}, "norm is 'pre'; allowed: post, beside layers, which have"),
+        ({"layers": (LLAMA,), "sigma_a": 2.0}, "sigma_a is 2.0; allowed: 1.0, beside layers"),
+        ({"layers": (LLAMA,) * 5}, "depth is 4; allowed: 5 layers or more"),
+        ({"layers": (5,)}, "layer is 5; allowed: a Layer or a Block"),
+        ({"layers": 5}, "layers is 5; allowed: a list"),
+        ({"final_norm": Norm()}, "final_norm is Norm.* allowed: none, without described layers"),
+        ({"key_heads": 3}, r"key_heads is 3; allowed: a divisor of the heads \(4\)"),
+        (
+            {"layers": (Layer((Sublayer(Attention(alibi=8)),)),)},
+            "alibi is 8; allowed: the number of heads, 4",
+        ),
+        ({"layers": (Block(activation=abs).layer,)}, "activation is .* allowed: relu, .*, in a model"),
+        ({"layers": (Block(),), "heads": 3}, "heads is 3; allowed: a divisor of the width"),
+        (
+            {"layers": (Block(sigma_b=0.1),), "mlp_bias": False, "initialization": "gaussian"},
+            "sigma_b of a layer is 0.1; allowed: 0, of maps without biases",
+        ),
+    ],
+)
+def test_layers_that_no_model_has_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig(**settings)
+
+
+def test_a_block_is_of_classic_models_alone() -> None:
+    with pytest.raises(ConfigError, match=r"layers is .* allowed: none, for a Block \(network\(\) gives any"):
+        Block.of(ModelConfig(layers=(LLAMA,)))

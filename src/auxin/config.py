@@ -10,106 +10,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from auxin.architecture.block import STRENGTHS, Block, NormPlacement
-from auxin.architecture.initialization import Initialization, block_sigmas
-from auxin.architecture.mlp import Activation
+from auxin.architecture.block import Block
+from auxin.architecture.model import ModelConfig
+from auxin.architecture.network import Network
 from auxin.values import Value, check
 
-Positions = Literal["sinusoidal", "learned", "none"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 TaskName = Literal["question", "tense", "dyck"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 PresetName = Literal["laptop", "paper", "released-code"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig(Value):
-    """Architecture and initialization of a decoder-only transformer.
-
-    With x the residual stream, F a sublayer (attention, then MLP) and N layer norm, a sublayer computes
-    ``N(skip·x + branch·F(x))`` (post), ``skip·x + branch·F(N(x))`` (pre) or ``skip·x + branch·F(x)`` (none).
-    """
-
-    depth: int = 4
-    """Layers; each is attention followed by an MLP."""
-    width: int = 128
-    """Dimension d of the residual stream."""
-    heads: int = 4
-    """Attention heads; must divide the width."""
-    feedforward: int = 0
-    """Hidden units m of the MLP; 0 means four times the width."""
-    vocabulary_size: int = 0
-    """Words, with <pad>, <eos> and <bos>; 0 means that of the task."""
-    max_length: int = 512
-    """Longest sequence in tokens (the size of the position table)."""
-    norm: NormPlacement = "post"
-    """Where layer norm stands; pre-norm ends with one more norm before the output map."""
-    activation: Activation = "relu"
-    """Nonlinearity of the MLP (gelu is the exact one, with erf)."""
-    positions: Positions = "sinusoidal"
-    """Position encoding added to the embeddings."""
-    scale_embedding: bool = True
-    """Multiply embeddings by √width before positions are added."""
-    tied: bool = False
-    """Use the embedding matrix as the output map, too."""
-    attention_bias: bool = False
-    """Biases in the four attention maps."""
-    mlp_bias: bool = True
-    """Biases in the two MLP maps."""
-    dropout: float = 0.1
-    """Probability of dropping a unit: embedding, attention weights, feed-forward and residual branches."""
-    attention_skip: float = 1.0
-    """Skip strength around attention."""
-    attention_branch: float = 1.0
-    """Branch strength of attention."""
-    mlp_skip: float = 1.0
-    """Skip strength around the MLP."""
-    mlp_branch: float = 1.0
-    """Branch strength of the MLP."""
-    initialization: Initialization = "xavier"
-    """xavier: uniform, gain √2 before a relu (the published code); pytorch: the defaults of nn.Linear and
-    nn.Embedding; normal: N(0, 0.02²); gaussian: the σ's below."""
-    sigma_a: float = 1.0
-    """Logit scale σ_A = σ_Q·σ_K: entries of W_Q, W_K are N(0, σ_A/d) (gaussian only)."""
-    sigma_v: float = 1.0
-    """Gain of value and output maps together: entries of each are N(0, σ_V/d) (gaussian only)."""
-    sigma_w: float = 2**0.5
-    """Gain of the MLP's first map: entries N(0, σ_w²/d) (gaussian only)."""
-    sigma_o: float = 1.0
-    """Gain of the MLP's second map: entries N(0, σ_o²/m) (gaussian only)."""
-    sigma_b: float = 0.0
-    """Standard deviation of the MLP's biases (gaussian only)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(1 <= self.depth <= 10_000, "depth", self.depth, "1 to 10000")
-        check(1 <= self.width <= 65_536, "width", self.width, "1 to 65536")
-        check(1 <= self.heads <= self.width, "heads", self.heads, f"1 to the width ({self.width})")
-        check(self.width % self.heads == 0, "heads", self.heads, f"a divisor of the width ({self.width})")
-        check(0 <= self.feedforward <= 1_048_576, "feedforward", self.feedforward, "0 (4·width) to 1048576")
-        check(
-            0 <= self.vocabulary_size <= 10_000_000, "vocabulary_size", self.vocabulary_size, "0 to 10000000"
-        )
-        check(1 <= self.max_length <= 1_048_576, "max_length", self.max_length, "1 to 1048576")
-        check(0 <= self.dropout < 1, "dropout", self.dropout, "0 ≤ dropout < 1")
-        sinusoidal_fits = self.positions != "sinusoidal" or self.width % 2 == 0
-        check(sinusoidal_fits, "width", self.width, "even, with sinusoidal positions")
-        for name in ("sigma_a", "sigma_v", "sigma_w", "sigma_o", "sigma_b"):
-            check(0 <= getattr(self, name) <= 1e3, name, getattr(self, name), "0 to 1000")
-        for name in ("attention_skip", "attention_branch", "mlp_skip", "mlp_branch"):
-            check(0 <= getattr(self, name) <= 1e3, name, getattr(self, name), "0 to 1000")
-
-    @property
-    def hidden(self) -> int:
-        """Hidden units of the MLP, with the default of four times the width resolved."""
-        return self.feedforward or 4 * self.width
-
-    def block(self, n_tokens: int = 32) -> Block:
-        """The classic layer that the initialization implies; ``Block.of``."""
-        strengths = {name: getattr(self, name) for name in STRENGTHS}
-        return Block(
-            norm=self.norm, activation=self.activation, n_tokens=n_tokens, **strengths, **block_sigmas(self)
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +125,14 @@ class RunConfig(Value):
     def block(self, n_tokens: int = 32) -> Block:
         """That of the model."""
         return self.model.block(n_tokens)
+
+    def network(self) -> Network:
+        """That of the model."""
+        return self.model.network()
+
+    def input_norm(self) -> float:
+        """That of the model."""
+        return self.model.input_norm()
 
 
 def preset(name: PresetName, task: TaskName = "question") -> RunConfig:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from auxin.architecture.initialization import Map
+from auxin.architecture.sizes import Sizes
 from auxin.values import Value, check, check_finite
 
 
@@ -101,3 +104,40 @@ class Attention(Value):
         """Whether logits are Gaussian with nothing done to them, which has closed forms."""
         nothing = not self.qk_norm and self.rotary is None and not self.alibi
         return nothing and self.head_dim is None and self.window is None and self.softcap is None
+
+    def dimensions(self, sizes: Sizes) -> int:
+        """Dimensions of a head in a model of these sizes."""
+        return self.head_dim or sizes.split_width()
+
+    def check_fits(self, sizes: Sizes) -> None:
+        """Refuse sizes that it cannot have."""
+        self.dimensions(sizes)
+        check(self.alibi in (0, sizes.heads), "alibi", self.alibi, f"the number of heads, {sizes.heads}")
+
+    def sized(self, sizes: Sizes) -> Attention:
+        """This with heads of finite dimension, unless it is plain."""
+        return self if self.plain else replace(self, head_dim=self.dimensions(sizes))
+
+    def maps(self, sizes: Sizes, branches: int) -> dict[str, Map]:
+        """What a model of these sizes draws for it; σ_V² is split evenly between value and output map."""
+        d, k, biased = sizes.width, self.dimensions(sizes), sizes.attention_bias
+        root = self.sigma_v**0.5
+        return {
+            "query": Map(d, sizes.heads * k, self.sigma_q, biased=biased),
+            "key": Map(d, sizes.key_heads * k, self.sigma_k, biased=biased),
+            "value": Map(d, sizes.key_heads * k, root, biased=biased),
+            "out": Map(sizes.heads * k, d, root, self.sigma_b, biased, branches=branches),
+        }
+
+    def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> Attention:
+        """This with the σ's that its maps and their biases have.
+
+        Those of queries and keys change logits by O(1/d), and are left out.
+        """
+        return replace(
+            self,
+            sigma_q=sigmas["query"],
+            sigma_k=sigmas["key"],
+            sigma_v=sigmas["value"] * sigmas["out"],
+            sigma_b=(sigmas["out"] ** 2 * biases["value"] ** 2 + biases["out"] ** 2) ** 0.5,
+        )

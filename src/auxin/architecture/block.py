@@ -90,13 +90,7 @@ class Block(Value):
             sigma_b=self.sigma_b,
             sigma_b_out=self.sigma_b_out,
         )
-        norms = {"pre": {"before": Norm()}, "post": {"stream": Norm()}, "none": {}}[self.norm]
-        return Layer(
-            (
-                Sublayer(attention, self.attention_skip, self.attention_branch, **norms),
-                Sublayer(mlp, self.mlp_skip, self.mlp_branch, **norms),
-            )
-        )
+        return classic_layer(self, attention, mlp, Norm())
 
     @classmethod
     def cowsik(
@@ -123,6 +117,37 @@ class Block(Value):
         described = hasattr(config, "block")
         check(described, "config", config, "a ModelConfig or a RunConfig")
         return config.block(n_tokens)
+
+
+class Placement(Protocol):
+    """Where the norm stands and how strong skips and branches are."""
+
+    @property
+    def norm(self) -> NormPlacement: ...
+    @property
+    def attention_skip(self) -> float: ...
+    @property
+    def attention_branch(self) -> float: ...
+    @property
+    def mlp_skip(self) -> float: ...
+    @property
+    def mlp_branch(self) -> float: ...
+
+
+PLACEMENTS: dict[NormPlacement, str | None] = {"pre": "before", "post": "stream", "none": None}
+"""The field of a ``Sublayer`` in which the norm stands."""
+
+
+def classic_layer(placed: Placement, attention: Attention, mlp: MLP, norm: Norm) -> Layer:
+    """Attention, then an MLP, with strengths and the norm's place from a ``Block`` or a ``ModelConfig``."""
+    place = PLACEMENTS[placed.norm]
+    norms: Any = {} if place is None else {place: norm}
+    return Layer(
+        (
+            Sublayer(attention, placed.attention_skip, placed.attention_branch, **norms),
+            Sublayer(mlp, placed.mlp_skip, placed.mlp_branch, **norms),
+        )
+    )
 
 
 def replace(block: Block, **hyperparameters: Any) -> Block:

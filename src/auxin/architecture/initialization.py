@@ -1,38 +1,96 @@
-"""What a scheme's random weights amount to: the σ's of a model's parts at its own width."""
+"""How weights are drawn, once for all: the models draw from it, and the theory's σ's are what it amounts to.
+
+A part says what maps it has (its ``maps``) and what σ's it has with given ones (``with_sigmas``); a scheme says from
+what law the entries of a map come. The σ of a map is that of entries of variance σ²/fan_in.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
-Initialization = Literal["xavier", "pytorch", "normal", "gaussian"]
+Initialization = Literal["xavier", "pytorch", "normal", "gaussian", "gpt2", "neox"]
 
 
-def block_sigmas(config: Any) -> dict[str, float]:
-    """The σ's of the classic layer that a model's config implies."""
-    d, m = config.width, config.hidden
-    if config.initialization == "gaussian":
-        sigmas = {name: getattr(config, name) for name in ("sigma_a", "sigma_v", "sigma_w", "sigma_o")}
-        return sigmas | {"sigma_b": config.sigma_b if config.mlp_bias else 0.0}
-    if config.initialization == "xavier":  # uniform with variance 2/(fan in + fan out)
-        gain = 2.0 if config.activation == "relu" else 1.0
-        return {"sigma_w": math.sqrt(gain * 2 * d / (d + m)), "sigma_o": math.sqrt(2 * m / (d + m))}
-    if config.initialization == "normal":
-        variance = 0.02**2
-        return {
-            "sigma_a": variance * d,
-            "sigma_v": variance * d,
-            "sigma_w": math.sqrt(variance * d),
-            "sigma_o": math.sqrt(variance * m),
-        }
-    third = 1 / 3  # nn.Linear: weights and biases uniform in ±1/√fan_in
-    attention = third / d * (1 + third) if config.attention_bias else 0.0
-    return {
-        "sigma_a": third,
-        "sigma_v": third,
-        "sigma_w": math.sqrt(third),
-        "sigma_o": math.sqrt(third),
-        "sigma_b": math.sqrt(third / d) if config.mlp_bias else 0.0,
-        "sigma_b_out": math.sqrt(third / m) if config.mlp_bias else 0.0,
-        "sigma_b_attention": math.sqrt(attention),
-    }
+@dataclass(frozen=True)
+class Map:
+    """A linear map that is to be drawn."""
+
+    fan_in: int
+    fan_out: int
+    sigma: float = 1.0
+    """What its description says."""
+    sigma_b: float = 0.0
+    """Standard deviation of its biases, by its description."""
+    biased: bool = False
+    """Whether it has biases at all."""
+    rectified: bool = False
+    """Whether a relu follows."""
+    branches: int = 0
+    """Of a map whose output is added to the stream: how many of them the network has."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Independent entries of mean 0: N(0, std²), or uniform in ±√3·std."""
+
+    std: float
+    uniform: bool = False
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Laws of a map's weights, of its biases, and of embeddings."""
+
+    sigma: Callable[[Map], float]
+    """σ of a map; its entries have the standard deviation σ/√fan_in."""
+    uniform: bool = False
+    sigma_b: Callable[[Map], float] = lambda _: 0.0
+    """Standard deviation of its biases."""
+    embedding: Callable[[Map], float] | None = None
+    """Standard deviation of embeddings; None: drawn as a map from the width to the vocabulary would be."""
+    described: bool = False
+    """Whether the σ's are those that a map's description has."""
+
+    def weight(self, of: Map) -> Draw:
+        """The law of a map's weights."""
+        return Draw(self.sigma(of) / math.sqrt(of.fan_in), self.uniform)
+
+    def bias(self, of: Map) -> Draw:
+        """The law of a map's biases; 0 where it has none."""
+        return Draw(self.sigma_b(of) if of.biased else 0.0, self.uniform)
+
+    def embeddings(self, of: Map) -> Draw:
+        """The law of embeddings, given as the map from the width to the vocabulary."""
+        return self.weight(of) if self.embedding is None else Draw(self.embedding(of))
+
+
+def _normal(std: Callable[[Map], float]) -> Scheme:
+    return Scheme(lambda of: std(of) * math.sqrt(of.fan_in))
+
+
+def _glorot(of: Map) -> float:
+    return math.sqrt((2.0 if of.rectified else 1.0) * 2 * of.fan_in / (of.fan_in + of.fan_out))
+
+
+SCHEMES: dict[Initialization, Scheme] = {
+    "xavier": Scheme(_glorot, uniform=True),
+    "pytorch": Scheme(
+        lambda _: math.sqrt(1 / 3),
+        uniform=True,
+        sigma_b=lambda of: 1 / math.sqrt(3 * of.fan_in),
+        embedding=lambda _: 1.0,
+    ),
+    "normal": _normal(lambda _: 0.02),
+    "gpt2": _normal(lambda of: 0.02 / math.sqrt(of.branches or 1)),
+    "neox": _normal(
+        lambda of: 4 / (of.branches * math.sqrt(of.fan_out)) if of.branches else math.sqrt(0.4 / of.fan_in)
+    ),
+    "gaussian": Scheme(lambda of: of.sigma, sigma_b=lambda of: of.sigma_b, described=True),
+}
+"""The schemes by name; ``ModelConfig.initialization`` explains them."""
+
+POSITION_STD = 0.02
+"""Standard deviation of learned positions, in every scheme."""

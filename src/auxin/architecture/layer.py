@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auxin.architecture.attention import Attention
 from auxin.architecture.mlp import MLP
 from auxin.architecture.norm import Norm
+from auxin.architecture.sizes import Sizes
 from auxin.values import Value, check
 
 
@@ -51,3 +52,7 @@ class Layer(Value):
                     f"that of the sublayer beside it, {first.skip}",
                 )
                 check(other.stream == first.stream, "stream", other.stream, "that of the sublayer beside it")
+
+    def sized(self, sizes: Sizes) -> Layer:
+        """This with what its bodies leave to a model's sizes."""
+        return replace(self, sublayers=tuple(replace(s, body=s.body.sized(sizes)) for s in self.sublayers))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from auxin.architecture.initialization import Map
+from auxin.architecture.sizes import Sizes
 from auxin.values import Value, check
 
 Activation = Literal["relu", "gelu", "tanh", "erf", "silu", "linear"]
@@ -56,6 +58,38 @@ class MLP(Value):
     def output_bias(self) -> float:
         """Standard deviation of b_2."""
         return self.sigma_b if self.sigma_b_out is None else self.sigma_b_out
+
+    def check_fits(self, sizes: Sizes) -> None:
+        """Refuse an activation that only the theory can take."""
+        names = ", ".join(get_args(Activation))
+        check(not callable(self.activation), "activation", self.activation, f"{names}, in a model")
+
+    def sized(self, sizes: Sizes) -> MLP:
+        """This: nothing of it depends on sizes."""
+        return self
+
+    def maps(self, sizes: Sizes, branches: int) -> dict[str, Map]:
+        """What a model of these sizes draws for it."""
+        d, m, biased = sizes.width, sizes.hidden, sizes.mlp_bias
+        rectified = self.activation == "relu"
+        up = Map(d, m, self.sigma_w, self.sigma_b, biased, rectified and not self.gated)
+        gate = {"gate": Map(d, m, self.sigma_gate, self.sigma_b, biased, rectified)} if self.gated else {}
+        return {
+            "up": up,
+            **gate,
+            "down": Map(m, d, self.sigma_o, self.output_bias, biased, branches=branches),
+        }
+
+    def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> MLP:
+        """This with the σ's that its maps and their biases have."""
+        return replace(
+            self,
+            sigma_w=sigmas["up"],
+            sigma_g=sigmas.get("gate"),
+            sigma_o=sigmas["down"],
+            sigma_b=biases["up"],
+            sigma_b_out=biases["down"],
+        )
 
 
 def check_activation(activation: AnyActivation) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auxin.architecture.block import Block
+from auxin.architecture.initialization import Scheme
 from auxin.architecture.layer import Layer
 from auxin.architecture.norm import Norm
+from auxin.architecture.sizes import Sizes
 from auxin.values import Value, check
 
 
@@ -35,6 +37,28 @@ class Network(Value):
     def depth(self) -> int:
         """Number of layers."""
         return len(self.layers)
+
+    @property
+    def branches(self) -> int:
+        """Number of branches of all layers together."""
+        return sum(len(layer.sublayers) for layer in self.layers)
+
+    def drawn(self, scheme: Scheme, sizes: Sizes) -> Network:
+        """This network with the σ's that the scheme gives to its parts at these sizes."""
+        done: dict[int, Layer] = {}  # layers that are repeated are one object
+
+        def of(layer: Layer) -> Layer:
+            sublayers = []
+            for sublayer in layer.sublayers:
+                maps = sublayer.body.maps(sizes, self.branches)
+                sigmas = {name: scheme.sigma(each) for name, each in maps.items()}
+                biases = {name: scheme.bias(each).std for name, each in maps.items()}
+                sublayers.append(replace(sublayer, body=sublayer.body.with_sigmas(sigmas, biases)))
+            return replace(layer, sublayers=tuple(sublayers))
+
+        for layer in self.layers:
+            done[id(layer)] = done.get(id(layer)) or of(layer)
+        return replace(self, layers=tuple(done[id(layer)] for layer in self.layers))
 
     @classmethod
     def repeat(

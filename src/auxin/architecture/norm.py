@@ -44,3 +44,8 @@ class Norm(Value):
     def elementwise(self) -> bool:
         """Whether it acts entry by entry instead of dividing by the token's norm."""
         return self.kind in ELEMENTWISE
+
+    def norm2(self, norm2: float) -> float:
+        """Squared norm per dimension of a token behind it, from that before it; of ``layer`` and ``rms``."""
+        check(not self.elementwise, "kind", self.kind, "layer or rms, of the embeddings")
+        return self.gain**2 * norm2 / (norm2 + self.epsilon)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import tyro
-from tyro.constructors import ConstructorRegistry
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from auxin.architecture import Layer, Norm
 from auxin.cli import UsageError
 from auxin.errors import ConfigError
+from auxin.values import from_dict, from_json
 
 T = TypeVar("T")
+registry = ConstructorRegistry()
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch without its opposite."""
 
@@ -43,7 +47,7 @@ def parse(
     program: str,
     arguments: Sequence[str],
     default: T | None = None,
-    registry: ConstructorRegistry | None = None,
+    registry: ConstructorRegistry = registry,
 ) -> T:
     """An instance of ``cls`` from the command line; prints help and exits where that is asked for."""
     if "--out=" in arguments or ("--out", "") in pairwise(arguments):
@@ -52,6 +56,30 @@ def parse(
         if default is None:
             return tyro.cli(cls, prog=program, args=arguments, registry=registry)
         return tyro.cli(cls, prog=program, args=arguments, default=default, registry=registry)
+
+
+@registry.primitive_rule
+def _description_as_json(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Layers and norms of a model are one option each, which takes them as a config file has them, in JSON."""
+    if info.type == tuple[Layer, ...]:
+        return _as_json(lambda text: tuple(from_dict(Layer, each) for each in json.loads(text)))
+    return _as_json(lambda text: from_json(Norm, text)) if info.type == (Norm | None) else None
+
+
+def _as_json(read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
+    def from_text(words: list[str]) -> Any:
+        try:
+            return read(words[0])
+        except (ConfigError, TypeError) as error:
+            raise ValueError(str(error)) from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=from_text,
+        is_instance=lambda _: True,
+        str_from_instance=lambda value: ["those of the preset" if value else "none"],
+    )
 
 
 def parse_known(cls: type[T], arguments: Sequence[str]) -> T:
