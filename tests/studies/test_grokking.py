@@ -71,8 +71,7 @@ def test_the_published_sizes() -> None:
         assert config.steps == preset("paper", config.task).steps, task
 
 
-def test_a_laptop_takes_ten_seeds_of_the_preset_four_times_as_long() -> None:
+def test_a_laptop_takes_twenty_seeds_of_the_preset() -> None:
     runs = configs("laptop")
-    assert [run.config.seeds for run in runs] == [(seed,) for seed in range(10)]
-    assert {replace(run.config, seeds=(0,), threads=0, steps=2500) for run in runs} == {preset("laptop")}
-    assert {run.config.steps for run in runs} == {10_000}
+    assert [run.config.seeds for run in runs] == [(seed,) for seed in range(100, 120)]
+    assert {replace(run.config, seeds=(0,), threads=0) for run in runs} == {preset("laptop")}

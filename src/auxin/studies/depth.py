@@ -11,7 +11,7 @@ import polars as pl
 from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late, members
-from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
+from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.statistics import (
     UNKNOWN,
     Estimate,
@@ -36,7 +36,7 @@ def configs(scale: Scale) -> list[NamedRun]:
         config = base(scale, task)
         depths = DEPTHS
         if scale == "laptop":
-            config = replace(narrow(), steps=10_000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
+            config = replace(config, steps=10_000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
         elif scale == "minutes":
             config, depths = replace(config, seeds=(0, 1, 2)), (1, 2, 3)
         for depth in depths:

@@ -65,15 +65,6 @@ def base(scale: Scale, task: TaskName = "question") -> RunConfig:
     )
 
 
-def narrow(task: TaskName = "question") -> RunConfig:
-    """What studies of many models vary at ``laptop``: the preset with published strengths, a constant rate.
-
-    In-domain accuracy saturates within 500 steps.
-    """
-    strengths = {"attention_branch": 1.0, "mlp_branch": 1.0}
-    return replace(base("laptop", task), model=strengths, optimizer={"schedule": "constant"})
-
-
 def replace(
     config: RunConfig,
     *,

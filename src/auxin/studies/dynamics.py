@@ -13,7 +13,7 @@ import polars as pl
 
 from auxin.studies.answers import FEWEST, Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late
-from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
+from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.statistics import Estimate, contrast, mean, paired, spearman
 
 QUESTION = (
@@ -40,7 +40,7 @@ def configs(scale: Scale) -> list[NamedRun]:
     for task in ("question", "tense") if scale == "paper" else ("question",):
         config, kinds = replace(base(scale, task), checkpoint_every=0), KINDS[task]
         if scale == "laptop":
-            config = replace(narrow(), steps=10_000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
+            config = replace(config, steps=10_000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
             config = replace(config, checkpoint_every=400)
         elif scale == "minutes":
             config = replace(config, seeds=(0, 1))

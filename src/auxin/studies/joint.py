@@ -21,7 +21,7 @@ from auxin.errors import DataError
 from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Finding, finding
 from auxin.studies.curves import bands, curve, first_below, late
-from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
+from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.hypotheses import Evidence
 from auxin.studies.statistics import Estimate, contrast, mean, mean_share, p_text, peak_test
 from auxin.theory.exponents import angle_exponents
@@ -57,7 +57,7 @@ def configs(scale: Scale) -> list[NamedRun]:
 
 
 def _point(scale: Scale, task: TaskName, norm: NormPlacement, depth: int, exponent: float) -> NamedRun:
-    config = narrow(task) if scale == "laptop" else base(scale, task)
+    config = base(scale, task)
     config = replace(config, seeds=(0, 1) if scale == "minutes" else (0, 1, 2, 3, 4))
     if scale == "laptop":
         config = replace(

@@ -13,7 +13,7 @@ import polars as pl
 
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late, members
-from auxin.studies.design import NamedRun, Scale, apart, base, narrow, replace
+from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.joint import branch_strength
 from auxin.studies.statistics import Array, contrast, mean, mean_share
 
@@ -28,7 +28,7 @@ SOURCE = "stated before the runs"
 
 def configs(scale: Scale) -> list[NamedRun]:
     """Question at three depths, as published and held, five seeds each."""
-    config = narrow() if scale == "laptop" else base(scale)
+    config = base(scale)
     depths, shared, seeds = DEPTHS, SHARED, range(200, 205)
     if scale == "laptop":
         config = replace(config, steps=3000, eval_size=500, final_size=500)
