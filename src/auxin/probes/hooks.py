@@ -1,4 +1,4 @@
-"""Norms, cosines and gradients, layer by layer, of any PyTorch module, through hooks on its submodules."""
+"""Norms, cosines and gradients of submodules that the caller names, of any PyTorch module."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from auxin.probes.states import mean_cosine, mean_square, mixed_axis
+from auxin.probes.watching import prepared
 from auxin.values import check
 
 Array = NDArray[np.float64]
@@ -35,11 +37,13 @@ def measure_signals(
     *,
     kept: Tensor | None = None,
     generator: torch.Generator | None = None,
+    batch_first: bool | None = None,
 ) -> Signals:
     """Run a module once forward and back and measure the outputs of some of its submodules.
 
-    An output is a tensor [B, n, d], or a tuple that starts with one. Parameters may be frozen, their gradients are
-    neither computed nor changed. Hooks are gone when this returns or raises.
+    An output is a tensor [B, n, d] or [n, B, d], or a tuple that starts with one. The layers are in evaluation mode
+    meanwhile and their parameters frozen; whether gradients were on does not matter. Hooks are gone, and modes as
+    before, when this returns or raises. ``auxin.check`` finds the layers itself.
 
     Args:
         layers: submodules to observe, in any order; each runs exactly once.
@@ -47,8 +51,10 @@ def measure_signals(
             N(0, 1) combination drawn from ``generator`` is taken.
         kept: bool [B, n], false for tokens to leave out (padding); all are kept by default.
         generator: for the random combination; seed 0 by default.
+        batch_first: whether outputs are [B, n, d]. By default as the layers' nn.MultiheadAttention say, else the
+            axis along which the layers mix tokens; true where they mix none.
 
-    Cost: one forward and one backward pass; memory for the observed outputs and their gradients.
+    Cost: one forward and one or two backward passes; memory for the observed outputs and their gradients.
 
     Raises:
         ConfigError: no layers, one that did not run or ran twice, an output of another shape, or a result of
@@ -56,26 +62,31 @@ def measure_signals(
     """
     check(len(layers) > 0, "number of layers", 0, "1 or more")
     outputs: dict[int, Tensor] = {}
-    handles = [layer.register_forward_hook(partial(_record, outputs, i)) for i, layer in enumerate(layers)]
-    try:
-        with torch.enable_grad():
+    with prepared(*layers):
+        handles = [
+            layer.register_forward_hook(partial(_record, outputs, i)) for i, layer in enumerate(layers)
+        ]
+        try:
             result = run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    for i, layer in enumerate(layers):
-        check(i in outputs, f"layers[{i}]", type(layer).__name__, "a submodule that runs")
-    states = [outputs[i] for i in range(len(layers))]
-    gradients = _gradients(result, states, generator)
+        finally:
+            for handle in handles:
+                handle.remove()
+        for i, layer in enumerate(layers):
+            check(i in outputs, f"layers[{i}]", type(layer).__name__, "a submodule that runs")
+        states = [outputs[i] for i in range(len(layers))]
+        first = _batch_first(layers, outputs) if batch_first is None else batch_first
+        gradients = _gradients(result, states, generator)
+    if not first:
+        states, gradients = ([x.transpose(0, 1) for x in xs] for xs in (states, gradients))
     kept = torch.ones(states[0].shape[:2], dtype=torch.bool) if kept is None else kept
     check(kept.dtype == torch.bool, "dtype of kept", kept.dtype, "torch.bool (of a 0/1 mask, mask.bool())")
     for state in states:
         check(kept.shape == state.shape[:2], "kept", tuple(kept.shape), f"shape {tuple(state.shape[:2])}")
     check(bool(kept.any()), "kept", "false everywhere", "a token to measure")
     return Signals(
-        norm=np.array([_mean_square(x, kept) / x.shape[-1] for x in states]),
-        cosine=np.array([_mean_cosine(x, kept) for x in states]),
-        gradient=np.array([_mean_square(g, kept) for g in gradients]),
+        norm=np.array([mean_square(x, kept) / x.shape[-1] for x in states]),
+        cosine=np.array([mean_cosine(x, kept) for x in states]),
+        gradient=np.array([mean_square(g, kept) for g in gradients]),
     )
 
 
@@ -89,6 +100,16 @@ def _record(outputs: dict[int, Tensor], index: int, layer: nn.Module, _: Any, ou
     if not state.requires_grad:  # a frozen module: this output is where the graph starts
         state.requires_grad_()
     outputs[index] = state
+
+
+def _batch_first(layers: Sequence[nn.Module], outputs: dict[int, Tensor]) -> bool:
+    said = {
+        m.batch_first for layer in layers for m in layer.modules() if isinstance(m, nn.MultiheadAttention)
+    }
+    if len(said) == 1:
+        return said.pop()
+    ran = list(outputs.values())  # in the order in which the layers ran
+    return mixed_axis(ran[-1], ran[0]) != 0 if len(ran) > 1 else True
 
 
 def _gradients(result: Tensor, states: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
@@ -105,17 +126,3 @@ def _gradients(result: Tensor, states: list[Tensor], generator: torch.Generator 
             gradient is not None, "result of run", f"independent of layers[{i}]", "computed from all layers"
         )
     return list(gradients)
-
-
-def _mean_square(x: Tensor, kept: Tensor) -> float:
-    """Mean of ‖x‖² over the kept tokens of x [B, n, d]."""
-    return x.detach().double().square().sum(-1)[kept.to(x.device)].mean().item()
-
-
-def _mean_cosine(x: Tensor, kept: Tensor) -> float:
-    """Mean over pairs of kept tokens of a sequence, from the sum s of their directions: (‖s‖² − n)/(n(n − 1))."""
-    directions = nn.functional.normalize(x.detach().double(), dim=-1) * kept.to(x.device)[..., None]
-    count = kept.sum(1).double()
-    pairs = (count * (count - 1)).sum().item()
-    squared = directions.sum(1).square().sum().item() - directions.square().sum().item()
-    return squared / pairs if pairs else float("nan")

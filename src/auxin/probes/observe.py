@@ -1,0 +1,238 @@
+"""Signals through any PyTorch model: its residual stream is found, and measured layer by layer and branch by branch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from auxin.errors import AuxinError, ConfigError
+from auxin.probes.inputs import Call, call_of
+from auxin.probes.stack import Layers, find_stack
+from auxin.probes.states import mean_cosine, mean_gap, mean_square, mixed_axis
+from auxin.probes.tracing import Branch, Tracer
+from auxin.probes.watching import SoftmaxWatch, prepared
+from auxin.values import check, check_whole
+
+Array = NDArray[np.float64]
+
+SMALL_GAP = 1e-5
+"""1 − cosine of the nearly equal tokens whose differences are followed."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one pass forward and back shows of a model; layer 0 is the stream that enters the first layer."""
+
+    stack: str
+    """Name of the container of the layers."""
+    layers: tuple[str, ...]
+    """Names of the layers in the order in which they ran; [depth]."""
+    norm: Array
+    """[depth + 1], mean ‖x‖²/d of a token."""
+    cosine: Array
+    """[depth + 1], mean cosine of two different tokens of a sequence (equal token ids are left out)."""
+    gradient: Array
+    """[depth + 1], mean squared norm of the gradient of a random N(0, 1) combination of the last layer's output,
+    relative to that at the output."""
+    gap: Array | None
+    """[depth + 1], 1 − cosine of tokens that start nearly equal (1e-5) with the stream's own norm; None where the
+    stream's start cannot be replaced, or in half precision."""
+    gram: Array
+    """[B, n, n], x_i·x_j/d of the stream that enters the first layer."""
+    kept: NDArray[np.bool_]
+    """[B, n], false for padding."""
+    equal: NDArray[np.bool_] | None
+    """[B, n, n], pairs of one token id; None where inputs are no token ids."""
+    branches: tuple[Branch, ...]
+    causal: bool
+    """Whether a token's state depends on none behind it."""
+    width: int
+    logit_std: float | None
+    """Spread of the logits over the vocabulary, root mean square; None for a model without logits."""
+    excess_loss: float | None
+    """Mean cross-entropy of a uniformly random next token, minus ln V."""
+    vocabulary: int | None
+    output_map: str | None
+    """Name of the module that computes the logits."""
+    notes: tuple[str, ...]
+    """What the reader should know of how it was measured."""
+
+    @property
+    def depth(self) -> int:
+        """Number of layers that ran."""
+        return len(self.layers)
+
+
+def observe(
+    model: nn.Module,
+    inputs: Any = None,
+    *,
+    layers: Layers | None = None,
+    batch: int = 2,
+    n_tokens: int = 64,
+    batch_first: bool | None = None,
+    seed: int = 0,
+) -> Observation:
+    """Find the residual stream of a model and measure it.
+
+    The model runs in evaluation mode with frozen parameters, and is left as it was.
+
+    Args:
+        model: any module whose repeated layers map a stream [B, n, d] or [n, B, d] to one of its shape.
+        inputs: what its forward takes: a tensor, a tuple of arguments or a dict of named ones. By default random
+            token ids, pixels or vectors, as the model seems to want.
+        layers: the container of the layers by name, or the layers in order, where they are not found.
+        batch, n_tokens: of the default inputs.
+        batch_first: whether the stream is [B, n, d]; by default it is found out.
+        seed: of the default inputs and of the combination that is differentiated.
+
+    Cost: a pass forward and back and one more forward; memory for the activations of the layers.
+
+    Raises:
+        ConfigError: no layers found, or layers without a residual stream; inputs that the model does not take;
+            a stream whose tokens cannot be told from its sequences; parameters without data.
+    """
+    check(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
+    check_whole("batch", batch, 1, 10_000)
+    check_whole("n_tokens", n_tokens, 2, 1_000_000)
+    check_whole("seed", seed, 0, 2**63 - 1)
+    stack = find_stack(model, layers)
+    generator = torch.Generator().manual_seed(seed)
+    with prepared(model):
+        call = call_of(model, inputs, batch, n_tokens, generator)
+        state = torch.get_rng_state()
+        tracer = Tracer(model, stack)
+        with tracer, SoftmaxWatch(tracer.softmax):
+            output = run(model, call)
+        tracer.finish(output)
+        first, axis_note = _batch_first(model, tracer, call, batch_first)
+        measured = _statistics(tracer, call, first, generator)
+        gap = _gap(model, call, tracer, first, generator)
+        notes = [*call.notes, *axis_note, *tracer.notes]
+        if not torch.equal(state, torch.get_rng_state()):
+            notes.append("the model draws random numbers in evaluation mode (a dropout that is always on?)")
+    return Observation(
+        stack=stack.name,
+        layers=tuple(tracer.ran),
+        gap=gap,
+        branches=tuple(tracer.branches),
+        width=tracer.states[0].shape[-1],
+        notes=tuple(notes),
+        **measured,
+        **tracer.output_statistics(),
+    )
+
+
+def run(model: nn.Module, call: Call) -> Any:
+    """The model's output; what it raises becomes a ``ConfigError`` of one line."""
+    try:
+        return model(*call.args, **call.kwargs)
+    except AuxinError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{type(model).__name__} does not run on {call.described}: {type(error).__name__}: {text}; "
+            "allowed: inputs that its forward takes (a tensor, a tuple of arguments, a dict of named ones)"
+        ) from error
+
+
+def _batch_first(
+    model: nn.Module, tracer: Tracer, call: Call, told: bool | None
+) -> tuple[bool, tuple[str, ...]]:
+    """Whether the stream is [B, n, d]: as told, by the shape of the inputs, or by what depends on what."""
+    shape = tuple(tracer.states[0].shape[:2])
+    if told is not None:
+        return told, ()
+    if call.tokens is not None and (size := tuple(call.tokens.shape)) and size[0] != size[1]:
+        if shape == size:
+            return True, ()
+        if shape == size[::-1]:
+            return False, ("the stream is [tokens, batch, d]",)
+    axis = mixed_axis(tracer.states[-1], tracer.states[0])
+    if axis is None and call.batch_first is not None:
+        return call.batch_first, ()
+    if axis is None and shape[0] == 1 and shape[1] > 1:
+        return True, ("no token depends on another",)
+    check(
+        axis is not None,
+        f"axis of tokens of the stream {shape}",
+        "not to be told",
+        "batch_first=True or batch_first=False",
+    )
+    return axis == 1, () if axis == 1 else ("the stream is [tokens, batch, d]",)
+
+
+def _statistics(tracer: Tracer, call: Call, first: bool, generator: torch.Generator) -> dict[str, Any]:
+    """Norms, cosines and gradients of the states, the Gram matrix at the start, and whether it is causal."""
+    states = tracer.states
+    x = states[-1]
+    check(
+        x.requires_grad, "the last layer's output", "independent of the first one's input", "computed from it"
+    )
+    weights = torch.randn(x.shape, generator=generator).to(x)
+    try:
+        gradients = torch.autograd.grad(x, states, weights, allow_unused=True, retain_graph=True)
+    except RuntimeError as error:  # a layer that overwrites what the way back needs cannot be trained either
+        text = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"gradients do not pass the layers: {text}; allowed: layers that can be trained"
+        ) from error
+    for name, gradient in zip(("input", *tracer.ran), gradients, strict=True):
+        check(gradient is not None, f"gradient at {name}", "none", "layers that pass gradients on")
+    arranged = [s if first else s.transpose(0, 1) for s in states]
+    kept = torch.ones(arranged[0].shape[:2], dtype=torch.bool)
+    if call.kept is not None and call.kept.shape == kept.shape:
+        kept = call.kept.cpu()
+    check(bool((kept.sum(1) >= 2).any()), "tokens of a sequence", int(kept.sum(1).max()), "2 or more")
+    equal = None
+    if call.tokens is not None and call.tokens.shape == kept.shape:
+        equal = call.tokens[:, :, None] == call.tokens[:, None]
+    start = arranged[0].detach().double()
+    squares = [mean_square(g if first else g.transpose(0, 1), kept) for g in gradients if g is not None]
+    return {
+        "norm": np.array([mean_square(s, kept) / s.shape[-1] for s in arranged]),
+        "cosine": np.array([mean_cosine(s, kept, equal) for s in arranged]),
+        "gradient": np.array(squares) / squares[-1],
+        "gram": (start @ start.mT / start.shape[-1]).cpu().numpy(),
+        "kept": kept.numpy(),
+        "equal": None if equal is None else equal.cpu().numpy(),
+        "causal": _causal(states, first) if tracer.causal is None else tracer.causal,
+    }
+
+
+def _causal(states: list[Tensor], first: bool) -> bool:
+    """Whether the first token's last state depends on no other token; one pass back."""
+    last = states[-1] if first else states[-1].transpose(0, 1)
+    weights = torch.linspace(-1, 1, last.shape[-1], device=last.device, dtype=last.dtype)
+    (gradient,) = torch.autograd.grad(last[0, 0] @ weights, states[0])
+    gradient = gradient if first else gradient.transpose(0, 1)
+    return not bool((gradient[0, 1:] != 0).any())
+
+
+def _gap(
+    model: nn.Module, call: Call, tracer: Tracer, first: bool, generator: torch.Generator
+) -> Array | None:
+    """1 − cosine of nearly equal tokens layer by layer: the stream's start is replaced, nothing else."""
+    x = tracer.states[0].detach()
+    if not tracer.replaceable or x.dtype in (torch.float16, torch.bfloat16):
+        return None
+    shape = x.shape if first else (x.shape[1], x.shape[0], x.shape[2])
+    direction = torch.randn(shape[0], 1, shape[2], generator=generator)
+    noise = torch.randn(*shape, generator=generator)
+    start = direction + SMALL_GAP**0.5 * noise
+    start = start * (x.float().square().mean().cpu() / start.square().mean()).sqrt()
+    start = (start if first else start.transpose(0, 1)).to(x)
+    gaps: list[float] = []
+
+    def follow(state: Tensor) -> None:
+        gaps.append(mean_gap(state if first else state.transpose(0, 1)))
+
+    with torch.no_grad(), tracer.replaced(start, follow):
+        run(model, call)
+    return np.array(gaps) if len(gaps) == len(tracer.ran) + 1 else None

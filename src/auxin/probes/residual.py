@@ -1,0 +1,144 @@
+"""The residual stream by its equation: which modules' outputs are added to it, and by how much.
+
+While a layer runs, every module's input and output passes by here. A branch is recognized by what it does: a later
+input u (or the layer's output) that is α·s + β·c, with s the stream so far and c some module's output. Names of
+modules and classes play no part, so any code that adds branches to a stream is understood: norms in front, behind
+or around, parallel branches, skips (DeepNorm) and strengths (LayerScale of one value, ReZero).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+TOKENS = 6
+"""Tokens on which equations are tried; a chance agreement of so many entries does not occur."""
+ROUNDING = {torch.float32: 5e-6, torch.float64: 1e-10, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
+"""Relative residual up to which an equation holds."""
+
+PARALLEL, LATEST = 3, 12
+"""Branches side by side that are looked for, among so many of the latest outputs."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A module's output that may be added to the stream."""
+
+    time: int
+    module: str
+    sample: Array
+    norm: float
+    """Mean squared norm of its tokens, per dimension."""
+
+
+@dataclass(frozen=True)
+class Addition:
+    """u = skip·s + Σ strength·output, as it was found."""
+
+    skip: float
+    terms: tuple[tuple[float, Event], ...]
+    norm: float
+    """Of the sum u, per dimension."""
+
+
+@dataclass
+class LayerTrace:
+    """Follows the stream through one run of one layer."""
+
+    start: Array
+    tolerance: float
+    additions: list[Addition] = field(default_factory=list)
+    _streams: list[Array] = field(default_factory=list)
+    _candidates: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._streams = [self.start]
+
+    def entered(self, value: Array, norm: float, most: int = 1) -> None:
+        """A module's input: the stream as it was, or the sum of the stream and of at most so many branches."""
+        handed_on = any(_residual(value, c.sample[None]) <= self.tolerance for c in self._candidates)
+        if not handed_on and not self._known(value):
+            found = self._explained(value, norm, most)
+            if found is not None:
+                self.additions.append(found)
+                self._streams = [value]
+                self._candidates = []
+
+    def left(self, event: Event, entry: Array | None, is_norm: bool, adds: bool) -> None:
+        """A module's output: a candidate, and where a norm has acted on the stream itself, perhaps the new stream.
+
+        Where the module may add a branch itself (it ``adds``: it has parts), the output may also be the sum.
+        """
+        if adds:
+            self.entered(event.sample, event.norm)
+        if is_norm and entry is not None and self._known(entry):
+            self._streams.append(event.sample)
+        if not self._known(event.sample) or is_norm:
+            self._candidates.append(event)
+
+    def ended(self, value: Array, norm: float) -> bool:
+        """The layer's output; whether it is accounted for."""
+        if not self._known(value):
+            self.entered(value, norm, most=PARALLEL)
+        return self._known(value)
+
+    def _known(self, value: Array) -> bool:
+        return any(_residual(value, s[None]) <= self.tolerance for s in self._streams)
+
+    def _explained(self, value: Array, norm: float, most: int) -> Addition | None:
+        """The fewest candidates that account for the value; of equal ones the outermost module."""
+        distinct = self._distinct()
+        for count in range(1, most + 1):
+            distinct = distinct if count == 1 else distinct[-LATEST:]
+            for stream in self._streams:
+                for chosen in combinations(reversed(distinct), count):
+                    basis = np.stack([stream, *(event.sample for event in chosen)])
+                    if _residual(value, basis) <= self.tolerance:
+                        weights = np.linalg.lstsq(basis.T, value, rcond=None)[0]
+                        terms = [(float(w), e) for w, e in zip(weights[1:], chosen, strict=True)]
+                        if self._counts(weights, basis, value):
+                            terms.sort(key=lambda term: term[1].time)
+                            return Addition(float(weights[0]), tuple(terms), norm)
+        return None
+
+    def _counts(self, weights: NDArray[Any], basis: Array, value: Array) -> bool:
+        """Whether the stream and every branch has a part in the sum that rounding has not made up."""
+        parts = np.abs(weights) * np.linalg.norm(basis, axis=1)
+        return bool((parts > 2 * self.tolerance * np.linalg.norm(value)).all())
+
+    def _distinct(self) -> list[Event]:
+        """Candidates that differ: of modules that hand on one output (a dropout, a wrapper), the last."""
+        kept: list[Event] = []
+        for event in self._candidates:
+            kept = [k for k in kept if not np.array_equal(k.sample, event.sample)]
+            kept.append(event)
+        return [event for event in kept if event.sample.any()]
+
+
+def _residual(value: Array, basis: Array) -> float:
+    """‖value − its projection on the basis‖/‖value‖."""
+    size = float(np.linalg.norm(value))
+    if size == 0:
+        return 0.0
+    weights = np.linalg.lstsq(basis.T, value, rcond=None)[0]
+    return float(np.linalg.norm(value - basis.T @ weights)) / size
+
+
+def sample(x: Tensor) -> Array:
+    """Some tokens of x [·, ·, d], one after the other."""
+    rows = x.detach().reshape(-1, x.shape[-1])
+    chosen = torch.linspace(0, len(rows) - 1, min(TOKENS, len(rows)), device=rows.device).round().long()
+    return rows[chosen].double().flatten().cpu().numpy()
+
+
+def mean_norm(x: Tensor) -> float:
+    """Mean squared norm of a token, per dimension."""
+    return x.detach().float().square().mean().item()
