@@ -1,6 +1,6 @@
 """Tokens per second of the stack against a simple padded PyTorch loop, alternating in one process.
 
-    python benchmarks/training.py            # both sizes of the table in docs/results.md
+    python benchmarks/training.py            # both sizes of the table in docs/benchmarks.md
     python benchmarks/training.py --threads 1 --rounds 10
 
 OMP_WAIT_POLICY=PASSIVE slows the loop, and the plain products of two threads, by up to a half; leave it unset to

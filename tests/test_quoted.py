@@ -1,0 +1,61 @@
+"""Numbers quoted in README.md and docs/findings.md are those of the tables in docs/tables.
+
+A number that a study found is followed by where it comes from, in a comment that no reader sees:
+``22 points (−0.2 to 45)<!-- grokking: question: gain over early stopping -->``; − before the name: its opposite.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TABLES = ROOT / "docs" / "tables"
+PAGES = ("README.md", "docs/findings.md")
+
+NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?"
+INTERVAL = rf"(?P<value>{NUMBER})(?P<unit>%| points| steps)?(?: \(|, )(?P<low>{NUMBER})(?:–| to )(?P<high>{NUMBER})\)?"
+QUOTED = re.compile(INTERVAL + r"<!-- (?P<study>[\w-]+): (?P<opposite>−?)(?P<name>[^>]+?) -->")
+
+
+def text(page: str) -> str:
+    return " ".join((ROOT / page).read_text().split())
+
+
+def near(quoted: str, value: float) -> bool:
+    """Whether a number is the value, rounded to the digits it is quoted with."""
+    digits = len(quoted.partition(".")[2])
+    return abs(float(quoted.replace(",", "").replace("−", "-")) - value) <= 0.51 * 10.0**-digits
+
+
+def findings(study: str) -> dict[str, dict[str, float]]:
+    record = json.loads((TABLES / f"{study}.json").read_text())
+    return {found["name"]: found for found in record["findings"]}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_quoted_numbers_are_those_of_the_tables(page: str) -> None:
+    quotes = list(QUOTED.finditer(text(page)))
+    assert quotes
+    for quote in quotes:
+        found = findings(quote["study"])[quote["name"]]
+        scale = (-1 if quote["opposite"] else 1) * (100 if quote["unit"] in ("%", " points") else 1)
+        bounds = sorted((found["low"] * scale, found["high"] * scale))
+        for quoted, value in zip(
+            quote.group("value", "low", "high"), (found["value"] * scale, *bounds), strict=True
+        ):
+            assert near(quoted, value), (quote[0], value)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_interval_says_where_it_comes_from(page: str) -> None:
+    bare = [
+        m[0]
+        for m in re.finditer(INTERVAL + "(?!<!--|[\\d.,])", text(page))
+        if not QUOTED.match(text(page), m.start())
+    ]
+    assert bare == []
