@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from auxin.measures.grokking import grokking_summary
     from auxin.measures.projection import tree_projections
     from auxin.models.formats import load_model, save_model
+    from auxin.models.initialize import initialize
     from auxin.models.transformer import TransformerLM
-    from auxin.probes.simulate import initialize, simulate
+    from auxin.probes.simulate import simulate
     from auxin.runs import open_run
     from auxin.tasks import Vocabulary, load_task
     from auxin.tasks.trees import balanced, left_branching, parseval, random_tree, right_branching
@@ -37,8 +38,9 @@ _MODULES = {
     "auxin.measures.grokking": ("grokking_summary",),
     "auxin.measures.projection": ("tree_projections",),
     "auxin.models.formats": ("load_model", "save_model"),
+    "auxin.models.initialize": ("initialize",),
     "auxin.models.transformer": ("TransformerLM",),
-    "auxin.probes.simulate": ("initialize", "simulate"),
+    "auxin.probes.simulate": ("simulate",),
     "auxin.runs": ("open_run",),
     "auxin.tasks": ("Vocabulary", "load_task"),
     "auxin.tasks.trees": ("balanced", "left_branching", "parseval", "random_tree", "right_branching"),

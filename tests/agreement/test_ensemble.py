@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from auxin.config import ModelConfig
 from auxin.models import dropout
 from auxin.models.batch import IGNORE, Batch, lay_out, make_batch
-from auxin.models.dropout import Dropout, HashedDropout, Masks
-from auxin.models.ensemble import Ensemble
-from auxin.models.functions import activate
-from auxin.models.transformer import ACTIVATIONS
+from auxin.models.dropout import Dropout, HashedDropout
+from auxin.models.fast.ensemble import FastEnsemble as Ensemble
+from auxin.models.fast.functions import activate
+from auxin.models.masks import Masks
+from auxin.models.mlp import ACTIVATIONS
 
 CONFIG = ModelConfig(depth=2, width=32, heads=4, vocabulary_size=20, dropout=0.0)
 VARIANTS = [
@@ -39,7 +40,7 @@ def sequences(members: int, size: int = 5) -> list[list[np.ndarray]]:
 def test_losses_and_gradients_are_those_of_each_member_alone(settings: dict[str, object]) -> None:
     ensemble = Ensemble(dataclasses.replace(CONFIG, **settings), [0, 1, 2])  # pyright: ignore
     data = sequences(3)
-    losses = ensemble.differentiate(make_batch(data, heads=4), Masks())
+    losses = ensemble.differentiate(make_batch(data), Masks())
     for m in range(3):
         twin = ensemble.member(m).requires_grad_(True)
         pairs = [(torch.from_numpy(s[:-1])[None], torch.from_numpy(s[1:])) for s in data[m]]
@@ -56,7 +57,7 @@ def test_losses_and_gradients_are_those_of_each_member_alone(settings: dict[str,
 @pytest.mark.parametrize("settings", VARIANTS)
 def test_gradients_through_dropout_are_slopes_of_the_loss(settings: dict[str, object]) -> None:
     config = dataclasses.replace(CONFIG, **{**settings, "activation": "tanh", "dropout": 0.3})  # pyright: ignore
-    ensemble, batch = Ensemble(config, [0, 1]), make_batch(sequences(2), heads=4)
+    ensemble, batch = Ensemble(config, [0, 1]), make_batch(sequences(2))
     dropout, step = HashedDropout(config, [0, 1]), torch.tensor(3)
     ensemble.differentiate(batch, dropout.masks(batch, step))
     gradient, weights = ensemble.gradient.double(), ensemble.flat.clone()
@@ -80,7 +81,7 @@ def test_the_way_back_through_an_activation_is_autograds(name: str) -> None:
 @pytest.mark.parametrize("settings", VARIANTS)
 def test_bfloat16_products_are_float32_ones_up_to_their_rounding(settings: dict[str, object]) -> None:
     """Gradients differ by √2⁻⁸ = 6%: that many relus are on the other side of zero. All stay float32."""
-    config, batch = dataclasses.replace(CONFIG, **settings), make_batch(sequences(3), heads=4)  # pyright: ignore
+    config, batch = dataclasses.replace(CONFIG, **settings), make_batch(sequences(3))  # pyright: ignore
     exact, rounded = Ensemble(config, [0, 1, 2]), Ensemble(config, [0, 1, 2], precision="bfloat16")
     losses = []
     for ensemble in (exact, rounded):
@@ -96,7 +97,7 @@ def test_bfloat16_products_are_float32_ones_up_to_their_rounding(settings: dict[
 def test_room_for_longer_batches_changes_nothing(settings: dict[str, object]) -> None:
     config, data = dataclasses.replace(CONFIG, **settings), sequences(3)  # pyright: ignore
     tight, roomy = Ensemble(config, [0, 1, 2]), Ensemble(config, [0, 1, 2])
-    expected = tight.differentiate(make_batch(data, 4), Masks())
+    expected = tight.differentiate(make_batch(data), Masks())
     losses = roomy.differentiate(padded(data, 72, 24), Masks())
     torch.testing.assert_close(losses, expected)
     torch.testing.assert_close(roomy.gradient, tight.gradient, atol=1e-6, rtol=1e-4)
@@ -106,12 +107,12 @@ def padded(data: list[list[np.ndarray]], T: int, L: int) -> Batch:
     flat = [s for member in data for s in member]
     sizes = np.array([len(s) for s in flat])
     starts, targets = (torch.from_numpy(x).view(len(data), -1) for x in (np.cumsum(sizes) - sizes, sizes - 1))
-    return lay_out(torch.from_numpy(np.concatenate(flat)), starts, targets, (T, L), heads=4)
+    return lay_out(torch.from_numpy(np.concatenate(flat)), starts, targets, (T, L))
 
 
 def test_a_batch_is_its_sequences() -> None:
     data = sequences(3)
-    batch = make_batch(data, heads=4)
+    batch = make_batch(data)
     for m, member in enumerate(data):
         n = int(batch.counts[m])
         assert batch.tokens[m, :n].tolist() == [t for s in member for t in s[:-1]]
@@ -127,7 +128,7 @@ def test_hashed_masks_depend_on_seed_step_and_place_alone() -> None:
     stacked, batch = Ensemble(config, seeds), padded(data, 72, 24)
     losses = stacked.differentiate(batch, HashedDropout(config, seeds).masks(batch, step))
     for m, seed in enumerate(seeds):
-        alone, own = Ensemble(config, [seed]), make_batch(data[m : m + 1], 4)
+        alone, own = Ensemble(config, [seed]), make_batch(data[m : m + 1])
         loss = alone.differentiate(own, HashedDropout(config, [seed]).masks(own, step))
         torch.testing.assert_close(loss[0], losses[m])
         torch.testing.assert_close(alone.gradient[0], stacked.gradient[m], atol=1e-6, rtol=1e-4)
@@ -143,7 +144,7 @@ def test_hashed_words_are_those_of_splitmix64() -> None:
 @pytest.mark.parametrize("hashed", [False, True])
 def test_dropout_keeps_the_stated_share_and_the_mean(hashed: bool) -> None:
     config = dataclasses.replace(CONFIG, dropout=0.1, width=128)
-    batch = make_batch(sequences(1, size=200), 4)
+    batch = make_batch(sequences(1, size=200))
 
     def factors(seed: int, step: int) -> list[torch.Tensor]:
         if hashed:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 
 from auxin.config import ModelConfig, preset
 from auxin.errors import ConfigError
+from auxin.models.context import causal_mask
 from auxin.models.formats import load_model
-from auxin.models.transformer import TransformerLM, causal_mask
+from auxin.models.transformer import TransformerLM
 
 FIXTURE = Path(__file__).parents[3] / "shared" / "reference" / "tree_projection_question.safetensors"
 

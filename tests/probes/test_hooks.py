@@ -7,6 +7,7 @@ from torch import nn
 
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError
+from auxin.models.context import Context
 from auxin.models.transformer import TransformerLM
 from auxin.probes.hooks import measure_signals
 
@@ -27,7 +28,7 @@ def test_numbers_are_those_computed_pair_by_pair(frozen: bool) -> None:
     x = lm.embed(TOKENS).detach().requires_grad_()
     states = []
     for layer in lm.layers:
-        x = layer(x, None, False)[0]
+        x = layer(x, Context.of(x))
         x.retain_grad()
         states.append(x)
     lm.output(lm.final_norm(x)).square().sum().backward()

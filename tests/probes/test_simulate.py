@@ -9,8 +9,9 @@ import torch
 from auxin.architecture.block import Block
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError
+from auxin.models.initialize import initialize
 from auxin.models.transformer import TransformerLM
-from auxin.probes.simulate import initialize, model_config_of, simplex_gram, simulate
+from auxin.probes.simulate import model_config_of, simplex_gram, simulate
 
 SMALL = {"depth": 2, "width": 64, "heads": 4, "draws": 2}
 

@@ -13,7 +13,7 @@ from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
 from auxin.models.batch import lay_out
 from auxin.models.dropout import HashedDropout
-from auxin.models.ensemble import Ensemble
+from auxin.models.fast.ensemble import FastEnsemble as Ensemble
 from auxin.studies import plan as module
 from auxin.studies.conduct import plan_study, runs_of
 from auxin.studies.plan import StepTime, check_fits, parameters, plan, run_disk, run_memory, step_flops
@@ -109,7 +109,7 @@ def test_a_gpu_run_has_room_for_the_longest_batch_of_all_members() -> None:
     longest, mean = padded_size(module.LONGEST["question"]), module.LENGTHS["question"]
     shape = (padded_size(mean * 8 + 7 * longest // 4), longest)
     starts, sizes = torch.arange(16).view(2, 8) * (mean + 1), torch.full((2, 8), mean)
-    batch = lay_out(torch.zeros(400, dtype=torch.int64), starts, sizes, shape, config.model.heads)
+    batch = lay_out(torch.zeros(400, dtype=torch.int64), starts, sizes, shape)
     ensemble, step = Ensemble(config.model, config.seeds), torch.tensor(0)
     before = tensor_memory()
     with torch.inference_mode():

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
-from auxin.models.ensemble import Ensemble
+from auxin.models.fast.ensemble import FastEnsemble as Ensemble
 from auxin.training.batches import Batches
 from auxin.training.loop import Trainer
 from auxin.training.optimizer import StackAdamW

@@ -1,1 +1,1 @@
-"""Transformers: one to read (``transformer``), a fast stack of many (``ensemble``), and their files."""
+"""Networks as they are described: a module a part, a stack, a language model, many of them trained as one."""

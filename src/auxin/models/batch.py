@@ -1,6 +1,6 @@
-"""Ragged batches for a stack of models: packed tokens, and the indices between packed and padded layouts.
+"""Ragged batches for a stack of models: packed tokens, and where they stand in padded sequences.
 
-Shapes in comments: M members, B sequences each, L the longest sequence, T tokens of the member with most, H heads.
+Shapes in comments: M members, B sequences each, L the longest sequence, T tokens of the member with most.
 """
 
 from __future__ import annotations
@@ -16,6 +16,18 @@ IGNORE = -100  # target of a position that has none
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the packed tokens of one member stand in B padded sequences, and the inverse."""
+
+    slots: Tensor
+    """int64 [B·L]: the token in each padded place, T where there is none."""
+    places: Tensor
+    """int64 [T]: the padded place of each token; B·L behind the last."""
+    shape: tuple[int, int]
+    """B, L."""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one training step of a stack reads; linear layers see the T packed tokens, attention B × L."""
 
@@ -25,34 +37,31 @@ class Batch:
     """int64 [M, T]: the next token; ``IGNORE`` behind a member's last token."""
     positions: Tensor
     """int64 [M, T]."""
-    unpack: Tensor
-    """int64 [3, M·B·H, L]: where queries, keys and values stand in a packed [M·T, 3, H] array; for padding, one
-    past its end."""
-    pack: Tensor
-    """int64 [M·T, 3, H]: where they stand in a padded [3, M·B·H, L] array; behind the tokens, one past its end."""
-    unpack_one: Tensor
-    """int64 [1, M·B·H, L]: as ``unpack`` for a single packed array [M·T, H]."""
-    pack_one: Tensor
-    """int64 [M·T, 1, H]: as ``pack`` for a single padded array [M·B·H, L]."""
-    causal: Tensor
-    """[L, L]: 0 where the row's token may see the column's, −∞ behind it."""
+    slots: Tensor
+    """int64 [M, B·L], of each member's ``Layout``."""
+    places: Tensor
+    """int64 [M, T], of each member's ``Layout``."""
     counts: Tensor
     """float32 [M]: tokens of each member."""
-    size: int
-    """B."""
+    shape: tuple[int, int]
+    """B, L."""
+
+    def layout(self, m: int) -> Layout:
+        """That of member m."""
+        return Layout(self.slots[m], self.places[m], self.shape)
 
 
-def make_batch(members: Sequence[Sequence[np.ndarray]], heads: int) -> Batch:
+def make_batch(members: Sequence[Sequence[np.ndarray]]) -> Batch:
     """Pack the token sequences of every member (each at least two tokens long); the same number for each."""
     sequences = [sequence for member in members for sequence in member]
     sizes = np.array([len(sequence) for sequence in sequences])
     starts = torch.from_numpy(np.cumsum(sizes) - sizes).view(len(members), -1)
     targets = torch.from_numpy(sizes - 1).view(len(members), -1)
     shape = (int(targets.sum(1).max()), int(targets.max()))
-    return lay_out(torch.from_numpy(np.concatenate(sequences)), starts, targets, shape, heads)
+    return lay_out(torch.from_numpy(np.concatenate(sequences)), starts, targets, shape)
 
 
-def lay_out(corpus: Tensor, starts: Tensor, sizes: Tensor, shape: tuple[int, int], heads: int) -> Batch:
+def lay_out(corpus: Tensor, starts: Tensor, sizes: Tensor, shape: tuple[int, int]) -> Batch:
     """The batch of the sequences that start at ``starts`` [M, B] in the tokens ``corpus``, on their device.
 
     ``sizes`` [M, B] are their lengths without the last token, which nothing follows. ``shape`` is (T, L), as large
@@ -65,33 +74,15 @@ def lay_out(corpus: Tensor, starts: Tensor, sizes: Tensor, shape: tuple[int, int
     real = slot < ends[:, -1:]
     row = torch.searchsorted(ends, slot, right=True).clamp_(max=B - 1)  # [M, T]: whose token stands there
     column = (slot - first.gather(1, row)) * real
-    place = (starts.gather(1, row) + column) * real
-    head, time = torch.arange(heads, device=device), torch.arange(L, device=device)
-    member = torch.arange(M, device=device)[:, None]
-    padded = ((row + B * member) * heads)[..., None, None] + head  # [M, T, 1, H]
-    padded = padded * L + column[..., None, None]
-    packed = (first + T * member)[..., None, None] + time  # [M, B, 1, L]
-
-    def pack(parts: int) -> Tensor:
-        size, part = M * B * heads * L, torch.arange(parts, device=device)[:, None]
-        index = (padded + size * part).where(real[..., None, None], size * parts)
-        return index.view(M * T, parts, heads)
-
-    def unpack(parts: int) -> Tensor:
-        part = torch.arange(parts, device=device).view(-1, 1, 1, 1, 1)
-        index = (packed * parts + part) * heads + head[:, None]  # [parts, M, B, H, L]
-        index = index.where(time < sizes[..., None, None], M * T * parts * heads)
-        return index.view(parts, M * B * heads, L)
-
+    source = (starts.gather(1, row) + column) * real
+    time = torch.arange(L, device=device)
+    held = (first[..., None] + time).where(time < sizes[..., None], T)  # [M, B, L]
     return Batch(
-        tokens=corpus[place],
-        targets=corpus[place + 1].masked_fill(~real, IGNORE),
+        tokens=corpus[source],
+        targets=corpus[source + 1].masked_fill(~real, IGNORE),
         positions=column,
-        unpack=unpack(3),
-        pack=pack(3),
-        unpack_one=unpack(1),
-        pack_one=pack(1),
-        causal=torch.full((L, L), -torch.inf, device=device).triu(1),
+        slots=held.flatten(1),
+        places=(row * L + column).where(real, B * L),
         counts=ends[:, -1].float(),
-        size=B,
+        shape=(B, L),
     )

@@ -9,33 +9,20 @@ where they stand, which needs no generator with a state and no word from the hos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from auxin.config import ModelConfig
+from auxin.architecture.model import ModelConfig
 from auxin.models.batch import Batch
+from auxin.models.masks import Masks
+from auxin.models.stack import BODIES
 
 STREAM = 0x64726F70  # keeps these streams apart from those of the data order
-
-
-class Masks:
-    """The masks of one step, handed out in the order in which a forward pass asks; without any, all is kept."""
-
-    def __init__(self, masks: Iterator[Tensor] | None = None) -> None:
-        self._masks = masks
-
-    def take(self) -> Tensor | None:
-        """The next mask's factors, or None."""
-        return None if self._masks is None else next(self._masks)
-
-    def apply(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Dropout of x [M, T, …], and of the gradient on its way back."""
-        mask = self.take()
-        return (x, lambda g: g) if mask is None else (x * mask, lambda g: g * mask)
 
 
 class Dropout:
@@ -43,17 +30,15 @@ class Dropout:
 
     def __init__(self, config: ModelConfig, seed: int) -> None:
         self.config, self.seed, self.threshold = config, seed, _threshold(config)
+        self.widths = _widths(config)
         self._kept, self._factors = torch.empty(0, dtype=torch.uint8), torch.empty(0)
 
     def masks(self, batch: Batch, step: int, piece: tuple[int, ...] = ()) -> Masks:
         """Masks for this piece of this step's batch of one member; they are valid until the next call."""
         if not self.threshold:
             return Masks()
-        L, T = len(batch.causal), batch.tokens.shape[1]
-        shapes = [
-            (batch.size * self.config.heads, L, L) if width is None else (1, T, width)
-            for width in _widths(self.config)
-        ]
+        (B, L), T = batch.shape, batch.tokens.shape[1]
+        shapes = [(B * self.config.heads, L, L) if width is None else (1, T, width) for width in self.widths]
         sizes = [prod(shape) for shape in shapes]
         size = sum(sizes)
         if size > len(self._kept):
@@ -75,6 +60,7 @@ class HashedDropout:
 
     def __init__(self, config: ModelConfig, seeds: Sequence[int], device: str = "cpu") -> None:
         self.config, self.threshold = config, _threshold(config)
+        self.widths = _widths(config)
         self.seeds = torch.tensor(seeds, device=device)
 
     def masks(self, batch: Batch, step: Tensor) -> Masks:
@@ -82,20 +68,21 @@ class HashedDropout:
         if not self.threshold:
             return Masks()
         config, device = self.config, batch.tokens.device
-        (M, T), L, rows = batch.tokens.shape, len(batch.causal), batch.size * config.heads
+        (M, T), (B, L) = batch.tokens.shape, batch.shape
+        rows = B * config.heads
         places = _mix(_mix(self.seeds + _GAMMA) + step * _GAMMA)  # [M]
-        widths = [width for width in _widths(config) if width is not None]
+        widths = [width for width in self.widths if width is not None]
         units = -(-sum(widths) // 8)  # words a token
         word = torch.arange(1, T * units + 1, device=device)
         tokens = self._factors(places[:, None] + word * _GAMMA).view(M, T, -1)[..., : sum(widths)]
-        row = torch.arange(config.depth * rows, device=device).view(-1, 1, rows, 1, 1)
+        row = torch.arange(self.widths.count(None) * rows, device=device).view(-1, 1, rows, 1, 1)
         query = torch.arange(L, device=device)[:, None]
         word = torch.arange(-(-L // 8), device=device) + (query << 20) + (row << 40) + (1 << 62)
         weights = self._factors(places[:, None, None, None] + word * _GAMMA)[
             ..., :L
         ]  # [depth, M, rows, L, L]
         of_layers, of_tokens = iter(weights.reshape(-1, M * rows, L, L)), iter(tokens.split(widths, -1))
-        return Masks(next(of_layers if width is None else of_tokens) for width in _widths(config))
+        return Masks(next(of_layers if width is None else of_tokens) for width in self.widths)
 
     def _factors(self, states: Tensor) -> Tensor:
         """A factor for each byte of the generator's outputs at int64 states [..., n]: [..., 8·n]."""
@@ -119,5 +106,6 @@ def _threshold(config: ModelConfig) -> int:
 
 def _widths(config: ModelConfig) -> list[int | None]:
     """Width of every mask in the order of a forward pass; None stands for attention weights."""
-    d, m = config.width, config.hidden
-    return [d, *((None, d, m, d) * config.depth)]
+    sublayers = [sublayer for layer in config.network().layers for sublayer in layer.sublayers]
+    inside = [(*BODIES[type(sublayer.body)].masked(config.sizes), config.width) for sublayer in sublayers]
+    return [config.width, *chain.from_iterable(inside)]

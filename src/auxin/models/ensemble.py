@@ -1,27 +1,27 @@
-"""A stack of transformers trained as one: parameters with a leading member axis, packed linear layers.
+"""A stack of models trained as one: parameters with a leading member axis, packed linear layers.
 
-Computes what ``TransformerLM`` computes, M models at a time. Tokens of all sequences stand one behind the
-other, so that linear layers, norms and dropout never touch padding; only attention sees padded sequences.
-Gradients of parameters are written straight into one flat buffer, a row a member, which the optimizer reads.
+Tokens of all sequences stand one behind the other, so that linear layers, norms and dropout never touch padding; only
+attention sees padded sequences. Gradients of parameters go straight into one flat buffer, a row a member, which the
+optimizer reads.
 
-Shapes in comments: M members, T packed tokens, B sequences, L longest, d width, H heads, k = d/H, V words.
+Shapes in comments: M members, T packed tokens, V words.
 """
 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from auxin.config import ModelConfig, Precision
-from auxin.models.batch import Batch
-from auxin.models.dropout import Masks
-from auxin.models.functions import Attention, Back, LayerNorm, Linear, activate, cross_entropy, embed
-from auxin.models.initialize import initialize_parameters
-from auxin.models.transformer import TransformerLM, sinusoidal_positions
+from auxin.architecture.model import ModelConfig
+from auxin.config import Precision
+from auxin.models.batch import IGNORE, Batch
+from auxin.models.masks import Masks
+from auxin.models.transformer import TransformerLM
 
 
 class Ensemble:
@@ -44,7 +44,8 @@ class Ensemble:
         with torch.device("meta"):
             shapes = {name: p.shape for name, p in TransformerLM(config).named_parameters()}
         self.config, self.seeds, self.device = config, tuple(seeds), device
-        self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32  # of matrix products
+        self.rounded = precision == "bfloat16"
+        self.dtype = torch.bfloat16 if self.rounded else torch.float32  # of matrix products
         size = sum(shape.numel() for shape in shapes.values())
         if device != "cpu":  # so that every row begins where a GPU can read several elements at once
             size = -(-size // 64) * 64
@@ -52,17 +53,15 @@ class Ensemble:
         self.gradient = torch.zeros_like(self.flat)
         self.parameters = _views(self.flat, shapes)
         self.gradients = _views(self.gradient, shapes)
-        self._bind()
-        if config.positions == "sinusoidal":
-            self.positions = sinusoidal_positions(config.max_length, config.width).to(device)
+        self.buffers: dict[str, Tensor] = {}
         for m, seed in enumerate(self.seeds):
-            generator = torch.Generator().manual_seed(seed)
-            drawn = {name: torch.empty(shape) for name, shape in shapes.items()}
-            initialize_parameters(drawn, config, generator)
-            for name, value in drawn.items():
-                self.parameters[name][m] = value
+            model = TransformerLM(config, torch.Generator().manual_seed(seed))
+            for name, value in model.named_parameters():
+                self.parameters[name][m] = value.detach()
+            self.buffers = {name: value.to(device) for name, value in model.named_buffers()}
+        self._bind()
 
-    def part(self, m: int, gradient: Tensor | None = None) -> Ensemble:
+    def part(self, m: int, gradient: Tensor | None = None) -> Self:
         """The stack of member m alone on the same weights; its gradient goes here, or to ``gradient`` [1, P]."""
         part = copy.copy(self)
         rows = slice(m, m + 1)
@@ -75,40 +74,6 @@ class Ensemble:
         part._bind()
         return part
 
-    @torch.inference_mode()
-    def differentiate(self, batch: Batch, masks: Masks, tokens: Tensor | None = None) -> Tensor:
-        """[M]: each member's mean cross-entropy (nats a token) over its own tokens; ``gradient`` gets theirs.
-
-        Of a batch that is a part of a greater one, ``tokens`` [M] are the greater one's: its losses then add up.
-        """
-        logits, backward = self.forward(batch, masks)
-        losses, back = cross_entropy(logits, batch, batch.counts if tokens is None else tokens)
-        backward(back())
-        return losses
-
-    def forward(self, batch: Batch, masks: Masks) -> tuple[Tensor, Callable[[Tensor], None]]:
-        """[M, T, V]: scores of the next token for every packed token; and the way back from their gradient."""
-        config = self.config
-        x, finish = self._embed(batch, masks)  # [M, T, d]
-        attend = Attention(batch, config.heads, config.width, self.dtype)
-        backs: list[Back] = []
-        for i in range(config.depth):
-            for sublayer in ("attention", "mlp"):
-                x, back = self._residual(x, f"layers.{i}.{sublayer}", attend, masks)
-                backs.append(back)
-        if config.norm == "pre":
-            x, back = self._norms["final_norm"](x, self.add)
-            backs.append(back)
-        x, back = self._maps["output"](x, self.add)
-        backs.append(back)
-
-        def backward(g: Tensor) -> None:
-            while backs:  # what a sublayer has kept is freed as soon as it is behind
-                g = backs.pop()(g)
-            finish(g)
-
-        return x, backward
-
     def member(self, m: int) -> TransformerLM:
         """Member m as a ``TransformerLM`` in eval mode that shares its weights, for measuring."""
         with torch.device("meta"):
@@ -117,95 +82,36 @@ class Ensemble:
         model.load_state_dict(weights, assign=True, strict=not self.config.tied)
         if self.config.tied:
             model.output.weight = model.embedding.weight
-        if self.config.positions == "sinusoidal":
-            model.register_buffer("positions", self.positions, persistent=False)
+        for name, value in self.buffers.items():
+            model.register_buffer(name, value, persistent=False)
         return model.requires_grad_(False).eval()
 
-    def _embed(self, batch: Batch, masks: Masks) -> tuple[Tensor, Callable[[Tensor], None]]:
-        config, p, g = self.config, self.parameters, self.gradients
-        scale = math.sqrt(config.width) if config.scale_embedding else 1.0
-        name = "embedding.weight"
-        add = self.add or config.tied  # the tied output map has written its gradient before
-        x, back = embed(batch.tokens, p[name], g[name], scale, add)
-        backs = [back]
-        if config.positions == "sinusoidal":
-            x += self.positions[batch.positions]
-        elif config.positions == "learned":
-            y, back = embed(batch.positions, p["positions"], g["positions"], 1.0, self.add)
-            x += y
-            backs.append(back)
-        x, drop = masks.apply(x)
+    def differentiate(self, batch: Batch, masks: Masks, tokens: Tensor | None = None) -> Tensor:
+        """[M]: each member's mean cross-entropy (nats a token) over its own tokens; ``gradient`` gets theirs.
 
-        def finish(g: Tensor) -> None:
-            g = drop(g)
-            for back in backs:
-                back(g)
-
-        return x, finish
-
-    def _residual(self, x: Tensor, name: str, attend: Attention, masks: Masks) -> tuple[Tensor, Back]:
-        """One sublayer inside its residual: N(s·x + b·F(x)), s·x + b·F(N(x)) or s·x + b·F(x)."""
-        config = self.config
-        attention = name.endswith("attention")
-        skip = config.attention_skip if attention else config.mlp_skip
-        branch = config.attention_branch if attention else config.mlp_branch
-        norm = self._norms.get(f"{name}_norm")
-        pre, post = norm if config.norm == "pre" else None, norm if config.norm == "post" else None
-        seen, pre_back = pre(x, self.add) if pre else (x, _same)
-        y, inner_back = (
-            self._attention(seen, name, attend, masks) if attention else self._mlp(seen, name, masks)
-        )
-        y, drop = masks.apply(y)
-        y = torch.add(x if skip == 1 else skip * x, y, alpha=branch, out=y)
-        y, post_back = post(y, self.add) if post else (y, _same)
-
-        def back(g: Tensor) -> Tensor:
-            g = post_back(g)
-            gy = drop(g if branch == 1 else branch * g)
-            return pre_back(inner_back(gy)).add_(g, alpha=skip)
-
-        return y, back
-
-    def _attention(self, x: Tensor, name: str, attend: Attention, masks: Masks) -> tuple[Tensor, Back]:
-        _, qkv_back = self._maps[f"{name}.qkv"](x, self.add, out=attend.qkv)
-        y, attend_back = attend(masks.take())
-        y, out_back = self._maps[f"{name}.out"](y, self.add)
-
-        def back(g: Tensor) -> Tensor:
-            out_back(g, out=attend.gradient)
-            return qkv_back(attend_back())
-
-        return y, back
-
-    def _mlp(self, x: Tensor, name: str, masks: Masks) -> tuple[Tensor, Back]:
-        x, up_back = self._maps[f"{name}.up"](x, self.add)
-        x, activate_back = activate(x, self.config.activation)
-        x, drop = masks.apply(x)
-        x, down_back = self._maps[f"{name}.down"](x, self.add)
-        return x, lambda g: up_back(activate_back(drop(down_back(g))))
+        Of a batch that is a part of a greater one, ``tokens`` [M] are the greater one's: its losses then add up.
+        """
+        if not self.add:
+            self.gradient.zero_()
+        counts = batch.counts if tokens is None else tokens
+        losses = []
+        for m, (model, own) in enumerate(zip(self._models, masks.split(len(self.seeds)), strict=True)):
+            with torch.enable_grad(), torch.autocast(batch.tokens.device.type, self.dtype, self.rounded):
+                logits = model.packed(batch.tokens[m], batch.positions[m], batch.layout(m), own)
+            with torch.enable_grad():
+                targets = batch.targets[m]
+                nats = F.cross_entropy(logits.float(), targets, ignore_index=IGNORE, reduction="sum")
+                loss = nats / counts[m]
+            loss.backward()
+            losses.append(loss.detach())
+        return torch.stack(losses)
 
     def _bind(self) -> None:
-        """Build the operations on the present parameters and buffers."""
-        p, g = self.parameters, self.gradients
-        self._maps: dict[str, Linear] = {}
-        self._norms: dict[str, LayerNorm] = {}
-
-        def linear(of: str, weight: str) -> None:
-            bias = f"{of}.bias"
-            self._maps[of] = Linear(p[weight], p.get(bias), g[weight], g.get(bias), self.dtype)
-
-        for name in p:
-            of, _, kind = name.rpartition(".")
-            if of.endswith("norm") and kind == "weight":
-                self._norms[of] = LayerNorm(p[name], p[f"{of}.bias"], g[name], g[f"{of}.bias"])
-            elif kind == "weight" and of != "embedding":
-                linear(of, name)
-        if self.config.tied:
-            linear("output", "embedding.weight")
-
-
-def _same(g: Tensor) -> Tensor:
-    return g
+        """Build models on the present parameters, whose gradients autograd adds to the present buffer."""
+        self._models = [self.member(m).requires_grad_(True) for m in range(len(self.seeds))]
+        for m, model in enumerate(self._models):
+            for name, parameter in model.named_parameters():
+                parameter.grad = self.gradients[name][m]
 
 
 def _views(flat: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:

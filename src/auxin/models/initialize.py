@@ -1,83 +1,75 @@
-"""Initial weights: every scheme draws from an explicit generator, parameter by parameter in order of name."""
+"""Weights drawn anew from the σ's of a network."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import dataclasses
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from auxin.config import ModelConfig
+from auxin.architecture.block import STRENGTHS, Block
+from auxin.architecture.initialization import SCHEMES
+from auxin.architecture.layer import Layer
+from auxin.architecture.network import Network
+from auxin.models.drawing import draw_stack
+from auxin.models.stack import BODIES, Stack, norms_of
+from auxin.models.transformer import TransformerLM
+from auxin.values import check
 
 
-def initialize_parameters(
-    parameters: Mapping[str, Tensor], config: ModelConfig, generator: torch.Generator
-) -> None:
-    """Fill the parameters of a ``TransformerLM`` in place, as ``config.initialization`` says.
+def initialize(model: TransformerLM, network: Network | Layer | Block, generator: torch.Generator) -> None:
+    """Draw a model's weights from a network's σ's, in place, so that a critical initialization can be trained.
 
-    With fan_in → fan_out maps, d the width and m the hidden units:
+    A ``Layer`` or ``Block`` stands for all layers alike. Entries of the maps are normal with variance σ²/fan_in;
+    σ_V² is split evenly between value and output map, a block's σ_A between queries and keys, and norms start at
+    their gains. Embeddings and output map are those of the ``gaussian`` scheme.
 
-    - xavier: U(±g·√(6/(fan_in + fan_out))), g = √2 for the MLP's first map before a relu, else 1; query, key and
-      value maps are d × d each; zero biases (Glorot & Bengio 2010; the released code of Murty et al. 2023).
-    - pytorch: U(±1/√fan_in) for maps and their biases, N(0, 1) for embeddings.
-    - normal: N(0, 0.02²) everywhere, zero biases (GPT-2).
-    - gaussian: N(0, σ²/fan_in) with σ² = σ_A for query and key, σ_V for value and output, σ_w² and σ_o² in the
-      MLP, biases N(0, σ_b²); embeddings N(0, 1/d), so that scaled ones have unit variance; output N(0, 1/d).
-
-    Norms start at weight 1 and bias 0; learned positions at N(0, 0.02²).
+    Raises ``ConfigError`` where the model's layers differ from the network's in what no weights can make up for:
+    strengths, kinds and places of norms, bodies, biases that the model does not have.
     """
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            if "norm" in name:
-                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
-            elif name == "positions":
-                parameter.normal_(0.0, 0.02, generator=generator)
-            elif parameter.ndim == 1:
-                _initialize_bias(name, parameter, config, generator)
-            else:
-                _initialize_map(name, parameter, config, generator)
+    config = model.config
+    if isinstance(network, Block):
+        if not config.layers:
+            for name in ("norm", "activation", *STRENGTHS):
+                value, wanted = getattr(config, name), getattr(network, name)
+                check(value == wanted, f"{name} of the model", value, f"that of the block, {wanted!r}")
+        network = _evenly(network)
+    if isinstance(network, Layer):
+        network = Network.repeat(network, config.depth)
+    check(config.depth == network.depth, "depth of the model", config.depth, f"the network's {network.depth}")
+    for i, (own, given) in enumerate(zip(config.network().layers, network.layers, strict=True)):
+        given = given.sized(config.sizes)
+        form = "that of the network, but for σ's, gains and ε's"
+        check(_form(own) == _form(given), f"layer {i} of the model", own, form)
+        for sublayer in given.sublayers:
+            maps = sublayer.body.maps(config.sizes, network.branches).values()
+            lost = any(each.sigma_b > 0 and not each.biased for each in maps)
+            name = BODIES[type(sublayer.body)].BIAS
+            check(not lost, f"{name} of the model", False, "True, for the block's biases")
+    model.draw(network, SCHEMES["gaussian"], generator)
 
 
-def _initialize_map(name: str, weight: Tensor, config: ModelConfig, generator: torch.Generator) -> None:
-    embedding, scheme = name == "embedding.weight", config.initialization
-    if scheme == "normal":
-        weight.normal_(0.0, 0.02, generator=generator)
-    elif scheme == "pytorch":
-        if embedding:
-            weight.normal_(generator=generator)
-        else:
-            bound = weight.shape[1] ** -0.5
-            weight.uniform_(-bound, bound, generator=generator)
-    elif scheme == "xavier":
-        gain = math.sqrt(2.0) if name.endswith("mlp.up.weight") and config.activation == "relu" else 1.0
-        for part in weight.chunk(3) if name.endswith("qkv.weight") else (weight,):
-            nn.init.xavier_uniform_(part, gain, generator=generator)
-    else:
-        for part, variance in _gaussian_variances(name, weight, config):
-            part.normal_(0.0, math.sqrt(variance), generator=generator)
+def _evenly(block: Block) -> Layer:
+    """The block's layer, with σ_A split between queries and keys."""
+    first, *others = block.layer.sublayers
+    root = block.sigma_a**0.5
+    body: Any = dataclasses.replace(first.body, sigma_q=root, sigma_k=root)
+    return Layer((dataclasses.replace(first, body=body), *others))
 
 
-def _gaussian_variances(name: str, weight: Tensor, config: ModelConfig) -> list[tuple[Tensor, float]]:
-    """The parts of a map and the variance of each one's entries."""
-    if name.endswith("qkv.weight"):
-        q, k, v = weight.chunk(3)
-        a = config.sigma_a / config.width
-        return [(q, a), (k, a), (v, config.sigma_v / config.width)]
-    if name.endswith("attention.out.weight"):
-        return [(weight, config.sigma_v / config.width)]
-    if name.endswith("mlp.up.weight"):
-        return [(weight, config.sigma_w**2 / config.width)]
-    if name.endswith("mlp.down.weight"):
-        return [(weight, config.sigma_o**2 / config.hidden)]
-    return [(weight, 1.0 / config.width)]
+def _form(layer: Layer) -> tuple[Any, ...]:
+    """What of a layer no weights can make up for."""
+
+    def bare(body: Any) -> Any:
+        sigmas = {f.name: f.default for f in dataclasses.fields(body) if f.name.startswith("sigma")}
+        return dataclasses.replace(body, **sigmas)
+
+    return layer.parallel, [
+        (bare(s.body), s.skip, s.branch, {place: norm.kind for place, norm in norms_of(s).items()})
+        for s in layer.sublayers
+    ]
 
 
-def _initialize_bias(name: str, bias: Tensor, config: ModelConfig, generator: torch.Generator) -> None:
-    if config.initialization == "pytorch":
-        fan_in = config.hidden if name.endswith("mlp.down.bias") else config.width
-        bias.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-    elif config.initialization == "gaussian" and ".mlp." in name and config.sigma_b:
-        bias.normal_(0.0, config.sigma_b, generator=generator)
-    else:
-        bias.zero_()
+def initialize_stack(stack: Stack, generator: torch.Generator, network: Network | None = None) -> None:
+    """Draw a stack's weights, in place, from its network's σ's, or from those of another of the same form."""
+    draw_stack(stack, network or stack.network, SCHEMES["gaussian"], generator)

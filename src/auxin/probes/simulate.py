@@ -5,7 +5,6 @@ The networks are ``TransformerLM``'s own layers, so that what is predicted is wh
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from auxin.architecture.block import STRENGTHS, Block
 from auxin.config import ModelConfig
-from auxin.models.initialize import initialize_parameters
+from auxin.models.context import Context
+from auxin.models.initialize import initialize
 from auxin.models.transformer import TransformerLM
 from auxin.theory.gram import checked_gram
 from auxin.values import check
@@ -144,43 +144,12 @@ def model_config_of(block: Block, depth: int, width: int, heads: int = 1) -> Mod
     )
 
 
-def initialize(model: TransformerLM, block: Block, generator: torch.Generator) -> None:
-    """Draw a model's weights from a block's σ's, in place, so that a critical initialization can be trained.
-
-    Embeddings and output map are those of the ``gaussian`` scheme (see ``ModelConfig.initialization``).
-
-    Raises ``ConfigError`` when the model's norm, activation or strengths differ from the block's, which no weights
-    can make up for, or when the block has biases and the model none.
-    """
-    for name in ("norm", "activation", *STRENGTHS):
-        value, wanted = getattr(model.config, name), getattr(block, name)
-        check(value == wanted, f"{name} of the model", value, f"that of the block, {wanted!r}")
-    biases = {"mlp_bias": max(block.sigma_b, block.output_bias), "attention_bias": block.sigma_b_attention}
-    for name, sigma in biases.items():
-        check(
-            getattr(model.config, name) or sigma == 0,
-            f"{name} of the model",
-            False,
-            "True, for the block's biases",
-        )
-    sigmas = {name: getattr(block, name) for name in GAINS}
-    config = dataclasses.replace(model.config, initialization="gaussian", **sigmas)
-    initialize_parameters(dict(model.named_parameters()), config, generator)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("mlp.down.bias"):
-                parameter.normal_(0.0, block.output_bias, generator=generator)
-            elif name.endswith("attention.out.bias"):
-                parameter.normal_(0.0, block.sigma_b_attention, generator=generator)
-
-
 def _propagate(
     model: TransformerLM, tokens: Tensor, mask: Tensor, generator: torch.Generator
 ) -> tuple[Array, Array]:
     """Gram matrices of states and of gradients, [depth + 1, n, n], mean over sequences; tokens [B, n, d]."""
-    states = [tokens.requires_grad_()]
-    for layer in model.layers:
-        states.append(layer(states[-1], mask, False)[0])
+    context = Context.of(tokens, causal=False, mask=mask)
+    states = model.layers.states(tokens.requires_grad_(), context)
     probe = torch.randn(tokens.shape, generator=generator)
     gradients = torch.autograd.grad(states[-1], states, probe)
     x = torch.stack(states).detach().double()
@@ -193,9 +162,8 @@ def _propagate(
 def _gaps(model: TransformerLM, tokens: Tensor, mask: Tensor) -> Array:
     """Mean of 1 − cosine over pairs of tokens, from differences to keep its precision: [B, n, d] → [depth + 1]."""
     gaps = []
-    for layer in (None, *model.layers):
-        tokens = tokens if layer is None else layer(tokens, mask, False)[0]
-        x = torch.nn.functional.normalize(tokens.double(), dim=-1)
+    for state in model.layers.states(tokens, Context.of(tokens, causal=False, mask=mask)):
+        x = torch.nn.functional.normalize(state.double(), dim=-1)
         x = x - x.mean(1, keepdim=True)
         gaps.append(x.square().sum((1, 2)).mean().item() / (x.shape[1] - 1))
     return np.array(gaps)

@@ -9,6 +9,7 @@ import numpy as np
 
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError, DataError
+from auxin.values import check
 
 STREAM = 0x64617461  # keeps these streams apart from those of dropout
 WORTH_A_PASS = 2**18  # entries of attention weights saved by splitting a group of sequences
@@ -78,6 +79,7 @@ def check_sequences(sequences: Sequence[np.ndarray], model: ModelConfig) -> None
     if len(lengths) == 0 or lengths.min() < 2:
         raise DataError("a training sequence has fewer than 2 tokens; allowed: <bos> and at least one more")
     check_length(int(lengths.max()) - 1, "training sequence", model)
+    check(model.causal, "model.causal", False, "true, where the next token is what is learned")
 
 
 def check_length(longest: int, what: str, model: ModelConfig) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from auxin.config import RunConfig
 from auxin.models.ensemble import Ensemble
+from auxin.models.fast.ensemble import FastEnsemble, supports
 from auxin.training.batches import Batches, check_sequences
 from auxin.training.optimizer import StackAdamW
 from auxin.training.precision import float32_products
@@ -44,13 +45,14 @@ class Trainer:
     ) -> None:
         check_sequences(sequences, config.model)
         self.config, self.count = config, 0
-        self.ensemble = Ensemble(config.model, config.seeds, config.device, config.precision)
+        kind = FastEnsemble if supports(config.model) else Ensemble
+        self.ensemble = kind(config.model, config.seeds, config.device, config.precision)
         self.batches = Batches(sequences, config.seeds, config.batch_size)
         self.optimizer = StackAdamW(config.optimizer, self.ensemble)
         on_gpu = config.device != "cpu"
         parts = (config, self.ensemble, self.batches, self.optimizer)
         if on_gpu if at_once is None else at_once:
-            self._steps = StackedSteps(*parts, capture=on_gpu)
+            self._steps = StackedSteps(*parts, capture=on_gpu and kind is FastEnsemble)
         else:
             self._steps = SharedSteps(*parts)
 

@@ -73,7 +73,7 @@ class _Worker:
         if not groups:
             self.part.gradient.zero_()
         for i, group in enumerate(groups):
-            batch = make_batch([group], self.part.config.heads)
+            batch = make_batch([group])
             self.part.add = i > 0
             masks = self.dropout.masks(batch, step, (self.index, i) if self.index or i else ())
             loss += self.part.differentiate(batch, masks, torch.tensor([float(tokens)])).item()

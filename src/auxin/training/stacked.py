@@ -73,7 +73,7 @@ class StackedSteps:
     def _work(self, shape: tuple[int, int]) -> None:
         """The step that ``take`` has described, on batches padded to ``shape``, (T, L)."""
         starts, sizes = self._sequences
-        batch = lay_out(self._corpus, starts, sizes, shape, self.ensemble.config.heads)
+        batch = lay_out(self._corpus, starts, sizes, shape)
         self._losses.copy_(self.ensemble.differentiate(batch, self.dropout.masks(batch, self._step)))
         self._norms.copy_(self.optimizer.update(self._losses, self._rate, self._step))
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from auxin.models.batch import IGNORE, Batch
-from auxin.models.transformer import ACTIVATIONS
+from auxin.models.mlp import ACTIVATIONS
 
 EPSILON = 1e-5  # of layer norm, PyTorch's default
 Back = Callable[[Tensor], Tensor]
@@ -155,14 +155,16 @@ class Attention:
     """
 
     def __init__(self, batch: Batch, heads: int, width: int, dtype: torch.dtype) -> None:
-        (M, T), (n, L), k = batch.tokens.shape, batch.unpack.shape[1:], width // heads  # n = M·B·H
-        self._causal, self._scale = batch.causal.to(dtype), k**-0.5
-        self._unpack, self._unpack_one = batch.unpack.flatten(), batch.unpack_one.flatten()
-        self._pack, self._pack_one = batch.pack.flatten(), batch.pack_one.flatten()
+        (M, T), (B, L), k, device = batch.tokens.shape, batch.shape, width // heads, batch.tokens.device
+        n = M * B * heads
+        self._causal = torch.full((L, L), -torch.inf, dtype=dtype, device=device).triu(1)
+        self._scale = k**-0.5
+        self._unpack, self._unpack_one = (_unpack_heads(batch, heads, parts) for parts in (3, 1))
+        self._pack, self._pack_one = (_pack_heads(batch, heads, parts) for parts in (3, 1))
 
         def room(*shape: int) -> tuple[Tensor, Tensor]:
             """Rows of k, the last of them zero; and the others in that shape."""
-            rows = torch.empty(math.prod(shape) // k + 1, k, dtype=dtype, device=batch.causal.device)
+            rows = torch.empty(math.prod(shape) // k + 1, k, dtype=dtype, device=device)
             rows[-1].zero_()
             return rows, rows[:-1].view(shape)
 
@@ -197,6 +199,27 @@ class Attention:
             return self._gqkv.index_select(0, self._pack).view_as(self.qkv)
 
         return self._y.index_select(0, self._pack_one).view_as(self.gradient), back
+
+
+def _unpack_heads(batch: Batch, heads: int, parts: int) -> Tensor:
+    """[parts·M·B·H·L]: where what a padded place holds stands in a packed [M·T, parts, H] array, or its end."""
+    (M, T), (B, L), device = batch.tokens.shape, batch.shape, batch.tokens.device
+    member, head, part = (torch.arange(size, device=device) for size in (M, heads, parts))
+    slots = batch.slots.view(M, B, 1, L)
+    index = (slots + T * member[:, None, None, None]) * parts + part.view(-1, 1, 1, 1, 1)
+    index = index * heads + head[:, None]  # [parts, M, B, H, L]
+    return index.where(slots < T, M * T * parts * heads).flatten()
+
+
+def _pack_heads(batch: Batch, heads: int, parts: int) -> Tensor:
+    """[M·T·parts·H]: where a token's heads stand in a padded [parts, M·B·H, L] array, or its end."""
+    (M, _), (B, L), device = batch.tokens.shape, batch.shape, batch.tokens.device
+    member, head, part = (torch.arange(size, device=device) for size in (M, heads, parts))
+    places = batch.places[..., None, None]  # [M, T, 1, 1]
+    row = places // L + B * member[:, None, None, None]
+    size = M * B * heads * L
+    index = (row * heads + head) * L + places % L + size * part[:, None]
+    return index.where(places < B * L, size * parts).flatten()
 
 
 def cross_entropy(logits: Tensor, batch: Batch, tokens: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:

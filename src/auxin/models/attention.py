@@ -1,0 +1,133 @@
+"""Attention as it is described: one module, whose steps are those that the description names.
+
+Shapes in comments: B sequences, L tokens, d width, H heads, K heads of keys and values, k dimensions of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auxin.architecture import attention as description
+from auxin.architecture.norm import Norm
+from auxin.architecture.sizes import Sizes
+from auxin.models.basic import Dropout, Linear
+from auxin.models.context import Context, causal_mask
+from auxin.models.norm import RMSNorm
+
+QK_NORM = Norm("rms", epsilon=1e-6)
+
+
+class Attention(nn.Module):
+    """softmax(cap(q·kᵀ·scale) + bias + mask)·v of every head, merged by an output map. Cost O(L·d² + L²·d)."""
+
+    MAPS = {"qkv": ("query", "key", "value"), "out": ("out",)}  # noqa: RUF012  # maps that each matrix holds
+    BIAS = "attention_bias"
+
+    def __init__(self, described: description.Attention, sizes: Sizes, dropout: float) -> None:
+        super().__init__()
+        self.described = described
+        self.heads, self.key_heads = sizes.heads, sizes.key_heads
+        self.dimensions = described.dimensions(sizes)
+        self.scale = self.dimensions**-0.5 if described.scale is None else described.scale
+        queries, keys = self.heads * self.dimensions, self.key_heads * self.dimensions
+        self.widths = (queries, keys, keys)
+        self.qkv = Linear(sizes.width, sum(self.widths), bias=sizes.attention_bias)
+        self.out = Linear(queries, sizes.width, bias=sizes.attention_bias)
+        if described.qk_norm:
+            one = described.qk_norm is True
+            self.q_norm, self.k_norm = (
+                RMSNorm(QK_NORM, self.dimensions if one else width) for width in (queries, keys)
+            )
+        self.dropout = Dropout(dropout)
+
+    @staticmethod
+    def masked(sizes: Sizes) -> tuple[int | None, ...]:
+        """Widths of what dropout acts on inside; None stands for attention weights."""
+        return (None,)
+
+    def set_(self) -> None:
+        """Norms of queries and keys that multiply by 1."""
+        if self.described.qk_norm:
+            self.q_norm.set_(QK_NORM)
+            self.k_norm.set_(QK_NORM)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """x [B, L, d], or packed."""
+        q, k, v = self._heads(context.unpack(self.qkv(x)), context)  # each [B, H, L, k]
+        visible = context.visible(self.described.window)
+        if context.weights is None and self.described.softcap is None and not self.dropout.active(context):
+            y = self._fused(q, k, v, visible, context)
+        else:
+            weights = self._weights(q, k, visible, context)
+            if context.weights is not None:
+                context.weights.append(weights)
+            y = self.dropout(weights, context) @ v
+        return self.out(context.pack(y.transpose(1, 2).flatten(2)))
+
+    def _heads(self, qkv: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of every head, [B, H, L, k] each, from [B, L, (H + 2K)·k]."""
+        q, k, v = qkv.split(self.widths, -1)
+        if self.described.qk_norm == "all":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (part.unflatten(-1, (-1, self.dimensions)).transpose(1, 2) for part in (q, k, v))
+        if self.described.qk_norm is True:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if self.described.rotary is not None:
+            rotary = self.described.rotary
+            angles = context.once(
+                (rotary, self.dimensions), lambda: rotations(rotary, self.dimensions, context)
+            )
+            q, k = rotate(q, *angles), rotate(k, *angles)
+        if self.key_heads < self.heads:
+            k, v = (part.repeat_interleave(self.heads // self.key_heads, 1) for part in (k, v))
+        return q, k, v
+
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, context: Context) -> Tensor:
+        """[B, H, L, k]: in one operation, which keeps no weights."""
+        causal = visible is None and context.causal
+        mask = visible
+        if self.described.alibi:
+            mask = context.once("alibi", lambda: alibi(self.heads, context)).to(q.dtype)
+            if context.causal or visible is not None:
+                seen = causal_mask(q.shape[2], q.device) if visible is None else visible
+                mask = mask.masked_fill(~seen, -torch.inf)
+            causal = False
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=self.scale)
+
+    def _weights(self, q: Tensor, k: Tensor, visible: Tensor | None, context: Context) -> Tensor:
+        """[B, H, L, L]: softmax weights, step by step."""
+        logits = (q @ k.mT) * self.scale
+        if self.described.softcap is not None:
+            logits = self.described.softcap * torch.tanh(logits / self.described.softcap)
+        if self.described.alibi:
+            logits = logits + context.once("alibi", lambda: alibi(self.heads, context))
+        if visible is None and context.causal:
+            visible = causal_mask(q.shape[2], q.device)
+        if visible is not None:
+            logits = logits.masked_fill(~visible, -torch.inf)
+        return logits.softmax(-1)
+
+
+def rotations(rotary: description.Rotary, dimensions: int, context: Context) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles t·base^(−2i/r) of the r dimensions that turn: [L, r/2], or [B, 1, L, r/2]."""
+    turned = rotary.turned(dimensions)
+    positions = context.positions
+    rate = rotary.base ** (torch.arange(0, turned, 2, dtype=torch.float32, device=positions.device) / -turned)
+    angles = positions[..., None].float() * rate
+    angles = angles[:, None] if positions.ndim == 2 else angles
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Dimension i turned with dimension i + r/2, for the first r of x [B, H, L, k]; the others stay."""
+    half = cos.shape[-1]
+    a, b, rest = x.split((half, half, x.shape[-1] - 2 * half), -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
+
+
+def alibi(heads: int, context: Context) -> Tensor:
+    """−2^(−8h/H)·distance, for h = 1 … H: [H, L, L], or [B, H, L, L]."""
+    slopes = 2.0 ** (-8.0 * torch.arange(1, heads + 1, device=context.positions.device) / heads)
+    return -slopes[:, None, None] * context.once("distance", context.distance).abs()

@@ -1,0 +1,41 @@
+"""Modules that every part uses: maps and tables whose weights nobody draws in passing, and dropout."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auxin.models.context import Context
+
+
+class Linear(nn.Linear):
+    """A linear map whose weights are left as allocated."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: it would be drawn from the global generator, and take torch's compiler to be imported."""
+
+
+class Embedding(nn.Embedding):
+    """A table whose rows are left as allocated."""
+
+    def reset_parameters(self) -> None:
+        """Nothing; see ``Linear``."""
+
+
+class Dropout(nn.Module):
+    """Multiplies by the pass's next mask, where it has masks; else what ``nn.Dropout`` does."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def active(self, context: Context) -> bool:
+        """Whether anything will be dropped."""
+        return self.p > 0 and (self.training or context.masks is not None)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """x of any shape with as many elements as the mask."""
+        mask = None if context.masks is None else context.masks.take()
+        if mask is not None:
+            return x * mask.view(x.shape)
+        return F.dropout(x, self.p, self.training and context.masks is None) if self.p else x

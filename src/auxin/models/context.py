@@ -1,0 +1,107 @@
+"""What the parts have to know of the tokens of a forward pass: who sees whom, and where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from auxin.models.batch import Layout
+from auxin.models.masks import Masks
+
+T = TypeVar("T")
+
+
+class Context:
+    """One forward pass over B sequences of L tokens; layers share what they compute from it.
+
+    Activations are [B, L, ·]; with a ``layout`` they are packed, [1, T, ·], and only attention sees [B, L, ·].
+    """
+
+    def __init__(
+        self,
+        positions: Tensor,
+        *,
+        causal: bool = True,
+        mask: Tensor | None = None,
+        layout: Layout | None = None,
+        masks: Masks | None = None,
+        attention: bool = False,
+    ) -> None:
+        """``positions`` int64 [L] or [B, L]; ``mask`` bool [L, L] or [B, L, L], true where row may see column.
+
+        ``masks`` are dropout's; with ``attention`` the weights of every layer are kept in ``weights``.
+        """
+        self.positions, self.causal, self.layout, self.masks = positions, causal, layout, masks
+        self.weights: list[Tensor] | None = [] if attention else None
+        if mask is not None:
+            mask = mask & causal_mask(positions.shape[-1], positions.device) if causal else mask
+            mask = mask[:, None] if mask.ndim == 3 else mask  # broadcasts to [B, H, L, L]
+        self.mask = mask
+        self._made: dict[Any, Any] = {}
+
+    @classmethod
+    def of(cls, x: Tensor, *, causal: bool = True, mask: Tensor | None = None) -> Context:
+        """That of a stream x [B, L, d] whose tokens stand at 0 … L − 1."""
+        return cls(torch.arange(x.shape[-2], device=x.device), causal=causal, mask=mask)
+
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """What ``make`` makes, made once a pass for each ``key``."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def distance(self) -> Tensor:
+        """How far the column's token stands before the row's: [L, L], or [B, 1, L, L]."""
+        p = self.positions
+        distance = p[..., :, None] - p[..., None, :]
+        return distance[:, None] if p.ndim == 2 else distance
+
+    def visible(self, window: int | None) -> Tensor | None:
+        """bool, broadcast to [B, H, L, L]; None where each token sees all, or with causality all before it."""
+        if window is None:
+            return self.mask
+        near = self.once("distance", self.distance).abs() < window
+        if self.mask is not None:
+            return near & self.mask
+        return near & causal_mask(near.shape[-1], near.device) if self.causal else near
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """[1, T, c] → [B, L, c], where activations are packed."""
+        if self.layout is None:
+            return x
+        return _Move.apply(x[0], self.layout.slots, self.layout.places).view(*self.layout.shape, -1)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """[B, L, c] → [1, T, c], where activations are packed."""
+        if self.layout is None:
+            return x
+        return _Move.apply(x.flatten(0, 1), self.layout.places, self.layout.slots)[None]
+
+
+class _Move(torch.autograd.Function):
+    """Rows of x [n, c] to other places, a copy of each at most: y_i = x[to_i], and 0 where to_i = n.
+
+    ``back`` is the inverse, so that the gradient is moved the same way instead of being added up.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, to: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(to, back)
+        return _moved(x, to)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        _, back = ctx.saved_tensors
+        return _moved(gradients[0], back), None, None
+
+
+def _moved(x: Tensor, to: Tensor) -> Tensor:
+    return torch.cat([x, x.new_zeros(1, x.shape[1])]).index_select(0, to)
+
+
+def causal_mask(length: int, device: torch.device | str = "cpu") -> Tensor:
+    """bool [length, length], true where the row's token may see the column's."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()

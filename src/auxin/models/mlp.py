@@ -1,0 +1,51 @@
+"""The MLP, with or without a gate. ``ACTIVATIONS`` is the one list of what models can compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auxin.architecture import mlp as description
+from auxin.architecture.sizes import Sizes
+from auxin.models.basic import Dropout, Linear
+from auxin.models.context import Context
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "tanh": torch.tanh,
+    "erf": torch.erf,
+    "silu": F.silu,
+    "linear": lambda x: x,
+}
+
+
+class MLP(nn.Module):
+    """W_o·φ(W_1·x + b_1) + b_2 on every token, or W_o·(φ(W_g·x + b_g) ∘ (W_1·x + b_1)) + b_2."""
+
+    MAPS = {"up": ("up",), "gate": ("gate",), "down": ("down",)}  # noqa: RUF012  # maps that each matrix holds
+    BIAS = "mlp_bias"
+
+    def __init__(self, described: description.MLP, sizes: Sizes, dropout: float) -> None:
+        super().__init__()
+        self.up = Linear(sizes.width, sizes.hidden, bias=sizes.mlp_bias)
+        self.gate = Linear(sizes.width, sizes.hidden, bias=sizes.mlp_bias) if described.gated else None
+        self.down = Linear(sizes.hidden, sizes.width, bias=sizes.mlp_bias)
+        self.activation = ACTIVATIONS[str(described.activation)]
+        self.dropout = Dropout(dropout)
+
+    @staticmethod
+    def masked(sizes: Sizes) -> tuple[int | None, ...]:
+        """Widths of what dropout acts on inside."""
+        return (sizes.hidden,)
+
+    def set_(self) -> None:
+        """Nothing beside the maps."""
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """x [B, L, d], or packed."""
+        h = self.activation(self.up(x)) if self.gate is None else self.activation(self.gate(x)) * self.up(x)
+        return self.down(self.dropout(h, context))
