@@ -15,9 +15,10 @@ import time
 import numpy as np
 
 from auxin.architecture.block import Block, replace
-from auxin.theory import attention, forward
-from auxin.theory.exponents import exponents, propagate
+from auxin.theory import kernels, moments
+from auxin.theory.exponents import exponents
 from auxin.theory.phase import phase_diagram
+from auxin.theory.propagation import propagate
 
 PAPER = Block.cowsik(alpha_attention=0.5, alpha_mlp=0.5, sigma_w=2.0, sigma_a=1.0, n_tokens=32)
 
@@ -73,7 +74,7 @@ def diagrams(size: int, sample: int) -> None:
 
 
 def forget() -> None:
-    for cached in (attention._table, attention._row, forward._table):
+    for cached in (moments._table, moments._row, kernels._table):
         cached.cache_clear()
 
 

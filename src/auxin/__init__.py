@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from auxin.runs import open_run
     from auxin.tasks import Vocabulary, load_task
     from auxin.tasks.trees import balanced, left_branching, parseval, random_tree, right_branching
-    from auxin.theory.attention import attention_moments
     from auxin.theory.critical import critical
-    from auxin.theory.exponents import exponents, fixed_point, propagate
+    from auxin.theory.exponents import exponents, fixed_point
     from auxin.theory.gram import propagate_gram
+    from auxin.theory.moments import attention_moments
     from auxin.theory.phase import phase_diagram
+    from auxin.theory.propagation import propagate
 
 _MODULES = {
     "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),
@@ -44,12 +45,13 @@ _MODULES = {
     "auxin.runs": ("open_run",),
     "auxin.tasks": ("Vocabulary", "load_task"),
     "auxin.tasks.trees": ("balanced", "left_branching", "parseval", "random_tree", "right_branching"),
-    "auxin.theory.attention": ("attention_moments",),
+    "auxin.theory.moments": ("attention_moments",),
     "auxin.architecture": ("MLP", "Attention", "Block", "Layer", "Network", "Norm", "Rotary", "Sublayer"),
     "auxin.theory.critical": ("critical",),
-    "auxin.theory.exponents": ("exponents", "fixed_point", "propagate"),
+    "auxin.theory.exponents": ("exponents", "fixed_point"),
     "auxin.theory.gram": ("propagate_gram",),
     "auxin.theory.phase": ("phase_diagram",),
+    "auxin.theory.propagation": ("propagate",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

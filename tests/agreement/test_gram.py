@@ -5,8 +5,8 @@ import pytest
 
 from auxin.architecture.block import Block
 from auxin.probes.simulate import norm_and_overlap, simplex_gram, simulate
-from auxin.theory.exponents import propagate
 from auxin.theory.gram import propagate_gram
+from auxin.theory.propagation import propagate
 
 
 def test_causal_network_entry_by_entry() -> None:
@@ -41,7 +41,7 @@ def test_causal_network_entry_by_entry() -> None:
 def test_the_simplex_is_a_special_case(block: Block) -> None:
     n = block.n_tokens
     simplex = propagate(block, cosine=0.3, depth=6)
-    whole = propagate_gram(block, simplex_gram(n, 0.3), depth=6, causal=False, draws=16_384)
+    whole = propagate_gram(block, simplex_gram(n, 0.3), depth=6, causal=False, draws=49_152)
     norm, overlap = norm_and_overlap(whole.gram)
     gradient, gradient_overlap = norm_and_overlap(whole.gradient)
     np.testing.assert_allclose(norm, simplex.norm, rtol=1e-3)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from auxin.architecture.block import Block
-from auxin.theory.exponents import exponents, propagate
+from auxin.theory.exponents import exponents
+from auxin.theory.propagation import propagate
 
 WIDTH, HEADS, DEPTH, DRAWS = 512, 8, 5, 6
 PHI = {

@@ -12,7 +12,8 @@ from auxin.cli import main
 from auxin.cli.theory import Exponents, _point
 from auxin.config import preset
 from auxin.theory.critical import critical
-from auxin.theory.exponents import exponents, propagate
+from auxin.theory.exponents import exponents
+from auxin.theory.propagation import propagate
 
 PAPER = ["--alpha-attention", "0.5", "--alpha-mlp", "0.5", "--sigma-w", "2"]
 

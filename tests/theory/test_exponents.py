@@ -17,8 +17,8 @@ from auxin.theory.exponents import (
     exponents_grid,
     fixed_point,
     fixed_points,
-    propagate,
 )
+from auxin.theory.propagation import propagate
 
 PAPER = Block.cowsik(alpha_attention=0.5, alpha_mlp=0.5, sigma_w=2.0, sigma_a=1.0, n_tokens=32)
 STEEP = Block.cowsik(alpha_attention=0.5, alpha_mlp=0.8, sigma_w=6.0, sigma_a=1.5, n_tokens=16)

@@ -3,17 +3,21 @@
 import numpy as np
 import pytest
 
+from auxin.architecture import Layer
 from auxin.architecture.block import Block
-from auxin.theory.attention import exact_moments
-from auxin.theory.forward import exact_kernels, layer
-from auxin.theory.gradient import attention_backward, backward, mlp_backward
-from auxin.theory.grid import grid
+from auxin.theory.compose import Step, SymmetricLayer
 
 
-def one_layer(block: Block, cosine: float, norm: float = 1.0):
-    blocks = grid(block, {})
-    moments, kernels = exact_moments, exact_kernels(block.activation)
-    return blocks, layer(blocks, moments, kernels, np.array(1 / norm), np.array(1 - cosine))
+def one_layer(block: Block, cosine: float, norm: float = 1.0) -> Step:
+    return step(block.layer, block, cosine, norm)
+
+
+def attention_alone(block: Block, cosine: float) -> np.ndarray:
+    return step(Layer(block.layer.sublayers[:1]), block, cosine, 1.0).back()
+
+
+def step(layer: Layer, block: Block, cosine: float, norm: float) -> Step:
+    return SymmetricLayer(layer, block.n_tokens)(np.array(1 / norm), np.array(1 - cosine))
 
 
 def sampled_attention(n: int, c: float, sigma_a: float, trace: float, overlap: float, draws: int):
@@ -49,8 +53,7 @@ def test_attention_is_the_mean_over_sampled_matrices(
 ) -> None:
     """Both paths, without skip, within five standard errors of 3,000 drawn attention matrices (1% or less)."""
     block = Block(norm="none", sigma_a=sigma_a, attention_skip=0.0, n_tokens=n)
-    blocks, step = one_layer(block, c)
-    expected = attention_backward(blocks, step) @ np.array([1.0, 1 + (n - 1) * overlap])
+    expected = attention_alone(block, c) @ np.array([1.0, 1 + (n - 1) * overlap])
     mean, error = sampled_attention(n, c, sigma_a, 1.0, overlap, 3000)
     assert np.all(np.abs(mean - expected) < 5 * error)
     assert np.all(error < 0.03 * np.abs(expected))
@@ -58,23 +61,22 @@ def test_attention_is_the_mean_over_sampled_matrices(
 
 def test_the_value_path_conserves_the_sum_of_all_gradients() -> None:
     """Rows of A sum to one; without logits (σ_A = 0) there is no other path."""
-    blocks, step = one_layer(Block(norm="none", sigma_a=0.0, attention_skip=0.0, n_tokens=9), 0.4)
-    matrix = attention_backward(blocks, step)
+    matrix = attention_alone(Block(norm="none", sigma_a=0.0, attention_skip=0.0, n_tokens=9), 0.4)
     assert matrix[1] == pytest.approx([0, 1])
     assert matrix[0] == pytest.approx([0, 1 / 9], abs=1e-9)
 
 
 def test_a_linear_mlp_scales_all_gradients_alike() -> None:
     block = Block(norm="none", activation="linear", mlp_skip=0.5, mlp_branch=2.0, sigma_w=1.5, sigma_o=0.7)
-    blocks, step = one_layer(block, 0.4)
-    assert mlp_backward(blocks, step) == pytest.approx((0.25 + 4 * 1.5**2 * 0.7**2) * np.eye(2))
+    mlp = Layer(block.layer.sublayers[1:])
+    assert step(mlp, block, 0.4, 1.0).back() == pytest.approx((0.25 + 4 * 1.5**2 * 0.7**2) * np.eye(2))
 
 
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 def test_the_input_norm_counts_where_no_norm_removes_it(norm: str) -> None:
     """Twice the input: pre-norm branches pass half the gradient, and the first post-norm all of it halved."""
     block = Block(norm=norm, activation="linear", sigma_a=0.0, attention_skip=0.0, mlp_branch=0.0)
-    one, two = (backward(*one_layer(block, 0.3, norm=q)) for q in (1.0, 4.0))
+    one, two = (one_layer(block, 0.3, norm=q).back() for q in (1.0, 4.0))
     assert two == pytest.approx(one if norm == "none" else one / 4)
 
 
@@ -82,7 +84,7 @@ def test_the_input_norm_counts_where_no_norm_removes_it(norm: str) -> None:
 def test_near_collapse_differences_go_back_as_they_come_forward(norm: str) -> None:
     """At c = 1 one eigenvalue is the forward slope de'/de: the Jacobian of token differences, transposed."""
     block = Block(norm=norm, activation="gelu", sigma_a=3.0, sigma_w=1.7, mlp_branch=0.6, n_tokens=20)
-    blocks, step = one_layer(block, 1 - 1e-7, norm=1.0)
-    forward = float(step.gap_out / step.gap * (1 / step.r_out if norm == "pre" else 1.0))
-    smallest = np.sort(np.linalg.eigvals(backward(blocks, step)))[0]
+    found = one_layer(block, 1 - 1e-7, norm=1.0)
+    forward = float(found.gap / 1e-7 * (1 / found.r if norm == "pre" else 1.0))
+    smallest = np.sort(np.linalg.eigvals(found.back()))[0]
     assert smallest == pytest.approx(forward, rel=1e-4)

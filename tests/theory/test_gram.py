@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from auxin.architecture.block import Block
 from auxin.errors import ConfigError
-from auxin.theory import gram as engine
 from auxin.theory.gram import propagate_gram
+from auxin.theory.parts import attention
 
 ROUNDING = 1e-5
 """Relative error that single precision leaves in an average."""
@@ -28,24 +28,12 @@ def simplex_gram(n: int, cosine: float) -> np.ndarray:
     return (1 - cosine) * np.eye(n) + cosine
 
 
-class FixedDraws(list):
-    """Stands in for the sampler: the given attention matrices, whatever the tokens."""
-
-    draws = 3
-
-    def precision(self, seen: torch.Tensor) -> torch.dtype:
-        return torch.float64
-
-    def __call__(self, seen: torch.Tensor) -> "FixedDraws":
-        return self
-
-
 def test_attention_agrees_with_the_definition_written_out() -> None:
-    n, draws = 5, FixedDraws.draws
+    n, draws = 5, 3
     c, g = (torch.from_numpy(random_gram(n, 7, seed)) for seed in (1, 2))
     weights = torch.rand(1, n, draws, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     weights /= weights.sum(-1, keepdim=True)
-    block = Block(norm="none", sigma_a=1.3, sigma_v=1.1, sigma_b_attention=0.2)
+    sigma_a = 1.3
 
     forward, backward = torch.zeros(n, n).double(), torch.zeros(n, n).double()
     for m in range(draws):
@@ -53,14 +41,13 @@ def test_attention_agrees_with_the_definition_written_out() -> None:
         jacobian = torch.stack([torch.diag(row) - torch.outer(row, row) for row in a])  # D_i
         query = torch.einsum("kl,ilm,mn,jnk->ij", c, jacobian, c, jacobian)
         key = torch.einsum("ij,ikl,lm,jmn->kn", c * g, jacobian, c, jacobian)
-        forward += block.sigma_v**2 * a @ c @ a.T / draws
-        backward += block.sigma_v**2 * (a.T @ g @ a + block.sigma_a**2 * (g * query + key)) / draws
+        forward += a @ c @ a.T / draws
+        backward += (a.T @ g @ a + sigma_a**2 * (g * query + key)) / draws
 
-    sample = FixedDraws([weights])
-    result = engine._attention(c[None], block, sample)  # pyright: ignore[reportArgumentType]
-    torch.testing.assert_close(result[0], forward + 0.2**2, rtol=1e-12, atol=1e-12)
-    result = engine._attention_backward(g[None], c[None], block, sample)  # pyright: ignore[reportArgumentType]
-    torch.testing.assert_close(result[0], backward, rtol=1e-12, atol=1e-12)
+    result = attention.average_outputs(iter([weights]), c[None], torch.float64)[0] / draws + c.mean()
+    torch.testing.assert_close(result, forward, rtol=1e-12, atol=1e-12)
+    result = attention.average_gradients(iter([weights]), c[None], g[None], sigma_a, torch.float64)[0] / draws
+    torch.testing.assert_close(result, backward, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])

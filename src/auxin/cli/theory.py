@@ -141,7 +141,7 @@ class Exponents(BlockVerb):
 
     def _added_up(self) -> tuple[float, float]:
         """Log growth of nearly equal tokens' angle, and of gradients, over layers that are not yet the limit."""
-        from auxin.theory.exponents import propagate
+        from auxin.theory.propagation import propagate
 
         gap = propagate(self.block, 1 - SMALL_GAP, self.depth).gap
         gradient = propagate(self.block, self.cosine, self.depth).gradient
@@ -265,7 +265,7 @@ class Attention(Verb):
 
         from auxin.report.theme import save
         from auxin.report.theory_figures import attention_moments as draw
-        from auxin.theory.attention import attention_moments
+        from auxin.theory.moments import attention_moments
         from auxin.values import check
 
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")

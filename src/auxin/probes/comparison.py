@@ -19,8 +19,8 @@ from auxin.probes.simulate import (
     simplex_gram,
     simulate,
 )
-from auxin.theory.exponents import propagate
 from auxin.theory.gram import propagate_gram
+from auxin.theory.propagation import propagate
 
 Array = NDArray[np.float64]
 

@@ -1,22 +1,18 @@
-"""What a block does to tokens and gradients: layer by layer, and in the end by two exponents.
+"""What a network does to tokens and gradients in the end, by two exponents: a layer's, and a whole network's.
 
-Angle exponent: λ_a = log de'/de at e = 0, the growth of the angle between almost collapsed tokens in a layer,
-at the norm's fixed point there:
+Angle exponent: λ_a = log de'/de at e = 0, the growth of the angle between almost collapsed tokens in a layer, at the
+norm's fixed point there. For the paper's block it is log{(1 − α_A²)[(1 − α_M²) + α_M²χ/q_1]} (Cowsik et al., arXiv
+2403.02579). Gradient exponent: λ_g = log of the largest eigenvalue of the backward map at the forward fixed point.
 
-    e^{λ_a} = s_A²/(s_A² + b_A²ν r) · [s_M² + b_M²σ_o²σ_w²E[φ'²]ρ]/[s_M² + b_M²q_mlp r_1],
-
-ν the norm² of attention's output, r and r_1 one over the norm² before attention and MLP, ρ = r_1 for
-pre-norm, else 1. For the paper's block it is log{(1 − α_A²)[(1 − α_M²) + α_M²χ/q_1]} (Cowsik et al.,
-arXiv 2403.02579). Gradient exponent: λ_g = log of the largest eigenvalue of the backward map (``gradient``)
-at the forward fixed point.
-
-Where skip strengths let the norm grow without bound (s_A·s_M ≥ 1 in pre-norm) both are their limits for
-r → 0, where branches no longer count: λ_a = 0, λ_g = log(s_A²s_M²); the cosine is the one that the branches
-pull towards. A network without norm whose norm² leaves [1e-6, 1e6] has the exponents of that bound.
+Where skip strengths let the norm grow without bound (Πs² ≥ 1 in pre-norm) both are their limits for r → 0, where
+branches no longer count: λ_a = 0, λ_g = log Πs²; the cosine is the one that the branches pull towards. They then say
+nothing of 12 or 48 layers. What does is the sum along the way: the totals of a network of finite depth, from the norm²
+that its stream starts with. A stream without norm whose norm² leaves [1e-6, 1e6] has the exponents of that bound.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,13 +20,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.architecture.block import Block
-from auxin.theory.attention import exact_moments
+from auxin.architecture import Block, Layer, Network
+from auxin.architecture.block import replace
 from auxin.theory.fixed import LARGEST, Map, collapsed, settle
-from auxin.theory.forward import Sublayers, exact_kernels, flatten, layer
-from auxin.theory.gradient import backward
-from auxin.theory.grid import grid
-from auxin.values import check, check_whole
+from auxin.theory.propagation import BARELY, check_start, token_count, totals
+from auxin.values import check
 
 Array = NDArray[np.float64]
 Phase = Literal["ordered", "critical", "chaotic"]
@@ -56,7 +50,14 @@ class Exponents:
     cosine: Any
     """c*: cosine of two tokens at the stable fixed point reached from the start."""
     phase: Any
-    """ordered (λ_a < 0, tokens collapse), critical (|λ_a| ≤ 1e-6) or chaotic (λ_a > 0, tokens repel)."""
+    """ordered (λ_a < 0, tokens collapse), critical (|λ_a| ≤ 1e-6) or chaotic (λ_a > 0, tokens repel); of a network
+    by its total, critical where that barely counts (|total| < 0.1)."""
+    angle_total: float | None = None
+    """Σ log de'/de over a network's layers, of almost equal tokens; None where no depth is given."""
+    gradient_total: float | None = None
+    """log ‖g_0‖²/‖g_L‖²: growth of squared gradient norms from a network's output to its input."""
+    gradient_total_error: float = 0.0
+    """Standard error of the gradient's total, where attention is sampled."""
 
 
 @dataclass(frozen=True)
@@ -71,78 +72,149 @@ class FixedPoint:
     """Whether nearby states come closer to it layer by layer."""
 
 
-@dataclass(frozen=True)
-class Propagation:
-    """Layer-by-layer quantities; index l = 0 is the input, l = depth the output."""
+def exponents(
+    network: Network | Layer | Block,
+    cosine: float = 0.3,
+    depth: int | None = None,
+    norm: float = 1.0,
+    *,
+    n_tokens: int | None = None,
+    causal: bool | None = None,
+    draws: int = 0,
+    seed: int = 0,
+) -> Exponents:
+    """The exponents of a layer in the limit of depth, and their totals over a network of finite depth.
 
-    cosine: Array
-    """Cosine of two tokens, [depth + 1]."""
-    norm: Array
-    """Norm² per dimension, [depth + 1]."""
-    gradient: Array
-    """Norm² of the gradient with respect to a token, relative to that at the output, [depth + 1]."""
-    gradient_overlap: Array
-    """Overlap of two tokens' gradients on the same scale, [depth + 1]; 0 at the output."""
-    gap: Array
-    """1 − cosine, with its own digits where tokens have all but collapsed, [depth + 1]."""
+    Of a ``Layer`` or ``Block``, λ_a and λ_g at the fixed point that tokens of the given cosine reach; with a ``depth``,
+    their totals over so many layers, too. Of a ``Network``, the totals over its layers, which may differ, and
+    ``angle`` and ``gradient`` as the totals a layer; ``norm`` and ``cosine`` are those at the output.
 
+    Args:
+        network: what is asked about.
+        cosine: of all pairs of tokens at the input. Angle and phase of a layer do not depend on it; the fixed point,
+            and with it λ_g, can where collapse and repulsion are both stable.
+        depth: layers that the totals are over; of a ``Network`` its own.
+        norm: norm² per dimension that the stream starts with: 0.0008 for GPT-2's N(0, 0.02²) embeddings and positions.
+        n_tokens: sequence length; that of a ``Block``, else 32.
+        causal: whether tokens attend to earlier ones alone. None: all attend to all where two numbers can
+            express the network; the Gram engine with a causal mask where they cannot.
+        draws, seed: of the Gram engine, see ``propagate_gram``.
 
-def exponents(block: Block, cosine: float = 0.3) -> Exponents:
-    """Both exponents of a block, at the fixed point that tokens of the given cosine reach.
+    Cost about 50 ms (a user's activation: seconds), and 5 ms a layer of depth; seconds in the Gram engine.
 
-    Cost about 50 ms (a user's activation: seconds). Angle and phase do not depend on ``cosine``; the fixed
-    point, and with it the gradient exponent, can where collapse and repulsion are both stable.
-    Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1], or a post-norm of states that are all zero.
+    >>> block = Block.cowsik(alpha_attention=0.5, alpha_mlp=0.5, sigma_w=2.0, sigma_a=1.0, n_tokens=32)
+    >>> round(exponents(block).angle, 4), round(exponents(block).gradient, 4)
+    (-0.2357, 0.1157)
+    >>> gpt = Block(norm="pre", activation="gelu", sigma_a=0.3, sigma_v=0.05, sigma_w=0.55, sigma_o=0.2)
+    >>> round(exponents(Network.repeat(gpt, 12), norm=0.0008).gradient_total, 1)
+    5.5
+
+    Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1], a norm² that is not positive, or a post-norm of
+    states that are all zero.
     """
-    values = exponents_grid(block, {}, cosine)
-    spectrum = tuple(float(v) for v in values.gradient_spectrum)
+    n = token_count(network, n_tokens)
+    check_start(n, cosine, norm)
+    if isinstance(network, Network):
+        check(depth in (None, network.depth), "depth", depth, f"that of the network, {network.depth}")
+        return _of_network(network, cosine, norm, n, causal, draws, seed)
+    found = _of_layer(network, cosine, n)
+    if depth is None:
+        return found
+    sums = totals(Network.repeat(network, depth), cosine, norm, n, causal, draws, seed)
+    return dataclasses.replace(
+        found, angle_total=sums.angle, gradient_total=sums.gradient, gradient_total_error=sums.gradient_error
+    )
+
+
+def _of_network(
+    network: Network, cosine: float, norm: float, n: int, causal: bool | None, draws: int, seed: int
+):
+    sums = totals(network, cosine, norm, n, causal, draws, seed)
+    depth = network.depth
+    phase = "critical" if abs(sums.angle) < BARELY else str(_phase(np.array(sums.angle)))
+    return Exponents(
+        angle=sums.angle / depth,
+        gradient=sums.gradient / depth,
+        gradient_spectrum=None,
+        norm=sums.norm,
+        cosine=sums.cosine,
+        phase=phase,
+        angle_total=sums.angle,
+        gradient_total=sums.gradient,
+        gradient_total_error=sums.gradient_error,
+    )
+
+
+def _of_layer(layer: Layer | Block, cosine: float, n: int) -> Exponents:
+    is_layer = isinstance(layer, (Layer, Block))
+    check(is_layer, "network", layer, "a Network, a Layer or a Block (network_of makes one of a model)")
+    values = _at_points(Map(layer.layer if isinstance(layer, Block) else layer, n, 1), cosine)
     angle, gradient, norm, reached = (
-        float(v) for v in (values.angle, values.gradient, values.norm, values.cosine)
+        v.item() for v in (values.angle, values.gradient, values.norm, values.cosine)
     )
     for name, value in (("angle exponent", angle), ("gradient exponent", gradient)):
         check(not np.isnan(value), name, value, "tokens whose states do not all become zero")
-    return Exponents(angle, gradient, spectrum, norm, reached, str(values.phase))
+    spectrum = tuple(values.gradient_spectrum[0].tolist())
+    return Exponents(angle, gradient, spectrum, norm, reached, str(values.phase[0]))
 
 
 def exponents_grid(block: Block, hyperparameters: Mapping[str, Any], cosine: float = 0.3) -> Exponents:
     """``exponents`` of many blocks at once: arrays of the shape that the hyperparameters broadcast to."""
-    n = block.n_tokens
-    check(np.isfinite(cosine) and -1 / (n - 1) <= cosine <= 1, "cosine", cosine, f"-1/{n - 1} to 1")
-    shape = np.broadcast_shapes(*(np.shape(v) for v in hyperparameters.values()))
-    forward = Map(flatten(grid(block, hyperparameters), shape))
-    r, gap = settle(forward, cosine)
-    spectrum = _spectrum(backward(forward.blocks, forward.layer(r, gap)))
-    angle = _angle(forward)
-    return Exponents(
-        angle.reshape(shape),
-        spectrum[:, 0].reshape(shape),
-        spectrum.reshape(*shape, 2),
-        _norm(forward, r).reshape(shape),
-        (1 - gap).reshape(shape),
-        _phase(angle).reshape(shape),
+    forward, shape = _grid(block, hyperparameters)
+    check(
+        np.isfinite(cosine) and -1 / (np.min(forward.n_tokens) - 1) <= cosine <= 1,
+        "cosine",
+        cosine,
+        "-1/(n − 1) to 1",
     )
+    found = _at_points(forward, cosine)
+    names = ("angle", "gradient", "gradient_spectrum", "norm", "cosine", "phase")
+    arrays = (getattr(found, name) for name in names)
+    return Exponents(*(array.reshape(shape + array.shape[1:]) for array in arrays))
 
 
 def angle_exponents(block: Block, hyperparameters: Mapping[str, Any]) -> Array:
-    """λ_a of many blocks at once; it needs no attention moments and no search for c*, only closed forms."""
+    """λ_a of many blocks at once; it needs no search for c*, only moments of equal tokens, which have closed forms."""
+    forward, shape = _grid(block, hyperparameters, exact=True)
+    return _angle(forward).reshape(shape)
+
+
+def _grid(
+    block: Block, hyperparameters: Mapping[str, Any], exact: bool = False
+) -> tuple[Map, tuple[int, ...]]:
+    """The map of a grid's points, one after the other, and the grid's shape."""
     shape = np.broadcast_shapes(*(np.shape(v) for v in hyperparameters.values()))
-    return _angle(Map(flatten(grid(block, hyperparameters), shape), exact=True)).reshape(shape)
+    arrays = {
+        name: np.broadcast_to(np.asarray(value, float), shape).ravel()
+        for name, value in hyperparameters.items()
+    }
+    points = replace(block, **arrays)
+    size = int(np.prod(shape))
+    return Map(points.layer, points.n_tokens, size, exact), shape
 
 
-def fixed_point(block: Block, cosine: float = 0.3) -> FixedPoint:
+def _at_points(forward: Map, cosine: float) -> Exponents:
+    """Exponents of every point of a map."""
+    r, gap = settle(forward, cosine)
+    spectrum = _spectrum(np.broadcast_to(forward(r, gap).back(), (forward.size, 2, 2)))
+    angle = _angle(forward)
+    return Exponents(angle, spectrum[:, 0], spectrum, _norm(forward, r), 1 - gap, _phase(angle))
+
+
+def fixed_point(block: Layer | Block, cosine: float = 0.3) -> FixedPoint:
     """The stable fixed point that tokens of the given cosine reach; errors as for ``exponents``."""
-    values = exponents_grid(block, {}, cosine)
-    return FixedPoint(float(values.norm), float(values.cosine), True)
+    values = exponents(block, cosine)
+    return FixedPoint(values.norm, values.cosine, True)
 
 
 def fixed_points(block: Block) -> list[FixedPoint]:
-    """All fixed points with cosine from 0 to 1, stable or not, by falling cosine; for pre- and post-norm.
+    """All fixed points with cosine from 0 to 1, stable or not, by falling cosine; where the norm follows from the gap.
 
     The first is always collapse (cosine 1). Two that lie closer than 2% in the gap can escape.
     """
-    check(block.norm != "none", "norm", block.norm, "pre, post (without norm use fixed_point)")
     count = SCAN
-    forward = Map(flatten(grid(block, {}), (count,)))
+    forward = Map(block.layer, block.n_tokens, count)
+    check(forward.settles, "norm", block.norm, "pre, post (without norm use fixed_point)")
     gap = np.concatenate([np.geomspace(1e-8, 0.2, count // 2), np.linspace(0.2, 1, count // 2 + 1)[1:]])
     positive = forward.drift(gap) > 0
     found = [(0.0, not positive[0])]
@@ -159,52 +231,10 @@ def fixed_points(block: Block) -> list[FixedPoint]:
     ]
 
 
-def propagate(block: Block, cosine: float = 0.3, depth: int = 12, norm: float = 1.0) -> Propagation:
-    """Forward and backward through ``depth`` layers, from tokens of the given cosine and norm².
-
-    The gradient at the output is a random probe, independent for each token. Exact at the block's
-    finite number of tokens; cost about 3 ms a layer. Recursions: Cowsik et al. (arXiv 2403.02579) with the
-    finite-length moments of ``attention_moments`` and the path through the softmax.
-
-    Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1], a norm² that is not positive, a depth below
-    0, or hyperparameters under which every token's state becomes zero.
-    """
-    n = block.n_tokens
-    check(np.isfinite(cosine) and -1 / (n - 1) <= cosine <= 1, "cosine", cosine, f"-1/{n - 1} to 1")
-    check(np.isfinite(norm) and 0 < norm <= 1e12, "norm", norm, "0 < norm ≤ 1e12")
-    check_whole("depth", depth, 0, 100_000)
-    blocks, kernels = grid(block, {}), exact_kernels(block.activation)
-    layers: list[Sublayers] = []
-    r, gap = np.array(1 / norm), np.array(1 - cosine)
-    gaps, norms = [1 - cosine], [norm]
-    for _ in range(depth):
-        step = layer(blocks, exact_moments, kernels, r, gap)
-        growth = step.growth_attention * step.growth_mlp if step.growth_attention > 0 else 0.0
-        grown = float(growth / (1 if block.norm == "post" else r))
-        where = ", before it is normalized" if block.norm == "post" else ""
-        check(1e-300 < grown < 1e300, f"norm² after layer {len(layers) + 1}{where}", grown, "1e-300 to 1e300")
-        layers.append(step)
-        r, gap = step.r_out, step.gap_out
-        gaps.append(float(gap))
-        norms.append(float(1 / r))
-    state = np.array([1.0, 1.0])
-    states = [state]
-    for step in reversed(layers):
-        state = backward(blocks, step) @ state
-        states.append(state)
-    trace, total = np.array(states[::-1]).T
-    cosines = np.array([cosine, *(1 - e for e in gaps[1:])])
-    return Propagation(cosines, np.array(norms), trace, (total - trace) / (n - 1), np.array(gaps))
-
-
 def _angle(forward: Map) -> Array:
-    step = forward.layer(collapsed(forward), np.zeros(len(forward.blocks.n_tokens)))
-    blocks = forward.blocks
-    unit = step.r_mlp if blocks.norm == "pre" else 1.0
-    branch = (blocks.mlp_branch * blocks.sigma_o * blocks.sigma_w) ** 2 * unit * step.mlp.slope
-    kept = blocks.attention_skip**2 * (blocks.mlp_skip**2 + branch)
+    growth = forward(collapsed(forward), np.zeros(forward.size)).angle_growth()
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(np.where(kept > 0, kept / (step.growth_attention * step.growth_mlp), 0))
+        return np.broadcast_to(np.log(np.where(growth == 0, 0, growth)), forward.size)
 
 
 def _spectrum(matrix: Array) -> Array:
@@ -217,11 +247,10 @@ def _spectrum(matrix: Array) -> Array:
 
 def _norm(forward: Map, r: Array) -> Array:
     """1/r, and its limit where the norm has no fixed point: inf, 0, or the 1 that it started from."""
-    if forward.blocks.norm == "none":
+    if not forward.settles:
         limited = np.where(r <= 1 / LARGEST, 0, np.where(r >= LARGEST, np.inf, r))
     else:
-        grows = forward.layer(np.ones_like(r), np.ones_like(r))
-        supplied = grows.growth_attention * grows.growth_mlp > forward.skips * (1 + 1e-15)
+        supplied = forward(np.ones_like(r), np.ones_like(r)).growth > forward.skips * (1 + 1e-15)
         frozen = np.where(forward.skips < 1, np.inf, np.where((forward.skips == 1) & ~supplied, 1, 0))
         limited = np.where(r > 0, r, frozen)
     with np.errstate(divide="ignore"):

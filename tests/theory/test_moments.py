@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxin.errors import ConfigError
-from auxin.theory import attention
-from auxin.theory.attention import MomentsTable, attention_moments, exact_moments
+from auxin.theory import moments
+from auxin.theory.moments import MomentsTable, attention_moments, exact_moments
 
 CHECKED = {  # quadrature = Monte Carlo to the last digit shown
     16: {0.1: "0.0631", 1.0: "0.1325", 2.0: "0.316", 4.0: "0.586"},
@@ -106,7 +106,7 @@ def test_rows_beyond_the_largest_spread_match_direct_quadrature(
     n: int, gap: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = attention_moments(n, 8000.0, 1 - gap)
-    monkeypatch.setattr(attention, "LARGEST_SPREAD", 1e5)
+    monkeypatch.setattr(moments, "LARGEST_SPREAD", 1e5)
     direct = attention_moments(n, 8000.0, 1 - gap)
     assert 1 - found.r1 == pytest.approx(1 - direct.r1, rel=1e-4)
     assert 1 - found.r2 == pytest.approx(1 - direct.r2, rel=0.02)

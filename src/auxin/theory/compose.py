@@ -1,0 +1,218 @@
+"""Parts composed into sublayers and layers, on both states: residuals, serial and parallel branches, collapse.
+
+A sublayer makes x ← N_stream(s·x + Σ b·N_after(F(N_before(x)))), one branch, or several side by side. Forward, branch
+Gram matrices add, b²C_F to s²C; backward, the maps of branches add, b²·(before ∘ F ∘ after)ᵀ to s². In the two numbers
+of symmetric tokens everything is kept relative to q, through r = 1/q:
+
+    growth = s² + Σ b²r q_F      e ← (s²e + Σ b²r(q_F − p_F))/growth      r ← r/growth
+
+so that a stream which grows for ever (r → 0) is an ordinary case; gaps are never differences, so that they keep their
+digits at collapse. There (e = 0) the matrix of (g_q, S) is triangular, its first entry the gain of the norm² of
+token differences: the same Jacobian, transposed. Relative to the growth it is the angle growth de'/de.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from auxin.architecture import Layer, Norm, Sublayer
+from auxin.theory.draws import Draws
+from auxin.theory.parts import GRAM, SYMMETRIC, norm
+from auxin.theory.states import Array, Back, Branch, quotient, scaled
+
+LARGEST = 1e6
+"""Norm² beyond which, or below one over which, a stream without norm counts as diverged or dead."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer's effect on symmetric tokens."""
+
+    r: Array
+    """1/q of the output (0 where q is beyond all bounds)."""
+    gap: Array
+    """e of the output."""
+    growth: Array
+    """Norm² of the sums relative to what they started from, multiplied over the sublayers."""
+    back: Callable[[], Array]
+    """[…, 2, 2]: the map of (g_q, S), from the output to the input."""
+    angle_growth: Callable[[], Array]
+    """de'/de; only of a step from e = 0."""
+
+
+def groups(layer: Layer) -> list[tuple[Sublayer, ...]]:
+    """The branches that one residual sum adds up, sum by sum."""
+    return [layer.sublayers] if layer.parallel else [(sublayer,) for sublayer in layer.sublayers]
+
+
+class SymmetricLayer:
+    """A layer, or of a layer whose numbers are arrays a grid of them, as a map of symmetric tokens.
+
+    ``tables`` has the parts tabulate their moments, which pays for more than a few points. Raises ``ConfigError``
+    naming the part that tells tokens apart by more than their cosine.
+    """
+
+    def __init__(self, layer: Layer, n_tokens: Any, tables: bool = False) -> None:
+        self.layer, self.n_tokens = layer, np.asarray(n_tokens, float)
+        self.parts = []
+        entering = _ends(layer)
+        for group in groups(layer):
+            for sublayer in group:
+                seen = _seen(sublayer.before, entering) if tables else None
+                self.parts.append(SYMMETRIC[type(sublayer.body)](sublayer.body, self.n_tokens, seen))
+            entering = group[0].stream
+        streams = [group[0].stream for group in groups(layer)]
+        self.normalized = _removes_norm(streams[-1])
+        """Whether the output's norm² is that of a norm, ``end_norm``."""
+        self.end_norm = 1.0 if streams[-1] is None else np.asarray(streams[-1].gain, float) ** 2
+        self.blind = all(_removes_norm(sublayer.before) for sublayer in layer.sublayers) and not any(streams)
+        """Whether branches do not see the stream's norm, so that growth is affine in r."""
+
+    def __call__(self, r: Array, gap: Array, index: Any = slice(None)) -> Step:
+        """The layer on tokens of norm² 1/r and gap e, at ``index`` of the grid."""
+        layer = pick(self.layer, index)
+        n_tokens = self.n_tokens[index] if self.n_tokens.ndim else self.n_tokens
+        parts = iter(self.parts)
+        growths, backs, angles = [], [], []
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            for group in groups(layer):
+                branches = [_branch(sublayer, next(parts), n_tokens, r, gap) for sublayer in group]
+                skip, strengths = group[0].skip ** 2, [sublayer.branch**2 for sublayer in group]
+                growth = skip + sum(b * r * f.norm for b, f in zip(strengths, branches, strict=True))
+                added = sum(b * r * f.difference for b, f in zip(strengths, branches, strict=True))
+                gap, r = quotient(skip * gap + added, growth), quotient(r, growth)
+                back = _sum_back(skip, strengths, branches)
+                stream = group[0].stream
+                behind = None if stream is None else norm.symmetric(stream, r, gap)
+                backs.append(back if behind is None else _after(back, behind.back))
+                angles.append(_angle_growth(back, growth, None if behind is None else (behind, r)))
+                growths.append(growth)
+                if behind is not None:
+                    r, gap = quotient(np.ones_like(behind.norm), behind.norm), behind.gap
+        return Step(
+            r,
+            gap,
+            reduce(np.multiply, growths),
+            lambda: reduce(np.matmul, (back() for back in backs)),
+            lambda: reduce(np.multiply, (angle() for angle in angles)),
+        )
+
+    @property
+    def skips(self) -> Any:
+        """Π s² over the sums."""
+        return reduce(np.multiply, (np.asarray(group[0].skip, float) ** 2 for group in groups(self.layer)))
+
+
+def pick(value: Any, index: Any) -> Any:
+    """A description with its arrays indexed: points of a grid."""
+    if isinstance(index, slice) and index == slice(None):
+        return value
+    if isinstance(value, tuple):
+        return tuple(pick(item, index) for item in value)
+    if getattr(value, "shape", ()):
+        return value[index]
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    picked = {name: pick(content, index) for name, content in fields.items()}
+    changed = {name: content for name, content in picked.items() if content is not fields[name]}
+    return dataclasses.replace(value, **changed) if changed else value  # pyright: ignore[reportArgumentType]
+
+
+def _branch(sublayer: Sublayer, part: Any, n_tokens: Array, r: Array, gap: Array) -> Branch:
+    """N_after(F(N_before(x))) of a stream of norm² 1/r and gap e."""
+    before = norm.symmetric(sublayer.before, r, gap)
+    inner: Branch = part(sublayer.body, n_tokens, before.norm, before.gap)
+    if sublayer.after is None:
+        return Branch(inner.norm, inner.difference, _after(before.back, inner.back))
+    after = norm.symmetric(sublayer.after, 1 / inner.norm, quotient(inner.difference, inner.norm))
+    back = _after(before.back, _after(inner.back, after.back))
+    return Branch(after.norm, after.norm * after.gap, back)
+
+
+def _after(first: Callable[[], Array], then: Callable[[], Array]) -> Callable[[], Array]:
+    """The way back through two parts, the first one's last."""
+    return lambda: first() @ then()
+
+
+def _sum_back(skip: Any, strengths: Sequence[Any], branches: Sequence[Branch]) -> Callable[[], Array]:
+    def back() -> Array:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            total = scaled(skip, np.eye(2))
+            for strength, branch in zip(strengths, branches, strict=True):
+                total = total + scaled(strength, branch.back())
+            return total
+
+    return back
+
+
+def _angle_growth(
+    back: Callable[[], Array], growth: Any, stream: tuple[Any, Array] | None
+) -> Callable[[], Array]:
+    """de'/de of one sum, and of the norm behind it, whose input has norm² 1/r."""
+
+    def angle() -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = quotient(back()[..., 0, 0], growth)
+            if stream is None:
+                return value
+            behind, r = stream
+            return value * behind.back()[..., 0, 0] / (r * behind.norm)
+
+    return angle
+
+
+def _ends(layer: Layer) -> Norm | None:
+    """The norm that a layer's output has passed."""
+    return layer.sublayers[-1].stream
+
+
+def _removes_norm(passed: Norm | None) -> bool:
+    """Whether what has passed the norm has its norm², whatever it was before."""
+    return passed is not None and not passed.elementwise and bool(np.all(passed.epsilon == 0))
+
+
+def _seen(before: Norm | None, stream: Norm | None) -> Array:
+    """Norms² between which a branch's input lies, where ``stream`` is the last norm that the stream has passed."""
+    last = before or stream
+    if last is None:
+        return np.array([1 / LARGEST, LARGEST])
+    most = np.max(last.gain) ** 2
+    return np.array([most]) if _removes_norm(last) else np.array([most / LARGEST, most])
+
+
+def gram(layer: Layer, state: Tensor, draws: Draws) -> tuple[Tensor, Back]:
+    """The Gram matrix behind a layer, and the way back through it."""
+    backs = []
+    for group in groups(layer):
+        state, back = _gram_sum(group, state, draws)
+        backs.append(back)
+    return state, lambda gradient: reduce(lambda g, back: back(g), reversed(backs), gradient)
+
+
+def _gram_sum(group: Sequence[Sublayer], state: Tensor, draws: Draws) -> tuple[Tensor, Back]:
+    skip = group[0].skip ** 2
+    total, backs = skip * state, []
+    for sublayer in group:
+        seen, before = norm.gram(sublayer.before, state)
+        out, body = GRAM[type(sublayer.body)](sublayer.body, seen, draws)
+        out, after = norm.gram(sublayer.after, out)
+        total = total + sublayer.branch**2 * out
+        backs.append((sublayer.branch**2, before, body, after))
+    total, stream = norm.gram(group[0].stream, total)
+
+    def back(gradient: Tensor) -> Tensor:
+        gradient = stream(gradient)
+        result = skip * gradient
+        for strength, before, body, after in backs:
+            result = result + strength * before(body(after(gradient)))
+        return result
+
+    return total, back

@@ -1,0 +1,24 @@
+"""The parts of a network, one file each: its equation forward and backward, on both states (see ``states``).
+
+``SYMMETRIC`` and ``GRAM`` are the one place that knows which file is which part's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from auxin.architecture import MLP, Attention
+from auxin.theory.draws import Draws
+from auxin.theory.parts import attention, mlp
+from auxin.theory.states import Back
+
+SYMMETRIC: dict[type, Any] = {Attention: attention.Symmetric, MLP: mlp.Symmetric}
+"""By the kind of a branch's body: ``Symmetric(body, n_tokens, seen)``, see ``attention.Symmetric``."""
+GRAM: dict[type, Callable[[Any, Tensor, Draws], tuple[Tensor, Back]]] = {
+    Attention: attention.gram,
+    MLP: mlp.gram,
+}
+"""By the kind of a branch's body: its output's Gram matrix from what it sees, and the way back."""
