@@ -39,14 +39,22 @@ def test_causal_network_entry_by_entry() -> None:
     ids=lambda block: f"{block.norm}-{block.activation}-{block.n_tokens}",
 )
 def test_the_simplex_is_a_special_case(block: Block) -> None:
-    n = block.n_tokens
+    """Within four standard errors of six seeds (all below 0.3%), and 3e-4 for what is left of single precision."""
+    n, seeds = block.n_tokens, range(6)
     simplex = propagate(block, cosine=0.3, depth=6)
-    whole = propagate_gram(block, simplex_gram(n, 0.3), depth=6, causal=False, draws=49_152)
-    norm, overlap = norm_and_overlap(whole.gram)
-    gradient, gradient_overlap = norm_and_overlap(whole.gradient)
-    np.testing.assert_allclose(norm, simplex.norm, rtol=1e-3)
-    np.testing.assert_allclose(overlap / norm, simplex.cosine, atol=1e-3)
-    np.testing.assert_allclose(gradient, simplex.gradient, rtol=1e-3)
-    np.testing.assert_allclose(
-        gradient_overlap / gradient, simplex.gradient_overlap / simplex.gradient, atol=1e-3
-    )
+    runs = [
+        propagate_gram(block, simplex_gram(n, 0.3), depth=6, causal=False, draws=4096, seed=s) for s in seeds
+    ]
+    norm, overlap = norm_and_overlap(np.array([run.gram for run in runs]))
+    gradient, gradient_overlap = norm_and_overlap(np.array([run.gradient for run in runs]))
+    pairs = [
+        (norm, simplex.norm),
+        (overlap / norm, simplex.cosine),
+        (gradient, simplex.gradient),
+        (gradient_overlap / gradient, simplex.gradient_overlap / simplex.gradient),
+    ]
+    for values, expected in pairs:
+        size = np.maximum(np.abs(expected), 0.3)
+        error = values.std(0, ddof=1) / len(seeds) ** 0.5 / size
+        assert error.max() < 3e-3
+        assert np.all(np.abs(values.mean(0) - expected) / size < 4 * error + 3e-4)
