@@ -39,7 +39,7 @@ def test_causal_network_entry_by_entry() -> None:
     ids=lambda block: f"{block.norm}-{block.activation}-{block.n_tokens}",
 )
 def test_the_simplex_is_a_special_case(block: Block) -> None:
-    """Within four standard errors of six seeds (all below 0.3%), and 3e-4 for what is left of single precision."""
+    """Within six standard errors of six seeds (all below 0.3%), and 5e-4 for what is left of single precision."""
     n, seeds = block.n_tokens, range(6)
     simplex = propagate(block, cosine=0.3, depth=6)
     runs = [
@@ -57,4 +57,4 @@ def test_the_simplex_is_a_special_case(block: Block) -> None:
         size = np.maximum(np.abs(expected), 0.3)
         error = values.std(0, ddof=1) / len(seeds) ** 0.5 / size
         assert error.max() < 3e-3
-        assert np.all(np.abs(values.mean(0) - expected) / size < 4 * error + 3e-4)
+        assert np.all(np.abs(values.mean(0) - expected) / size < 6 * error + 5e-4)
