@@ -11,17 +11,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "auxin"
 
 ALLOWED = {
     "errors": set(),
+    "screen": set(),
     "values": {"errors"},
-    "architecture": {"values", "errors"},
-    "config": {"architecture", "values", "errors"},
-    "tasks": {"config", "architecture", "values", "errors"},
-    "theory": {"config", "architecture", "values", "errors"},
-    "models": {"config", "architecture", "values", "errors"},
-    "probes": {"models", "theory", "config", "architecture", "values", "errors"},
-    "measures": {"models", "tasks", "config", "architecture", "values", "errors"},
-    "training": {"models", "tasks", "config", "architecture", "values", "errors"},
-    "runs": {"config", "architecture", "values", "errors"},
-    "report": {"runs", "theory", "config", "architecture", "values", "errors"},
+    "arguments": {"values", "errors"},
+    "architecture": {"arguments", "values", "errors"},
+    "config": {"architecture", "arguments", "values", "errors"},
+    "tasks": {"config", "architecture", "arguments", "values", "errors"},
+    "theory": {"config", "architecture", "arguments", "values", "errors"},
+    "models": {"config", "architecture", "arguments", "values", "errors"},
+    "probes": {"models", "theory", "config", "architecture", "arguments", "values", "errors"},
+    "measures": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
+    "training": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
+    "runs": {"config", "architecture", "arguments", "values", "errors"},
+    "report": {"runs", "theory", "config", "architecture", "arguments", "values", "errors"},
 }
 EVERYTHING = set(ALLOWED)
 ALLOWED["experiment"] = EVERYTHING

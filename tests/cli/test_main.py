@@ -15,6 +15,10 @@ from auxin.errors import Interrupted
 from auxin.runs import Metric, RunDirectory
 
 
+class Panic(BaseException):
+    """As libraries written in Rust raise it."""
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     with RunDirectory.open(tmp_path / "x", RunConfig()) as directory:
@@ -52,6 +56,39 @@ def test_every_verb_has_help_with_an_example_of_itself(verb: str, capsys: pytest
     assert getattr(importlib.import_module(module), name).parse(
         "auxin", options
     )  # it can be typed as it stands
+
+
+def test_help_is_a_verb_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help"]) == 0
+    assert capsys.readouterr().out == f"{HELP}\n"
+    assert main(["help", "export"]) == main(["export", "--help"]) == 0
+    first, _, second = (
+        capsys.readouterr().out.partition("usage: auxin export")[2].partition("usage: auxin export")
+    )
+    assert first == second != ""
+    assert main(["help", "exprot"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("verb", "typed", "name", "wanted"),
+    [
+        ("train", "--out x --seeds 0,1,2", "config.seeds", (0, 1, 2)),
+        ("train", "--out x --seeds=0,1 --steps 5", "config.seeds", (0, 1)),
+        ("train", "--out x --seeds 0, 1, 2", "config.seeds", (0, 1, 2)),
+        ("train", "--out x --measures norms,entropy", "config.measures", ("norms", "entropy")),
+        ("measure", "x --checkpoint 100,200 --measures norms", "checkpoint", (100, 200)),
+        ("critical", "--vary alpha_mlp,sigma_w", "vary", ("alpha_mlp", "sigma_w")),
+        ("attention", "--n-tokens 16,32", "n_tokens", (16, 32)),
+        ("phase", "--x sigma_w,1,5", "x", ("sigma_w", 1.0, 5.0)),
+        ("export", "a,b --out c,d", "out", Path("c,d")),
+    ],
+)
+def test_lists_may_be_typed_with_commas(verb: str, typed: str, name: str, wanted: object) -> None:
+    module, cls = VERBS[verb]
+    found = getattr(importlib.import_module(module), cls).parse(f"auxin {verb}", typed.split())
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert found == wanted
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +130,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --out=", "--out is ''; allowed: a path"),
         ("train", "Missing from auxin train: --out PATH"),
         ("train --out", "Missing value for argument '--out'"),
+        ("train --depth 4", "(required); Unrecognized options: --depth, 4; perhaps you meant --model.depth"),
+        ("train --steps ten", "(required); Error parsing --steps: invalid literal for int()"),
+        ("export --fro x", "'run-path'. Expected 1 values; Unrecognized options: --fro, x"),
+        ("train --out x --seeds 0,b", "--seeds: Could not find valid parse for arguments: ['0', 'b']"),
+        (
+            "phase --x sigma_w 5 1",
+            "auxin phase: --x is sigma_w 5 1; allowed: a name, from, to, from below to",
+        ),
         ("export", "Missing from auxin export: RUN The run's directory. (required) --out PATH"),
     ],
 )
@@ -157,6 +202,7 @@ def test_export_prints_where_the_table_is(
             1,
             "ZeroDivisionError: division by zero (--debug shows where)",
         ),
+        (Panic("no more files"), 1, "Panic: no more files (--debug shows where)"),
     ],
 )
 def test_whatever_happens_is_one_line_unless_debugging(

@@ -9,7 +9,7 @@ import pytest
 
 from auxin.architecture.block import Block
 from auxin.cli import main
-from auxin.cli.theory import Exponents, _point
+from auxin.cli.theory import Exponents, Phase, _point
 from auxin.config import preset
 from auxin.theory.critical import critical
 from auxin.theory.exponents import exponents
@@ -104,6 +104,41 @@ def test_phase_writes_table_and_figures(tmp_path: Path, capsys: pytest.CaptureFi
     assert names == {"phase.csv"} | {
         f"phase{s}.{e}" for s in ("", "-bifurcation") for e in ("png", "svg", "html")
     }
+
+
+def test_an_axis_that_was_typed_wins_over_the_other_ones_default() -> None:
+    found = Phase.parse("auxin phase", ["--x", "sigma_w", "1", "5"])
+    assert (found.x, found.y) == (("sigma_w", 1.0, 5.0), ("alpha_mlp", 0.05, 1.0))
+
+
+def test_where_the_norm_grows_for_ever_phase_says_why_its_panels_are_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = ["--x", "mlp_branch", "0.1", "1", "--points", "3", "--out", str(tmp_path / "phase")]
+    assert main(["phase", *axes]) == 0
+    assert "both exponents are 0 everywhere: with skips of 1 the norm grows" in capsys.readouterr().out
+    assert (tmp_path / "phase.svg").read_text().count("0 everywhere") >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "critical --vary mlp_branch",
+            "allowed: what changes λ_a here: attention_skip, mlp_skip, alpha_attention, alpha",
+        ),
+        (
+            "critical --vary sigma_a --mlp-skip 0.5",
+            "here: attention_skip, attention_branch, mlp_skip, mlp_branch, sigma_v",
+        ),
+        ("attention --n-tokens", "auxin attention: n_tokens is ''; allowed: one or more sequence lengths"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_what_can(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments.split()) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_a_block_has_a_point_only_where_it_lies_on_the_axes() -> None:

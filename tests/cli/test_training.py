@@ -55,6 +55,11 @@ def test_a_run_is_trained_drawn_measured_and_not_repeated(
     assert progress == ""
     assert (out / "metrics.jsonl").read_bytes() == before
 
+    assert main(["train", "--out", str(out)]) == 0  # the directory says the rest
+    assert "early stop" in capsys.readouterr().out
+    assert main(["train", "--out", str(out), "--preset", "laptop"]) == 1
+    assert "holds another run" in capsys.readouterr().err
+
     assert main(["train", "--out", str(out), "--steps", "5", *tiny]) == 1
     assert capsys.readouterr().err == f"auxin train: {out}: holds another run (steps is 4 there, 5 here)\n"
 

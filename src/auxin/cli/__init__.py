@@ -1,6 +1,7 @@
 """The command line: ``auxin VERB [OPTIONS]`` parses and delegates, nothing else.
 
-Exit status: 0 done, 1 failed, 2 bad arguments, 128 + n stopped by signal n (130: Ctrl-C).
+Exit status: 0 done, 1 failed (or what it printed could not be written), 2 bad arguments, 128 + n stopped by signal n
+(130: Ctrl-C).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from auxin.errors import AuxinError, Interrupted
+from auxin.screen import screens
 
 VERBS = {
     "demo": ("auxin.cli.training", "Demo"),
@@ -48,7 +50,7 @@ Predict from its initialization whether a transformer will train, train it, and 
   simulate    random networks beside the theory, layer by layer
   attention   moments of attention at finite length beside the published approximations
 
-auxin VERB --help lists a verb's options with an example; auxin --version prints the version."""
+auxin help VERB, or auxin VERB --help, lists a verb's options with an example; auxin --version prints the version."""
 
 
 class UsageError(Exception):
@@ -60,6 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # threads that spin while they wait make a training step several times slower when the machine has other work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     verb, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if verb == "help":
+        verb, *rest = (rest[0], "--help") if rest else ("--help",)
+    with screens() as (out, _):
+        status = _status_of(verb, rest)
+        out.flush()
+        if out.lost:
+            done = "" if status else "; all else was done"
+            return _fail(f"auxin {verb}: standard output is lost: {out.lost}{done}", status or 1)
+    return status
+
+
+def _status_of(verb: str, rest: Sequence[str]) -> int:
+    """Do what is asked for and print what went wrong."""
     if verb in ("-h", "--help", "--version"):
         print(HELP if verb != "--version" else f"auxin {_version()}")
         return 0
@@ -71,12 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(verb, rest)
     except SystemExit as stop:  # after --help
         return int(stop.code or 0)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except UsageError as error:
         return _fail(f"auxin {verb}: {error}; see auxin {verb} --help", 2)
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:  # Ctrl-C, and the panics of libraries in Rust, are no Exception
         if "--debug" in rest:
             raise
         return _fail(f"auxin {verb}: {_explanation(error)}", _status(error))
@@ -84,11 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
     module, name = VERBS[verb]
-    try:
-        options = getattr(importlib.import_module(module), name).parse(f"auxin {verb}", arguments)
-        return options.run() or 0
-    finally:
-        sys.stdout.flush()  # here a closed pipe is caught, at the interpreter's exit it is not
+    options = getattr(importlib.import_module(module), name).parse(f"auxin {verb}", arguments)
+    return options.run() or 0
 
 
 def _explanation(error: BaseException) -> str:

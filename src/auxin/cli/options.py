@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -23,6 +27,7 @@ T = TypeVar("T")
 registry = ConstructorRegistry()
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch without its opposite."""
+NARROWEST = 60  # columns that help is laid out for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,43 @@ def parse(
     """An instance of ``cls`` from the command line; prints help and exits where that is asked for."""
     if "--out=" in arguments or ("--out", "") in pairwise(arguments):
         raise UsageError("--out is ''; allowed: a path (. is the current directory)")
+    arguments = _separated(arguments, _lists(cls))
+    try:
+        return _parsed(cls, program, arguments, default, registry)
+    except UsageError as error:
+        if also := _complaint_beside(
+            str(error), lambda given: _parsed(cls, program, given, default, registry), arguments
+        ):
+            raise UsageError(f"{error}; {also}") from None
+        raise
+
+
+def _complaint_beside(
+    missing: str, parsed: Callable[[Sequence[str]], object], arguments: Sequence[str]
+) -> str:
+    """What else is wrong with arguments of which some are missing: what is said when those are given."""
+    if not missing.startswith("Missing"):
+        return ""
+    place = "Missing value for argument '" in missing or re.search(r"(: |\(required\) )[A-Z]+ ", missing)
+    options = [word for name in re.findall(r"(--[a-z-]+) [A-Z]", missing) for word in (name, "x")]
+    given = [*(["x"] if place else []), *arguments, *options]
+    try:
+        parsed(given)
+    except UsageError as error:
+        also = str(error)
+        if also.startswith("Missing"):
+            return _complaint_beside(also, parsed, given) if also != missing else ""
+        return also
+    return ""
+
+
+def _parsed(
+    cls: type[T],
+    program: str,
+    arguments: Sequence[str],
+    default: T | None,
+    registry: ConstructorRegistry | None,
+) -> T:
     with _errors_in_one_line():
         if default is None:
             return tyro.cli(cls, prog=program, args=arguments, registry=registry)
@@ -82,6 +124,32 @@ def _as_json(read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
     )
 
 
+def _lists(cls: type) -> set[str]:
+    """The options of a verb that take several numbers or words, by name."""
+    found: set[str] = set()
+    for name, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            found |= _lists(hint)  # pyright: ignore[reportArgumentType]
+        elif get_origin(hint) is tuple and Path not in get_args(hint):
+            found.add(name)
+    return found
+
+
+def _separated(arguments: Sequence[str], lists: set[str]) -> list[str]:
+    """The arguments with ``--seeds 0,1,2`` written as ``--seeds 0 1 2``."""
+    found: list[str] = []
+    inside = False
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if option.startswith("--"):
+            inside = option.rpartition(".")[2].lstrip("-").replace("-", "_") in lists
+            if inside and "," in value:
+                found += [option, *filter(None, value.split(","))]
+                continue
+        found += filter(None, argument.split(",")) if inside and "," in argument else [argument]
+    return found
+
+
 def parse_known(cls: type[T], arguments: Sequence[str]) -> T:
     """The options of ``cls`` alone, the others left for later: they may decide about the others' defaults."""
     with _errors_in_one_line():
@@ -94,7 +162,7 @@ def _errors_in_one_line() -> Iterator[None]:
     """Raise what tyro explains in a box of several lines, exiting with 2, as a ``UsageError`` of one line."""
     told = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(told), _legible_width():
             yield
     except ConfigError as error:
         raise UsageError(_with_option("", str(error))) from None
@@ -102,6 +170,20 @@ def _errors_in_one_line() -> Iterator[None]:
         if stop.code == 2:
             raise UsageError(_one_line(told.getvalue())) from None
         raise
+
+
+@contextlib.contextmanager
+def _legible_width() -> Iterator[None]:
+    """Have help laid out for ``NARROWEST`` columns at least: for five it would take minutes."""
+    before = os.environ.get("COLUMNS")
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def _one_line(box: str) -> str:

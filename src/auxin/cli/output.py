@@ -5,18 +5,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+
+from auxin.screen import legible
+
+SENTENCE = 40  # characters above which a cell is wrapped; numbers and names never are
+WIDEST = 10_000  # characters of a table
 
 
 def print_json(values: Mapping[str, Any]) -> None:
     """One JSON object; numbers that JSON cannot hold become null."""
-    print(json.dumps(_plain(values), ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_plain(values), ensure_ascii=False, allow_nan=False)
+    if legible(text, sys.stdout.encoding) != text:
+        text = json.dumps(_plain(values), allow_nan=False)
+    print(text)
 
 
 def _plain(value: Any) -> Any:
@@ -32,16 +42,21 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A table with its first column to the left and numbers to the right."""
+    """A table with its first column to the left and numbers to the right, wider than a terminal that would cut them."""
+    own = lambda text: legible(text, sys.stdout.encoding)
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        title=title or None,
+        title=own(title) or None,
         title_justify="left",
         title_style="bold",
     )
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left")
+        widest = max(cell_len(own(cell)) for cell in (column, *(row[index] for row in rows)))
+        table.add_column(own(column), justify="right" if index else "left", min_width=min(widest, SENTENCE))
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*map(own, row))
+    console = Console()
+    unbounded = console.options.update(max_width=WIDEST)
+    console.width = max(console.width, console.measure(table, options=unbounded).minimum)
+    console.print(table)

@@ -175,6 +175,21 @@ class Phase(BlockVerb):
     out: Path = Path("phase")
     """Stem of the files: figures (.png, .svg, .html) and table (.csv); -bifurcation is added for c*."""
 
+    @classmethod
+    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
+        found = super().parse(program, arguments)
+        typed = {argument.split("=")[0] for argument in arguments}
+        if (
+            found.x[0] == found.y[0] and "--y" not in typed
+        ):  # one axis was chosen: the other one's default gives way
+            found = dataclasses.replace(found, y=cls.x)
+        for option, (name, low, high) in (("--x", found.x), ("--y", found.y)):
+            if not low < high:
+                raise UsageError(
+                    f"{option} is {name} {low:g} {high:g}; allowed: a name, from, to, from below to"
+                )
+        return found
+
     def run(self) -> None:
         from auxin.report.theme import save
         from auxin.report.theory_figures import bifurcation, phase_diagram, sections
@@ -197,6 +212,11 @@ class Phase(BlockVerb):
             print_json({"phases": shares, "table": str(table), "figures": [str(path) for path in paths]})
             return
         print(", ".join(f"{phase}: {share:.1%} of the points" for phase, share in sorted(shares.items())))
+        if frame["angle"].abs().max() == frame["gradient"].abs().max() == 0 and self.block.norm == "pre":
+            print(
+                "both exponents are 0 everywhere: with skips of 1 the norm grows for ever, and a layer's part in it "
+                "tends to 0;\nauxin exponents --depth adds up the layers of a network of that depth"
+            )
         print(f"table: {table}\nfigures: {', '.join(str(path) for path in paths)}")
 
 
@@ -269,6 +289,7 @@ class Attention(Verb):
         from auxin.values import check
 
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
+        check(len(self.n_tokens) > 0, "n_tokens", "", "one or more sequence lengths")
         spreads = np.linspace(0, self.spread, self.points)
         rows = [
             {"n_tokens": n, "method": method, "spread": float(spread), "r1": float(r1)}

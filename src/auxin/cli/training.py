@@ -20,6 +20,16 @@ class _Defaults:
 
     preset: PresetName = "laptop"
     task: TaskName = "question"
+    out: Path | None = None
+
+    def config(self, arguments: Sequence[str]) -> RunConfig:
+        """The preset's; where none is named and a run is there, that run's own, so that ``--out`` goes on with it."""
+        named = any(argument.split("=")[0] == "--preset" for argument in arguments)
+        if not named and self.out is not None and (self.out / "config.toml").is_file():
+            from auxin.runs import open_run
+
+            return open_run(self.out).config
+        return preset(self.preset, self.task)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +42,7 @@ class Train(Verb):
     out: Path
     """Directory of the run: metrics, checkpoints, figures."""
     preset: PresetName = "laptop"
-    """Where the defaults of all other options come from."""
+    """Where the defaults of all other options come from; unless it is named, from a run that is in --out."""
     json: Flag = False
     """Print the summary as one JSON object."""
     config: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
@@ -40,7 +50,7 @@ class Train(Verb):
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
         chosen = parse_known(_Defaults, arguments)
-        default = cls(out=tyro.MISSING, preset=chosen.preset, config=preset(chosen.preset, chosen.task))
+        default = cls(out=tyro.MISSING, preset=chosen.preset, config=chosen.config(arguments))
         return parse(cls, program, arguments, default)
 
     def run(self) -> None:

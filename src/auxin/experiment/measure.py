@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from auxin.arguments import explained
 from auxin.errors import CheckpointError, RunError
 from auxin.measures.structure import MEASURES, measured_sentences, structure
 from auxin.models.devices import has_device
@@ -16,6 +17,7 @@ from auxin.models.threads import on_threads
 from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, Run, open_run
 from auxin.runs.checkpoints import Checkpoint
+from auxin.screen import errors_screen
 from auxin.tasks import load_task
 from auxin.training.precision import float32_products
 from auxin.values import check
@@ -23,6 +25,7 @@ from auxin.values import check
 ENGLISH_SENTENCES, DYCK_SENTENCES = 10_000, 500
 
 
+@explained
 def measure(
     path: str | Path,
     checkpoints: Sequence[int] | None = None,
@@ -127,6 +130,6 @@ def _bar(enabled: bool) -> Progress:
         TextColumn("{task.completed:.0f}/{task.total:.0f} sentences"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(file=errors_screen()),  # pyright: ignore[reportArgumentType]
         disable=not enabled,
     )

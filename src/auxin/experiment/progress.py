@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable
 from statistics import fmean
@@ -13,13 +12,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from auxin.config import RunConfig
 from auxin.runs import Metric
+from auxin.screen import errors_screen
 
 
 class TrainingProgress:
     """A bar on a terminal, a line an evaluation elsewhere, nothing when not enabled; all on stderr."""
 
     def __init__(self, config: RunConfig, enabled: bool) -> None:
-        console = Console(stderr=True)
+        self._screen = errors_screen()
+        console = Console(file=self._screen)  # pyright: ignore[reportArgumentType]
         self._enabled, self._live = enabled, enabled and console.is_terminal
         members = f"{len(config.seeds)} member{'s' if len(config.seeds) > 1 else ''}"
         self._bar = Progress(
@@ -67,7 +68,7 @@ class TrainingProgress:
             parts.append(f"{rate / 1000:.1f}k tokens/s")
         self._bar.update(self._task, numbers="  ".join(parts))
         if self._enabled and not self._live and rows:
-            print(f"step {rows[0].step}/{self._steps}  " + "  ".join(parts), file=sys.stderr, flush=True)
+            print(f"step {rows[0].step}/{self._steps}  " + "  ".join(parts), file=self._screen, flush=True)
 
     def warn(self, text: str) -> None:
         """Print a warning above the bar."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
+from auxin.arguments import explained
 from auxin.config import RunConfig
 from auxin.errors import CheckpointError, ConfigError, Interrupted
 from auxin.experiment.progress import TrainingProgress
@@ -30,6 +31,7 @@ from auxin.training.schedule import learning_rate, milestones
 MEASURED_SENTENCES = 1000  # of the structural measures taken during training
 
 
+@explained
 def train(config: RunConfig, out: str | Path, *, progress: bool = False) -> Run:
     """Train every member of ``config`` to its last step and return the run in ``out``.
 

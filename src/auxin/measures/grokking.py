@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from auxin.arguments import explained
 from auxin.errors import DataError
 from auxin.measures.intervals import welch, wilson
 
@@ -37,6 +38,7 @@ class GrokkingSummary:
     """A row a quantity: quantity, value, low, high, members (those that have it)."""
 
 
+@explained
 def grokking_summary(metrics: pl.DataFrame) -> GrokkingSummary:
     """Summarize the accuracies of one run, or of the members of one group.
 

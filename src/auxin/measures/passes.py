@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ Progress = Callable[[int], None]
 """Called with the number of sentences finished since the last call."""
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Token ids of a word, one or several; ``auxin.Vocabulary`` is one."""
 

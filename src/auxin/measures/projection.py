@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from auxin.arguments import explained
 from auxin.errors import ConfigError, DataError
 from auxin.measures.passes import (
     Progress,
@@ -89,6 +90,7 @@ class Projection:
         return self._optimal[1]
 
 
+@explained
 def tree_projections(
     model: CausalModel,
     sentences: Sequence[str | Sequence[str]],

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from auxin.arguments import explained
 from auxin.config import ModelConfig
 from auxin.errors import CheckpointError, ConfigError
 from auxin.models.transformer import TransformerLM
@@ -47,11 +48,13 @@ def model_bytes(parameters: Mapping[str, Tensor], config: ModelConfig) -> bytes:
     return save(tensors, metadata={"auxin.model": to_json(config)})
 
 
+@explained
 def save_model(model: TransformerLM, path: str | Path) -> None:
     """Write a model's weights and config to one safetensors file."""
     Path(path).write_bytes(model_bytes(model.state_dict(), model.config))
 
 
+@explained
 def load_model(path: str | Path) -> TransformerLM:
     """Load a model, in eval mode, from our own file or from one with the released code's parameter names.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ class Output:
     """If asked for: [B, H, L, L] softmax weights of every layer."""
 
 
+@runtime_checkable
 class CausalModel(Protocol):
     """A causal language model; ``TransformerLM`` is one, and an adapter makes one of any other.
 

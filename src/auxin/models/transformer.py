@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from auxin.architecture.initialization import POSITION_STD, SCHEMES, Draw, Map, Scheme
 from auxin.architecture.model import ModelConfig
 from auxin.architecture.network import Network
+from auxin.arguments import explained
 from auxin.errors import ConfigError
 from auxin.models.basic import Dropout, Embedding, Linear
 from auxin.models.batch import Layout
@@ -40,6 +41,7 @@ class TransformerLM(nn.Module):
     the vocabulary size is 0, which stands for "that of the task" and has to be settled first.
     """
 
+    @explained
     def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         if not config.vocabulary_size:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from auxin.architecture.block import STRENGTHS, Block
+from auxin.arguments import explained
 from auxin.config import ModelConfig
 from auxin.models.context import Context
 from auxin.models.initialize import initialize
@@ -66,6 +67,7 @@ class Simulation:
     gradient_exponent_error: float
 
 
+@explained
 def simulate(
     block: Block,
     cosine: float = 0.3,

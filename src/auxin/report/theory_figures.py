@@ -55,6 +55,8 @@ def phase_diagram(
     panels: list[Panel] = []
     for name, title in titles.items():
         values = frame[name].to_numpy().reshape(len(ys), len(xs))
+        if not values.any():
+            title.subtitle = "0 everywhere: no layer counts beside those before it"
         finite = np.abs(values[np.isfinite(values)])
         limit = float(np.quantile(finite, 0.98)) if finite.size else 0.0
         scale = alt.Scale(

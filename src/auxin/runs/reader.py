@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auxin.arguments import explained
 from auxin.config import RunConfig
 from auxin.errors import RunError
 from auxin.runs.checkpoints import Checkpoint, list_checkpoints
@@ -93,6 +94,7 @@ def _table(rows: list[Metric]) -> polars.DataFrame:
     return polars.DataFrame(rows, schema=schema, orient="row")
 
 
+@explained
 def open_run(path: str | Path) -> Run:
     """Open a run's directory, finished or not; raises ``RunError`` saying what is missing or damaged."""
     path = Path(path)
@@ -103,6 +105,7 @@ def open_run(path: str | Path) -> Run:
     return Run(path, read_config(path / "config.toml"))
 
 
+@explained
 def export(run: Run, path: str | Path) -> None:
     """Write a run's metrics as one table, Parquet or CSV by the ending of ``path``; atomic."""
     path = Path(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 from types import TracebackType
 
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 
 from auxin.runs.store import METRICS
+from auxin.screen import errors_screen
 from auxin.studies.pool import Job, Outcome
 
 TAIL = 8192  # bytes; several rows
@@ -32,7 +32,8 @@ class SweepProgress:
     """
 
     def __init__(self, jobs: dict[str, tuple[Job, float]], finished: int, enabled: bool) -> None:
-        console = Console(stderr=True)
+        self._screen = errors_screen()
+        console = Console(file=self._screen)  # pyright: ignore[reportArgumentType]
         self._live = enabled and console.is_terminal
         self._lines = enabled and not self._live
         self._jobs, self._open = jobs, set(jobs)
@@ -77,7 +78,7 @@ class SweepProgress:
         failed = outcome.status == "failed"
         if self._lines:
             detail = f": {outcome.detail}" if outcome.detail else ""
-            print(f"{self._count()} {outcome.name} {outcome.status}{detail}", file=sys.stderr, flush=True)
+            print(f"{self._count()} {outcome.name} {outcome.status}{detail}", file=self._screen, flush=True)
         elif failed:
             self._bar.console.print(
                 f"{outcome.name} failed: {outcome.detail}", markup=False, highlight=False, soft_wrap=True

@@ -34,7 +34,9 @@ def train_one(config: RunConfig, path: str) -> tuple[Status, str]:
         return "stopped", str(error)
     except AuxinError as error:
         return "failed", str(error)
-    except Exception as error:  # whatever it is, the study's other runs must go on
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever it is, a library's panic too, the study's other runs must go on
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {error}".splitlines()[0]
     return "finished", ""

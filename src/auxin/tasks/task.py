@@ -11,6 +11,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from auxin.arguments import explained
 from auxin.config import TaskName
 from auxin.errors import DataError
 from auxin.tasks import dyck, english, files
@@ -78,6 +79,7 @@ class Task:
         return f"Task({self.name}: {sizes}; {len(self.vocabulary)} tokens)"
 
 
+@explained
 def load_task(name: str, seed: int = 0, train_size: int = 0, data_dir: str | Path = "") -> Task:
     """A task by name: question, tense or dyck.
 

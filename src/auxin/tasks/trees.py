@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from auxin.arguments import explained
 from auxin.errors import DataError
 
 Tree: TypeAlias = "str | tuple[Tree, ...]"
@@ -65,6 +66,7 @@ def _brackets(tree: Tree) -> tuple[set[tuple[int, int]], int]:
     return spans, position
 
 
+@explained
 def parseval(trees: Sequence[Tree], gold: Sequence[Tree], *, per_sentence: bool = False) -> Parseval:
     """Unlabeled bracketing precision, recall and F1 of ``trees`` against ``gold``.
 
@@ -98,6 +100,7 @@ def _words(words: Iterable[str] | str) -> list[str]:
     return words
 
 
+@explained
 def right_branching(words: Sequence[str] | str) -> Tree:
     """(w1 (w2 (w3 …))); the words as a list or one string."""
     words = _words(words)
@@ -107,6 +110,7 @@ def right_branching(words: Sequence[str] | str) -> Tree:
     return tree
 
 
+@explained
 def left_branching(words: Sequence[str] | str) -> Tree:
     """(((w1 w2) w3) …); the words as a list or one string."""
     words = _words(words)
@@ -116,11 +120,13 @@ def left_branching(words: Sequence[str] | str) -> Tree:
     return tree
 
 
+@explained
 def balanced(words: Sequence[str] | str) -> Tree:
     """Every span is split in the middle, the left half one longer when the length is odd."""
     return _split(_words(words), lambda n: (n + 1) // 2)
 
 
+@explained
 def random_tree(words: Sequence[str] | str, seed: int) -> Tree:
     """Every span is split at a uniformly drawn point; the seed determines the tree."""
     generator = random.Random(seed)

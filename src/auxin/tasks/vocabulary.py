@@ -9,6 +9,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from auxin.arguments import explained
 from auxin.errors import DataError
 
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
@@ -23,6 +24,7 @@ class Vocabulary:
     empty or holds white space, and when there is none.
     """
 
+    @explained
     def __init__(self, words: Iterable[str]) -> None:
         words = [words] if isinstance(words, str) else list(words)
         for word in words:

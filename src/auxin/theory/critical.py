@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auxin.architecture.block import ALPHAS, NUMERIC, STRENGTHS, Block, check_range, replace
+from auxin.arguments import explained
 from auxin.theory.exponents import CRITICAL, Exponents, angle_exponents, exponents, exponents_grid
 from auxin.values import check, check_whole
 
@@ -35,6 +36,7 @@ class Critical:
     """Whether λ_a = 0 within the ranges; otherwise this is the nearest point."""
 
 
+@explained
 def critical(
     block: Block,
     depth: int = 24,
@@ -70,8 +72,9 @@ def critical(
     axes = [np.linspace(low, high, POINTS) for low, high in bounds]
     mesh = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")]
     angle = angle_exponents(block, dict(zip(names, mesh, strict=True))).reshape([POINTS] * len(names))
-    usable = angle[np.isfinite(angle)]
-    check(usable.size > 0 and float(np.ptp(usable)) > 1e-12, "vary", names, "hyperparameters that change λ_a")
+    if not _varies(angle):
+        others = ", ".join(name for name in allowed if _changes_angle(block, name, depth))
+        check(False, "vary", names, f"what changes λ_a here: {others or 'nothing does'}")
 
     candidates = _boundary(block, names, axes, angle)
     reached = candidates.shape[1] > 0
@@ -86,6 +89,17 @@ def critical(
     best = replace(block, **found)
     values = exponents(best)
     return Critical(best, found, values, depth * values.angle, depth * values.gradient, reached)
+
+
+def _varies(angle: Array) -> bool:
+    usable = angle[np.isfinite(angle)]
+    return usable.size > 0 and float(np.ptp(usable)) > 1e-12
+
+
+def _changes_angle(block: Block, name: str, depth: int) -> bool:
+    """Whether λ_a depends on one hyperparameter, the others as in the block."""
+    low, high = _range(name, depth, {})
+    return _varies(angle_exponents(block, {name: np.linspace(low, high, 5)}))
 
 
 def _range(name: str, depth: int, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:

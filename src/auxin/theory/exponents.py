@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from auxin.architecture import Block, Layer, Network
 from auxin.architecture.block import replace
+from auxin.arguments import explained
 from auxin.theory.fixed import LARGEST, Map, collapsed, settle
 from auxin.theory.propagation import BARELY, check_start, token_count, totals
 from auxin.values import check
@@ -72,6 +73,7 @@ class FixedPoint:
     """Whether nearby states come closer to it layer by layer."""
 
 
+@explained
 def exponents(
     network: Network | Layer | Block,
     cosine: float = 0.3,
@@ -201,6 +203,7 @@ def _at_points(forward: Map, cosine: float) -> Exponents:
     return Exponents(angle, spectrum[:, 0], spectrum, _norm(forward, r), 1 - gap, _phase(angle))
 
 
+@explained
 def fixed_point(block: Layer | Block, cosine: float = 0.3) -> FixedPoint:
     """The stable fixed point that tokens of the given cosine reach; errors as for ``exponents``."""
     values = exponents(block, cosine)

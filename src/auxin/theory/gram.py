@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from auxin.architecture import Attention, Block, Layer, Network
+from auxin.arguments import explained
 from auxin.errors import ConfigError
 from auxin.theory import compose
 from auxin.theory.draws import Draws
@@ -44,6 +45,7 @@ class GramPropagation:
     """Standard error of ``gradient`` from the finite number of attention draws."""
 
 
+@explained
 def propagate_gram(
     network: Network | Layer | Block,
     gram: ArrayLike,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from auxin.architecture import Block, Layer, Network
+from auxin.arguments import explained
 from auxin.theory.compose import Step, SymmetricLayer
 from auxin.theory.gram import as_network, propagate_gram
 from auxin.theory.states import Array, PartError
@@ -52,6 +53,7 @@ class Totals:
     """Mean cosine of two tokens at the output."""
 
 
+@explained
 def propagate(
     network: Network | Layer | Block,
     cosine: float = 0.3,
