@@ -23,6 +23,7 @@ NAMES = {
     "trainability": ["loss-map", "predictions", "scores"],
     "joint": ["hierarchical-by-exponent", "linear-by-exponent", "neither-by-exponent", "rule-over-steps"],
     "repair": ["repair", "repair-curves"],
+    "totals": ["predictions", "scores"],
 }
 
 

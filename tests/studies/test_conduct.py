@@ -48,7 +48,9 @@ def train_here(runs: list[NamedRun], out: Path, **_: object) -> list[Outcome]:
     return [Outcome(run.name, "finished", 1.5) for run in runs]
 
 
-@pytest.mark.parametrize("name", ["grokking", "depth", "dynamics", "trainability", "joint", "repair"])
+@pytest.mark.parametrize(
+    "name", ["grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals"]
+)
 def test_a_study_from_its_runs_to_its_files(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

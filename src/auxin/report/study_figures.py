@@ -37,6 +37,7 @@ STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "trainability": (loss_map, predictions, scores_by_predictor),
     "joint": (*(partial(rule_by_exponent, rule=rule) for rule in RULES), rule_over_steps),
     "repair": (repair, repair_curves),
+    "totals": (predictions, scores_by_predictor),
 }
 """Each study's figures, its headline first."""
 

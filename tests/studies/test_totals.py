@@ -1,0 +1,77 @@
+from functools import cache
+
+import numpy as np
+import pytest
+
+from auxin import Block, propagate
+from auxin.studies.design import NamedRun
+from auxin.studies.totals import DEPTHS, RANGES, analyse, configs, starts
+from studies.synthetic import STEPS, Curves, ramp, table
+
+
+@cache
+def some() -> list[NamedRun]:
+    """Models of the design that are cheap to propagate."""
+    return [run for run in configs("laptop") if run.config.model.depth <= 8][:40]
+
+
+def ending(loss):
+    """Ends at a loss that is a function of totals and settings; starts from what says nothing."""
+
+    def log(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+        end = loss(starts(run.settings), run.settings) + 0.02 * rng.standard_normal()
+        return {
+            ("train", "loss"): np.r_[4, 4 + rng.random(), ramp(4, end)[2:]],
+            ("train", "gradient_norm"): np.full(len(STEPS), 1 + rng.random()),
+        }
+
+    return log
+
+
+def test_a_loss_that_the_totals_decide_is_predicted_from_them() -> None:
+    analysis = analyse(
+        table(some(), ending(lambda t, _: 1.5 + np.tanh(np.hypot(t["angle_total"], t["gradient_total"]) / 4)))
+    )
+    verdicts = {claim.statement: claim.verdict for claim in analysis.claims}
+    left_out = "For points left out, totals "
+    assert verdicts[left_out + "account for more than half of the variance of the loss."] == "supported"
+    assert verdicts[left_out + "predict the loss better than initial gradient norm."] == "supported"
+    assert verdicts[left_out + "predict the loss better than initial loss."] == "supported"
+    by_name = {f.name: f for f in analysis.findings}
+    assert by_name["R² from totals, points left out"].value > 0.8
+    assert by_name["both totals near zero: enough"].value == 1
+
+
+def test_a_loss_of_something_else_is_not() -> None:
+    analysis = analyse(table(some(), ending(lambda _, at: 2 + at["sigma_a"] / 4)))
+    verdicts = {claim.statement: claim.verdict for claim in analysis.claims}
+    half = "For points left out, totals account for more than half of the variance of the loss."
+    assert verdicts[half] in ("not supported", "contradicted")
+    assert (
+        verdicts["For points left out, totals predict the loss better than all hyperparameters."]
+        == "contradicted"
+    )
+
+
+def test_totals_are_those_of_the_block_that_is_trained() -> None:
+    for run in (some()[0], some()[1]):
+        block, depth = Block.of(run.config.model, n_tokens=24), run.config.model.depth
+        path = propagate(block, depth=depth)
+        found = starts(run.settings)
+        assert found["angle_total"] == pytest.approx(np.log(path.gap[-1] / path.gap[0]), rel=1e-9)
+        assert found["gradient_total"] == pytest.approx(
+            np.log(path.gradient[0] / path.gradient[-1]), rel=1e-9
+        )
+
+
+def test_the_design_fills_its_ranges_with_both_norms() -> None:
+    runs = configs("laptop")
+    assert len(runs) == 256
+    assert [run.settings["norm"] for run in runs[:2]] == ["pre", "post"]
+    for name, (low, high) in RANGES.items():
+        values = np.array([run.settings[name] for run in runs], float)
+        place = (
+            np.log(values / low) / np.log(high / low) if "sigma" in name else (values - low) / (high - low)
+        )
+        assert np.histogram(place, 8, (0, 1))[0].tolist() == [32] * 8
+    assert {run.config.model.depth for run in runs} == set(range(DEPTHS[0], DEPTHS[1] + 1))
