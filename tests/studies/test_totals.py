@@ -3,7 +3,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from auxin import Block, propagate
+from auxin import Block, Network, exponents
 from auxin.studies.design import NamedRun
 from auxin.studies.totals import DEPTHS, RANGES, analyse, configs, starts
 from studies.synthetic import STEPS, Curves, ramp, table
@@ -29,9 +29,10 @@ def ending(loss):
 
 
 def test_a_loss_that_the_totals_decide_is_predicted_from_them() -> None:
-    analysis = analyse(
-        table(some(), ending(lambda t, _: 1.5 + np.tanh(np.hypot(t["angle_total"], t["gradient_total"]) / 4)))
-    )
+    def loss(totals: dict[str, float], _: object) -> float:
+        return 2.5 - float(np.exp(-(totals["angle_total"] ** 2 + totals["gradient_total"] ** 2) / 30))
+
+    analysis = analyse(table(some(), ending(loss)))
     verdicts = {claim.statement: claim.verdict for claim in analysis.claims}
     left_out = "For points left out, totals "
     assert verdicts[left_out + "account for more than half of the variance of the loss."] == "supported"
@@ -53,15 +54,15 @@ def test_a_loss_of_something_else_is_not() -> None:
     )
 
 
-def test_totals_are_those_of_the_block_that_is_trained() -> None:
+def test_totals_are_those_of_the_network_that_is_trained() -> None:
     for run in (some()[0], some()[1]):
-        block, depth = Block.of(run.config.model, n_tokens=24), run.config.model.depth
-        path = propagate(block, depth=depth)
-        found = starts(run.settings)
-        assert found["angle_total"] == pytest.approx(np.log(path.gap[-1] / path.gap[0]), rel=1e-9)
-        assert found["gradient_total"] == pytest.approx(
-            np.log(path.gradient[0] / path.gradient[-1]), rel=1e-9
-        )
+        model = run.config.model
+        found = exponents(Network.repeat(Block.of(model, n_tokens=24), model.depth), n_tokens=24)
+        layer, totals = exponents(Block.of(model, n_tokens=24)), starts(run.settings)
+        assert totals["angle_total"] == pytest.approx(found.angle_total, rel=1e-9)
+        assert totals["gradient_total"] == pytest.approx(found.gradient_total, rel=1e-9)
+        assert totals["angle_limit"] == pytest.approx(model.depth * layer.angle, rel=1e-9)
+        assert totals["gradient_limit"] == pytest.approx(model.depth * layer.gradient, rel=1e-9)
 
 
 def test_the_design_fills_its_ranges_with_both_norms() -> None:

@@ -23,7 +23,7 @@ from auxin.studies.curves import curve, late
 from auxin.studies.design import NamedRun, Scale, Setting, base, replace
 from auxin.studies.regression import KernelRidge, cross_validated
 from auxin.studies.statistics import UNKNOWN, Estimate, paired, r_squared, spearman
-from auxin.theory.exponents import exponents, propagate
+from auxin.theory.exponents import exponents
 
 QUESTION = "Do the accumulated exponents predict the loss after training where all hyperparameters vary?"
 HYPERPARAMETERS = ("alpha_attention", "alpha_mlp", "sigma_w", "sigma_a")
@@ -111,16 +111,16 @@ def _block(settings: Mapping[str, Any]) -> Block:
 def starts(settings: Mapping[str, Any]) -> dict[str, float]:
     """Totals and limits of a model, given by its settings.
 
-    ``angle_total`` is log(gap_L/gap_0) and ``gradient_total`` log(g_0/g_L), both of squares, as ``propagate`` has
-    them from its default cosine; ``angle_limit`` is L·λ_a and ``gradient_limit`` L·λ_g. Cost 3 ms a layer.
+    ``angle_total`` and ``gradient_total`` are those of ``exponents`` at the model's depth, from its default start;
+    ``angle_limit`` is L·λ_a and ``gradient_limit`` L·λ_g. Cost 5 ms a layer.
     """
-    depth, block = int(settings["depth"]), _block(settings)
-    path, limit = propagate(block, depth=depth), exponents(block)
+    depth = int(settings["depth"])
+    found = exponents(_block(settings), depth=depth)
     return {
-        "angle_total": float(np.log(path.gap[-1] / path.gap[0])),
-        "gradient_total": float(np.log(path.gradient[0] / path.gradient[-1])),
-        "angle_limit": depth * float(limit.angle),
-        "gradient_limit": depth * float(limit.gradient),
+        "angle_total": float(found.angle_total or 0.0),
+        "gradient_total": float(found.gradient_total or 0.0),
+        "angle_limit": depth * float(found.angle),
+        "gradient_limit": depth * float(found.gradient),
     }
 
 
