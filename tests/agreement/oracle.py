@@ -1,0 +1,146 @@
+"""Random networks written out in plain torch from a description: an oracle that shares nothing with ``auxin.models``.
+
+Weights are drawn layer by layer, gradients are autograd's. Width d, H heads of h = d/H dimensions, 4d hidden units.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from auxin.architecture import MLP, Attention, Layer, Network, Norm
+
+PHI = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "tanh": torch.tanh,
+    "erf": torch.erf,
+    "silu": F.silu,
+    "linear": lambda x: x,
+}
+
+
+@dataclass
+class Random:
+    """Draws weights of one network."""
+
+    width: int
+    heads: int
+    generator: torch.Generator
+
+    def matrix(self, rows: int, columns: int, sigma: float) -> torch.Tensor:
+        """[rows, columns] with entries N(0, σ²/rows)."""
+        return torch.randn(rows, columns, generator=self.generator) * (sigma / rows**0.5)
+
+    def bias(self, size: int, sigma: float) -> torch.Tensor:
+        return torch.randn(size, generator=self.generator) * sigma
+
+    def normalize(self, norm: Norm | None, x: torch.Tensor) -> torch.Tensor:
+        if norm is None:
+            return x
+        if norm.kind in ("tanh", "erf"):
+            return norm.gain * PHI[norm.kind](norm.slope * x)
+        if norm.kind == "layer":
+            return norm.gain * F.layer_norm(x, x.shape[-1:], eps=norm.epsilon)
+        return norm.gain * x / (x.square().mean(-1, keepdim=True) + norm.epsilon).sqrt()
+
+    def mlp(self, body: MLP, x: torch.Tensor) -> torch.Tensor:
+        d, m, phi = self.width, 4 * self.width, PHI[body.activation]
+        up = x @ self.matrix(d, m, body.sigma_w) + self.bias(m, body.sigma_b)
+        if body.gated:
+            hidden = phi(x @ self.matrix(d, m, body.sigma_gate) + self.bias(m, body.sigma_b)) * up
+        else:
+            hidden = phi(up)
+        return hidden @ self.matrix(m, d, body.sigma_o) + self.bias(d, body.output_bias)
+
+    def attention(self, body: Attention, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        d, H = self.width, self.heads
+        n, h = x.shape[1], d // H
+        split = lambda y: y.view(len(y), n, H, h).transpose(1, 2)  # [B, H, n, h]
+        q, k = x @ self.matrix(d, d, body.sigma_q), x @ self.matrix(d, d, body.sigma_k)
+        if body.qk_norm == "all":
+            q, k = (y / y.square().mean(-1, keepdim=True).sqrt() for y in (q, k))
+        q, k, v = split(q), split(k), split(x @ self.matrix(d, d, body.sigma_v))
+        if body.qk_norm is True:
+            q, k = (y / y.square().mean(-1, keepdim=True).sqrt() for y in (q, k))
+        if body.rotary is not None:
+            q, k = (self.rotate(y, body.rotary.base, body.rotary.fraction) for y in (q, k))
+        logits = q @ k.mT * (h**-0.5 if body.scale is None else body.scale)
+        if body.softcap is not None:
+            logits = body.softcap * torch.tanh(logits / body.softcap)
+        i, j = torch.arange(n)[:, None], torch.arange(n)
+        if body.alibi:
+            assert body.alibi == H
+            slopes = 2.0 ** (-8 * torch.arange(1, H + 1) / H)
+            logits = logits - slopes[:, None, None] * (i - j).abs()
+        if body.window is not None:
+            mask = mask & ((i - j).abs() < body.window)
+        a = logits.masked_fill(~mask, -math.inf).softmax(-1)
+        return (a @ v).transpose(1, 2).reshape(x.shape) @ self.matrix(d, d, 1.0) + self.bias(d, body.sigma_b)
+
+    @staticmethod
+    def rotate(x: torch.Tensor, base: float, fraction: float) -> torch.Tensor:
+        """Rotate-half convention: dimension i with i + size/2 of the first ``fraction``."""
+        size = int(x.shape[-1] * fraction)
+        rate = base ** (-torch.arange(0, size, 2) / size)
+        angle = torch.arange(x.shape[-2])[:, None] * torch.cat([rate, rate])
+        part, rest = x[..., :size], x[..., size:]
+        half = torch.cat([-part[..., size // 2 :], part[..., : size // 2]], -1)
+        return torch.cat([part * angle.cos() + half * angle.sin(), rest], -1)
+
+    def layer(self, layer: Layer, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        groups = [layer.sublayers] if layer.parallel else [[s] for s in layer.sublayers]
+        for group in groups:
+            total = group[0].skip * x
+            for s in group:
+                seen = self.normalize(s.before, x)
+                body = s.body
+                y = self.attention(body, seen, mask) if isinstance(body, Attention) else self.mlp(body, seen)
+                total = total + s.branch * self.normalize(s.after, y)
+            x = self.normalize(group[0].stream, total)
+        return x
+
+
+def measure(
+    network: Network,
+    gram: np.ndarray,
+    *,
+    width: int = 768,
+    heads: int = 12,
+    draws: int = 3,
+    sequences: int = 6,
+    causal: bool = True,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean Gram matrices of states and gradients, [depth + 1, n, n] each; the output's gradients are N(0, 1) probes.
+
+    The sequences of a network are one set of tokens in random orientations.
+    """  # fmt: skip
+    n = len(gram)
+    generator = torch.Generator().manual_seed(seed)
+    values, vectors = np.linalg.eigh(gram)
+    root = torch.from_numpy(vectors * np.sqrt(values.clip(0))).float()
+    mask = torch.ones(n, n, dtype=torch.bool)
+    mask = mask.tril() if causal else mask
+    grams, gradients = [], []
+    for _ in range(draws):
+        frames = torch.randn(sequences, width, n, generator=generator)
+        frames = torch.linalg.qr(frames - frames.mean(1, keepdim=True)).Q
+        random = Random(width, heads, generator)
+        states = [(width**0.5 * root @ frames.mT).requires_grad_()]
+        for layer in network.layers:
+            states.append(random.layer(layer, states[-1], mask))
+        probe = torch.randn(states[-1].shape, generator=generator)
+        found = torch.autograd.grad(states[-1], states, probe)
+        x, g = torch.stack(states).detach().double(), torch.stack(found).double()
+        grams.append((x @ x.mT / width).mean(1))
+        gradients.append((g @ g.mT / width).mean(1))
+    return torch.stack(grams).mean(0).numpy(), torch.stack(gradients).mean(0).numpy()
+
+
+def errors(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Differences of all entries, relative to the geometric mean of the diagonal entries that belong to them."""
+    root = np.sqrt(np.diagonal(predicted, axis1=1, axis2=2))
+    return np.abs(measured - predicted) / (root[:, :, None] * root[:, None, :])
