@@ -79,7 +79,7 @@ def compare(name: str, sentences: Sequence[list[str]], spans: int, rounds: int, 
 
 def corpus(count: int) -> None:
     task = load_task("question")
-    words = [sentence.words for sentence in measured_sentences(task.splits["train"], count)]
+    words = [sentence.words for sentence in measured_sentences(task, count)]
     model = build_model(task.vocabulary, depth=4, width=128, heads=4)
     projections: list = []
     charts = seconds(lambda: projections.extend(tree_projections(model, words, task.vocabulary)))

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from auxin.config import TaskName
 from auxin.tasks import load_task
 
 
-def write_published(folder: Path, task: TaskName, lines: Mapping[str, int]) -> None:
+def write_published(folder: Path, task: str, lines: Mapping[str, int]) -> None:
     """``task.train``, ``task.dev``, … in ``folder``, with so many lines each."""
     splits = load_task(task, train_size=1000).splits
     for name, count in lines.items():

@@ -11,9 +11,9 @@ PUBLIC = {
     "Attention", "AuxinError", "Block", "Layer", "MLP", "ModelConfig", "Network", "Norm", "OptimizerConfig", "Rotary",
     "RunConfig", "Sublayer", "TransformerLM", "Vocabulary",
     "attention_moments", "balanced", "critical", "exponents", "fixed_point", "grokking_summary", "initialize",
-    "left_branching", "load_model", "load_task", "measure", "network_of", "open_run", "parseval", "phase_diagram",
-    "preset", "propagate", "propagate_gram", "random_tree", "right_branching", "save_model", "simulate", "train",
-    "tree_projections",
+    "left_branching", "load_model", "load_task", "measure", "open_run", "parseval", "phase_diagram", "preset",
+    "propagate", "propagate_gram", "random_tree", "right_branching", "save_model", "simulate", "train",
+    "tree_projections", "Task", "Dials",
 }  # fmt: skip
 
 

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from auxin.models.formats import load_model, save_model
     from auxin.models.initialize import initialize
     from auxin.models.transformer import TransformerLM
-    from auxin.probes.families import network_of
     from auxin.probes.simulate import simulate
     from auxin.runs import open_run
-    from auxin.tasks import Vocabulary, load_task
+    from auxin.tasks import Dials, Task, Vocabulary, load_task
     from auxin.tasks.trees import balanced, left_branching, parseval, random_tree, right_branching
     from auxin.theory.critical import critical
     from auxin.theory.exponents import exponents, fixed_point
@@ -42,10 +41,9 @@ _MODULES = {
     "auxin.models.formats": ("load_model", "save_model"),
     "auxin.models.initialize": ("initialize",),
     "auxin.models.transformer": ("TransformerLM",),
-    "auxin.probes.families": ("network_of",),
     "auxin.probes.simulate": ("simulate",),
     "auxin.runs": ("open_run",),
-    "auxin.tasks": ("Vocabulary", "load_task"),
+    "auxin.tasks": ("Dials", "Task", "Vocabulary", "load_task"),
     "auxin.tasks.trees": ("balanced", "left_branching", "parseval", "random_tree", "right_branching"),
     "auxin.theory.moments": ("attention_moments",),
     "auxin.architecture": ("MLP", "Attention", "Block", "Layer", "Network", "Norm", "Rotary", "Sublayer"),
@@ -60,9 +58,9 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [  # noqa: RUF022
     "Norm", "Rotary", "Attention", "MLP", "Sublayer", "Layer", "Network",
     "Block", "exponents", "fixed_point", "propagate", "propagate_gram", "attention_moments", "phase_diagram",
-    "critical", "simulate", "initialize", "network_of",
+    "critical", "simulate", "initialize",
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",
-    "Vocabulary", "load_task", "train", "measure", "open_run", "grokking_summary",
+    "Vocabulary", "Task", "Dials", "load_task", "train", "measure", "open_run", "grokking_summary",
     "tree_projections", "parseval", "right_branching", "left_branching", "balanced", "random_tree",
     "AuxinError",
 ]  # fmt: skip

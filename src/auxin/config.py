@@ -13,10 +13,11 @@ from typing import Literal, get_args
 from auxin.architecture.block import Block
 from auxin.architecture.model import ModelConfig
 from auxin.architecture.network import Network
+from auxin.tasks import Dials, Task, load_task
+from auxin.tasks.registry import Scoring, kind
 from auxin.values import Value, check
 
 ScheduleName = Literal["constant", "linear", "cosine"]
-TaskName = Literal["question", "tense", "dyck"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 PresetName = Literal["laptop", "paper", "released-code"]
 
@@ -60,14 +61,21 @@ class OptimizerConfig(Value):
 class RunConfig(Value):
     """Everything that determines a run: the data, the model, the optimization and what is logged when."""
 
-    task: TaskName = "question"
-    """question, tense or dyck."""
+    task: str = "question"
+    """question, tense, dyck, passivization, agreement; files (of data_dir), grammar (of the file grammar); a
+    registered one; custom: handed over in Python."""
     data_dir: str = ""
-    """Directory of published files (question.train, question.dev, …); empty: generate the data."""
+    """Directory of published files (question.train, question.dev, …), or of the task files (train.tsv, val.tsv,
+    gen.tsv); empty: generate the data."""
     data_seed: int = 0
     """Seed of the generated data."""
     train_size: int = 0
     """Training sentences generated; 0 means the task's own size (100k, dyck 200k)."""
+    grammar: str = ""
+    """File of the task grammar."""
+    dials: Dials = field(default_factory=Dials)
+    scoring: Scoring = "answers"
+    """answers, or choices: an answer is right where it is likelier than the linear rule's."""
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     steps: int = 4000
@@ -100,6 +108,7 @@ class RunConfig(Value):
     """
 
     def __post_init__(self) -> None:
+        kind(self.task)
         super().__post_init__()
         check(1 <= self.steps <= 10**9, "steps", self.steps, "1 to 10^9")
         check(1 <= self.batch_size <= 10**6, "batch_size", self.batch_size, "1 to 10^6")
@@ -122,6 +131,18 @@ class RunConfig(Value):
         check(1 <= self.shares <= 64, "shares", self.shares, "1 to 64")
         check(0 <= self.threads <= 4096, "threads", self.threads, "0 (all) to 4096")
 
+    def load_task(self) -> Task:
+        """The task with its data, which are generated (or read from the cache) at every call."""
+        return load_task(
+            self.task,
+            seed=self.data_seed,
+            train_size=self.train_size,
+            data_dir=self.data_dir,
+            grammar=self.grammar,
+            dials=self.dials,
+            scoring=self.scoring,
+        )
+
     def block(self, n_tokens: int = 32) -> Block:
         """That of the model."""
         return self.model.block(n_tokens)
@@ -135,7 +156,7 @@ class RunConfig(Value):
         return self.model.input_norm()
 
 
-def preset(name: PresetName, task: TaskName = "question") -> RunConfig:
+def preset(name: PresetName, task: str = "question") -> RunConfig:
     """A published or tested configuration by name.
 
     ``paper`` is what Murty et al. 2023 (arXiv 2305.18741) say, ``released-code`` what their code does
@@ -144,7 +165,7 @@ def preset(name: PresetName, task: TaskName = "question") -> RunConfig:
     rate that stays high, L·λ_a = −5.5.
     """
     check(name in get_args(PresetName), "preset", name, ", ".join(get_args(PresetName)))
-    max_length = 2048 if task == "dyck" else 512  # generated Dyck strings reach about 1,200 tokens
+    max_length = kind(task).max_length
     if name == "laptop":
         model = ModelConfig(depth=8, width=64, dropout=0.0, max_length=max_length)
         optimizer = OptimizerConfig(warmup=300)
@@ -163,7 +184,7 @@ def preset(name: PresetName, task: TaskName = "question") -> RunConfig:
         task=task,
         model=model,
         optimizer=optimizer,
-        steps=400_000 if task == "dyck" else 300_000,
+        steps=kind(task).published_steps,
         batch_size=8,
         seeds=tuple(range(42, 133, 10)),
         log_every=3000,

@@ -103,7 +103,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("x", "auxin: no verb 'x'; verbs: demo, train"),
         (
             "train --out x --task copy",
-            "argument '--task'. Expected one of ('question', 'tense', 'dyck'); see",
+            "--task is 'copy'; allowed: question, tense, dyck, passivization, agreement, files, grammar, custom; see",
         ),
         (
             "train --out x --preset huge",

@@ -13,7 +13,7 @@ from auxin.measures.structure import measured_sentences, structure
 from auxin.models.formats import load_model, model_bytes
 from auxin.models.transformer import TransformerLM
 from auxin.runs import RunDirectory, open_run
-from auxin.tasks.task import load_task
+from auxin.tasks import load_task
 
 LINES = [
     "the newt does read . quest\tdoes the newt read ?",
@@ -44,7 +44,7 @@ def test_measures_of_every_checkpoint_and_member_join_the_metrics(tmp_path: Path
     table = measure(path).metrics
     assert set(table["split"]) == {"train"}
     task = load_task("question", data_dir=tmp_path)
-    sentences = measured_sentences(task.splits["train"], 10)
+    sentences = measured_sentences(task, 10)
     for checkpoint in open_run(path).checkpoints:
         for seed, file in checkpoint.members.items():
             expected = structure(load_model(file), sentences, task.vocabulary)

@@ -7,8 +7,7 @@ from auxin.measures.accuracy import Evaluator, accuracy, closing_distances
 from auxin.measures.decoding import greedy_decode
 from auxin.models.protocol import Output
 from auxin.models.transformer import TransformerLM
-from auxin.tasks import Task, Vocabulary, dyck, english, load_task
-from auxin.tasks.task import Splits
+from auxin.tasks import Brackets, Task, Vocabulary, dyck, english, load_task
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +16,16 @@ def tasks():
         patch.setattr(english, "SIZES", {"val": 100, "test": 1, "gen": 120})
         made = {
             name: Task(
-                name, Splits(english.generate(name, 0, 100)), Vocabulary(english.vocabulary_words(name))
+                name,
+                english.generate(name, 0, 100),
+                Vocabulary(english.language(name).words),
+                english.scorers(name),
             )
             for name in ("question", "tense")
         }
     strings = dyck.generate(0, 3000)
     short = {split: [s for s in strings[split] if len(s.words) < 60] for split in strings}
-    made["dyck"] = Task("dyck", Splits(short), Vocabulary(dyck.TOKENS))
+    made["dyck"] = Task("dyck", short, Vocabulary(dyck.TOKENS), Brackets())
     return made
 
 
@@ -60,7 +62,7 @@ def first_auxiliary_moved(s):
 def recent_agreement(s):
     words = s.target.split()
     recent = s.structure.categories[s.structure.recent]
-    words[s.structure.main] = english.present(s.words[s.structure.main], recent)
+    words[s.structure.main] = english.FORMS[s.words[s.structure.main], recent]
     return " ".join(words)
 
 
@@ -283,6 +285,6 @@ def test_what_cannot_be_scored(tasks):
         Evaluator(task, "dev")
     statements = [s for s in task.splits["val"] if s.marker == "decl"]
     with pytest.raises(DataError, match="val of question has no line to score"):
-        Evaluator(Task("question", Splits({"val": statements}), task.vocabulary), "val")
+        Evaluator(Task("question", {"val": statements}, task.vocabulary, task.scorer), "val")
     with pytest.raises(ConfigError, match="vocabulary has 71 tokens; allowed: the model's 43"):
         accuracy(transformer(tasks["dyck"]), task, "gen")

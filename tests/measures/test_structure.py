@@ -9,10 +9,9 @@ from auxin.errors import ConfigError, DataError
 from auxin.measures.projection import tree_projections
 from auxin.measures.structure import measured_sentences, parseval_baselines, structure
 from auxin.models.transformer import TransformerLM
+from auxin.tasks import Sentence, Task, load_task
 from auxin.tasks.dyck import TOKENS
-from auxin.tasks.english import vocabulary_words
-from auxin.tasks.sentence import Sentence
-from auxin.tasks.task import load_task
+from auxin.tasks.english import language
 from auxin.tasks.trees import parseval
 from auxin.tasks.vocabulary import Vocabulary
 
@@ -23,13 +22,18 @@ LINES = [
     "the newts do admire my yak who does sleep . quest\tdo the newts admire my yak who does sleep ?",
     "her yak near the newts doesn't read . quest\tdoesn't her yak near the newts read ?",
 ]
-VOCABULARY = Vocabulary(vocabulary_words("question"))
+VOCABULARY = Vocabulary(language("question").words)
 
 
 @pytest.fixture
-def train(tmp_path) -> list[Sentence]:
+def task(tmp_path) -> Task:
     (tmp_path / "question.train").write_text("\n".join(LINES) + "\n")
-    return load_task("question", data_dir=tmp_path).splits["train"]
+    return load_task("question", data_dir=tmp_path)
+
+
+def of(task: Task, sentences: list[Sentence]) -> Task:
+    """The task with other training sentences."""
+    return Task(task.name, {"train": sentences}, VOCABULARY, task.scorer, measured=task.measured)
 
 
 def small_model(vocabulary: Vocabulary = VOCABULARY) -> TransformerLM:
@@ -37,19 +41,20 @@ def small_model(vocabulary: Vocabulary = VOCABULARY) -> TransformerLM:
     return TransformerLM(config, torch.Generator().manual_seed(0)).eval()
 
 
-def test_copied_and_repeated_sources_are_not_measured(train: list[Sentence]) -> None:
-    chosen = measured_sentences([*train, train[0]], 10)
+def test_copied_and_repeated_sources_are_not_measured(task: Task) -> None:
+    train = task.splits["train"]
+    chosen = measured_sentences(of(task, [*train, train[0]]), 10)
     assert chosen == [train[0], train[3], train[4]]
-    assert measured_sentences(train, 2) == [train[0], train[3]]
+    assert measured_sentences(task, 2) == [train[0], train[3]]
     with pytest.raises(DataError, match="no training sentence can be measured"):
-        measured_sentences(train[1:3], 10)
+        measured_sentences(of(task, train[1:3]), 10)
     with pytest.raises(ConfigError, match="sentences is 0"):
-        measured_sentences(train, 0)
+        measured_sentences(task, 0)
 
 
-def test_every_measure_by_its_name(train: list[Sentence]) -> None:
+def test_every_measure_by_its_name(task: Task) -> None:
     model = small_model()
-    sentences = measured_sentences(train, 10)
+    sentences = measured_sentences(task, 10)
     seen: list[int] = []
     values = structure(model, sentences, VOCABULARY, progress=seen.append)
     projections = tree_projections(model, [s.words for s in sentences], VOCABULARY)
@@ -85,15 +90,15 @@ def test_dyck_strings_are_measured_against_their_brackets() -> None:
     assert values["projection_sentences"] == 2
 
 
-def test_a_diverged_model_has_no_numbers_and_stops_nothing(train: list[Sentence]) -> None:
+def test_a_diverged_model_has_no_numbers_and_stops_nothing(task: Task) -> None:
     model = small_model()
     nn.init.constant_(model.layers[0].mlp.up.weight, float("nan"))
-    values = structure(model, measured_sentences(train, 10), VOCABULARY)
+    values = structure(model, measured_sentences(task, 10), VOCABULARY)
     for name in ("t_score", "t_parseval", "weight_norm", "attention_sparsity"):
         assert math.isnan(values[name])
     assert values["t_parseval/right"] > 0
 
 
-def test_unknown_measure_is_refused(train: list[Sentence]) -> None:
+def test_unknown_measure_is_refused(task: Task) -> None:
     with pytest.raises(ConfigError, match=r"measures is .'norm',.; allowed: norms, entropy, projection"):
-        structure(small_model(), train, VOCABULARY, ["norm"])
+        structure(small_model(), task.splits["train"], VOCABULARY, ["norm"])

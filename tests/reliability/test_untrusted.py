@@ -19,6 +19,7 @@ from auxin.models.formats import RELEASED_PREFIX, load_model, save_model
 from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.runs.rows import read_rows
+from auxin.tasks.english import language
 from auxin.tasks.files import read_split
 from auxin.tasks.trees import brackets, from_brackets, leaves, read_penn
 from auxin.values import from_json, to_json
@@ -135,7 +136,8 @@ def test_deep_and_long_data(tmp_path: Path) -> None:
         ("question", "the newt " * DEEP + ". quest\tdo ?"),
     ):
         path.write_text(text)
-        refused_or_read(lambda: read_split(task, path))  # noqa: B023
+        spoken = language(task) if task == "question" else None
+        refused_or_read(lambda: read_split(path, task, spoken))  # noqa: B023
     with bounded():
         tree = from_brackets("(" * DEEP + "a b" + ")" * DEEP)
         assert leaves(tree) == ["a", "b"]

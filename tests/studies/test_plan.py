@@ -61,10 +61,17 @@ def test_flops_are_six_a_parameter_and_token_and_those_of_attention() -> None:
 
 
 def test_lengths_are_those_of_the_tasks() -> None:
-    for name, length in module.LENGTHS.items():
+    for name in ("question", "tense", "dyck"):
+        length, longest = module.lengths(RunConfig(task=name))
         lengths = np.diff(load_task(name, train_size=5000).encoded("train").offsets) - 1
         assert lengths.mean() == pytest.approx(length, rel=0.2)
-        assert 0.5 * module.LONGEST[name] < lengths.max() <= module.LONGEST[name]
+        assert 0.5 * longest < lengths.max() <= longest
+
+
+def test_lengths_of_other_tasks_are_found_from_their_data(tmp_path: Path) -> None:
+    for split in ("train", "val", "gen"):
+        (tmp_path / f"{split}.tsv").write_text("a b c\td\na\td\n")
+    assert module.lengths(RunConfig(task="files", data_dir=str(tmp_path))) == (4, 5)
 
 
 def test_milestones_are_counted_as_they_are_listed() -> None:
@@ -106,7 +113,8 @@ def tensor_memory() -> dict[int, int]:
 def test_a_gpu_run_has_room_for_the_longest_batch_of_all_members() -> None:
     """What a backward pass needs takes between half and all of the planned activations."""
     config = RunConfig(model=dataclasses.replace(MODEL, vocabulary_size=100), batch_size=8, seeds=(0, 1))
-    longest, mean = padded_size(module.LONGEST["question"]), module.LENGTHS["question"]
+    mean, longest = module.lengths(config)
+    longest = padded_size(longest)
     shape = (padded_size(mean * 8 + 7 * longest // 4), longest)
     starts, sizes = torch.arange(16).view(2, 8) * (mean + 1), torch.full((2, 8), mean)
     batch = lay_out(torch.zeros(400, dtype=torch.int64), starts, sizes, shape)

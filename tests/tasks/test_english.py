@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from auxin.tasks import english
-from auxin.tasks.english import PLURAL, has_distractor, has_subject_clause
+from auxin.tasks.english import PLURAL, language
+from auxin.tasks.language import centre_embedded
 from auxin.tasks.trees import left_branching, parseval, right_branching
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "mccoy"
@@ -29,7 +30,7 @@ def test_sizes_and_disjointness(named):
 
 def test_rules_agree_in_domain_and_disagree_in_gen(named):
     name, splits = named
-    marker = english.MARKERS[name][1]
+    marker = language(name).markers[1]
     for split, sentences in splits.items():
         for s in sentences:
             words, structure = s.words, s.structure
@@ -67,8 +68,8 @@ def test_targets(named):
 def test_published_proportions(named):
     name, splits = named
     train = splits["train"]
-    marked = share(train, lambda s: s.marker == english.MARKERS[name][1])
-    clause = share(train, lambda s: s.marker == "decl" and has_subject_clause(s.structure))
+    marked = share(train, lambda s: s.marker == language(name).markers[1])
+    clause = share(train, lambda s: s.marker == "decl" and centre_embedded(s.structure))
     assert marked == pytest.approx({"question": 0.403, "tense": 0.417}[name], abs=0.010)
     assert clause == pytest.approx({"question": 0.183, "tense": 0}[name], abs=0.006)
 
@@ -86,7 +87,7 @@ def test_published_scores_of_branching(named):
 
 def test_held_out_sentences_are_like_training_ones(named):
     _, splits = named
-    for condition in (has_subject_clause, has_distractor, lambda s: len(s.categories) < 8):
+    for condition in (centre_embedded, language("tense").rule.disagrees, lambda s: len(s.categories) < 8):
         train, test = ([condition(s.structure) for s in splits[k]] for k in ("train", "test"))
         assert abs(share(train, bool) - share(test, bool)) < 0.02
 
@@ -117,8 +118,10 @@ def test_gold_tree_of_an_example(monkeypatch):
 def test_answers_equal_the_published_targets(name):
     from auxin.tasks.files import read_split
 
-    for s in read_split(name, REFERENCE / f"{name}.dev"):
-        transform = s.marker == english.MARKERS[name][1]
-        assert english.answer(name, s.words, s.structure, transform) == s.target
-    words = set(english.vocabulary_words(name))
-    assert {w for s in read_split(name, REFERENCE / f"{name}.dev") for w in s.text.split()} <= words
+    for s in read_split(REFERENCE / f"{name}.dev", name, language(name)):
+        transform = s.marker == language(name).markers[1]
+        assert language(name).line(s.words, s.structure, transform) == s
+    words = language(name).words
+    assert {
+        w for s in read_split(REFERENCE / f"{name}.dev", name, language(name)) for w in s.text.split()
+    } <= words

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxin.errors import DataError
-from auxin.tasks import files, load_task
+from auxin.tasks import english, files, load_task
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "mccoy"
 GOOD = "the newt does read . quest\tdoes the newt read ?"
@@ -101,7 +101,7 @@ def test_any_bytes_give_sentences_or_a_data_error(tmp_path_factory, content):
     path = write(tmp_path_factory.mktemp("fuzz"), "question.dev", content)
     message = ""
     try:
-        assert files.read_split("question", path)
+        assert files.read_split(path, "question", english.language("question"))
     except DataError as error:
         message = str(error)
     assert "\n" not in message

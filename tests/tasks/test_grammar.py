@@ -54,7 +54,7 @@ def test_sampling_follows_the_weights(seed):
 
 @pytest.mark.parametrize("name", ["question", "tense"])
 def test_parse_finds_the_derivation(name):
-    grammar = english.grammar(name)
+    grammar = english.language(name).grammar
     for template in grammar.templates:
         words = [next(iter(grammar.lexicon[category])) for category in template.categories]
         assert grammar.parse(words) == (template.categories, template.shape)
@@ -72,7 +72,7 @@ def test_parse_finds_the_derivation(name):
 )
 def test_parse_errors_name_the_word_and_what_fits(sentence, message):
     with pytest.raises(DataError, match=message):
-        english.grammar("question").parse(sentence.split())
+        english.language("question").grammar.parse(sentence.split())
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_language_of_the_published_grammar(name):
             f"V_{kind}_{number}": f"V_{kind}" for kind in ("trans", "intrans") for number in ("sg", "pl")
         }
         for kind in ("trans", "intrans"):
-            for past in english.grammar("tense").lexicon[f"V_{kind}"]:
+            for past in english.language("tense").grammar.lexicon[f"V_{kind}"]:
                 assert english.PLURAL[past] in lexicon[f"V_{kind}_pl"]
                 assert english.PLURAL[past] + "s" in lexicon[f"V_{kind}_sg"]
-    ours = english.grammar(name)
+    ours = english.language(name).grammar
     language = {tuple(renamed.get(c, c) for c in categories) for categories in published}
     assert language == {t.categories for t in ours.templates}
     for category, words in lexicon.items():
@@ -147,15 +147,15 @@ def test_tense_weights_differ_from_the_published_in_transitivity_only():
     expected = defaultdict(float)
     for categories, probability in published.items():
         past = tuple(c.rsplit("_", 1)[0] if c.startswith("V_") else c for c in categories)
-        main = next(t for t in english.structures("tense") if t.categories == past).main
+        main = next(t for t in english.language("tense").structures if t.categories == past).main
         expected[past] += probability * (0.5 if past[main] == "V_intrans" else 1.5)
-    ours = {t.categories: t.probability for t in english.grammar("tense").templates}
+    ours = {t.categories: t.probability for t in english.language("tense").grammar.templates}
     assert ours == pytest.approx(expected)
 
 
 def test_gold_trees_are_binary():
     for name in ("question", "tense"):
-        for template in english.grammar(name).templates:
+        for template in english.language(name).grammar.templates:
             names = [f"w{i}" for i in range(len(template.categories))]
             assert len(brackets(fill(template.shape, names))) == len(names) - 1
 

@@ -94,7 +94,7 @@ def _parsed(
     default: T | None,
     registry: ConstructorRegistry | None,
 ) -> T:
-    with _errors_in_one_line():
+    with errors_in_one_line():
         if default is None:
             return tyro.cli(cls, prog=program, args=arguments, registry=registry)
         return tyro.cli(cls, prog=program, args=arguments, default=default, registry=registry)
@@ -152,13 +152,13 @@ def _separated(arguments: Sequence[str], lists: set[str]) -> list[str]:
 
 def parse_known(cls: type[T], arguments: Sequence[str]) -> T:
     """The options of ``cls`` alone, the others left for later: they may decide about the others' defaults."""
-    with _errors_in_one_line():
+    with errors_in_one_line():
         known, _ = tyro.cli(cls, args=arguments, return_unknown_args=True, add_help=False)
         return known
 
 
 @contextlib.contextmanager
-def _errors_in_one_line() -> Iterator[None]:
+def errors_in_one_line() -> Iterator[None]:
     """Raise what tyro explains in a box of several lines, exiting with 2, as a ``UsageError`` of one line."""
     told = io.StringIO()
     try:

@@ -60,8 +60,11 @@ class Measure(Verb):
         counts = run.metrics.filter(run.metrics["name"] == "projection_sentences")["value"]
         if counts.is_empty():
             return {}
-        sentences = measured_sentences(_task(run).splits["train"], int(counts[-1]))
-        baselines = parseval_baselines([s.words for s in sentences], [s.gold for s in sentences])
+        sentences = measured_sentences(run.config.load_task(), int(counts[-1]))
+        known = [sentence for sentence in sentences if sentence.has_gold]
+        if not known:
+            return {}
+        baselines = parseval_baselines([s.words for s in known], [s.gold for s in known])
         return {name.removeprefix("t_parseval/"): f1 for name, f1 in baselines.items()}
 
 
@@ -95,12 +98,13 @@ class Trees(Verb):
         from auxin.tasks.trees import to_brackets, to_svg
 
         run = open_run(self.run_path)
-        task = _task(run)
+        task = run.config.load_task()
         sentence = self._sentence(task)
         member = run.config.seeds[0] if self.member is None else self.member
         induced = _induced(run, task, sentence, self.checkpoint or _spread(run, 4), member)
         trees = {f"step {step:,}": tree for step, tree in induced}
-        trees["gold"] = sentence.gold
+        if sentence.has_gold:
+            trees["gold"] = sentence.gold
         strip = tree_strip([(caption, to_svg(tree)) for caption, tree in trees.items()])
         paths = save(strip, self.out or run.path / "trees")
         brackets = {caption: to_brackets(tree) for caption, tree in trees.items()}
@@ -146,19 +150,11 @@ def tree_drawings(run: Run) -> list[TreeDrawing]:
     from auxin.report.run_section import TreeDrawing
     from auxin.tasks.trees import to_brackets, to_svg
 
-    task = _task(run)
+    task = run.config.load_task()
     sentence = next((s for s in task.splits["gen"] if len(s.words) <= SHORT), None)
     if sentence is None or not run.checkpoints:
         return []
     induced = _induced(run, task, sentence, _spread(run, SLIDER), run.config.seeds[0])
-    trees = [*((f"step {step:,}", tree) for step, tree in induced), ("gold", sentence.gold)]
+    trees = [(f"step {step:,}", tree) for step, tree in induced]
+    trees += [("gold", sentence.gold)] if sentence.has_gold else []
     return [TreeDrawing(caption, to_svg(tree), to_brackets(tree)) for caption, tree in trees]
-
-
-def _task(run: Run) -> Task:
-    from auxin.tasks import load_task
-
-    config = run.config
-    return load_task(
-        config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
-    )

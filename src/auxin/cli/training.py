@@ -9,8 +9,8 @@ from typing import Annotated, Self
 
 import tyro
 
-from auxin.cli.options import Flag, Verb, parse, parse_known
-from auxin.config import PresetName, RunConfig, TaskName, preset
+from auxin.cli.options import Flag, Verb, errors_in_one_line, parse, parse_known
+from auxin.config import PresetName, RunConfig, preset
 from auxin.values import check
 
 
@@ -19,7 +19,7 @@ class _Defaults:
     """What decides about the defaults of everything else."""
 
     preset: PresetName = "laptop"
-    task: TaskName = "question"
+    task: str = "question"
     out: Path | None = None
 
     def config(self, arguments: Sequence[str]) -> RunConfig:
@@ -49,8 +49,9 @@ class Train(Verb):
 
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
-        chosen = parse_known(_Defaults, arguments)
-        default = cls(out=tyro.MISSING, preset=chosen.preset, config=chosen.config(arguments))
+        with errors_in_one_line():
+            chosen = parse_known(_Defaults, arguments)
+            default = cls(out=tyro.MISSING, preset=chosen.preset, config=chosen.config(arguments))
         return parse(cls, program, arguments, default)
 
     def run(self) -> None:

@@ -18,11 +18,9 @@ from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, Run, open_run
 from auxin.runs.checkpoints import Checkpoint
 from auxin.screen import errors_screen
-from auxin.tasks import load_task
+from auxin.tasks import Task
 from auxin.training.precision import float32_products
 from auxin.values import check
-
-ENGLISH_SENTENCES, DYCK_SENTENCES = 10_000, 500
 
 
 @explained
@@ -32,6 +30,7 @@ def measure(
     *,
     measures: Sequence[str] = MEASURES,
     sentences: int = 0,
+    task: Task | None = None,
     progress: bool = False,
 ) -> Run:
     """Take structural measures of a run's checkpoints and return the run with them among its metrics.
@@ -40,7 +39,8 @@ def measure(
         path: the run's directory; it may still be training.
         checkpoints: steps whose checkpoints are measured; by default all.
         measures: norms, entropy, projection; see ``auxin.measures.structure.structure`` for their names.
-        sentences: training sentences measured; 0 stands for the published 10,000 (dyck 500).
+        sentences: training sentences measured; 0 stands for the task's own number, 10,000 (dyck 500).
+        task: that of a run whose task was handed over.
         progress: show a bar on stderr.
 
     What was measured before on as many sentences is not measured again; every member of a checkpoint is
@@ -53,19 +53,20 @@ def measure(
     run = open_run(path)
     chosen = _chosen(run, checkpoints)
     with on_threads(run.config.threads), float32_products(run.config.precision):
-        _measure(run, chosen, measures, sentences, progress)
+        _measure(run, task or run.config.load_task(), chosen, measures, sentences, progress)
     return open_run(path)
 
 
 def _measure(
-    run: Run, chosen: Sequence[Checkpoint], measures: Sequence[str], sentences: int, progress: bool
+    run: Run,
+    task: Task,
+    chosen: Sequence[Checkpoint],
+    measures: Sequence[str],
+    sentences: int,
+    progress: bool,
 ) -> None:
     config = run.config
-    task = load_task(
-        config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
-    )
-    count = sentences or (DYCK_SENTENCES if config.task == "dyck" else ENGLISH_SENTENCES)
-    measured = measured_sentences(task.splits["train"], count)
+    measured = measured_sentences(task, sentences or task.measured_count)
     with MeasureFile(run.path) as file, _bar(progress) as bar:
         missing = _missing(run, chosen, measures, len(measured))
         passes = sum("projection" in names for _, _, names in missing)

@@ -22,7 +22,7 @@ from auxin.models.devices import check_device
 from auxin.models.formats import model_bytes
 from auxin.models.threads import on_threads
 from auxin.runs import Metric, Run, RunDirectory, open_run
-from auxin.tasks import Task, load_task
+from auxin.tasks import Task
 from auxin.training.batches import check_length
 from auxin.training.loop import Trainer
 from auxin.training.precision import float32_products
@@ -32,8 +32,11 @@ MEASURED_SENTENCES = 1000  # of the structural measures taken during training
 
 
 @explained
-def train(config: RunConfig, out: str | Path, *, progress: bool = False) -> Run:
+def train(config: RunConfig, out: str | Path, *, task: Task | None = None, progress: bool = False) -> Run:
     """Train every member of ``config`` to its last step and return the run in ``out``.
+
+    ``task`` is trained on instead of the config's, which then is named ``custom``; a run is resumed only with a task
+    of the same sentences.
 
     An unfinished run of the same config is resumed bit for bit, a finished one is returned as it is. There is no
     early stopping. Ctrl-C and SIGTERM finish the step, save, and raise ``Interrupted``. Raises ``RunError`` for a
@@ -41,18 +44,18 @@ def train(config: RunConfig, out: str | Path, *, progress: bool = False) -> Run:
     """
     check_device(config.device)
     with on_threads(config.threads):
-        _train(config, out, progress)
+        _train(config, out, task, progress)
     return open_run(out)
 
 
-def _train(config: RunConfig, out: str | Path, progress: bool) -> None:
-    task = load_task(
-        config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
-    )
+def _train(config: RunConfig, out: str | Path, handed: Task | None, progress: bool) -> None:
+    task = handed or config.load_task()
+    if handed:
+        config = dataclasses.replace(config, task="custom")
     config = settled(config, task)
     # before the directory takes the config, which it keeps
     parts = None if (Path(out) / "summary.json").exists() else _parts(config, task)
-    with RunDirectory.open(out, config, task.sha256 if config.data_dir else "") as directory:
+    with RunDirectory.open(out, config, "" if task.generated else task.sha256) as directory:
         if parts and not directory.finished:
             precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
             with precision, TrainingProgress(config, enabled=progress) as bar, noted() as signals:
@@ -185,7 +188,7 @@ class _Session:
 
     def _measured(self) -> list[Metric]:
         """The structural measures of every member."""
-        sentences = measured_sentences(self.task.splits["train"], MEASURED_SENTENCES)
+        sentences = measured_sentences(self.task, MEASURED_SENTENCES)
         rows: list[Metric] = []
         for model, seed in zip(self.models, self.config.seeds, strict=True):
             values = structure(model, sentences, self.task.vocabulary, self.config.measures)

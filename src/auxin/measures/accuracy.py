@@ -1,4 +1,4 @@
-"""In-domain and generalization accuracy of the three tasks, and the rule that a model's answers follow.
+"""In-domain and generalization accuracy of a task, and the rule that a model's answers follow.
 
 An ``Evaluator`` picks and encodes a split's sentences once and is then called on models: teacher-forced
 numbers cost one forward pass over the sentences.
@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from auxin.errors import DataError
-from auxin.measures.answers import question_answers, tense_answers
 from auxin.measures.decoding import greedy_decode
 from auxin.measures.passes import check_vocabulary, evaluating, length_batches, side_by_side
 from auxin.models.protocol import CausalModel
-from auxin.tasks import Sentence, Structure, Task, english
+from auxin.tasks import Answers, Brackets, Choices, Sentence, Task
+from auxin.tasks.dyck import closing_distances
 from auxin.values import check
-
-LONG_DISTANCE = 10
-"""Tokens between a closing bracket and its opening one, from which on ``accuracy`` counts it."""
 
 
 def accuracy(
@@ -43,18 +40,20 @@ class Evaluator:
 
     Called on a model it returns numbers in [0, 1]; ``accuracy`` is the one that grokking is judged by.
 
-    - question, ``quest`` lines: ``accuracy`` of the first word of the answer, over the whole vocabulary;
-      ``first_auxiliary``, the same ranking the four auxiliaries only (the released code's); ``full_sentence``,
-      every word of the answer and its end (teacher-forced, which for a whole answer equals greedy decoding).
-    - tense, ``PRESENT`` lines: ``accuracy`` of the main verb after the right words before it;
-      ``full_sentence``.
-    - both, where the rules disagree on every line (gen): the shares ``hierarchical`` (main auxiliary; main
-      verb agrees with its subject), ``linear`` (first auxiliary; agrees with the most recent noun), ``neither``.
-    - dyck: ``accuracy`` on closing brackets ≥ 10 tokens after their opening ones, ranking closing brackets
-      only; ``unrestricted``, the same ranking all tokens; ``closing``, on all closing brackets, ranking
+    What is right is the task's scorer's to say:
+
+    - ``Answers`` (question: ``quest`` lines; tense: ``PRESENT`` lines): ``accuracy`` of the telling word (the first of
+      the question; the main verb), after the right words before it, over the whole vocabulary; ``full_sentence``,
+      every word of the answer and its end (teacher-forced, which for a whole answer equals greedy decoding). Where
+      the rules disagree on every line (gen): the shares ``hierarchical`` (main auxiliary; main verb agrees with its
+      subject), ``linear`` (first auxiliary; agrees with the most recent noun), ``neither``. Shares of the telling
+      word among a few, such as ``first_auxiliary`` of question (the released code's, of four auxiliaries).
+    - ``Choices``: ``accuracy``, the target is likelier than the alternative; ``full_sentence``.
+    - ``Brackets`` (dyck): ``accuracy`` on closing brackets ≥ 10 tokens after their opening ones, ranking closing
+      brackets only; ``unrestricted``, the same ranking all tokens; ``closing``, on all closing brackets, ranking
       closing ones.
 
-    ``decode`` adds what greedily decoded answers show (English tasks): see ``measures.answers``.
+    ``decode`` adds what greedily decoded answers show, for a task that says so: see ``auxin.tasks.answers``.
 
     Definitions: McCoy, Frank, Linzen 2020; Yao et al. 2021; Murty et al. 2023. Raises ``DataError`` when the
     split has no eligible sentence, ``ConfigError`` when a model has another vocabulary.
@@ -71,21 +70,22 @@ class Evaluator:
     ) -> None:
         check(limit is None or limit >= 1, "limit", limit, "1 or more sentences, or None for all")
         self.task, self.batch_tokens = task, batch_tokens
-        self.decode = decode and task.name != "dyck"
+        scorer = task.scorer
+        self.decoded = scorer.decoded if decode and isinstance(scorer, Answers) else None
         eligible = _eligible(task, split)[:limit]
         if not len(eligible):
             raise DataError(f"{split} of {task.name} has no line to score; allowed: one or more")
         self.sentences = [task.splits[split][i] for i in eligible.tolist()]
-        self._scorer = (_Brackets if task.name == "dyck" else _Answers)(task, self.sentences)
+        self._counter = _counter(task, self.sentences)
         encoded = task.encoded(split)
         starts, ends = encoded.offsets[eligible], encoded.offsets[eligible + 1]
-        self._batches: list[tuple[Tensor, list[Tensor]]] = []  # tokens, and what the scorer knows of them
+        self._batches: list[tuple[Tensor, list[Tensor]]] = []  # tokens, and what the counter knows of them
         for longest, rows in length_batches(ends - starts, batch_tokens, slack=0.1):
             tokens = torch.full((len(rows), longest), task.vocabulary.pad)
             for row, i in enumerate(rows.tolist()):
                 sequence = encoded.tokens[starts[i] : ends[i]]
                 tokens[row, : len(sequence)] = torch.from_numpy(sequence)
-            self._batches.append((tokens, self._scorer.prepare(rows, longest)))
+            self._batches.append((tokens, self._counter.prepare(rows, longest)))
 
     def __call__(self, model: CausalModel) -> dict[str, float]:
         """The model's accuracies; dropout is off meanwhile. One forward pass over the sentences."""
@@ -95,52 +95,69 @@ class Evaluator:
 
             def count(batch: tuple[Tensor, list[Tensor]]) -> dict[str, int]:
                 tokens, *known = (tensor.to(device) for tensor in (batch[0], *batch[1]))
-                return self._scorer.count(model(tokens[:, :-1]).logits, tokens[:, 1:], *known)
+                return self._counter.count(model, tokens, *known)
 
             for counted in side_by_side(model, count, self._batches):
                 counts.update(counted)
-        scores = self._scorer.shares(counts)
-        return scores | self._decoded(model) if self.decode else scores
+        scores = self._counter.shares(counts)
+        return scores | self.decoded(self.sentences, self._answers(model)) if self.decoded else scores
 
-    def _decoded(self, model: CausalModel) -> dict[str, float]:
-        """What the greedily decoded answers show."""
+    def _answers(self, model: CausalModel) -> list[list[str]]:
+        """The words of the greedily decoded answers."""
         vocabulary = self.task.vocabulary
         sources = [[vocabulary.bos, *vocabulary.encode(s.source)] for s in self.sentences]
         guesses = [vocabulary.encode(s.target) for s in self.sentences]
         answers = greedy_decode(model, sources, guesses, vocabulary.eos, self.batch_tokens)
-        words = [[vocabulary.words[i] for i in answer] for answer in answers]
-        summarize = question_answers if self.task.name == "question" else tense_answers
-        return summarize(self.sentences, words)
+        return [[vocabulary.words[i] for i in answer] for answer in answers]
+
+
+def _counter(task: Task, sentences: list[Sentence]) -> _Answers | _Choices | _Brackets:
+    """What counts right answers for the task's scorer."""
+    scorer = task.scorer
+    if isinstance(scorer, Answers):
+        return _Answers(scorer, task, sentences)
+    return (
+        _Choices(scorer, task, sentences)
+        if isinstance(scorer, Choices)
+        else _Brackets(scorer, task, sentences)
+    )
 
 
 class _Answers:
-    """Counts right answers of question and tense; the telling word is the one on which the rules differ."""
+    """Counts right answers; the telling word is the one on which the rules differ."""
 
-    def __init__(self, task: Task, sentences: list[Sentence]) -> None:
+    def __init__(self, scorer: Answers, task: Task, sentences: list[Sentence]) -> None:
         self.pad = task.vocabulary.pad
         ids = task.vocabulary.ids
-        self.sources = np.array([s.source.count(" ") + 1 for s in sentences])  # where the marker stands
-        rules: list[tuple[str, str]] = []
-        places: list[int] = []
-        for s, source in zip(sentences, self.sources.tolist(), strict=True):
-            assert s.structure is not None
-            rules.append(_by_rule(task.name, s.words, s.structure))
-            places.append(source + (s.structure.main if task.name == "tense" else 0))
-        self.telling = np.array(places)  # where the telling word is predicted
+        self.sources = np.array([s.source.count(" ") + 1 for s in sentences])  # where its last word stands
+        told = [scorer.telling(s) for s in sentences]
+        places = [0 if t is None else t.place for t in told]
+        self.whole = np.array([t is None for t in told])  # right where the whole target is
+        self.telling = self.sources + np.array(places)  # where the telling word is predicted
+        rules = [("", "") if t is None else (t.hierarchical, t.linear) for t in told]
         self.rules = np.array([[ids.get(word, -1) for word in pair] for pair in rules])
         self.disagree = all(one != other for one, other in rules)
-        lexicon = english.grammar(task.name).lexicon
-        names = [word for c in ("Aux_sg", "Aux_pl") for word in lexicon.get(c, ()) if word in ids]
-        self.auxiliaries = torch.tensor([ids[word] for word in names], dtype=torch.int64)
+        self.ranked = {
+            name: torch.tensor([ids[word] for word in words if word in ids], dtype=torch.int64)
+            for name, words in scorer.ranked.items()
+        }
 
     def prepare(self, rows: NDArray[np.int64], longest: int) -> list[Tensor]:
-        """For each sentence the marker's place [B], the telling one's [B], and the rules' words [B, 2]."""
-        return [torch.from_numpy(known[rows]) for known in (self.sources, self.telling, self.rules)]
+        """Of each sentence the source's end [B], the telling place [B], the rules' words [B, 2], if none tells [B]."""
+        known = (self.sources, self.telling, self.rules, self.whole)
+        return [torch.from_numpy(each[rows]) for each in known]
 
     def count(
-        self, logits: Tensor, following: Tensor, source: Tensor, telling: Tensor, rules: Tensor
+        self,
+        model: CausalModel,
+        tokens: Tensor,
+        source: Tensor,
+        telling: Tensor,
+        rules: Tensor,
+        untold: Tensor,
     ) -> dict[str, int]:
-        """Right answers in a batch of logits [B, L, V] and the tokens that follow [B, L]."""
+        """Right answers in a batch of texts [B, L + 1]; logits are [B, L, V]."""
+        logits, following = model(tokens[:, :-1]).logits, tokens[:, 1:]
         predicted = logits.argmax(-1)
         given = torch.arange(following.shape[1], device=following.device) < source[:, None]
         whole = ((predicted == following) | given | (following == self.pad)).all(1)
@@ -149,32 +166,76 @@ class _Answers:
         by_rule = chosen == rules  # [B, 2]
         counts = {
             "lines": len(chosen),
-            "accuracy": int((chosen == truth).sum()),
+            "accuracy": int(torch.where(untold, whole, (chosen == truth)[:, 0]).sum()),
             "full_sentence": int(whole.sum()),
             "hierarchical": int(by_rule[:, 0].sum()),
             "linear": int(by_rule[:, 1].sum()),
             "neither": int((~by_rule.any(1)).sum()),
         }
-        if len(self.auxiliaries):
-            auxiliaries = self.auxiliaries.to(logits.device)
+        for name, words in self.ranked.items():
+            among = words.to(logits.device)
             scores = logits[torch.arange(len(chosen), device=logits.device), telling]  # [B, V]
-            best = auxiliaries[scores[:, auxiliaries].argmax(-1, keepdim=True)]
-            counts["first_auxiliary"] = int((best == truth).sum())
+            best = among[scores[:, among].argmax(-1, keepdim=True)]
+            counts[name] = int((best == truth).sum())
         return counts
 
     def shares(self, counts: Counter[str]) -> dict[str, float]:
         """Shares of all lines."""
         rules = ("hierarchical", "linear", "neither") if self.disagree else ()
-        ranked = ("first_auxiliary",) if len(self.auxiliaries) else ()
+        names = ("accuracy", *self.ranked, "full_sentence", *rules)
+        return {name: counts[name] / counts["lines"] for name in names}
+
+
+class _Choices:
+    """Counts lines whose target is likelier than the alternative, after the same source."""
+
+    def __init__(self, scorer: Choices, task: Task, sentences: list[Sentence]) -> None:
+        self.pad = task.vocabulary.pad
+        self.sources = np.array([s.source.count(" ") + 1 for s in sentences])
+        others = [scorer.alternative(s) for s in sentences]
+        self.untold = np.array([not other for other in others])
+        texts = [f"{s.source} {other or s.target}" for s, other in zip(sentences, others, strict=True)]
+        self.tokens, self.offsets = task.vocabulary.encode_all(texts)
+
+    def prepare(self, rows: NDArray[np.int64], longest: int) -> list[Tensor]:
+        """Of each sentence the source's end [B], the text with the alternative [B, L], if there is none [B]."""
+        texts = [self.tokens[self.offsets[i] : self.offsets[i + 1]] for i in rows.tolist()]
+        others = torch.full((len(texts), max(map(len, texts))), self.pad)
+        for row, text in enumerate(texts):
+            others[row, : len(text)] = torch.from_numpy(text)
+        return [torch.from_numpy(self.sources[rows]), others, torch.from_numpy(self.untold[rows])]
+
+    def count(
+        self, model: CausalModel, tokens: Tensor, source: Tensor, others: Tensor, untold: Tensor
+    ) -> dict[str, int]:
+        """Right choices in a batch of texts [B, L]; two forward passes."""
+        right, whole = self._likelihood(model, tokens, source)
+        preferred = right > self._likelihood(model, others, source)[0]
         return {
-            name: counts[name] / counts["lines"] for name in ("accuracy", *ranked, "full_sentence", *rules)
+            "lines": len(tokens),
+            "accuracy": int(torch.where(untold, whole, preferred).sum()),
+            "full_sentence": int(whole.sum()),
         }
+
+    def _likelihood(self, model: CausalModel, tokens: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability [B] of what follows each source, and whether each word of it is the most likely [B]."""
+        logits, following = model(tokens[:, :-1]).logits, tokens[:, 1:]
+        given = torch.arange(following.shape[1], device=following.device) < source[:, None]
+        left_out = given | (following == self.pad)
+        words = logits.double().log_softmax(-1).gather(2, following[:, :, None])[:, :, 0]  # [B, L]
+        whole = ((logits.argmax(-1) == following) | left_out).all(1)
+        return words.masked_fill(left_out, 0.0).sum(1), whole
+
+    def shares(self, counts: Counter[str]) -> dict[str, float]:
+        """Shares of all lines."""
+        return {name: counts[name] / counts["lines"] for name in ("accuracy", "full_sentence")}
 
 
 class _Brackets:
     """Counts closing brackets of Dyck strings that are predicted right."""
 
-    def __init__(self, task: Task, sentences: list[Sentence]) -> None:
+    def __init__(self, scorer: Brackets, task: Task, sentences: list[Sentence]) -> None:
+        self.far = scorer.distance
         known = [i for word, i in task.vocabulary.ids.items() if word.endswith(")")]
         self.closing = torch.tensor(known, dtype=torch.int64)
         self.distances = [closing_distances(s.source) for s in sentences]
@@ -186,10 +247,11 @@ class _Brackets:
             distances[row, : len(self.distances[i])] = torch.tensor(self.distances[i])
         return [distances]
 
-    def count(self, logits: Tensor, following: Tensor, distance: Tensor) -> dict[str, int]:
-        """Right brackets in a batch of logits [B, L, V] and the tokens that follow [B, L]."""
+    def count(self, model: CausalModel, tokens: Tensor, distance: Tensor) -> dict[str, int]:
+        """Right brackets in a batch of texts [B, L + 1]; logits are [B, L, V]."""
+        logits, following = model(tokens[:, :-1]).logits, tokens[:, 1:]
         closes = distance > 0
-        scores, truth, far = logits[closes], following[closes], distance[closes] >= LONG_DISTANCE
+        scores, truth, far = logits[closes], following[closes], distance[closes] >= self.far
         closing = self.closing.to(logits.device)
         ranked = closing[scores[:, closing].argmax(-1)] == truth
         return {
@@ -210,35 +272,10 @@ class _Brackets:
 
 
 def _eligible(task: Task, split: str) -> NDArray[np.int64]:
-    """Indices of the sentences that are scored: those transformed, and Dyck strings with a far bracket."""
-    sentences = task.splits[split]
-    if task.name == "dyck":
-        chosen = (max(closing_distances(s.source)) >= LONG_DISTANCE for s in sentences)
+    """Indices of the sentences that are scored."""
+    sentences, scorer = task.splits[split], task.scorer
+    if isinstance(scorer, Brackets):
+        chosen = (max(closing_distances(s.source)) >= scorer.distance for s in sentences)
     else:
-        marker = english.MARKERS[task.name][1]
-        chosen = (s.marker == marker for s in sentences)
+        chosen = map(scorer.eligible, sentences)
     return np.flatnonzero(np.fromiter(chosen, bool, len(sentences)))
-
-
-def closing_distances(text: str) -> list[int]:
-    """For every token of a Dyck string, how many tokens ago its bracket opened; 0 for an opening one."""
-    distances: list[int] = []
-    opened: list[int] = []
-    for place, token in enumerate(text.split()):
-        if token[0] == "(":
-            opened.append(place)
-            distances.append(0)
-        else:
-            distances.append(place - opened.pop())
-    return distances
-
-
-def _by_rule(task: str, words: list[str], structure: Structure) -> tuple[str, str]:
-    """The telling word by the hierarchical and by the linear rule."""
-    if task == "question":
-        return words[structure.main], words[structure.first]
-    verb, categories = words[structure.main], structure.categories
-    return (
-        english.present(verb, categories[structure.subject]),
-        english.present(verb, categories[structure.recent]),
-    )

@@ -12,30 +12,29 @@ from auxin.measures.norms import weight_norms
 from auxin.measures.passes import Progress
 from auxin.measures.projection import NonFiniteStates, tree_projections
 from auxin.models.transformer import TransformerLM
-from auxin.tasks.sentence import Sentence
+from auxin.tasks import Sentence, Task, Vocabulary
 from auxin.tasks.trees import Tree, balanced, left_branching, parseval, random_tree, right_branching
-from auxin.tasks.vocabulary import Vocabulary
 from auxin.values import check
 
 MEASURES = ("norms", "entropy", "projection")
 
 
-def measured_sentences(train: Sequence[Sentence], count: int) -> list[Sentence]:
-    """The first ``count`` training sentences whose source asks for the rule, each sequence of words once.
+def measured_sentences(task: Task, count: int) -> list[Sentence]:
+    """The first ``count`` training sentences that the task has measured, each sequence of words once.
 
     Question sources that are only to be copied (``decl``) are left out, as in the published measurements.
     Raises ``DataError`` when there is none of two words or more.
     """
     check(count >= 1, "sentences", count, "1 or more")
     chosen: dict[tuple[str, ...], Sentence] = {}
-    for sentence in train:
+    for sentence in task.splits["train"]:
         if len(chosen) == count:
             break
         words = tuple(sentence.words)
-        if sentence.marker != "decl" and len(words) > 1:
+        if task.measured(sentence) and len(words) > 1:
             chosen.setdefault(words, sentence)
     if not chosen:
-        raise DataError("no training sentence can be measured; allowed: two words or more, not decl")
+        raise DataError("no training sentence can be measured; allowed: two words or more, not only copied")
     return list(chosen.values())
 
 
@@ -57,36 +56,36 @@ def structure(
     Raises ``ConfigError`` for an unknown measure, and what each of them raises.
     """
     check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
-    words = [sentence.words for sentence in sentences]
     values: dict[str, float] = {}
     if "norms" in measures:
         values |= weight_norms(model, model.config.depth)
     if "entropy" in measures:
-        values |= attention_sparsity(attention_entropy(model, words, vocabulary))
+        values |= attention_sparsity(attention_entropy(model, [s.words for s in sentences], vocabulary))
         values["entropy_sentences"] = len(sentences)
     if "projection" in measures:
-        gold = [sentence.gold for sentence in sentences]
-        values |= _projection(model, words, gold, vocabulary, progress)
-        values |= parseval_baselines(words, gold)
+        values |= _projection(model, sentences, vocabulary, progress)
+        if known := [sentence for sentence in sentences if sentence.has_gold]:
+            values |= parseval_baselines([s.words for s in known], [s.gold for s in known])
         values["projection_sentences"] = len(sentences)
     return values
 
 
 def _projection(
     model: TransformerLM,
-    words: Sequence[Sequence[str]],
-    gold: Sequence[Tree],
+    sentences: Sequence[Sentence],
     vocabulary: Vocabulary,
     progress: Progress | None,
 ) -> dict[str, float]:
+    known = [sentence.has_gold for sentence in sentences]
     try:
-        projections = tree_projections(model, words, vocabulary, progress=progress)
+        projections = tree_projections(model, [s.words for s in sentences], vocabulary, progress=progress)
     except NonFiniteStates:
-        return {"t_score": math.nan, "t_parseval": math.nan}
-    return {
-        "t_score": fmean(p.tree_score for p in projections),
-        "t_parseval": parseval([p.tree for p in projections], gold).f1,
-    }
+        return {"t_score": math.nan} | ({"t_parseval": math.nan} if any(known) else {})
+    values = {"t_score": fmean(p.tree_score for p in projections)}
+    if any(known):
+        trees = [p.tree for p, has_gold in zip(projections, known, strict=True) if has_gold]
+        values["t_parseval"] = parseval(trees, [s.gold for s in sentences if s.has_gold]).f1
+    return values
 
 
 def parseval_baselines(

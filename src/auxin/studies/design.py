@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from auxin.config import ModelConfig, OptimizerConfig, RunConfig, TaskName, preset
+from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
 from auxin.values import check
 
 Scale = Literal["minutes", "laptop", "paper"]
@@ -40,7 +40,7 @@ def check_names(runs: Sequence[NamedRun]) -> None:
     check(not twice, "name of a run", twice[0] if twice else "", "each name once")
 
 
-def base(scale: Scale, task: TaskName = "question") -> RunConfig:
+def base(scale: Scale, task: str = "question") -> RunConfig:
     """The configuration from which a study varies: a tiny one, the ``laptop`` or the ``paper`` preset.
 
     A CPU run has one thread: its numbers then do not depend on how many workers a sweep has, and runs side by

@@ -16,7 +16,7 @@ import polars as pl
 from scipy.optimize import brentq
 
 from auxin.architecture.block import Block, NormPlacement
-from auxin.config import ModelConfig, TaskName
+from auxin.config import ModelConfig
 from auxin.errors import DataError
 from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Finding, finding
@@ -43,7 +43,7 @@ REACHED = 0.9
 def configs(scale: Scale) -> list[NamedRun]:
     """Depths × exponents × five seeds on question; one depth on tense; two depths with pre-norm."""
     depths, exponents = DEPTHS, EXPONENTS
-    arms: list[tuple[TaskName, NormPlacement, tuple[int, ...]]] = [
+    arms: list[tuple[str, NormPlacement, tuple[int, ...]]] = [
         ("question", "post", depths), ("tense", "post", (4,)), ("question", "pre", (4, 12)),
     ]  # fmt: skip
     if scale == "minutes":
@@ -56,7 +56,7 @@ def configs(scale: Scale) -> list[NamedRun]:
     return runs
 
 
-def _point(scale: Scale, task: TaskName, norm: NormPlacement, depth: int, exponent: float) -> NamedRun:
+def _point(scale: Scale, task: str, norm: NormPlacement, depth: int, exponent: float) -> NamedRun:
     config = base(scale, task)
     config = replace(config, seeds=(0, 1) if scale == "minutes" else (0, 1, 2, 3, 4))
     if scale == "laptop":

@@ -20,15 +20,12 @@ from auxin.errors import ConfigError
 from auxin.experiment.train import MEASURED_SENTENCES, settled
 from auxin.models.transformer import TransformerLM
 from auxin.studies.design import NamedRun
-from auxin.tasks import load_task
+from auxin.tasks import Dials
+from auxin.tasks.registry import kind
 from auxin.training.loop import Trainer
 from auxin.training.schedule import milestones
 from auxin.training.stacked import padded_size
 
-LENGTHS = {"question": 23, "tense": 21, "dyck": 64}
-"""Mean tokens of a training sequence that predict another, as generated."""
-LONGEST = {"question": 36, "tense": 30, "dyck": 1167}
-"""Tokens of the longest of them."""
 VOCABULARY = 100
 """Tokens of a vocabulary, where it is left to the task; the three have 43 to 101."""
 SCORED = 15_000
@@ -108,19 +105,28 @@ def check_fits(runs: Sequence[NamedRun], out: str | Path, workers: int) -> tuple
     return memory, disk
 
 
+@cache
+def lengths(config: RunConfig) -> tuple[int, int]:
+    """Mean and longest number of tokens of a training sequence that predict another, as generated or read."""
+    if (known := kind(config.task).lengths) and not config.data_dir and config.dials == Dials():
+        return known
+    counts = np.diff(config.load_task().encoded("train").offsets) - 1
+    return round(float(counts.mean())), int(counts.max())
+
+
 def step_flops(config: RunConfig) -> float:
     """FLOPs of one optimizer step of all members: 6 for each multiplication of a token's forward pass."""
-    tokens = LENGTHS[config.task] * config.batch_size * len(config.seeds)
+    tokens = lengths(config)[0] * config.batch_size * len(config.seeds)
     return 6.0 * tokens * _products(config)
 
 
 def evaluation_flops(config: RunConfig) -> float:
     """FLOPs of all evaluations, of the final one, and of the tree projections."""
-    length, members = LENGTHS[config.task], len(config.seeds)
+    length, members = lengths(config)[0], len(config.seeds)
     evaluations = _milestones(config.steps, config.log_every, 0.01)
     passes = length * (2 * config.eval_size * evaluations + (3 * config.final_size or SCORED))
     if "projection" in config.measures:
-        sources = 1 + length // (1 if config.task == "dyck" else 2)
+        sources = 1 + int(length * kind(config.task).source_share)
         kept = _milestones(config.steps, config.checkpoint_every, 0.05)
         passes += kept * MEASURED_SENTENCES * sources * (sources + 1) // 2
     return 2.0 * members * passes * _products(config)
@@ -129,12 +135,12 @@ def evaluation_flops(config: RunConfig) -> float:
 def run_memory(config: RunConfig) -> float:
     """Bytes of a run at its largest: weights, gradients, two moments, their copies while a checkpoint is written,
     and activations (about 32 widths a token and layer, measured on a CPU)."""
-    model, members, mean = config.model, len(config.seeds), LENGTHS[config.task]
+    model, members, mean = config.model, len(config.seeds), lengths(config)[0]
     sequences, tokens, longest = config.batch_size * members, mean * config.batch_size * members, mean
     if (
         config.device != "cpu"
     ):  # pads all members to the one with most tokens, and attention to the longest sequence
-        longest = padded_size(LONGEST[config.task])
+        longest = padded_size(lengths(config)[1])
         tokens = members * padded_size(mean * config.batch_size + 7 * longest // 4)
     layer = tokens * 32 * model.width + sequences * 4 * model.heads * longest**2
     floats = 9 * members * parameters(_sized(model)) + model.depth * layer + tokens * 4 * VOCABULARY
@@ -193,9 +199,7 @@ def _timed_steps(configs: Sequence[RunConfig], threads: int) -> StepTime:
 def _time_step(config: RunConfig, threads: int, seconds: float = 1.5) -> float:
     """Median time of a real training step, over about ``seconds`` after a first one."""
     torch.set_num_threads(threads)
-    task = load_task(
-        config.task, seed=config.data_seed, train_size=config.train_size, data_dir=config.data_dir
-    )
+    task = config.load_task()
     encoded = task.encoded("train")
     trainer = Trainer(settled(config, task), np.split(encoded.tokens, encoded.offsets[1:-1]))
     for _ in range(1 if config.device == "cpu" else 50):  # a GPU records its graphs first
@@ -216,7 +220,7 @@ def _milestones(steps: int, every: int, automatic: float) -> int:
 def _products(config: RunConfig) -> float:
     """Multiplications of one token's forward pass: maps, attention, output."""
     model, d = config.model, config.model.width
-    layer = 4 * d * d + 2 * d * model.hidden + 2 * d * LENGTHS[config.task]
+    layer = 4 * d * d + 2 * d * model.hidden + 2 * d * lengths(config)[0]
     return model.depth * layer + d * (model.vocabulary_size or VOCABULARY)
 
 

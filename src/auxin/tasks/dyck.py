@@ -6,12 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auxin.errors import DataError
+from auxin.tasks import files
+from auxin.tasks.cache import cached
+from auxin.tasks.request import Request
+from auxin.tasks.scorers import Brackets
 from auxin.tasks.sentence import Sentence
+from auxin.tasks.task import Splits, Task, all_words
 from auxin.tasks.uniforms import Uniforms
+from auxin.tasks.vocabulary import Vocabulary
 
 TYPES = "abcdefghijklmnopqrst"
 MAX_DEPTH = 10
 MIN_LENGTH = 4
+MEASURED = 500  # strings that structural measures are taken of: they are long
 TRAIN_SIZE = 200_000
 HELD_OUT_SIZE = 20_000
 
@@ -98,3 +105,30 @@ def _walks(uniforms: Uniforms, count: int) -> tuple[NDArray[np.int8], NDArray[np
         tokens[active, step] = np.where(opens, top, top + k)
         depth[active] = np.where(opens, d + 1, d - 1)
         step += 1
+
+
+def load(name: str, request: Request) -> Task:
+    """The Dyck task, generated or read from published files."""
+    if request.data_dir:
+        splits = Splits(files.read_splits(name, request.data_dir, request.train_size))
+        splits.origin = str(request.data_dir)
+        return Task(name, splits, Vocabulary(all_words(splits)), Brackets(), measured_count=MEASURED)
+    size = request.train_size or TRAIN_SIZE
+    key: dict[str, object] = {"format": 1, "task": name, "seed": request.seed, "train_size": size}
+    made = lambda: {split: [s.source for s in lines] for split, lines in generate(request.seed, size).items()}
+    lines = cached(name, key, made)
+    splits = Splits({split: [Sentence(line, "") for line in content] for split, content in lines.items()})
+    return Task(name, splits, Vocabulary(TOKENS), Brackets(), measured_count=MEASURED, generated=True)
+
+
+def closing_distances(text: str) -> list[int]:
+    """For every token of a Dyck string, how many tokens ago its bracket opened; 0 for an opening one."""
+    distances: list[int] = []
+    opened: list[int] = []
+    for place, token in enumerate(text.split()):
+        if token[0] == "(":
+            opened.append(place)
+            distances.append(0)
+        else:
+            distances.append(place - opened.pop())
+    return distances

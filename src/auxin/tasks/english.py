@@ -1,22 +1,27 @@
-"""Question formation and tense reinflection (McCoy, Frank, Linzen 2020), generated.
+"""Question formation and tense reinflection (McCoy, Frank, Linzen 2020), passivization and agreement.
 
-In the in-domain splits a hierarchical rule (main auxiliary, subject's number) and a linear one (first
-auxiliary, most recent noun's number) give the same answers; in ``gen`` they never do.
+In the in-domain splits a hierarchical rule (main auxiliary, subject's number, whole object) and a linear one (first
+auxiliary, most recent noun's number, second noun) give the same answers; in ``gen`` they never do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
-import numpy as np
-
+from auxin.errors import DataError
+from auxin.tasks import files
+from auxin.tasks.answers import question_answers, tense_answers
+from auxin.tasks.cache import cached
+from auxin.tasks.dials import Dials
 from auxin.tasks.grammar import Grammar, load_grammar_text
-from auxin.tasks.sentence import Sentence, Structure, structure_of
-from auxin.tasks.uniforms import Uniforms
-
-MARKERS = {"question": ("decl", "quest"), "tense": ("PAST", "PRESENT")}
-"""The marker that asks for a copy, and the one that asks for the transformation."""
+from auxin.tasks.language import Language
+from auxin.tasks.request import Request
+from auxin.tasks.rules import Front, Reinflect, Swap
+from auxin.tasks.scorers import Answers, Choices
+from auxin.tasks.sentence import Sentence
+from auxin.tasks.task import Splits, Task, all_words
+from auxin.tasks.vocabulary import Vocabulary
 
 PLURAL = {
     "giggled": "giggle",
@@ -40,109 +45,113 @@ PLURAL = {
 }
 """Present plural of each past form; the singular adds an s."""
 
+FORMS = {
+    (past, number): plural + ending
+    for past, plural in PLURAL.items()
+    for number, ending in (("N_sg", "s"), ("N_pl", ""))
+}
+"""The present of a past form in agreement with a noun of a category."""
+
 SIZES = {"train": 100_000, "val": 1_000, "test": 10_000, "gen": 10_000}
 
 
 @cache
-def grammar(name: str) -> Grammar:
-    """The grammar of question or tense."""
-    return Grammar(load_grammar_text(name))
+def language(name: str) -> Language:
+    """The language and the rules of a task.
+
+    - question: ``quest`` fronts the main auxiliary (linear: the first one).
+    - tense: ``PRESENT`` inflects every verb in agreement with its subject (linear: with the noun nearest before).
+    - passivization (Mueller et al. 2022): ``passiv`` fronts the object (linear: the phrase of the second noun).
+    - agreement (Ahuja et al. 2024): the sentences of tense in the present; their main verb is chosen in one form or
+      the other after the words before it.
+    """
+    if name == "question":
+        grammar = Grammar(load_grammar_text("question"))
+        return Language(grammar=grammar, rule=Front(target="Aux"), markers=("decl", "quest"), end="?")
+    grammar = Grammar(load_grammar_text("tense" if name == "agreement" else name))
+    if name == "passivization":
+        rule = Swap(target="V", before={"N_sg": "was", "N_pl": "were"}, after="by")
+        return Language(grammar=grammar, rule=rule, markers=("decl", "passiv"))
+    rule = Reinflect(target="V", forms=FORMS)
+    if name == "agreement":
+        return Language(grammar=grammar, rule=rule, continued=True)
+    return Language(grammar=grammar, rule=rule, markers=("PAST", "PRESENT"))
+
+
+def generate(
+    name: str, seed: int, train_size: int = 0, dials: Dials | None = None
+) -> dict[str, list[Sentence]]:
+    """The splits of a task: train of the size asked for, by default 100k, val 1k, test 10k, gen 10k."""
+    sizes = SIZES | {"train": train_size or SIZES["train"]}
+    return language(name).generate(seed, sizes, dials or Dials())
+
+
+def load(name: str, request: Request) -> Task:
+    """A task of this module, generated or, where it has published files, read."""
+    if request.data_dir:
+        return _read(name, request.data_dir, request.train_size)
+    spoken = language(name)
+    size = request.train_size or SIZES["train"]
+    key: dict[str, object] = {"format": 1, "task": name, "seed": request.seed, "train_size": size}
+    key["grammar"] = spoken.grammar.sha256
+    key |= request.dials_key
+    make = lambda: spoken.to_lines(generate(name, request.seed, size, request.dials))
+    splits = Splits(spoken.from_lines(cached(name, key, make)))
+    return _task(name, splits, spoken.words, generated=True)
+
+
+def _read(name: str, directory: Path, train_size: int) -> Task:
+    if name not in files.PUBLISHED:
+        raise DataError(
+            f"task {name} is not published as files; allowed with data_dir: {', '.join(files.PUBLISHED)}"
+        )
+    spoken = language(name)
+    splits = Splits(files.read_splits(name, directory, train_size, spoken))
+    splits.origin = str(directory)
+    return _task(name, splits, all_words(splits))
+
+
+def _task(name: str, splits: Splits, words: set[str], *, generated: bool = False) -> Task:
+    scorer = choices() if name == "agreement" else scorers(name)
+    copied = "decl" if name == "question" else None  # which the published measurements leave out
+    measured = lambda sentence: sentence.marker != copied
+    return Task(name, splits, Vocabulary(words), scorer, measured=measured, generated=generated)
 
 
 @cache
-def structures(name: str) -> tuple[Structure, ...]:
-    """The structure of each template of the grammar, in its order."""
-    return tuple(structure_of(t.categories, t.shape) for t in grammar(name).templates)
-
-
-def vocabulary_words(name: str) -> list[str]:
-    """Every word that a line of the task can hold."""
-    words = [*grammar(name).words, ".", *MARKERS[name]]
+def scorers(name: str) -> Answers:
+    """The scorer of question, tense or passivization: lines that are transformed count."""
+    spoken = language(name)
+    assert spoken.markers is not None
+    ranked: dict[str, tuple[str, ...]] = {}
     if name == "question":
-        return [*words, "?"]
-    return words + [form for plural in PLURAL.values() for form in (plural, plural + "s")]
+        lexicon = spoken.grammar.lexicon
+        ranked["first_auxiliary"] = tuple(word for c in ("Aux_sg", "Aux_pl") for word in lexicon[c])
+        decoded = partial(question_answers, _tags(spoken))
+    else:
+        decoded = partial(tense_answers, _tags(spoken), FORMS) if name == "tense" else None
+    marker = spoken.markers[1]
+    return Answers(
+        eligible=lambda s: s.marker == marker,
+        telling=spoken.telling,
+        linear=spoken.linear,
+        ranked=ranked,
+        decoded=decoded,
+    )
 
 
-def has_subject_clause(structure: Structure) -> bool:
-    """Whether a relative clause modifies the subject."""
-    return structure.first != structure.main
+def _tags(spoken: Language) -> dict[str, str]:
+    """The part of speech of every word of an answer: Det, N, V, Prep, Rel, Aux, or the word itself."""
+    tags = {word: word for word in spoken.words} | dict.fromkeys(spoken.rule.words, "V")
+    return tags | {word: category.split("_")[0] for word, category in spoken.grammar.category.items()}
 
 
-def has_distractor(structure: Structure) -> bool:
-    """Whether the noun nearest before the main verb has another number than the subject."""
-    return structure.categories[structure.recent] != structure.categories[structure.subject]
+@cache
+def choices() -> Choices:
+    """The scorer of agreement: the alternative has the main verb in its other number."""
 
+    def alternative(sentence: Sentence) -> str:
+        verb, *rest = sentence.target.split()
+        return " ".join((verb[:-1] if verb.endswith("s") else verb + "s", *rest))
 
-def present(verb: str, noun_category: str) -> str:
-    """The present of a past form, in agreement with a noun of category N_sg or N_pl."""
-    return PLURAL[verb] + ("s" if noun_category == "N_sg" else "")
-
-
-def answer(name: str, words: Sequence[str], structure: Structure, transform: bool) -> str:
-    """The right target for the words of a source: a copy, or the hierarchical transformation."""
-    if not transform:
-        return " ".join(words) + " ."
-    if name == "question":
-        main = structure.main
-        return " ".join((words[main], *words[:main], *words[main + 1 :], "?"))
-    inflected = list(words)
-    for verb, noun in structure.agreement:
-        inflected[verb] = present(words[verb], structure.categories[noun])
-    return " ".join(inflected) + " ."
-
-
-def generate(name: str, seed: int, train_size: int = SIZES["train"]) -> dict[str, list[Sentence]]:
-    """The splits of question or tense: train of the size asked for, val 1k, test 10k, gen 10k.
-
-    A sentence and a fair choice of marker are drawn together; in-domain draws on which the two rules
-    disagree, and repeated sentences, are drawn again. No sentence is in two lines, whatever its marker.
-    About 15 µs a sentence; the seed determines every line.
-    """
-    sizes = SIZES | {"train": train_size}
-    disagree = has_subject_clause if name == "question" else has_distractor
-
-    def in_domain(words: list[str], structure: Structure, transform: bool) -> bool:
-        return not (transform and disagree(structure))
-
-    def generalization(words: list[str], structure: Structure, transform: bool) -> bool:
-        differ = name == "tense" or words[structure.first] != words[structure.main]
-        return transform and disagree(structure) and differ
-
-    seen: set[str] = set()
-    inside = ("train", "val", "test")
-    drawn = _draw(name, Uniforms(seed, 0), sum(sizes[split] for split in inside), in_domain, seen)
-    # The first draws hold more of the few short sentences than later ones: shuffle, so that val is as train.
-    order = np.argsort(Uniforms(seed, 1).take(len(drawn)), kind="stable").tolist()
-    splits: dict[str, list[Sentence]] = {}
-    start = 0
-    for split in inside:
-        splits[split] = [drawn[i] for i in order[start : start + sizes[split]]]
-        start += sizes[split]
-    splits["gen"] = _draw(name, Uniforms(seed, 2), sizes["gen"], generalization, seen)
-    return splits
-
-
-def _draw(
-    name: str,
-    uniforms: Uniforms,
-    count: int,
-    accept: Callable[[list[str], Structure, bool], bool],
-    seen: set[str],
-) -> list[Sentence]:
-    """The first ``count`` accepted sentences that are not yet in ``seen``, which they join."""
-    language, markers = grammar(name), MARKERS[name]
-    sentences: list[Sentence] = []
-    while len(sentences) < count:
-        numbers = uniforms.take(1000 + 3 * (count - len(sentences)) // 2, language.columns + 1)
-        chosen, lines = language.sample(numbers[:, 1:])
-        coins = (numbers[:, 0] < 0.5).tolist()
-        for index, words, transform in zip(chosen.tolist(), lines, coins, strict=True):
-            structure = structures(name)[index]
-            plain = " ".join(words)
-            if plain not in seen and accept(words, structure, transform):
-                seen.add(plain)
-                target = answer(name, words, structure, transform)
-                sentences.append(Sentence(f"{plain} . {markers[transform]}", target, structure))
-                if len(sentences) == count:
-                    break
-    return sentences
+    return Choices(alternative=alternative)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from auxin.errors import DataError
-from auxin.tasks import english
-from auxin.tasks.sentence import Sentence, structure_of
+from auxin.tasks.language import Language
+from auxin.tasks.sentence import Sentence
 from auxin.tasks.trees import bracket_tree
 from auxin.tasks.vocabulary import BOS, EOS, PAD
 
@@ -18,6 +18,9 @@ SPLITS = {
     "gen": ("{task}.gen", "k-20_d-10_test.txt"),
 }
 """File names of each split; the k-20_d-10 ones are those of the published Dyck data, for dyck only."""
+
+PUBLISHED = ("question", "tense", "dyck")
+"""The tasks that there are published files of."""
 
 
 def split_files(task: str, directory: Path) -> dict[str, Path]:
@@ -37,17 +40,32 @@ def split_files(task: str, directory: Path) -> dict[str, Path]:
     return found
 
 
-def read_split(task: str, path: Path) -> list[Sentence]:
-    """The sentences of a file, with gold trees from the parse of the grammar.
+def read_splits(
+    task: str, directory: Path, train_size: int, language: Language | None = None
+) -> dict[str, list[Sentence]]:
+    """The published files of a directory; ``train_size`` keeps only the first training lines."""
+    paths = split_files(task, directory)
+    splits = {split: read_split(path, task, language) for split, path in paths.items()}
+    if train_size and "train" in splits:
+        splits["train"] = splits["train"][:train_size]
+    return splits
+
+
+def read_split(path: Path, task: str, language: Language | None = None) -> list[Sentence]:
+    """The sentences of a file, with gold trees from the parse of the language's grammar (Dyck: the brackets).
 
     Raises ``DataError`` as ``file:line: what is wrong`` for a missing or empty file, bytes that are not
     UTF-8, and a malformed line. About 15 µs a line.
     """
-    read = _dyck if task == "dyck" else _english
+    return read_lines(path, _dyck if language is None else lambda line: _english(task, language, line))
+
+
+def read_lines(path: Path, read: Callable[[str], Sentence]) -> list[Sentence]:
+    """What ``read`` makes of every line of a text file, errors with the file's name and the line's number."""
     sentences: list[Sentence] = []
     for number, line in _lines(path):
         try:
-            sentences.append(read(task, line))
+            sentences.append(read(line))
         except DataError as error:
             raise DataError(f"{path}:{number}: {error}") from None
     if not sentences:
@@ -73,12 +91,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     return ((number, line.rstrip("\r")) for number, line in enumerate(lines, 1))
 
 
-def _english(task: str, line: str) -> Sentence:
+def _english(task: str, language: Language, line: str) -> Sentence:
     fields = line.split("\t")
     if len(fields) != 2:
         raise DataError(f"{line[:80]!r} has {len(fields) - 1} tabs; allowed: source, one tab, target")
     source, target = fields[0].split(), fields[1].split()
-    markers = english.MARKERS[task]
+    markers = language.markers or ()
     if len(source) < 3 or source[-1] not in markers or source[-2] != ".":
         raise DataError(f"source {fields[0][:80]!r} does not end in '.' and one of {', '.join(markers)}")
     if len(target) < 2 or target[-1] not in (".", "?"):
@@ -90,11 +108,11 @@ def _english(task: str, line: str) -> Sentence:
         raise DataError(
             f"target {fields[1][:80]!r} has {len(target)} words; allowed: its source's, {len(source) - 1}"
         )
-    categories, shape = english.grammar(task).parse(source[:-2])
-    return Sentence(" ".join(source), " ".join(target), structure_of(categories, shape))
+    categories, shape = language.grammar.parse(source[:-2])
+    return Sentence(" ".join(source), " ".join(target), language.rule.structure(categories, shape))
 
 
-def _dyck(task: str, line: str) -> Sentence:
+def _dyck(line: str) -> Sentence:
     tokens = line.split()
     if tokens and tokens[-1] == "END":
         tokens.pop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -41,6 +43,7 @@ class Grammar:
 
     def __init__(self, text: str, start: str = "S") -> None:
         self.start = start
+        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
         self.rules = _read_rules(text)
         terminal = {
             left
@@ -104,14 +107,18 @@ class Grammar:
             raise DataError(f"symbol {self.start!r} is ambiguous; allowed: one derivation a sentence")
         return tuple(templates)
 
-    def sample(self, uniforms: NDArray[np.float64]) -> tuple[NDArray[np.int64], list[list[str]]]:
+    def sample(
+        self, uniforms: NDArray[np.float64], among: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.int64], list[list[str]]]:
         """One sentence for each row of uniform numbers in [0, 1): its template's index and its words.
 
-        Column 0 chooses the template, column 1 + i the word at position i; the grammar's longest sentence
-        sets the columns needed (``columns``). About 4 µs a sentence.
+        Column 0 chooses the template (of those at the indices ``among``, if given), column 1 + i the word at
+        position i; the grammar's longest sentence sets the columns needed (``columns``). About 4 µs a sentence.
         """
-        cumulative = np.cumsum([t.probability for t in self.templates])
-        chosen = np.minimum(np.searchsorted(cumulative, uniforms[:, 0], side="right"), len(cumulative) - 1)
+        indices = np.arange(len(self.templates)) if among is None else np.array(among)
+        cumulative = np.cumsum([self.templates[i].probability for i in indices.tolist()])
+        scaled = uniforms[:, 0] if among is None else uniforms[:, 0] * cumulative[-1]
+        chosen = indices[np.minimum(np.searchsorted(cumulative, scaled, side="right"), len(cumulative) - 1)]
         sentences: list[list[str]] = [[]] * len(chosen)
         for index in np.unique(chosen):
             rows = np.flatnonzero(chosen == index)

@@ -5,47 +5,116 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from auxin.errors import DataError
 from auxin.tasks.grammar import Shape
-from auxin.tasks.trees import Tree, bracket_tree
+from auxin.tasks.trees import Tree, bracket_tree, leaves
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What the sentences of one derivation share; positions count words from 0."""
+    """What the sentences of one derivation share; positions count words from 0.
+
+    A rule transforms the words of one category, its targets (auxiliaries, verbs), in view of the words of another,
+    their controllers (nouns).
+    """
 
     categories: tuple[str, ...]
     """Lexical category of every word, such as Det, N_sg, Aux_pl, V_trans, Rel."""
     shape: Shape
     """Gold tree with positions for words."""
     main: int
-    """Position of the main auxiliary (question) or verb (tense)."""
+    """Position of the main target: the one with fewest nodes above it (auxiliary of question, verb of tense)."""
     first: int
-    """Position of the first auxiliary or verb; the main one unless the subject has a relative clause."""
+    """Position of the first target; the main one unless the subject has a relative clause."""
     subject: int
-    """Position of the subject's noun."""
+    """Position of the main target's controller, the subject's noun."""
     recent: int
-    """Position of the noun nearest before ``main``; the subject's unless a modifier stands between."""
+    """Position of the controller nearest before ``main``; the subject's unless a modifier stands between."""
     agreement: tuple[tuple[int, int], ...]
-    """Every auxiliary (question) or verb (tense) and the noun that it agrees with."""
+    """Every target and its controller."""
 
 
 @cache
-def structure_of(categories: tuple[str, ...], shape: Shape) -> Structure:
-    """The ``Structure`` of a parsed sentence of the English tasks, whose tree is (subject, predicate)."""
-    assert isinstance(shape, tuple)
-    main = shape[1]
-    while isinstance(main, tuple):
-        main = main[0]
-    nouns = [i for i, category in enumerate(categories) if category.startswith("N_")]
-    agreeing = "Aux_" if any(category.startswith("Aux_") for category in categories) else "V_"
-    agreement: list[tuple[int, int]] = []
-    for i, category in enumerate(categories):
-        if category.startswith(agreeing):
-            # after "Rel" the verb belongs to the noun before it, otherwise to the last noun, or the subject
-            noun = nouns[0] if i == main else max(n for n in nouns if n < i)
-            agreement.append((i, noun))
-    recent = max(n for n in nouns if n < main)
-    return Structure(categories, shape, main, agreement[0][0], nouns[0], recent, tuple(agreement))
+def structure_of(
+    categories: tuple[str, ...], shape: Shape, target: str = "", controller: str = "N"
+) -> Structure:
+    """The ``Structure`` of a sentence for a target and a controller category; ``N`` stands for N, N_sg, N_pl, ….
+
+    A target's controller is the head (the word of the controller's category with fewest nodes above it) of the
+    nearest constituent before it, on the way up the tree, that has one. Without a target it is Aux, or V where
+    there is no Aux. Raises ``DataError`` for a sentence without a target, and for a target without a controller.
+    """
+    target = target or ("Aux" if any(belongs(c, "Aux") for c in categories) else "V")
+    targets = [i for i, category in enumerate(categories) if belongs(category, target)]
+    controllers = frozenset(i for i, category in enumerate(categories) if belongs(category, controller))
+    if not targets:
+        raise DataError(f"sentence {' '.join(categories)} has no {target}; allowed: one or more")
+    found = {i: _controller(shape, i, controllers) for i in targets}
+    for i, noun in found.items():
+        if noun is None:
+            raise DataError(
+                f"{categories[i]}, word {i + 1} of {' '.join(categories)}, has no {controller} to agree with"
+            )
+    main = min(targets, key=lambda i: len(path_to(shape, i)))
+    recent = max((n for n in controllers if n < main), default=found[main])
+    agreement = tuple(found.items())
+    return Structure(categories, shape, main, targets[0], found[main], recent, agreement)  # pyright: ignore[reportArgumentType]
+
+
+def belongs(category: str, kind: str) -> bool:
+    """Whether a category is of a kind: ``N_sg`` and ``N`` are of kind ``N``."""
+    return category == kind or category.startswith(f"{kind}_")
+
+
+def path_to(shape: Shape, position: int) -> list[tuple[tuple[Shape, ...], int]]:
+    """The nodes above a word from the root down, each with the index of its child that holds the word."""
+    path: list[tuple[tuple[Shape, ...], int]] = []
+    while not isinstance(shape, int):
+        index = next(i for i, child in enumerate(shape) if position in positions(child))
+        path.append((shape, index))
+        shape = shape[index]
+    return path
+
+
+def positions(shape: Shape) -> range:
+    """The positions that a constituent covers."""
+    first = last = shape
+    while not isinstance(first, int):
+        first = first[0]
+    while not isinstance(last, int):
+        last = last[-1]
+    return range(first, last + 1)
+
+
+def head(shape: Shape, kind: frozenset[int]) -> int | None:
+    """The position of ``kind`` with fewest nodes above it in a constituent, the leftmost of several."""
+    level: list[Shape] = [shape]
+    while level:
+        for node in level:
+            if isinstance(node, int) and node in kind:
+                return node
+        level = [child for node in level if not isinstance(node, int) for child in node]
+    return None
+
+
+def _controller(shape: Shape, position: int, controllers: frozenset[int]) -> int | None:
+    for node, index in reversed(path_to(shape, position)):
+        for sibling in reversed(node[:index]):
+            if (found := head(sibling, controllers)) is not None:
+                return found
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What a line of a file says of its sentence, where no grammar does."""
+
+    tree: Tree | None = None
+    """Gold tree of the source's first words."""
+    hierarchical: str = ""
+    """The target by the hierarchical rule."""
+    linear: str = ""
+    """The target by the linear rule; like the hierarchical one, empty where the line has none."""
 
 
 def _fill(shape: Shape, words: list[str]) -> Tree:
@@ -60,7 +129,7 @@ class Sentence:
     """``the newt does read . quest``, or a whole Dyck string."""
     target: str
     """``does the newt read ?``; empty for a Dyck string."""
-    structure: Structure | None = None
+    structure: Structure | Annotation | None = None
 
     @property
     def text(self) -> str:
@@ -69,18 +138,34 @@ class Sentence:
 
     @property
     def words(self) -> list[str]:
-        """The words of the gold tree: the source without the full stop and the marker."""
-        words = self.source.split()
-        return words if self.structure is None else words[: len(self.structure.categories)]
+        """The words of the gold tree: the text's first ones that it covers; the source where there is no tree."""
+        words, structure = self.source.split(), self.structure
+        if isinstance(structure, Structure):
+            size = len(structure.categories)
+            return words[:size] if len(words) >= size else self.text.split()[:size]
+        return words if structure is None or structure.tree is None else leaves(structure.tree)
 
     @property
     def marker(self) -> str:
-        """quest, decl, PAST or PRESENT; empty for a Dyck string."""
-        return "" if self.structure is None else self.source.rsplit(" ", 1)[-1]
+        """The source's last word where no gold tree holds it: quest, decl, PAST, PRESENT, …; else empty."""
+        if isinstance(self.structure, Structure):
+            marked = self.source.count(" ") >= len(self.structure.categories)
+        else:
+            marked = self.structure is not None and len(self.words) <= self.source.count(" ")
+        return self.source.rsplit(" ", 1)[-1] if marked else ""
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether there is a gold tree."""
+        return not isinstance(self.structure, Annotation) or self.structure.tree is not None
 
     @property
     def gold(self) -> Tree:
-        """The binarized gold tree of ``words``, built at each call (about 5 µs)."""
+        """The gold tree of ``words``, built at each call (about 5 µs); ``DataError`` where there is none."""
+        if isinstance(self.structure, Structure):
+            return _fill(self.structure.shape, self.words)
         if self.structure is None:
             return bracket_tree(self.source.split())
-        return _fill(self.structure.shape, self.source.split())
+        if self.structure.tree is None:
+            raise DataError(f"sentence {self.source!r} has no gold tree; allowed: a line with its bracketing")
+        return self.structure.tree

@@ -1,27 +1,19 @@
-"""Loading a task: its splits, its vocabulary and its token ids."""
+"""A task: its splits, its vocabulary, its token ids, and the scorer that knows its rules."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import NamedTuple, get_args
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.arguments import explained
-from auxin.config import TaskName
-from auxin.errors import DataError
-from auxin.tasks import dyck, english, files
-from auxin.tasks.cache import Lines, cached
-from auxin.tasks.grammar import load_grammar_text
+from auxin.errors import ConfigError, DataError
+from auxin.tasks.scorers import Answers, Choices, Scorer, every
 from auxin.tasks.sentence import Sentence
 from auxin.tasks.vocabulary import Vocabulary
-from auxin.values import check
-
-_FORMAT = 1  # counts changes of what a seed generates or of the cached lines
 
 
 class Splits(dict[str, list[Sentence]]):
@@ -45,14 +37,52 @@ class Encoded(NamedTuple):
 
 
 class Task:
-    """A task's sentences and vocabulary; token ids are computed once a split."""
+    """A task's sentences, vocabulary and scorer; token ids are computed once a split.
 
-    def __init__(self, name: str, splits: Splits, vocabulary: Vocabulary) -> None:
+    Training takes ``train`` and reports on ``val`` (in domain) and ``gen`` (only the hierarchical rule is right).
+
+    Args:
+        name: for messages.
+        splits: sentences by split.
+        vocabulary: by default that of all sentences.
+        scorer: what counts as right: ``Answers`` (by default, to whole targets), ``Choices`` or ``Brackets``.
+        measured: which training sentences the structural measures are taken of, and ``measured_count``, of how many.
+        generated: whether a run's config determines every sentence; others are recognized by their digest.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        splits: Mapping[str, list[Sentence]],
+        vocabulary: Vocabulary | None = None,
+        scorer: Scorer | None = None,
+        *,
+        measured: Callable[[Sentence], bool] = every,
+        measured_count: int = 10_000,
+        generated: bool = False,
+    ) -> None:
         self.name = name
-        self.splits = splits
-        """train, val, test (not dyck) and gen; from published files, those that there are."""
-        self.vocabulary = vocabulary
+        self.splits = splits if isinstance(splits, Splits) else Splits(splits)
+        """train, val and gen, perhaps test; those that there are."""
+        self.vocabulary = vocabulary or Vocabulary(all_words(splits))
+        self.scorer = scorer or Answers()
+        self.measured, self.measured_count, self.generated = measured, measured_count, generated
         self._encoded: dict[str, Encoded] = {}
+
+    def choosing(self) -> Task:
+        """The task in the language-modelling view: is the right target likelier than the linear rule's?
+
+        Raises ``ConfigError`` for a task that has no targets by a linear rule.
+        """
+        if isinstance(self.scorer, Choices):
+            return self
+        linear = self.scorer.linear if isinstance(self.scorer, Answers) else None
+        if linear is None or not isinstance(self.scorer, Answers):
+            raise ConfigError(f"scoring is 'choices'; allowed for task {self.name}: answers")
+        alternative = lambda s: "" if (other := linear(s)) == s.target else other
+        scorer = Choices(alternative=alternative, eligible=self.scorer.eligible)
+        same = {"measured": self.measured, "measured_count": self.measured_count, "generated": self.generated}
+        return Task(self.name, self.splits, self.vocabulary, scorer, **same)  # pyright: ignore[reportArgumentType]
 
     def encoded(self, split: str) -> Encoded:
         """Token ids of a split, kept after the first call; ``DataError`` for an unknown split or word."""
@@ -79,64 +109,6 @@ class Task:
         return f"Task({self.name}: {sizes}; {len(self.vocabulary)} tokens)"
 
 
-@explained
-def load_task(name: str, seed: int = 0, train_size: int = 0, data_dir: str | Path = "") -> Task:
-    """A task by name: question, tense or dyck.
-
-    Generated from the seed (deterministic, cached on disk) with ``train_size`` training sentences, 0 for the
-    task's own size; or read from the published files in ``data_dir``, as they are. The vocabulary is that of
-    the grammar, for files that of their lines. Raises ``ConfigError`` for an unknown task or impossible size
-    and ``DataError`` for a malformed file.
-    """
-    check(name in get_args(TaskName), "task", name, ", ".join(get_args(TaskName)))
-    check(type(seed) is int and 0 <= seed < 2**63, "seed", seed, "0 to 2^63 − 1")
-    check(type(train_size) is int and 0 <= train_size <= 10**7, "train_size", train_size, "0 to 10^7")
-    if str(data_dir):
-        return _read(name, Path(data_dir), train_size)
-    size = train_size or (dyck.TRAIN_SIZE if name == "dyck" else english.SIZES["train"])
-    key: dict[str, object] = {"format": _FORMAT, "task": name, "seed": seed, "train_size": size}
-    if name == "dyck":
-        lines = cached(name, key, lambda: _to_lines(dyck.generate(seed, size)))
-        splits = Splits({s: [Sentence(line, "") for line in content] for s, content in lines.items()})
-        return Task(name, splits, Vocabulary(dyck.TOKENS))
-    key["grammar"] = hashlib.sha256(load_grammar_text(name).encode()).hexdigest()
-    lines = cached(name, key, lambda: _to_lines(english.generate(name, seed, size)))
-    return Task(name, _from_lines(name, lines), Vocabulary(english.vocabulary_words(name)))
-
-
-def _read(name: str, directory: Path, train_size: int) -> Task:
-    """The published files of a directory; ``train_size`` keeps only the first training lines."""
-    paths = files.split_files(name, directory)
-    splits = Splits({split: files.read_split(name, path) for split, path in paths.items()})
-    splits.origin = str(directory)
-    if train_size and "train" in splits:
-        splits["train"] = splits["train"][:train_size]
-    return Task(name, splits, Vocabulary(_all_words(splits)))
-
-
-def _all_words(splits: Splits) -> Iterable[str]:
+def all_words(splits: Mapping[str, list[Sentence]]) -> set[str]:
+    """Every word of every text."""
     return {word for split in splits.values() for sentence in split for word in sentence.text.split()}
-
-
-def _to_lines(splits: dict[str, list[Sentence]]) -> Lines:
-    """Lines to cache: a Dyck string, or template number, source and target of an English sentence."""
-    numbers: dict[object, int] = {}
-    for name in english.MARKERS:
-        numbers |= {structure: i for i, structure in enumerate(english.structures(name))}
-    return {
-        split: [
-            s.source if s.structure is None else f"{numbers[s.structure]}\t{s.source}\t{s.target}"
-            for s in sentences
-        ]
-        for split, sentences in splits.items()
-    }
-
-
-def _from_lines(name: str, lines: Lines) -> Splits:
-    """The sentences of cached English lines."""
-    structures = {str(i): structure for i, structure in enumerate(english.structures(name))}
-    splits = Splits()
-    for split, content in lines.items():
-        fields = (line.split("\t") for line in content)
-        splits[split] = [Sentence(source, target, structures[number]) for number, source, target in fields]
-    return splits

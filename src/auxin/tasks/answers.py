@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 
-from auxin.tasks import Sentence, Structure, english
+from auxin.tasks.language import centre_embedded
+from auxin.tasks.sentence import Sentence, Structure
 
 
-def question_answers(sentences: Sequence[Sentence], answers: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Shares of answers to ``quest`` lines.
+def question_answers(
+    tags: Mapping[str, str], sentences: Sequence[Sentence], answers: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """Shares of answers to ``quest`` lines; ``tags`` has the part of speech of every word.
 
     ``decoded_full_sentence``: exactly right. ``d1p1`` … ``dnpo``: which auxiliary was deleted inside (d1 the
     first, d2 the main one, dn none) and which stands in front (p1 the first one's word, p2 the main one's, po
@@ -20,19 +22,19 @@ def question_answers(sentences: Sequence[Sentence], answers: Sequence[Sequence[s
     n = len(sentences)
     exact = [" ".join(a) == s.target for s, a in zip(sentences, answers, strict=True)]
     shares = {"decoded_full_sentence": sum(exact) / n}
-    if not all(s.structure and english.has_subject_clause(s.structure) for s in sentences):
+    structures = [s.structure for s in sentences if isinstance(s.structure, Structure)]
+    if not all(map(centre_embedded, structures)):
         return shares
     moves = [f"d{d}p{p}" for d in "12n" for p in "12o"] + ["other"]
     shares |= dict.fromkeys(moves, 0.0)
     by_kind: dict[str, list[bool]] = {"object": [], "transitive": [], "intransitive": []}
-    for s, answer in zip(sentences, answers, strict=True):
-        assert s.structure is not None
-        shares[_move(s.words, s.structure, list(answer))] += 1 / n
-        by_kind[_clause(s.structure)].append(answer[:1] == s.target.split()[:1])
+    for s, structure, answer in zip(sentences, structures, answers, strict=True):
+        shares[_move(tags, s.words, structure, list(answer))] += 1 / n
+        by_kind[_clause(structure)].append(answer[:1] == s.target.split()[:1])
     return shares | {f"{kind}_clause": sum(v) / len(v) for kind, v in by_kind.items() if v}
 
 
-def _move(words: list[str], structure: Structure, answer: list[str]) -> str:
+def _move(tags: Mapping[str, str], words: list[str], structure: Structure, answer: list[str]) -> str:
     """The name of what was deleted and preposed."""
     first, main = structure.first, structure.main
     inside = {
@@ -41,7 +43,7 @@ def _move(words: list[str], structure: Structure, answer: list[str]) -> str:
         "n": words,
     }
     front = answer[0] if answer else ""
-    if _categories("question").get(front) != "Aux" or answer[-1] != "?":
+    if tags.get(front) != "Aux" or answer[-1] != "?":
         return "other"
     preposed = "1" if front == words[first] else "2" if front == words[main] else "o"
     deleted = next((name for name, rest in inside.items() if answer[1:-1] == rest), None)
@@ -56,32 +58,26 @@ def _clause(structure: Structure) -> str:
     return "transitive" if "V_trans" in after else "intransitive"
 
 
-def tense_answers(sentences: Sequence[Sentence], answers: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Shares of answers to ``PRESENT`` lines.
+def tense_answers(
+    tags: Mapping[str, str],
+    forms: Mapping[tuple[str, str], str],
+    sentences: Sequence[Sentence],
+    answers: Sequence[Sequence[str]],
+) -> dict[str, float]:
+    """Shares of answers to ``PRESENT`` lines; ``tags`` has the part of speech of every word, ``forms`` the presents.
 
     ``decoded_full_sentence``: exactly right. ``decoded_parts_of_speech``: the right sequence of them (numbers
     and tenses aside). ``decoded_main_verb``: that, and the main verb of the target in its place (McCoy's main
     measure). ``decoded_agree_recent``: that, and the main verb in agreement with the most recent noun.
     """
-    tags = _categories("tense")
     counts = dict.fromkeys(("full_sentence", "parts_of_speech", "main_verb", "agree_recent"), 0)
     for s, answer in zip(sentences, answers, strict=True):
-        assert s.structure is not None
+        assert isinstance(s.structure, Structure)
         target, main, categories = s.target.split(), s.structure.main, s.structure.categories
         counts["full_sentence"] += list(answer) == target
         if [tags.get(w) for w in answer] == [tags.get(w) for w in target]:
-            recent = english.present(s.words[main], categories[s.structure.recent])
+            recent = forms[s.words[main], categories[s.structure.recent]]
             counts["parts_of_speech"] += 1
             counts["main_verb"] += answer[main] == target[main]
             counts["agree_recent"] += answer[main] == recent
     return {f"decoded_{name}": count / len(sentences) for name, count in counts.items()}
-
-
-@cache
-def _categories(name: str) -> dict[str, str]:
-    """The part of speech of every word of an answer: Det, N, V, Prep, Rel, Aux, or the word itself."""
-    tags = {word: word for word in english.vocabulary_words(name)}
-    tags |= {word: category.split("_")[0] for word, category in english.grammar(name).category.items()}
-    if name == "tense":
-        tags |= {form: "V" for plural in english.PLURAL.values() for form in (plural, plural + "s")}
-    return tags

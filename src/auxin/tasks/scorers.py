@@ -1,0 +1,80 @@
+"""What counts as right in a task: which lines are scored, where the rules part, what either would say there.
+
+A scorer is a description; ``auxin.measures.accuracy`` holds it against a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from auxin.tasks.sentence import Sentence
+
+
+class Telling(NamedTuple):
+    """The word of an answer that tells the rules apart."""
+
+    place: int
+    """Its position in the target, from 0."""
+    hierarchical: str
+    """What the hierarchical rule has there."""
+    linear: str
+    """What the linear rule has there; the same where the rules agree."""
+
+
+def every(sentence: Sentence) -> bool:
+    """Every line is scored."""
+    return True
+
+
+def _untold(sentence: Sentence) -> Telling | None:
+    return None
+
+
+Decoded: TypeAlias = Callable[[Sequence[Sentence], Sequence[Sequence[str]]], dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """A source is answered by a target: right where the telling word is, after the right words before it.
+
+    A line without a telling word is right where its whole target is. Where the rules disagree on every scored line,
+    the shares of answers by either rule, and by neither, are given, too.
+    """
+
+    eligible: Callable[[Sentence], bool] = every
+    """Whether a line is scored."""
+    telling: Callable[[Sentence], Telling | None] = _untold
+    """The telling word of a line."""
+    linear: Callable[[Sentence], str] | None = None
+    """A line's whole target by the linear rule."""
+    ranked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Further shares by name: the telling word is the most likely one of these words."""
+    decoded: Decoded | None = None
+    """What greedily decoded answers show: shares by name, from lines and the words answered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """A text goes on in one of two ways: right where the target is likelier than the alternative.
+
+    The language-modelling view: log-probabilities of whole continuations are compared, after the same source. A line
+    without an alternative is right where its whole target is the most likely, word by word.
+    """
+
+    alternative: Callable[[Sentence], str]
+    """The other way to go on; empty where there is none."""
+    eligible: Callable[[Sentence], bool] = every
+    """Whether a line is scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brackets:
+    """Closing brackets are predicted, and ranked among themselves; those that close a far one count."""
+
+    distance: int = 10
+    """Tokens between a closing bracket and its opening one, from which on it counts as far."""
+
+
+Scorer: TypeAlias = Answers | Choices | Brackets

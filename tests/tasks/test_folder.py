@@ -1,0 +1,88 @@
+"""The task of a directory of text files, whatever they are about."""
+
+import pytest
+
+from auxin.errors import ConfigError, DataError
+from auxin.measures.accuracy import Evaluator
+from auxin.tasks import Telling, load_task
+
+REFLEXIVES = {
+    "train.tsv": "der Bär wäscht sich . refl\tder Bär wäscht sich\n",
+    "val.tsv": "die Bären waschen sich . refl\tdie Bären waschen sich\n",
+    "gen.tsv": "der Bär . refl\tder Bär wäscht sich\t(NP (D der) (N Bär))\tder Bär wäscht sich\tder Bär waschen sich\n",
+}
+
+
+def written(folder, contents=REFLEXIVES, **changes):
+    folder.mkdir(exist_ok=True)
+    for name, content in (contents | {f"{k}.tsv": v for k, v in changes.items()}).items():
+        data = content if isinstance(content, bytes) else content.encode()
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_columns(tmp_path):
+    task = load_task("files", data_dir=written(tmp_path))
+    assert list(task.splits) == ["train", "val", "gen"]
+    (line,) = task.splits["gen"]
+    assert (line.source, line.target, line.marker) == ("der Bär . refl", "der Bär wäscht sich", "refl")
+    assert (line.words, line.gold) == (["der", "Bär"], ("der", "Bär"))
+    assert task.scorer.telling(line) == Telling(2, "wäscht", "waschen")
+    assert task.scorer.linear(line) == "der Bär waschen sich"
+    (plain,) = task.splits["train"]
+    assert not plain.has_gold
+    assert task.scorer.telling(plain) is None
+    with pytest.raises(DataError, match="has no gold tree"):
+        _ = plain.gold
+    assert "waschen" in task.vocabulary
+    assert task.sha256 == load_task("files", data_dir=tmp_path).sha256
+    assert load_task("files", data_dir=written(tmp_path, test="a\tb\n")).splits["test"]
+
+
+def test_line_ends_byte_order_marks_spaces_and_any_letters(tmp_path):
+    plain = load_task("files", data_dir=written(tmp_path / "plain"))
+    typed = {
+        name: content.replace("\n", "  \r\n").replace("\t", " \t ") for name, content in REFLEXIVES.items()
+    }
+    other = written(tmp_path / "typed", {name: b"\xef\xbb\xbf" + c.encode() for name, c in typed.items()})
+    assert load_task("files", data_dir=other).splits == plain.splits
+    japanese = written(tmp_path / "ja", train="猫 が\t寝る 🐈\n", val="犬 が\t寝る\n", gen="猫 が\t寝る\n")
+    assert "🐈" in load_task("files", data_dir=japanese).vocabulary
+
+
+def test_only_lines_with_a_marker_of_gen_are_scored(tmp_path):
+    mixed = "a b . copy\ta b\na b . refl\tb a\n"
+    folder = written(tmp_path, train=mixed, val=mixed, gen="b b . refl\tb b\n")
+    scored = Evaluator(load_task("files", data_dir=folder), "val").sentences
+    assert [s.source for s in scored] == ["a b . refl"]
+    many = "".join(f"a w{i}\tb\n" for i in range(12))  # no markers: too many last words
+    assert len(Evaluator(load_task("files", data_dir=written(tmp_path, val=many)), "val").sentences) == 12
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a b", r"1 columns; allowed: 2 to 5: source, target"),
+        ("", r"1 columns"),
+        ("a\tb\t\ta\tb\tc", "6 columns"),
+        ("\tb", "source of '.*' is empty"),
+        ("a\t ", "target of .* is empty"),
+        ("a\t<eos>", "target holds '<eos>'; allowed: words"),
+        ("a b\tc\t(X a", "not Penn Treebank brackets"),
+        ("a b\tc\t(X (Y b) (Z a))", "is not of the source's words"),
+        ("a b\tc\t(X a) (X b)", "holds 2 trees; allowed: one"),
+    ],
+)
+def test_malformed_line_is_named(tmp_path, line, message):
+    folder = written(tmp_path, gen=f"a b\tc\n{line}\na b\tc\n")
+    with pytest.raises(DataError, match=f"{folder}/gen.tsv:2: .*{message}"):
+        load_task("files", data_dir=folder)
+
+
+def test_missing_files(tmp_path):
+    folder = written(tmp_path)
+    (folder / "val.tsv").unlink()
+    with pytest.raises(DataError, match=r"has no val\.tsv; allowed: train\.tsv, val\.tsv, gen\.tsv"):
+        load_task("files", data_dir=folder)
+    with pytest.raises(ConfigError, match=r"data_dir is ''; allowed: a directory with train.tsv"):
+        load_task("files")
