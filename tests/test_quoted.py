@@ -10,7 +10,11 @@ import json
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from auxin.config import preset
+from auxin.measures.grokking import grokking_summary
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "tables"
@@ -58,3 +62,28 @@ def test_every_interval_says_where_it_comes_from(page: str) -> None:
         if not QUOTED.match(text(page), m.start())
     ]
     assert bare == []
+
+
+def test_the_demo_in_the_readme_is_seed_0_of_the_preset() -> None:
+    curves = pl.read_csv(TABLES / "demo.csv").with_columns(member=pl.lit(0), name=pl.lit("accuracy"))
+    (row,) = grokking_summary(curves).members.iter_rows(named=True)
+    percents = [row[name] for name in ("at_saturation", "early_stopping", "final", "best")]
+    shown = [f"{100 * value:.1f}%" for value in percents]
+    cells = ["0", f"{row['saturation_step']:,}", *shown, f"{row['grokking_step']:,}", f"{row['delay_ratio']:.1f}×"]
+    assert " ".join([*cells, "yes" if row["relapsed"] else "no"]) in text("README.md")
+    assert curves["step"].max() == preset("laptop").steps
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_counts_of_seeds_are_those_of_the_tables(page: str) -> None:
+    """Of ten seeds of the preset's test, and of five a depth."""
+    seeds = pl.read_csv(TABLES / "grokking-seeds.csv")
+    fresh, n = seeds.filter(pl.col("member") < 110), 10
+    assert len(fresh) == n
+    passed, high = int(fresh["grokked"].sum()), int((fresh["final"] >= 0.9).sum())
+    assert f"{passed} of {n} fresh seeds" in text(page)
+    assert f"{high} of them end at 90% or more" in text(page)
+    depths = pl.read_csv(TABLES / "depth-depths.csv")
+    deep, shallow = depths.filter(pl.col("depth") >= 6), depths.filter(pl.col("depth") < 6)
+    assert f"{deep['grokked'].sum()} of {deep['models'].sum()} models with 6, 8 or 10 layers" in text(page)
+    assert f"{shallow['grokked'].sum()} of {shallow['models'].sum()} with 2 or 4" in text(page)
