@@ -69,7 +69,13 @@ def test_the_demo_in_the_readme_is_seed_0_of_the_preset() -> None:
     (row,) = grokking_summary(curves).members.iter_rows(named=True)
     percents = [row[name] for name in ("at_saturation", "early_stopping", "final", "best")]
     shown = [f"{100 * value:.1f}%" for value in percents]
-    cells = ["0", f"{row['saturation_step']:,}", *shown, f"{row['grokking_step']:,}", f"{row['delay_ratio']:.1f}×"]
+    cells = [
+        "0",
+        f"{row['saturation_step']:,}",
+        *shown,
+        f"{row['grokking_step']:,}",
+        f"{row['delay_ratio']:.1f}×",
+    ]
     assert " ".join([*cells, "yes" if row["relapsed"] else "no"]) in text("README.md")
     assert curves["step"].max() == preset("laptop").steps
 
