@@ -13,17 +13,18 @@ ALLOWED = {
     "errors": set(),
     "screen": set(),
     "values": {"errors"},
+    "disk": {"errors"},
     "arguments": {"values", "errors"},
     "architecture": {"arguments", "values", "errors"},
-    "tasks": {"arguments", "values", "errors"},
+    "tasks": {"disk", "arguments", "values", "errors"},
     "config": {"architecture", "tasks", "arguments", "values", "errors"},
     "theory": {"config", "architecture", "arguments", "values", "errors"},
-    "models": {"config", "architecture", "arguments", "values", "errors"},
+    "models": {"disk", "config", "architecture", "arguments", "values", "errors"},
     "probes": {"models", "theory", "config", "architecture", "arguments", "values", "errors"},
     "measures": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
     "training": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
-    "runs": {"config", "architecture", "arguments", "values", "errors"},
-    "report": {"runs", "theory", "config", "architecture", "arguments", "values", "errors"},
+    "runs": {"disk", "config", "architecture", "arguments", "values", "errors"},
+    "report": {"disk", "runs", "theory", "config", "architecture", "arguments", "values", "errors"},
 }
 EVERYTHING = set(ALLOWED)
 ALLOWED["experiment"] = EVERYTHING

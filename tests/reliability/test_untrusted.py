@@ -14,11 +14,12 @@ import torch
 
 import auxin
 from auxin.config import ModelConfig, RunConfig
+from auxin.disk.folder import Folder
 from auxin.errors import CheckpointError, RunError
 from auxin.models.formats import RELEASED_PREFIX, load_model, save_model
 from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
-from auxin.runs.rows import read_rows
+from auxin.runs.rows import read_table
 from auxin.tasks.english import language
 from auxin.tasks.files import read_split
 from auxin.tasks.trees import brackets, from_brackets, leaves, read_penn
@@ -170,7 +171,8 @@ def test_records_nested_deep_or_of_a_gigabyte(run: Path, name: str) -> None:
 def test_a_line_of_a_gigabyte(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").touch()
     os.truncate(tmp_path / "metrics.jsonl", 2**30)
-    assert refused_or_read(lambda: list(read_rows(tmp_path / "metrics.jsonl")))
+    with Folder.open(tmp_path) as folder:
+        assert refused_or_read(lambda: read_table(folder, "metrics.jsonl"))
 
 
 @pytest.mark.parametrize("name", ["../../../outside", "/outside", "..", "step-000000020/../../../outside"])

@@ -67,7 +67,7 @@ def a_run(out: Path, word: str = "newt") -> RunView:
             (step, seed, *name, (step + seed) / 50) for step in (10, 20) for seed in (0, 7) for name in names
         ]
         directory.append_metrics([Metric(*row) for row in rows])
-        directory.finish({"accuracy": {"gen": {"0": 0.25, "7": None}, word: {"0": 1.0}, "odd": 3}})
+        directory.finish({"accuracy": {"gen": {"0": 0.25, "7": None}, word: {"0": 1.0}, "odd": {}}})
     svg = '<svg width="40px" height="30px" xmlns="http://www.w3.org/2000/svg"></svg>'
     trees = [TreeDrawing(caption, svg, f"({word})") for caption in ("step 10", "gold")]
     return RunView(open_run(out), trees)

@@ -150,7 +150,7 @@ def test_text_from_data_stays_text(study: Path, outline: Outline, tmp_path: Path
         "claims": [dict.fromkeys(claim, HOSTILE) for claim in kept["claims"]],
         "findings": [{k: hostile(v) for k, v in finding.items()} for finding in kept["findings"]],
         "runs": [{k: hostile(v) for k, v in run.items()} for run in kept["runs"]],
-        "environment": hostile(kept["environment"]),
+        "environment": hostile(kept["environment"]), "tables_sha256": None,
     }  # fmt: skip
     view = a_run(tmp_path / "a <b> run", HOSTILE)
     text = page([changed(copy, values), view])

@@ -26,7 +26,9 @@ def study(template: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(study: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """As if an earlier version, which signed nothing, had written it."""
     values = json.loads((study / "study.json").read_text())
+    del values["sha256"], values["tables_sha256"]
     change(values)
     (study / "study.json").write_text(json.dumps(values))
 
@@ -88,6 +90,7 @@ def test_what_is_not_there_or_no_table_is_an_error(study: Path, tmp_path: Path) 
         open_study(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"no answered study here \(study.json is missing\)"):
         open_study(study / "runs")
+    rewrite(study, lambda values: None)
     (study / "tables" / "seeds.csv").write_text('a,b\n1,2,3\n"')
     with pytest.raises(RunError, match=r"seeds\.csv: not a table"):
         _ = open_study(study).tables

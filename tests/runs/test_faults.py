@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from auxin.config import RunConfig
+from auxin.disk.folder import Folder
 from auxin.errors import CheckpointError, RunError
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
-from auxin.runs.rows import read_rows
 from runs.faults import At, fill_disk, in_child, kill, watched
 
 CONFIG = RunConfig(steps=10**6)
@@ -162,9 +162,9 @@ def test_whatever_bit_of_a_finished_runs_metrics_flips_it_is_noticed(out: Path) 
 
 def test_whatever_bit_of_a_summary_flips_its_numbers_stay_or_it_is_noticed(out: Path) -> None:
     with RunDirectory.open(out, CONFIG) as run:
-        run.finish({"accuracy": 0.512, "steps": 30})
+        run.finish({"accuracy": {"gen": {"0": 0.512}}, "steps": 30})
     file, written = out / "summary.json", open_run(out).summary
-    assert (written["accuracy"], written["steps"]) == (0.512, 30)
+    assert (written["accuracy"]["gen"]["0"], written["steps"]) == (0.512, 30)
     content, noticed = file.read_bytes(), 0
     for damaged in itertools.chain(flips(content), cuts(content)):
         file.write_bytes(damaged)
@@ -349,7 +349,8 @@ def as_nobody(work: Callable[[], None]) -> int:
 
 def test_a_read_only_directory_can_be_read_and_is_not_written() -> None:
     def look() -> None:
-        assert len(list(read_rows(finished / "metrics.jsonl"))) == 1
+        with Folder.open(finished) as folder:  # a fork must not use polars, whose threads stayed behind
+            assert folder.read("metrics.jsonl", 1000).count(b"\n") == 1
         assert open_run(finished).checkpoints[0].read(0) == b"weights" * 10
         for path in (finished, finished.with_name("new")):
             with pytest.raises(RunError, match="Permission denied"):

@@ -4,15 +4,23 @@ import math
 import os
 from pathlib import Path
 
+import polars
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auxin.disk.folder import Folder
 from auxin.errors import RunError
-from auxin.runs.rows import MeasureFile, Metric, RowFile, decode, encode, read_rows
+from auxin.runs.rows import MeasureFile, Metric, RowFile, decode, encode, read_table
+
+
+def read(path: Path) -> polars.DataFrame:
+    with Folder.open(path.parent) as folder:
+        return read_table(folder, path.name)
+
 
 whole = st.integers(0, 2**63 - 1)
-words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+words = st.text(max_size=20).filter(str.isprintable)
 
 
 @given(st.builds(Metric, whole, whole, words, words, st.floats(allow_nan=False, allow_infinity=False)))
@@ -58,37 +66,39 @@ def test_reading_names_file_and_line_but_forgives_a_line_in_progress(tmp_path: P
     good = encode(Metric(1, 0, "val", "loss", 0.5))
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(good + good[:20])
-    assert len(list(read_rows(path))) == 1
+    assert len(read(path)) == 1
     path.write_bytes(good + b"oops\n" + good)
     with pytest.raises(RunError, match=r"metrics\.jsonl: line 2 is not JSON"):
-        list(read_rows(path))
+        read(path)
     path.write_bytes(good + b"x" * 10_000)
     with pytest.raises(RunError, match="line 2 is longer than"):
-        list(read_rows(path))
+        read(path)
 
 
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "metrics.jsonl")
     with pytest.raises(RunError, match="not a regular file"):
-        list(read_rows(tmp_path / "metrics.jsonl"))
+        read(tmp_path / "metrics.jsonl")
     with pytest.raises(RunError, match="not a regular file"):
-        RowFile(tmp_path / "metrics.jsonl")
+        RowFile(Folder.open(tmp_path), "metrics.jsonl")
 
 
 @given(st.lists(st.lists(st.builds(Metric, whole, whole, words, words, st.floats()), max_size=3), max_size=4))
 def test_hash_and_size_follow_the_file(tmp_path_factory: pytest.TempPathFactory, groups) -> None:
     path = tmp_path_factory.mktemp("rows") / "metrics.jsonl"
-    file, marks = RowFile(path), []
+    folder = Folder.open(path.parent)
+    file, marks = RowFile(folder, path.name), []
     for group in groups:
         file.append(group)
         marks.append((file.size, file.sha256))
     assert path.stat().st_size == file.size
     for size, sha256 in marks:
-        assert RowFile(path).starts_with(size, sha256)
+        assert RowFile(folder, path.name).starts_with(size, sha256)
     for size, sha256 in reversed(marks):
         file.cut(size)
         assert (file.size, file.sha256) == (size, sha256)
         assert file.size == path.stat().st_size
+    folder.close()
 
 
 def test_measuring_resumes_where_it_stopped(tmp_path: Path) -> None:
@@ -104,4 +114,4 @@ def test_measuring_resumes_where_it_stopped(tmp_path: Path) -> None:
         file.write(b'{"step": 20, "mem')
     with MeasureFile(tmp_path) as measures:
         measures.append([row._replace(step=20)])
-    assert [r.step for r in read_rows(tmp_path / "measures.jsonl")] == [10, 20]
+    assert read(tmp_path / "measures.jsonl")["step"].to_list() == [10, 20]

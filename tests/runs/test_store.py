@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from auxin.config import RunConfig
+from auxin.disk.plain import dump_signed
 from auxin.errors import RunError
 from auxin.runs import Metric, RunDirectory, open_run
 from auxin.values import from_toml
@@ -164,7 +165,7 @@ def test_another_environment_is_a_warning(out: Path) -> None:
     RunDirectory.open(out, CONFIG).close()
     file = out / "environment.json"
     values = json.loads(file.read_text())
-    file.write_text(json.dumps(values | {"torch": "1.0"}))
+    file.write_bytes(dump_signed({k: v for k, v in values.items() if k != "sha256"} | {"torch": "1.0"}))
     with RunDirectory.open(out, CONFIG) as run:
         assert run.warnings == [f"begun with torch 1.0, now {values['torch']}: last bits may differ"]
 

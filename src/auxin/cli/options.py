@@ -47,6 +47,14 @@ class Verb:
         raise AssertionError(f"{type(self).__name__} must say what it does")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Writing(Verb):
+    """Base of every verb that writes where it is told to."""
+
+    force: Flag = False
+    """Replace files that auxin did not write."""
+
+
 def parse(
     cls: type[T],
     program: str,

@@ -9,11 +9,11 @@ from typing import Annotated
 import tyro
 
 from auxin.cli import UsageError
-from auxin.cli.options import Verb
+from auxin.cli.options import Writing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(Verb):
+class Report(Writing):
     """Write one HTML page of studies and runs: answers, claims, figures, numbers, and how they were made.
 
     Example: auxin report runs/studies/depth runs/question --out report.html
@@ -30,13 +30,14 @@ class Report(Verb):
         from auxin.report.record import open_study
         from auxin.report.run_section import RunView
         from auxin.runs import open_run
+        from auxin.runs.reader import holds_run
 
         if not self.paths:
             raise UsageError("the following arguments are required: DIR...")
-        runs = {path: open_run(path) for path in self.paths if (path / "config.toml").is_file()}
+        runs = {path: open_run(path) for path in self.paths if holds_run(path)}
         parts = [
             RunView(runs[path], tree_drawings(runs[path])) if path in runs else open_study(path)
             for path in self.paths
         ]
-        save_page(parts, self.out)
+        save_page(parts, self.out, force=self.force)
         print(self.out)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auxin.cli.options import Flag
+from auxin.cli.options import Flag, Writing
 from auxin.cli.output import print_json, print_table
 from auxin.cli.theory import BlockVerb
 
@@ -34,7 +34,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Simulate(BlockVerb):
+class Simulate(BlockVerb, Writing):
     """Measure random networks beside what the theory predicts, layer by layer; fails where they disagree.
 
     Behind l layers of width d a deviation may be l/d, as the theory is the limit of infinite width, plus four
@@ -71,7 +71,7 @@ class Simulate(BlockVerb):
             from auxin.report.theme import save
             from auxin.report.theory_figures import propagation
 
-            paths = save(propagation(found.theory, found.simulation), self.out)
+            paths = save(propagation(found.theory, found.simulation), self.out, force=self.force)
         if self.json:
             tables = {name: _fields(agreement) for name, agreement in agreements.items()}
             tables |= {f"{name}_exponent": numbers for name, numbers in _exponents(found).items()}

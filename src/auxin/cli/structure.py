@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from auxin.cli.options import Flag, Verb
+from auxin.cli.options import Flag, Verb, Writing
 from auxin.values import check
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Measure(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trees(Verb):
+class Trees(Writing):
     """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, beside the gold tree.
 
     Example: auxin trees runs/question --split gen --index 3 --checkpoint 500 1000 3000
@@ -92,6 +92,7 @@ class Trees(Verb):
 
     def run(self) -> None:
         from auxin.cli.output import print_json
+        from auxin.cli.summary import save_in_run
         from auxin.report.figures import tree_strip
         from auxin.report.theme import save
         from auxin.runs import open_run
@@ -106,7 +107,8 @@ class Trees(Verb):
         if sentence.has_gold:
             trees["gold"] = sentence.gold
         strip = tree_strip([(caption, to_svg(tree)) for caption, tree in trees.items()])
-        paths = save(strip, self.out or run.path / "trees")
+        out = self.out
+        paths = save(strip, out, force=self.force) if out else save_in_run(strip, run, "trees")
         brackets = {caption: to_brackets(tree) for caption, tree in trees.items()}
         if self.json:
             print_json({"trees": brackets, "figures": [str(path) for path in paths]})

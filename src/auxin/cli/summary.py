@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from altair import TopLevelMixin
 
 from auxin.cli.output import print_json, print_table
+from auxin.disk.folder import Folder
 from auxin.measures.grokking import GrokkingSummary, grokking_summary
 from auxin.report.figures import dynamics, learning_curves
-from auxin.report.theme import save
+from auxin.report.theme import save_own
 from auxin.runs import Run
 
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -31,14 +33,14 @@ def report(run: Run, as_json: bool) -> None:
     summary = grokking_summary(run.metrics)
     saturation = summary.members["saturation_step"].median()
     figure = learning_curves(run.metrics, saturation=None if saturation is None else round(saturation))  # pyright: ignore[reportArgumentType]
-    paths = save(figure, run.path / "learning-curves")
+    paths = save_in_run(figure, run, "learning-curves")
     if as_json:
         print_json(
             {
                 "run": str(run.path),
                 "members": summary.members.to_dicts(),
                 "overall": summary.overall.to_dicts(),
-                "accuracy": run.summary["accuracy"],
+                "accuracy": run.summary.get("accuracy", {}),
                 "figures": [str(path) for path in paths],
             }
         )
@@ -46,6 +48,12 @@ def report(run: Run, as_json: bool) -> None:
     _print_members(summary)
     _print_overall(summary.overall)
     _print_paths(run, paths)
+
+
+def save_in_run(figure: TopLevelMixin | str, run: Run, name: str) -> list[Path]:
+    """Write a figure beside a run's metrics, where it is replaced the next time."""
+    with Folder.open(run.path) as folder:
+        return save_own(figure, folder, name)
 
 
 def _print_members(summary: GrokkingSummary) -> None:
@@ -73,7 +81,7 @@ def _print_overall(overall: pl.DataFrame) -> None:
 
 
 def _print_paths(run: Run, figures: list[Path]) -> None:
-    for split, scores in run.summary["accuracy"].items():
+    for split, scores in run.summary.get("accuracy", {}).items():
         found = [score for score in scores.values() if score is not None]
         if found:
             print(f"accuracy on {run.scored} of {split}: {sum(found) / len(found):.1%}")
@@ -92,7 +100,7 @@ def report_measures(run: Run, baselines: dict[str, float], as_json: bool) -> Non
     means = rows.filter(pl.col("name").is_in(names)).group_by("step", "name").agg(pl.col("value").mean())
     table = means.pivot(on="name", index="step", values="value").sort("step")
     found = [name for name in names if name in table.columns]
-    paths = save(dynamics(run.metrics, baselines), run.path / "dynamics")
+    paths = save_in_run(dynamics(run.metrics, baselines), run, "dynamics")
     if as_json:
         figures = [str(path) for path in paths]
         measures = table.select("step", *found).to_dicts()

@@ -15,7 +15,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from auxin.architecture.block import ALPHAS, Block, replace
 from auxin.architecture.mlp import Activation
 from auxin.cli import UsageError
-from auxin.cli.options import Flag, Verb, parse, parse_known
+from auxin.cli.options import Flag, Verb, Writing, parse, parse_known
 from auxin.cli.output import print_json, print_table
 from auxin.config import PresetName, preset
 from auxin.theory.gaussian import AnyActivation
@@ -158,7 +158,7 @@ def _in_words(exponent: float, below: str, zero: str, above: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase(BlockVerb):
+class Phase(BlockVerb, Writing):
     """Map both exponents over two hyperparameters, with their zero lines and the block's own point.
 
     Example: auxin phase --alpha-attention 0.5 --x alpha_mlp 0.05 1 --y sigma_w 0.5 5 --out phase
@@ -191,9 +191,9 @@ class Phase(BlockVerb):
         return found
 
     def run(self) -> None:
+        from auxin.disk.output import write_output
         from auxin.report.theme import save
         from auxin.report.theory_figures import bifurcation, phase_diagram, sections
-        from auxin.runs.files import failing_clearly, write_atomic
         from auxin.theory.phase import phase_diagram as diagram
         from auxin.values import check
 
@@ -201,12 +201,13 @@ class Phase(BlockVerb):
         x, y = ((name, np.linspace(low, high, self.points).tolist()) for name, low, high in (self.x, self.y))
         frame = diagram(self.block, x, y, self.cosine)
         point = _point(self.block, (self.x[0], self.y[0]))
-        paths = save(phase_diagram(frame, point, x_title=self.x[0], y_title=self.y[0]), self.out)
+        paths = save(
+            phase_diagram(frame, point, x_title=self.x[0], y_title=self.y[0]), self.out, force=self.force
+        )
         lines = bifurcation(sections(frame, self.y[0]), x_title=self.x[0])
-        paths += save(lines, f"{self.out}-bifurcation")
+        paths += save(lines, f"{self.out}-bifurcation", force=self.force)
         table = Path(f"{self.out}.csv")
-        with failing_clearly(table):
-            write_atomic(table, frame.write_csv().encode())
+        write_output(table, frame.write_csv().encode(), force=self.force)
         shares = {phase: count / frame.height for phase, count in frame["phase"].value_counts().iter_rows()}
         if self.json:
             print_json({"phases": shares, "table": str(table), "figures": [str(path) for path in paths]})
@@ -261,7 +262,7 @@ class Critical(BlockVerb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attention(Verb):
+class Attention(Writing):
     """Compare the exact moments of softmax attention at finite length with the published approximations.
 
     Example: auxin attention --n-tokens 16 128 1024 --spread 6 --out attention
@@ -297,7 +298,7 @@ class Attention(Verb):
             for method in ("exact", "annealed", "rem")
             for spread, r1 in zip(spreads, attention_moments(n, spreads, self.cosine, method).r1, strict=True)
         ]
-        paths = save(draw(polars.DataFrame(rows)), self.out)
+        paths = save(draw(polars.DataFrame(rows)), self.out, force=self.force)
         if self.json:
             print_json({"moments": rows, "figures": [str(path) for path in paths]})
             return

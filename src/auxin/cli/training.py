@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 import tyro
 
-from auxin.cli.options import Flag, Verb, errors_in_one_line, parse, parse_known
+from auxin.cli.options import Flag, Verb, Writing, errors_in_one_line, parse, parse_known
 from auxin.config import PresetName, RunConfig, preset
 from auxin.values import check
 
@@ -91,7 +91,7 @@ class Demo(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Verb):
+class Export(Writing):
     """Write a run's metrics as one table of step, member, split, name and value.
 
     Example: auxin export runs/question --out question.parquet
@@ -105,5 +105,5 @@ class Export(Verb):
     def run(self) -> None:
         from auxin.runs import export, open_run
 
-        export(open_run(self.run_path), self.out)
+        export(open_run(self.run_path), self.out, force=self.force)
         print(self.out)

@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from auxin.disk.output import marked_text, write_output
 from auxin.report.drawings import Drawings
 from auxin.report.markup import Markup, element, join
 from auxin.report.record import StudyRecord
 from auxin.report.run_section import RunView, run_section
 from auxin.report.study_section import study_section
 from auxin.report.theme import DARK, LIGHT, bundle, fill, script_json
-from auxin.runs.files import failing_clearly, write_atomic
 
 Part = StudyRecord | RunView
 
 
-def save_page(parts: Sequence[Part], path: str | Path) -> None:
-    """Write the page of studies and runs; raises ``RunError`` also when it cannot be written."""
-    content = page(parts).encode()
-    path = Path(path)
-    with failing_clearly(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, content)
+def save_page(parts: Sequence[Part], path: str | Path, *, force: bool = False) -> None:
+    """Write the page of studies and runs by the rule of ``write_output``; ``RunError`` also when that fails."""
+    write_output(path, marked_text(page(parts)), force=force)
 
 
 def page(parts: Sequence[Part]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import DataError
 from auxin.report.exponent_figures import (
     RULES,
@@ -26,8 +27,7 @@ from auxin.report.grokking_figures import (
 )
 from auxin.report.marks import Figure, Tables
 from auxin.report.record import StudyRecord
-from auxin.report.theme import save
-from auxin.runs.files import failing_clearly
+from auxin.report.theme import save_own
 from auxin.values import check
 
 STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
@@ -63,8 +63,7 @@ def save_study_figures(record: StudyRecord) -> list[Path]:
 
     Raises ``RunError`` when a table is damaged or a file cannot be written.
     """
-    directory = record.path / "figures"
-    with failing_clearly(directory):
-        directory.mkdir(exist_ok=True)
     figures, _ = study_figures(record.study, record.tables)
-    return [path for figure in figures for path in save(figure.chart, directory / figure.name)]
+    where = record.path / "figures"
+    with Folder.open(record.path) as study, failing_clearly(where), study.make_sub("figures") as directory:
+        return [path for each in figures for path in save_own(each.chart, directory, each.name)]

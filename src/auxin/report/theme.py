@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 import altair
 import vl_convert
 
-from auxin.runs.files import failing_clearly, write_atomic
+from auxin.disk.folder import Folder, failing_clearly
+from auxin.disk.output import check_output, marked_png, marked_text, write_output
 
 Panel: TypeAlias = altair.LayerChart | altair.FacetChart
 """What layering charts gives."""
@@ -62,12 +63,32 @@ LIGHT = _config("#222222", "#e6e6e6", "#ffffff")
 DARK = _config("#e6e6e6", "#33363d", "#16181d")
 
 
-def save(figure: altair.TopLevelMixin | str, stem: str | Path) -> list[Path]:
+def save(figure: altair.TopLevelMixin | str, stem: str | Path, *, force: bool = False) -> list[Path]:
     """Write a chart, or a drawing given as SVG text, to ``stem`` + .png (twice the size), .svg and .html.
 
-    Each file is replaced as a whole; the page follows the reader's light or dark mode and loads nothing from
-    elsewhere. Returns the three paths. Raises ``RunError`` naming the file when one cannot be written.
+    Each file is replaced as a whole, by the rule of ``write_output``; the page follows the reader's light or dark mode
+    and loads nothing from elsewhere. Returns the three paths. Raises ``RunError`` naming the file when one cannot be
+    written.
     """
+    contents = {Path(f"{stem}{ending}"): content for ending, content in _files(figure).items()}
+    for path, content in contents.items():  # all or none
+        check_output(path, content, force=force)
+    for path, content in contents.items():
+        write_output(path, content, force=force)
+    return list(contents)
+
+
+def save_own(figure: altair.TopLevelMixin | str, folder: Folder, name: str) -> list[Path]:
+    """As ``save``, among the files of a run or a study, which are auxin's own and replaced."""
+    contents = {f"{name}{ending}": content for ending, content in _files(figure).items()}
+    with failing_clearly(folder.path):
+        for file, content in contents.items():
+            folder.replace(file, content)
+    return [folder.path / file for file in contents]
+
+
+def _files(figure: altair.TopLevelMixin | str) -> dict[str, bytes]:
+    """The content of each file by its ending."""
     if isinstance(figure, str):
         png, svg, page = vl_convert.svg_to_png(figure, scale=2), figure, _page("drawing", drawing=figure)
     else:
@@ -75,12 +96,7 @@ def save(figure: altair.TopLevelMixin | str, stem: str | Path) -> list[Path]:
         png = vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=2, config=LIGHT)
         svg = vl_convert.vegalite_to_svg(spec, vl_version=VERSION, config=LIGHT)
         page = _page(title(spec), spec=spec)
-    contents = {".png": png, ".svg": svg.encode(), ".html": page.encode()}
-    paths = [Path(f"{stem}{ending}") for ending in contents]
-    for path, content in zip(paths, contents.values(), strict=True):
-        with failing_clearly(path):
-            write_atomic(path, content)
-    return paths
+    return {".png": marked_png(png), ".svg": marked_text(svg), ".html": marked_text(page)}
 
 
 def specification(chart: altair.TopLevelMixin) -> dict[str, Any]:

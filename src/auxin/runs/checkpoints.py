@@ -10,20 +10,33 @@ A directory is written under a temporary name, synced and renamed: under its own
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auxin.disk.folder import Folder, failing_clearly, unforeseen
+from auxin.disk.plain import Each, Number, dump_json, read_object
 from auxin.errors import CheckpointError, RunError
-from auxin.runs.files import TEMPORARY, dump_json, failing_clearly, read_object, sha256, sync_directory
-from auxin.runs.files import write_synced as write
 
+CHECKPOINTS = "checkpoints"
+MANIFEST, STATE, RECORD = "manifest.json", "state.safetensors", "state.json"
 _STEP = re.compile(r"step-(\d{9,18})")
 _MEMBER = re.compile(r"member-(0|[1-9]\d{0,18})\.safetensors")
+_MANIFEST_SHAPE = {
+    "step": Number(0, 10**18, whole=True),
+    "keep?": bool,
+    "sha256": Each(str),
+    "state.json?": str,
+}
+_RECORD_SHAPE = {
+    "info": dict,
+    "state": str,
+    "metrics": {"size": Number(0, 2**63, whole=True), "sha256": str},
+}
 
 
 @dataclass(frozen=True)
@@ -34,23 +47,33 @@ class Checkpoint:
     path: Path
     members: dict[int, Path]
     """File of each member by its seed, in increasing order."""
-
-    @property
-    def has_state(self) -> bool:
-        """Whether training can resume from here."""
-        return (self.path / "state.json").is_file()
+    has_state: bool
+    """Whether training can resume from here."""
 
     def read(self, member: int) -> bytes:
         """A member's file after its hash was compared; raises ``CheckpointError`` naming a damaged one."""
         if member not in self.members:
             known = ", ".join(map(str, self.members)) or "none"
             raise CheckpointError(f"{self.path}: no member with seed {member}; members: {known}")
-        path = self.members[member]
-        wanted = _hashes(self.path).get(path.name)
-        content = _read_bytes(path)
-        if hashlib.sha256(content).hexdigest() != wanted:
-            raise CheckpointError(f"{path}: damaged (its SHA-256 is not the one in manifest.json)")
-        return content
+        with Folder.open(self.path.parents[1]) as run:  # the run's own directory alone may be a link
+            return _read(run, self, member)
+
+
+def _read(run: Folder, checkpoint: Checkpoint, member: int) -> bytes:
+    path = checkpoint.members[member]
+    with open_checkpoint(run, checkpoint) as folder:
+        wanted = _manifest(folder)["sha256"].get(path.name)
+        with folder.reading(path.name) as file:
+            content = file.read()
+    if hashlib.sha256(content).hexdigest() != wanted:
+        raise CheckpointError(f"{path}: damaged (its SHA-256 is not the one in manifest.json)")
+    return content
+
+
+def open_checkpoint(run: Folder, checkpoint: Checkpoint) -> Folder:
+    """A checkpoint's directory; ``RunError`` where it has become a link, or has gone."""
+    with failing_clearly(checkpoint.path), run.sub(CHECKPOINTS) as directory:
+        return directory.sub(checkpoint.path.name)
 
 
 @dataclass(frozen=True)
@@ -71,22 +94,28 @@ class Mark:
     sha256: str
 
 
-def list_checkpoints(run: Path) -> list[Checkpoint]:
-    """The complete checkpoints of a run by increasing step; nothing in them is read."""
+def list_checkpoints(run: Folder) -> list[Checkpoint]:
+    """The complete checkpoints of a run by increasing step; nothing in them is read.
+
+    A checkpoint, or a member's file, that is a link is not taken for one: what it leads to is not ours to delete.
+    """
+    if run.kind(CHECKPOINTS) != "directory":
+        return []
     found: list[Checkpoint] = []
-    directory = run / "checkpoints"
-    with failing_clearly(directory):
-        for path in directory.iterdir() if directory.is_dir() else ():
-            # what is behind a link is not ours to delete
-            if (match := _STEP.fullmatch(path.name)) and path.is_dir() and not path.is_symlink():
-                names = ((_MEMBER.fullmatch(file.name), file) for file in path.iterdir() if file.is_file())
-                members = {int(name[1]): file for name, file in names if name}
-                found.append(Checkpoint(int(match[1]), path, dict(sorted(members.items()))))
+    with failing_clearly(run.path / CHECKPOINTS), run.sub(CHECKPOINTS) as directory:
+        for name in directory.names():
+            match = _STEP.fullmatch(name)
+            if match and directory.kind(name) == "directory":
+                with directory.sub(name) as folder:
+                    files = [name for name in folder.names() if folder.kind(name) == "file"]
+                    members = {int(m[1]): folder.path / m[0] for m in map(_MEMBER.fullmatch, files) if m}
+                    members = dict(sorted(members.items()))
+                found.append(Checkpoint(int(match[1]), folder.path, members, RECORD in files))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
 def write_checkpoint(
-    run: Path,
+    run: Folder,
     step: int,
     members: Mapping[int, bytes],
     state: bytes,
@@ -95,9 +124,6 @@ def write_checkpoint(
     keep: bool,
 ) -> None:
     """Write a checkpoint; it appears under its name complete and durable, or not at all."""
-    directory = run / "checkpoints"
-    final = directory / f"step-{step:09d}"
-    temporary = directory / (TEMPORARY + final.name)
     files = {f"member-{seed}.safetensors": content for seed, content in members.items()}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     record = {
@@ -110,25 +136,28 @@ def write_checkpoint(
         "step": step,
         "keep": keep,
         "sha256": hashes,
-        "state.json": hashlib.sha256(resuming).hexdigest(),
+        RECORD: hashlib.sha256(resuming).hexdigest(),
     }
-    try:
-        temporary.mkdir()
-        for name, content in files.items():
-            write(temporary / name, content)
-        write(temporary / "manifest.json", dump_json(manifest))
-        write(temporary / "state.safetensors", state)
-        write(temporary / "state.json", resuming)
-        sync_directory(temporary)
-        _discard(final)
-        temporary.rename(final)
-    except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_directory(directory)
+    final, temporary = f"step-{step:09d}", unforeseen()
+    with run.sub(CHECKPOINTS) as directory:
+        try:
+            with directory.make_sub(temporary) as folder:
+                for name, content in files.items():
+                    folder.write_new(name, content)
+                folder.write_new(MANIFEST, dump_json(manifest))
+                folder.write_new(STATE, state)
+                folder.write_new(RECORD, resuming)
+                folder.sync()
+            _discard(directory, final)
+            directory.rename(temporary, final)
+        except OSError:
+            with contextlib.suppress(OSError, RunError):
+                directory.remove(temporary)
+            raise
+        directory.sync()
 
 
-def prune(run: Path, states: int) -> None:
+def prune(run: Folder, states: int) -> None:
     """Keep the state of the newest ``states`` checkpoints that have one.
 
     Of the others the state goes, its record first, and of those made only for resuming everything.
@@ -138,85 +167,79 @@ def prune(run: Path, states: int) -> None:
     recent = {c.step for c in resumable[-states:]}
     for checkpoint in saved:
         if checkpoint.step not in recent:
-            if checkpoint in resumable and _only_for_resuming(checkpoint):
-                _discard(checkpoint.path)
+            if checkpoint in resumable and _only_for_resuming(run, checkpoint):
+                _discard_from(run, checkpoint)
             else:
-                (checkpoint.path / "state.json").unlink(missing_ok=True)
-                (checkpoint.path / "state.safetensors").unlink(missing_ok=True)
+                with open_checkpoint(run, checkpoint) as folder:
+                    folder.remove(RECORD)
+                    folder.remove(STATE)
 
 
-def _only_for_resuming(checkpoint: Checkpoint) -> bool:
+def _only_for_resuming(run: Folder, checkpoint: Checkpoint) -> bool:
     try:
-        return _manifest(checkpoint.path).get("keep") is False
+        with open_checkpoint(run, checkpoint) as folder:
+            return _manifest(folder).get("keep") is False
     except CheckpointError:
         return False
 
 
-def discard_after(run: Path, step: int) -> None:
+def discard_after(run: Folder, step: int) -> None:
     """Drop the checkpoints of later steps: training from ``step`` writes them again."""
     for checkpoint in list_checkpoints(run):
         if checkpoint.step > step:
-            _discard(checkpoint.path)
+            _discard_from(run, checkpoint)
 
 
-def _discard(path: Path) -> None:
+def _discard_from(run: Folder, checkpoint: Checkpoint) -> None:
+    with run.sub(CHECKPOINTS) as directory:
+        _discard(directory, checkpoint.path.name)
+
+
+def _discard(directory: Folder, name: str) -> None:
     """Delete a checkpoint; under its own name it is whole until it is gone."""
-    if path.exists():
-        doomed = path.with_name(f"{TEMPORARY}old-{path.name}")
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+    kind = directory.kind(name)
+    if kind == "directory":
+        doomed = unforeseen()
+        directory.rename(name, doomed)
+        directory.remove(doomed)
+    elif kind:
+        directory.remove(name)
 
 
-def verify(checkpoint: Checkpoint, seeds: tuple[int, ...]) -> Mark:
+def verify(run: Folder, checkpoint: Checkpoint, seeds: tuple[int, ...]) -> Mark:
     """Compare every hash that resuming relies on; raises ``CheckpointError`` naming the first bad file."""
     if set(checkpoint.members) != set(seeds):
         raise CheckpointError(
             f"{checkpoint.path}: members {list(checkpoint.members)} are not the run's seeds"
         )
-    hashes = _hashes(checkpoint.path)
-    record = _state_record(checkpoint.path)
-    wanted = {path: hashes.get(path.name) for path in checkpoint.members.values()}
-    wanted[checkpoint.path / "state.safetensors"] = record["state"]
-    wanted[checkpoint.path / "state.json"] = _manifest(checkpoint.path).get("state.json")
-    for path, value in wanted.items():
-        with failing_clearly(path):
-            if not path.is_file() or sha256(path) != value:
-                raise CheckpointError(f"{path}: damaged (its SHA-256 is not the recorded one)")
+    with open_checkpoint(run, checkpoint) as folder:
+        manifest, record = _manifest(folder), _state_record(folder)
+        wanted = {path.name: manifest["sha256"].get(path.name) for path in checkpoint.members.values()}
+        wanted |= {STATE: record["state"], RECORD: manifest.get(RECORD)}
+        for name, value in wanted.items():
+            if not folder.has(name) or folder.sha256(name) != value:
+                raise CheckpointError(f"{folder.path / name}: damaged (its SHA-256 is not the recorded one)")
     return Mark(record["metrics"]["size"], record["metrics"]["sha256"])
 
 
-def load(checkpoint: Checkpoint) -> SavedState:
+def load(run: Folder, checkpoint: Checkpoint) -> SavedState:
     """A verified checkpoint's content."""
-    members = {seed: checkpoint.read(seed) for seed in checkpoint.members}
-    state = _read_bytes(checkpoint.path / "state.safetensors")
-    return SavedState(checkpoint.step, members, state, _state_record(checkpoint.path)["info"])
+    members = {seed: _read(run, checkpoint, seed) for seed in checkpoint.members}
+    with open_checkpoint(run, checkpoint) as folder:
+        with folder.reading(STATE) as file:
+            state = file.read()
+        return SavedState(checkpoint.step, members, state, _state_record(folder)["info"])
 
 
-def _read_bytes(path: Path) -> bytes:
-    with failing_clearly(path):
-        return path.read_bytes()
-
-
-def _manifest(path: Path) -> dict[str, Any]:
+def _manifest(folder: Folder) -> dict[str, Any]:
     try:
-        return read_object(path / "manifest.json")
+        return read_object(folder, MANIFEST, _MANIFEST_SHAPE)
     except RunError as error:
         raise CheckpointError(str(error)) from None
 
 
-def _hashes(path: Path) -> dict[str, str]:
-    hashes = _manifest(path).get("sha256")
-    if not isinstance(hashes, dict):
-        raise CheckpointError(f"{path / 'manifest.json'}: damaged (no hashes)")
-    return hashes
-
-
-def _state_record(path: Path) -> dict[str, Any]:
+def _state_record(folder: Folder) -> dict[str, Any]:
     try:
-        record = read_object(path / "state.json")
+        return read_object(folder, RECORD, _RECORD_SHAPE)
     except RunError as error:
         raise CheckpointError(str(error)) from None
-    match record:
-        case {"info": dict(), "state": str(), "metrics": {"size": int(), "sha256": str()}}:
-            return record
-    raise CheckpointError(f"{path / 'state.json'}: damaged (not the record of a state)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from auxin.arguments import explained
 from auxin.config import RunConfig
+from auxin.disk.folder import Folder
+from auxin.disk.output import MARK, write_output
+from auxin.disk.plain import Each, Number, read_signed
 from auxin.errors import RunError
 from auxin.runs.checkpoints import Checkpoint, list_checkpoints
-from auxin.runs.files import (
-    TEMPORARY,
-    failing_clearly,
-    read_config,
-    read_object,
-    read_signed,
-    sha256,
-    sync_directory,
-)
-from auxin.runs.rows import MEASURES, Metric, check_measures, read_rows
-from auxin.runs.store import METRICS
+from auxin.runs.rows import MEASURES, METRICS, check_measures, read_table
+from auxin.runs.settings import CONFIG, read_config
+from auxin.runs.store import ENVIRONMENT, SUMMARY
 from auxin.values import check
 
 if TYPE_CHECKING:
     import polars
+
+
+_ACCURACY = Each(Each(Number(0, 1, unknown=True)))
+_SUMMARY_SHAPE = {"accuracy?": _ACCURACY, "steps?": Number(0, 10**9, whole=True), "frozen?": dict}
+_UNSIGNED_SUMMARY_SHAPE = {"accuracy": _ACCURACY, "steps": Number(0, 10**9, whole=True), "frozen": dict}
 
 
 @dataclass(frozen=True)
@@ -42,32 +43,40 @@ class Run:
         Measures taken after the fact are merged in and win over a row of the same key. Memory: the table. Raises
         ``RunError`` naming a damaged line, or the file if the run is finished and it is not what was written.
         """
-        if self.finished:
-            self._check_metrics()
-        check_measures(self.path)
-        rows = {row[:4]: row for file in (METRICS, MEASURES) for row in read_rows(self.path / file)}
-        return _table([rows[key] for key in sorted(rows)])
+        import polars as pl
 
-    def _check_metrics(self) -> None:
-        path, wanted = self.path / METRICS, self.summary.get("metrics_sha256")
-        with failing_clearly(path):
-            if wanted is not None and sha256(path) != wanted:
-                raise RunError(f"{path}: damaged (its SHA-256 is not the one in summary.json)")
+        keys = ["step", "member", "split", "name"]
+        with Folder.open(self.path) as folder:
+            if folder.has(SUMMARY):
+                self._check_metrics(folder)
+            check_measures(folder)
+            rows = pl.concat([read_table(folder, name) for name in (METRICS, MEASURES)])
+        return rows.unique(keys, keep="last", maintain_order=True).sort(keys)
+
+    def _check_metrics(self, folder: Folder) -> None:
+        wanted = self.summary.get("metrics_sha256")
+        if not folder.has(METRICS):
+            raise RunError(f"{self.path / METRICS}: the directory or file is gone")
+        if wanted is not None and folder.sha256(METRICS) != wanted:
+            raise RunError(f"{self.path / METRICS}: damaged (its SHA-256 is not the one in summary.json)")
 
     @cached_property
     def checkpoints(self) -> list[Checkpoint]:
         """The complete checkpoints by increasing step."""
-        return list_checkpoints(self.path)
+        with Folder.open(self.path) as folder:
+            return list_checkpoints(folder)
 
     @property
     def finished(self) -> bool:
         """Whether the run took all its steps."""
-        return (self.path / "summary.json").is_file()
+        with Folder.open(self.path) as folder:
+            return folder.has(SUMMARY)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """What the run noted when it finished; raises ``RunError`` before that, and when it was changed since."""
-        return read_signed(self.path / "summary.json")
+        with Folder.open(self.path) as folder:
+            return read_signed(folder, SUMMARY, _SUMMARY_SHAPE, _UNSIGNED_SUMMARY_SHAPE)
 
     @property
     def scored(self) -> str:
@@ -78,46 +87,35 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, commit and machine of the run."""
-        return read_object(self.path / "environment.json")
+        with Folder.open(self.path) as folder:
+            return read_signed(folder, ENVIRONMENT)
 
 
-def _table(rows: list[Metric]) -> polars.DataFrame:
-    import polars
-
-    schema = {
-        "step": polars.Int64,
-        "member": polars.Int64,
-        "split": polars.String,
-        "name": polars.String,
-        "value": polars.Float64,
-    }
-    return polars.DataFrame(rows, schema=schema, orient="row")
+def holds_run(path: str | Path) -> bool:
+    """Whether a directory is a run's, whole or not; ``RunError`` where it cannot be looked into."""
+    with Folder.open(path) as folder:
+        return folder.has(CONFIG)
 
 
 @explained
 def open_run(path: str | Path) -> Run:
     """Open a run's directory, finished or not; raises ``RunError`` saying what is missing or damaged."""
-    path = Path(path)
-    if not path.is_dir():
-        raise RunError(f"{path}: no such directory")
-    if not (path / "config.toml").is_file():
-        raise RunError(f"{path}: no run here (config.toml is missing)")
-    return Run(path, read_config(path / "config.toml"))
+    with Folder.open(path) as folder:
+        if not folder.has(CONFIG):
+            raise RunError(f"{path}: no run here (config.toml is missing)")
+        return Run(Path(path), read_config(folder))
 
 
 @explained
-def export(run: Run, path: str | Path) -> None:
-    """Write a run's metrics as one table, Parquet or CSV by the ending of ``path``; atomic."""
+def export(run: Run, path: str | Path, *, force: bool = False) -> None:
+    """Write a run's metrics as one table, Parquet or CSV by the ending of ``path``; see ``write_output``."""
     path = Path(path)
     check(
         path.suffix in (".parquet", ".csv"), "the ending of the exported file", path.suffix, ".parquet, .csv"
     )
-    metrics = run.metrics
-    temporary = path.with_name(TEMPORARY + path.name)
-    with failing_clearly(path):
-        if path.suffix == ".csv":
-            metrics.write_csv(temporary)
-        else:
-            metrics.write_parquet(temporary)
-        temporary.replace(path)
-        sync_directory(path.parent)
+    content = io.BytesIO()
+    if path.suffix == ".csv":
+        run.metrics.write_csv(content)
+    else:
+        run.metrics.write_parquet(content, metadata={"auxin": MARK.decode()})
+    write_output(path, content.getvalue(), force=force)

@@ -7,25 +7,24 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from auxin.disk.folder import Folder, append_synced, failing_clearly
+from auxin.disk.plain import Number, dump_json, read_object
 from auxin.errors import RunError
-from auxin.runs.files import (
-    Lock,
-    append_synced,
-    dump_json,
-    failing_clearly,
-    open_own,
-    read_object,
-    write_atomic,
-)
+from auxin.runs.settings import CONFIG
 
-MEASURES, MEASURED = "measures.jsonl", "measures.json"
+if TYPE_CHECKING:
+    import polars
+
+METRICS, MEASURES, MEASURED = "metrics.jsonl", "measures.jsonl", "measures.json"
 LONGEST_LINE = 4096
+CHUNK = 1 << 24  # bytes read at a time
+_MARK_SHAPE = {"size": Number(0, 2**63, whole=True), "sha256": str}
 
 
 class Metric(NamedTuple):
@@ -64,8 +63,8 @@ def decode(line: bytes) -> Metric:
         if type(fields[key]) is not int or not 0 <= fields[key] < 2**63:
             raise ValueError(f"{key} is not a whole number from 0 to 2^63 − 1")
     for key in ("split", "name"):
-        if not isinstance(fields[key], str) or not _encodable(fields[key]):
-            raise ValueError(f"{key} is not a string")
+        if not isinstance(fields[key], str) or not fields[key].isprintable():
+            raise ValueError(f"{key} is not a string of printable characters")
     return Metric(**{**fields, "value": _number(fields["value"])})
 
 
@@ -75,55 +74,106 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("value is neither a number nor null")
     try:
-        return float(value)
+        if math.isfinite(number := float(value)):
+            return number
     except OverflowError:
-        raise ValueError("value is too large") from None
-
-
-def _encodable(text: str) -> bool:
-    """Whether the text is Unicode that can be written: JSON can smuggle in half a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        pass
+    raise ValueError("value is too large")
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def read_rows(path: Path) -> Iterator[Metric]:
+_TEXT = r'"((?:[^\p{C}\p{Z}"\\]| )*)"'
+_ROW = (
+    r'^\{"step": (0|[1-9][0-9]{0,18}), "member": (0|[1-9][0-9]{0,18}), "split": '
+    + _TEXT
+    + r', "name": '
+    + _TEXT
+    + r', "value": (?:null|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?))\}$'
+)
+"""A line as ``encode`` writes it; any other goes to ``decode``."""
+
+
+def read_table(folder: Folder, name: str) -> polars.DataFrame:
     """The rows of a file in order; a last line without its end is a write in progress and left out.
 
-    Raises ``RunError`` naming file and line at the first damaged one. Memory: one line.
+    Columns as the fields of ``Metric``. Raises ``RunError`` naming file and line at the first damaged one. About
+    1 µs a row.
     """
-    if not path.exists():
-        return
-    with failing_clearly(path):
-        if not path.is_file():
-            raise RunError(f"{path}: not a regular file")
-        with open(path, "rb") as file:
-            number = 0
-            while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
-                number += 1
-                try:
-                    yield decode(line)
-                except ValueError as error:
-                    raise RunError(f"{path}: line {number} is {error}") from None
-            if len(line) == LONGEST_LINE:
-                raise RunError(f"{path}: line {number + 1} is longer than {LONGEST_LINE} bytes")
+    import polars as pl
+
+    kinds = (pl.Int64, pl.Int64, pl.String, pl.String, pl.Float64)
+    frames = [pl.DataFrame(schema=dict(zip(Metric._fields, kinds, strict=True)))]
+    if not folder.has(name):
+        return frames[0]
+    number, rest = 0, b""
+    with folder.reading(name) as file:
+        while chunk := file.read(CHUNK):
+            lines, end, rest = (rest + chunk).rpartition(b"\n")
+            if end:
+                frames.append(_rows(lines, folder.path / name, number))
+                number += lines.count(b"\n") + 1
+            if len(rest) >= LONGEST_LINE:
+                raise _damaged(folder.path / name, number + 1, f"longer than {LONGEST_LINE} bytes")
+    return pl.concat(frames)
+
+
+def _damaged(path: Path, number: int, how: object) -> RunError:
+    return RunError(f"{path}: line {number} is {how}")
+
+
+def _rows(content: bytes, path: Path, before: int) -> polars.DataFrame:
+    """The table of whole lines, of which ``before`` stand before them."""
+    import polars as pl
+
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise _damaged(path, before + content[: error.start].count(b"\n") + 1, "not JSON") from None
+    lines = pl.DataFrame({"line": pl.Series([text]).str.split("\n").explode()})
+    long = lines.select((pl.col("line").str.len_bytes() >= LONGEST_LINE).arg_true())["line"]
+    if len(long):
+        raise _damaged(path, before + int(long[0]) + 1, f"longer than {LONGEST_LINE} bytes")
+    parts = lines.select(pl.col("line").str.extract_groups(_ROW).alias("parts")).unnest("parts")
+    parts.columns = list(Metric._fields)
+    value = pl.col("value").cast(pl.Float64, strict=False)
+    rows = parts.select(
+        pl.col("step", "member").cast(pl.Int64, strict=False),
+        "split",
+        "name",
+        value.fill_null(math.nan),
+        odd=pl.any_horizontal(
+            pl.col("step", "member").cast(pl.Int64, strict=False).is_null(),
+            pl.col("value").is_not_null() & value.is_finite().not_().fill_null(value=True),
+        ),
+    )
+    odd = rows.select(pl.col("odd").arg_true())["odd"].to_list()
+    if not odd:
+        return rows.drop("odd")
+    decoded = {index: _decoded(lines["line"][index], path, before + index + 1) for index in odd}
+    schema = rows.drop("odd").schema
+    index = pl.Series("index", odd, dtype=pl.UInt32)
+    strays = pl.DataFrame(list(decoded.values()), schema=schema, orient="row").with_columns(index)
+    usual = rows.with_row_index().filter(~pl.col("odd")).drop("odd")
+    return pl.concat([usual, strays.select(usual.columns)]).sort("index").drop("index")
+
+
+def _decoded(line: str, path: Path, number: int) -> Metric:
+    try:
+        return decode(line.encode())
+    except ValueError as error:
+        raise _damaged(path, number, error) from None
 
 
 class RowFile:
     """A file of rows open for appending; knows its exact length and hash, so a checkpoint can record them."""
 
-    def __init__(self, path: Path) -> None:
-        """Create the file, or read it once for its hash."""
-        self.path = path
-        if path.exists() and not path.is_file():
-            raise RunError(f"{path}: not a regular file")
-        with failing_clearly(path), _opened(path, os.O_CREAT) as file:
+    def __init__(self, folder: Folder, name: str) -> None:
+        """Create the file, or read it once for its hash; the folder must stay open."""
+        self.path, self._folder, self._name = folder.path / name, folder, name
+        with failing_clearly(self.path), self._opened(os.O_CREAT) as file:
             self._digest = hashlib.file_digest(file, "sha256")
             self.size = file.tell()
 
@@ -132,18 +182,20 @@ class RowFile:
         """SHA-256 of the whole file in hexadecimal."""
         return self._digest.hexdigest()
 
-    def append(self, rows: Iterable[Metric], intact: str = "") -> None:
+    def append(self, rows: Iterable[Metric], intact: Callable[[], str] | None = None) -> None:
         """Append rows in one write and wait until they are on the disk; on failure none of them stays.
 
-        Raises ``RunError`` when the file is gone, was changed by someone else, or cannot grow.
+        Raises ``RunError`` when the file is gone, was changed by someone else, or cannot grow; it says what
+        ``intact`` does.
         """
         content = b"".join(encode(row) for row in rows)
         with failing_clearly(self.path, intact):
             # By name and without O_CREAT: a deleted directory must be noticed, not written into.
-            descriptor = open_own(self.path, os.O_WRONLY | os.O_APPEND)
+            descriptor = self._folder.descriptor(self._name, os.O_WRONLY | os.O_APPEND)
             try:
                 if os.fstat(descriptor).st_size != self.size:
-                    raise RunError(f"{self.path}: another program changed this file{intact and '; '}{intact}")
+                    told = f"; {intact()}" if intact else ""
+                    raise RunError(f"{self.path}: another program changed this file{told}")
                 self._write(descriptor, content)
             finally:
                 os.close(descriptor)
@@ -162,40 +214,40 @@ class RowFile:
         """Whether the first ``size`` bytes have this hash."""
         if size == self.size:
             return sha256 == self.sha256
-        with failing_clearly(self.path), open(self.path, "rb") as file:
-            head = file.read(size)
-        return len(head) == size and hashlib.sha256(head).hexdigest() == sha256
+        return _starts_with(self._folder, self._name, size, sha256)
 
     def cut(self, size: int | None = None) -> None:
         """Drop everything after the first ``size`` bytes; by default, a last line that was cut mid-way."""
-        with failing_clearly(self.path), _opened(self.path) as file:
+        with failing_clearly(self.path), self._opened() as file:
             os.ftruncate(file.fileno(), file.read().rfind(b"\n") + 1 if size is None else size)
             file.seek(0)
             os.fsync(file.fileno())
             self._digest = hashlib.file_digest(file, "sha256")
             self.size = file.tell()
 
+    def _opened(self, flags: int = 0) -> BufferedRandom:
+        return os.fdopen(self._folder.descriptor(self._name, os.O_RDWR | flags), "rb+")
 
-def _opened(path: Path, flags: int = 0) -> BufferedRandom:
-    return os.fdopen(open_own(path, os.O_RDWR | flags), "rb+")
+
+def _starts_with(folder: Folder, name: str, size: int, sha256: str) -> bool:
+    """Whether a file's first ``size`` bytes have this hash; in constant memory."""
+    digest, left = hashlib.sha256(), size
+    with folder.reading(name) as file:
+        while left and (chunk := file.read(min(left, CHUNK))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return not left and digest.hexdigest() == sha256
 
 
-def check_measures(run: Path) -> None:
+def check_measures(run: Folder) -> None:
     """Raise ``RunError`` where measures are not what was written.
 
     ``measures.json`` holds length and hash of what is surely whole; rows that a kill left behind it go unchecked.
     """
-    path, mark = run / MEASURES, run / MEASURED
-    if not mark.exists():
-        return
-    match read_object(mark):
-        case {"size": int(size), "sha256": str(digest)} if size >= 0:
-            with failing_clearly(path), open(path, "rb") as file:
-                whole = os.fstat(file.fileno()).st_size >= size
-                if not whole or hashlib.sha256(file.read(size)).hexdigest() != digest:
-                    raise RunError(f"{path}: damaged (its SHA-256 is not the one in {MEASURED})")
-        case _:
-            raise RunError(f"{mark}: damaged (size and sha256 are not there)")
+    if run.has(MEASURED):
+        mark = read_object(run, MEASURED, _MARK_SHAPE)
+        if not _starts_with(run, MEASURES, mark["size"], mark["sha256"]):
+            raise RunError(f"{run.path / MEASURES}: damaged (its SHA-256 is not the one in {MEASURED})")
 
 
 class MeasureFile:
@@ -203,27 +255,33 @@ class MeasureFile:
 
     def __init__(self, run: str | Path) -> None:
         """Open for appending; raises ``RunError`` when another process measures, or the file is damaged."""
-        run = Path(run)
-        if not (run / "config.toml").is_file():
-            raise RunError(f"{run}: no run here (config.toml is missing)")
-        self._lock = Lock(run / "measures.lock")
+        self._folder = Folder.open(run)
         try:
-            check_measures(run)
-            self._rows = RowFile(run / MEASURES)
+            if not self._folder.has(CONFIG):
+                raise RunError(f"{run}: no run here (config.toml is missing)")
+            self._lock = self._folder.lock("measures.lock", "another process is measuring this run")
+        except BaseException:
+            self._folder.close()
+            raise
+        try:
+            check_measures(self._folder)
+            self._rows = RowFile(self._folder, MEASURES)
             self._rows.cut()
         except BaseException:
-            self._lock.release()
+            self.close()
             raise
 
     def append(self, rows: Iterable[Metric]) -> None:
         """Append rows in one durable write."""
         self._rows.append(rows)
         mark = {"size": self._rows.size, "sha256": self._rows.sha256}
-        write_atomic(self._rows.path.with_name(MEASURED), dump_json(mark))
+        with failing_clearly(self._folder.path / MEASURED):
+            self._folder.replace(MEASURED, dump_json(mark))
 
     def close(self) -> None:
         """Release the lock."""
         self._lock.release()
+        self._folder.close()
 
     def __enter__(self) -> MeasureFile:
         return self

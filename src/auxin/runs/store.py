@@ -16,27 +16,17 @@ from types import TracebackType
 from typing import Any
 
 from auxin.config import RunConfig
+from auxin.disk.folder import TEMPORARY, Folder, Lock, failing_clearly
+from auxin.disk.plain import dump_signed, read_signed
 from auxin.errors import AuxinError, RunError
 from auxin.runs import checkpoints
-from auxin.runs.checkpoints import Mark, SavedState
+from auxin.runs.checkpoints import CHECKPOINTS, Mark, SavedState
 from auxin.runs.environment import environment
-from auxin.runs.files import (
-    TEMPORARY,
-    Lock,
-    dump_json,
-    dump_signed,
-    failing_clearly,
-    make_directory,
-    open_own,
-    read_config,
-    read_object,
-    remove_temporaries,
-    write_atomic,
-)
-from auxin.runs.rows import Metric, RowFile
-from auxin.values import to_dict, to_toml
+from auxin.runs.rows import METRICS, Metric, RowFile
+from auxin.runs.settings import CONFIG, config_bytes, read_config
+from auxin.values import to_dict
 
-METRICS = "metrics.jsonl"
+SUMMARY, ENVIRONMENT, EVENTS, LOCK = "summary.json", "environment.json", "events.log", "lock"
 KEPT_STATES = 2
 
 
@@ -47,57 +37,63 @@ class RunDirectory:
     user should hear about: damage that was found and stepped around, another version than the one that began.
     """
 
-    def __init__(self, path: Path, config: RunConfig, lock: Lock) -> None:
+    def __init__(self, folder: Folder, config: RunConfig, lock: Lock) -> None:
         """Take over a directory that ``open`` has checked and locked."""
-        self.path = path
+        self.path = folder.path
         self.config = config
-        self.finished = (path / "summary.json").exists()
+        self.finished = folder.has(SUMMARY)
         self.step = 0
         self.warnings: list[str] = []
-        self._lock = lock
+        self._folder, self._lock = folder, lock
 
     @classmethod
     def open(cls, path: str | Path, config: RunConfig, data: str = "") -> RunDirectory:
         """Create a run's directory, or resume the unfinished run of the same config that it holds.
 
         Resuming goes back to the newest checkpoint whose hashes verify: later metrics and checkpoints are
-        dropped. ``data`` is the hash of data that the config does not determine. Raises ``RunError`` when the
+        dropped. ``data`` is the hash of data that the config does not determine: where it is the same, ``data_dir``
+        may be another. Raises ``RunError`` when the
         directory holds another run, one on other data or other files, cannot be written, or is in use.
         """
-        path = Path(path)
-        lock = _claim(path, config)
+        folder = Folder.make(path)
+        lock = None
         try:
-            with failing_clearly(path):
-                run = cls(path, config, lock)
+            lock = _claim(folder, config, data)
+            with failing_clearly(folder.path):
+                run = cls(folder, config, lock)
                 if not run.finished:
-                    make_directory(path / "checkpoints")
-                    remove_temporaries(path)
-                    remove_temporaries(path / "checkpoints")
+                    folder.remove_temporaries()
+                    with (
+                        failing_clearly(folder.path / CHECKPOINTS),
+                        folder.make_sub(CHECKPOINTS) as directory,
+                    ):
+                        directory.remove_temporaries()
                     run._check_environment(data)
                     run._roll_back()
         except BaseException:
-            lock.release()
+            if lock:
+                lock.release()
+            folder.close()
             raise
         return run
 
     @cached_property
     def _metrics(self) -> RowFile:
         """Made when a run is to go on: that of a finished one may be gone, which must not look like damage."""
-        return RowFile(self.path / METRICS)
+        return RowFile(self._folder, METRICS)
 
     def _check_environment(self, data: str) -> None:
         """Record environment and data; or refuse other data, and warn of another environment, than at first."""
-        file, now = (
-            self.path / "environment.json",
-            environment(self.config) | ({"data": data} if data else {}),
-        )
-        if not file.exists():
-            write_atomic(file, dump_json(now))
+        now = environment(self.config) | ({"data": data} if data else {})
+        if not self._folder.has(ENVIRONMENT):
+            self._folder.replace(ENVIRONMENT, dump_signed(now))
             self.log("created")
             return
         before: dict[str, Any] = {}
-        with contextlib.suppress(RunError):
-            before = read_object(file)
+        try:
+            before = read_signed(self._folder, ENVIRONMENT)
+        except RunError as error:
+            self._warn(f"{error}; what the run was begun with is unknown")
         for name in ("torch", "auxin", "processor", "gpu", "cuda"):
             if name in before and before[name] != now.get(name):
                 self._warn(f"begun with {name} {before[name]}, now {now.get(name)}: last bits may differ")
@@ -109,7 +105,7 @@ class RunDirectory:
     def _roll_back(self) -> None:
         """Find the newest checkpoint that can be trusted, and drop what came after it."""
         mark = Mark(0, "")
-        saved = checkpoints.list_checkpoints(self.path)
+        saved = checkpoints.list_checkpoints(self._folder)
         resumable = [checkpoint for checkpoint in saved if checkpoint.has_state]
         for checkpoint in reversed(resumable):
             try:
@@ -124,25 +120,25 @@ class RunDirectory:
             if len(saved) > len(resumable):  # starting over would delete weights that nothing is wrong with
                 cause = self.warnings[-1].partition(";")[0] if resumable else "none holds its state"
                 raise RunError(f"{self.path}: no checkpoint to resume from ({cause}); train elsewhere")
-        checkpoints.discard_after(self.path, self.step)
+        checkpoints.discard_after(self._folder, self.step)
         if mark.size != self._metrics.size:
             self._metrics.cut(mark.size)
 
     def _verified(self, checkpoint: checkpoints.Checkpoint) -> Mark:
         """How far the metrics had come at an intact checkpoint; raises ``AuxinError`` saying what is damaged."""
-        mark = checkpoints.verify(checkpoint, self.config.seeds)
+        mark = checkpoints.verify(self._folder, checkpoint, self.config.seeds)
         if not self._metrics.starts_with(mark.size, mark.sha256):
             raise RunError(f"{self._metrics.path}: damaged before step {checkpoint.step}")
         return mark
 
     def latest_state(self) -> SavedState | None:
         """What to resume from, at ``step``; None at the very beginning. Reads the whole checkpoint."""
-        saved = {c.step: c for c in checkpoints.list_checkpoints(self.path)}
-        return checkpoints.load(saved[self.step]) if self.step in saved else None
+        saved = {c.step: c for c in checkpoints.list_checkpoints(self._folder)}
+        return checkpoints.load(self._folder, saved[self.step]) if self.step in saved else None
 
     def append_metrics(self, rows: Iterable[Metric]) -> None:
         """Append rows in one write, durable on return; a ``RunError`` leaves none of them behind."""
-        self._metrics.append(rows, self._intact())
+        self._metrics.append(rows, self._intact)
 
     def save_checkpoint(
         self,
@@ -159,26 +155,26 @@ class RunDirectory:
         is a ``RunError`` that names the newest checkpoint that is intact.
         """
         mark = Mark(self._metrics.size, self._metrics.sha256)
-        with failing_clearly(self.path, self._intact()):
-            checkpoints.write_checkpoint(self.path, step, members, state, info, mark, keep)
+        with failing_clearly(self.path, self._intact):
+            checkpoints.write_checkpoint(self._folder, step, members, state, info, mark, keep)
         self.step = step
-        with failing_clearly(self.path, self._intact()):
-            checkpoints.prune(self.path, KEPT_STATES)
+        with failing_clearly(self.path, self._intact):
+            checkpoints.prune(self._folder, KEPT_STATES)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the run complete; what only served resuming goes, except the last checkpoint's state."""
-        with failing_clearly(self.path, self._intact()):
-            checkpoints.prune(self.path, 1)
+        with failing_clearly(self.path, self._intact):
+            checkpoints.prune(self._folder, 1)
             summary = {**summary, "metrics_sha256": self._metrics.sha256}
-            write_atomic(self.path / "summary.json", dump_signed(summary))
+            self._folder.replace(SUMMARY, dump_signed(summary))
         self.finished = True
         self.log("finished")
 
     def log(self, event: str) -> None:
         """Add a line to ``events.log``, the only place where a run notes the time; a full disk may drop it."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with contextlib.suppress(OSError):
-            descriptor = open_own(self.path / "events.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        with contextlib.suppress(OSError, RunError):
+            descriptor = self._folder.descriptor(EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             with os.fdopen(descriptor, "a", encoding="utf-8") as file:
                 file.write(f"{now} {' '.join(event.split())}\n")
 
@@ -187,13 +183,19 @@ class RunDirectory:
         self.log(f"warning: {text}")
 
     def _intact(self) -> str:
-        return (
-            f"the checkpoint of step {self.step} is intact" if self.step else "no checkpoint was written yet"
-        )
+        """What a failure has left, looked up when it is asked."""
+        if not self.step:
+            return "no checkpoint was written yet"
+        there = False
+        with contextlib.suppress(OSError, RunError):
+            saved = checkpoints.list_checkpoints(self._folder)
+            there = any(c.step == self.step and c.has_state for c in saved)
+        return f"the checkpoint of step {self.step} is {'intact' if there else 'gone, too'}"
 
     def close(self) -> None:
         """Release the lock; a second call does nothing."""
         self._lock.release()
+        self._folder.close()
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -202,40 +204,42 @@ class RunDirectory:
         self.close()
 
 
-def _claim(path: Path, config: RunConfig) -> Lock:
+def _claim(folder: Folder, config: RunConfig, data: str) -> Lock:
     """Lock a directory and make sure that it holds this config's run and nothing else."""
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path}: a file, not a directory for a run")
-    with failing_clearly(path):
-        path.mkdir(parents=True, exist_ok=True)
-        ours = ("lock", "config.toml")
-        foreign = sorted(
-            p.name for p in path.iterdir() if p.name not in ours and not p.name.startswith(TEMPORARY)
-        )
-    file = path / "config.toml"
-    if foreign and not file.exists():
-        if {"checkpoints", METRICS} & {*foreign}:
+    path, begun = folder.path, folder.has(CONFIG)
+    foreign = [n for n in folder.names() if n not in (LOCK, CONFIG) and not n.startswith(TEMPORARY)]
+    if foreign and not begun:
+        if {CHECKPOINTS, METRICS} & {*foreign}:
             raise RunError(f"{path}: holds a run whose config.toml is missing; choose an empty directory")
         raise RunError(f"{path}: holds files of something else ({foreign[0]}); choose an empty directory")
-    lock = Lock(path / "lock")
+    lock = folder.lock(LOCK, "another process is writing this run")
     try:
-        if file.exists():
-            _refuse_other(path, config)
-        else:
-            with failing_clearly(path):
-                write_atomic(file, to_toml(config).encode())
+        if not folder.has(CONFIG) or _check_same(folder, config, data):
+            _write_config(folder, config)
     except BaseException:
         lock.release()
         raise
     return lock
 
 
-def _refuse_other(path: Path, config: RunConfig) -> None:
-    """Raise ``RunError`` naming the first setting in which the directory's run differs."""
-    ours, theirs = _flat(to_dict(config)), _flat(to_dict(read_config(path / "config.toml")))
-    for name, value in ours.items():
-        if theirs[name] != value:
-            raise RunError(f"{path}: holds another run ({name} is {theirs[name]!r} there, {value!r} here)")
+def _write_config(folder: Folder, config: RunConfig) -> None:
+    with failing_clearly(folder.path):
+        folder.replace(CONFIG, config_bytes(config))
+
+
+def _check_same(folder: Folder, config: RunConfig, data: str) -> bool:
+    """Whether only the place of the data has changed; ``RunError`` naming the first setting in which runs differ."""
+    ours, theirs = _flat(to_dict(config)), _flat(to_dict(read_config(folder)))
+    differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    if differing == ["data_dir"] and data and folder.has(ENVIRONMENT):
+        with contextlib.suppress(RunError):
+            if read_signed(folder, ENVIRONMENT).get("data") == data:
+                return not folder.has(SUMMARY)
+    if differing:
+        name = differing[0]
+        there, here = (repr(values.get(name)) for values in (theirs, ours))
+        raise RunError(f"{folder.path}: holds another run ({name} is {there} there, {here} here)")
+    return False
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

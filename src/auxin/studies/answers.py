@@ -4,19 +4,23 @@ On disk, in the study's directory, where ``report`` reads it:
 
 - ``study.json``: study, scale, question, answer, claims, findings, runs (name, settings, status, seconds, detail),
   command, sessions, environment.
-- ``tables/NAME.csv``: each table.
+- ``tables/NAME.csv``: each table; ``study.json`` holds their SHA-256, and its own.
 - ``metrics.parquet``: what all finished runs logged, with the varied settings as columns.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from auxin.runs.files import TEMPORARY, dump_json, failing_clearly, write_atomic
+from auxin.disk.folder import Folder, failing_clearly
+from auxin.disk.plain import dump_signed
 from auxin.studies.design import NamedRun
+from auxin.studies.directory import LOCK, METRICS, STUDY, TABLES
 from auxin.studies.pool import Outcome
 from auxin.studies.statistics import Estimate
 
@@ -102,24 +106,31 @@ def save_study(
 
     ``about`` joins ``study.json``: study, scale, command, sessions, environment.
     """
-    out = Path(out)
-    with failing_clearly(out):
-        (out / "tables").mkdir(parents=True, exist_ok=True)
-        for name, table in analysis.tables.items():
-            write_atomic(out / "tables" / f"{name}.csv", table.write_csv(float_precision=6).encode())
-        temporary = out / f"{TEMPORARY}metrics.parquet"
-        metrics.write_parquet(temporary)
-        temporary.replace(out / "metrics.parquet")
-        record = {
-            **about,
-            "question": analysis.question,
-            "answer": analysis.answer,
-            "claims": [asdict(c) for c in analysis.claims],
-            "findings": [asdict(f) for f in analysis.findings],
-            "tables": sorted(analysis.tables),
-            "runs": [
-                {**asdict(outcome), "settings": dict(run.settings)}
-                for run, outcome in zip(runs, outcomes, strict=True)
-            ],
-        }
-        write_atomic(out / "study.json", dump_json(record))
+    written = {n: t.write_csv(float_precision=6).encode() for n, t in sorted(analysis.tables.items())}
+    parquet = io.BytesIO()
+    metrics.write_parquet(parquet)
+    record = {
+        **about,
+        "question": analysis.question,
+        "answer": analysis.answer,
+        "claims": [asdict(c) for c in analysis.claims],
+        "findings": [asdict(f) for f in analysis.findings],
+        "tables": list(written),
+        "tables_sha256": {name: hashlib.sha256(table).hexdigest() for name, table in written.items()},
+        "runs": [
+            {**asdict(outcome), "settings": dict(run.settings)}
+            for run, outcome in zip(runs, outcomes, strict=True)
+        ],
+    }
+    with (
+        Folder.make(out) as folder,
+        failing_clearly(folder.path),
+        folder.lock(LOCK, "", wait=True),  # for two that answer at a time: a study.json must fit its tables
+        folder.make_sub(TABLES) as tables,
+    ):
+        folder.remove_temporaries()
+        tables.remove_temporaries()
+        for name, table in written.items():
+            tables.replace(f"{name}.csv", table)
+        folder.replace(METRICS, parquet.getvalue())
+        folder.replace(STUDY, dump_signed(record))

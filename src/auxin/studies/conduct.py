@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -15,17 +16,19 @@ from typing import Any, Protocol, cast, get_args
 import polars as pl
 import torch
 
+from auxin.disk.folder import Folder, failing_clearly
+from auxin.disk.plain import Number, conform, parse_json
 from auxin.runs.environment import environment
-from auxin.runs.files import failing_clearly, read_text
 from auxin.studies.answers import Analysis, save_study
 from auxin.studies.design import NamedRun, Scale, StudyName
+from auxin.studies.directory import RUNS, SESSIONS, check_unclaimed, claim, runs_directory
 from auxin.studies.finished import is_finished, reusable, take_over
-from auxin.studies.plan import Plan, check_fits, plan
+from auxin.studies.plan import Plan, check_fits, existing, plan
 from auxin.studies.pool import Outcome
 from auxin.studies.sweep import check_workers, default_workers, sweep, tables
 from auxin.values import check
 
-SESSIONS = "sessions.jsonl"
+_SESSION = {"seconds": Number(0, 1e12), "workers": Number(0, 10**6, whole=True)}
 
 
 class Study(Protocol):
@@ -63,7 +66,10 @@ def plan_study(
 ) -> Plan:
     """What remains to be trained of a study, and its cost here; raises ``ConfigError`` for what cannot fit."""
     check_workers(workers)
-    directory = Path(out) / "runs"
+    directory = Path(out) / RUNS
+    if (present := existing(Path(out))) == Path(out).absolute():
+        with Folder.open(present) as folder:
+            check_unclaimed(folder, name, scale)
     runs = [run for run in runs_of(name, scale) if not is_finished(run, directory)]
     same = reusable(runs, directory, reuse)
     runs = [run for run in runs if run.name not in same]
@@ -86,9 +92,8 @@ def train_study(
     """
     check_workers(workers)
     runs = runs_of(name, scale)
-    directory = Path(out) / "runs"
-    with failing_clearly(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+    claim(out, name, scale)
+    directory = runs_directory(out)
     take_over(reusable(runs, directory, reuse), directory)
     remaining = [run for run in runs if not is_finished(run, directory)]
     workers = workers or default_workers([run.config for run in remaining])
@@ -108,11 +113,12 @@ def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Ou
     """
     runs = runs_of(name, scale)
     if not outcomes:
-        there = [is_finished(run, Path(out) / "runs") for run in runs]
+        there = [is_finished(run, Path(out) / RUNS) for run in runs]
         outcomes = [
             Outcome(r.name, "finished" if done else "stopped") for r, done in zip(runs, there, strict=True)
         ]
     metrics = tables(runs, out)
+    claim(out, name, scale)
     analysis = load_study(name).analyse(metrics)
     about: dict[str, Any] = {
         "study": name,
@@ -127,17 +133,23 @@ def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Ou
 
 def _note_session(out: Path, seconds: float, workers: int) -> None:
     """Append this session's wall time: a study may take several."""
-    with failing_clearly(out), open(out / SESSIONS, "a") as file:
-        file.write(json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n")
+    line = json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n"
+    with (
+        Folder.open(out) as folder,
+        failing_clearly(out / SESSIONS),
+        os.fdopen(folder.descriptor(SESSIONS, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as file,
+    ):
+        file.write(line)
 
 
 def read_sessions(out: Path) -> list[dict[str, Any]]:
-    """Seconds and workers of every sitting; a line that a kill cut short is left out."""
-    path = out / SESSIONS
+    """Seconds and workers of every sitting; a line that a kill cut short, or that is none, is left out."""
     sessions: list[dict[str, Any]] = []
-    for line in read_text(path).splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError, RecursionError):
-            match json.loads(line):
-                case {"seconds": int() | float(), "workers": int()} as session:
-                    sessions.append(session)
+    with Folder.open(out) as folder:
+        lines = folder.read_text(SESSIONS).splitlines() if folder.has(SESSIONS) else []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            session = parse_json(line)
+            conform(session, _SESSION, "")
+            sessions.append(session)
     return sessions

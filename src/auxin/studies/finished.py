@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from auxin.config import RunConfig
-from auxin.errors import AuxinError
+from auxin.disk.folder import Folder, failing_clearly, unforeseen
+from auxin.errors import AuxinError, RunError
 from auxin.runs import open_run
-from auxin.runs.files import failing_clearly, sync_directory
+from auxin.runs.copying import copy_run
 from auxin.studies.design import NamedRun
+from auxin.studies.directory import RUNS
 from auxin.values import check
 
 
@@ -49,27 +51,50 @@ def reusable(runs: Sequence[NamedRun], directory: Path, sources: Sequence[str | 
     """
     configs: dict[Path, RunConfig] = {}
     for source in sources:
-        there = Path(source) / "runs"
-        check(there.is_dir(), "reuse", str(source), "the directory of a study, with its runs/")
-        found = {path: finished_config(path) for path in sorted(there.iterdir())}
+        found = {path: finished_config(path) for path in _runs_in(Path(source))}
         configs |= {path: config for path, config in found.items() if config is not None}
     same: dict[str, Path] = {}
+    taken = {path.name for path in directory.iterdir()} if directory.is_dir() else set[str]()
     for run in runs:
         paths = (path for path, config in configs.items() if serves(config, run.config))
-        if not (directory / run.name).exists() and (path := next(paths, None)):
+        if run.name not in taken and (path := next(paths, None)):
             same[run.name] = path
     return same
+
+
+def _runs_in(study: Path) -> list[Path]:
+    """What may be a run in another study; links are not."""
+    with Folder.open(study) as folder:
+        check(
+            folder.kind(RUNS) == "directory", "reuse", str(study), "the directory of a study, with its runs/"
+        )
+        with failing_clearly(study / RUNS), folder.sub(RUNS) as runs:
+            return [study / RUNS / name for name in runs.names() if runs.kind(name) == "directory"]
 
 
 def take_over(same: Mapping[str, Path], directory: Path) -> None:
     """Copy runs into ``directory`` under their new names; each copy is complete or not there.
 
-    Raises ``RunError`` when one cannot be written.
+    Only what a run consists of is copied, and never through a link. Raises ``RunError`` for a source that is damaged,
+    and when a copy cannot be written.
     """
-    for name, source in same.items():
-        part = directory / f".{name}.part"
-        with failing_clearly(part):
-            shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(source, part, ignore=shutil.ignore_patterns("lock"))
-            part.rename(directory / name)
-            sync_directory(directory)
+    if not same:
+        return
+    with Folder.make(directory) as runs, failing_clearly(directory), runs.lock(".lock", "", wait=True):
+        runs.remove_temporaries()
+        for name, source in same.items():
+            if runs.kind(name) is None:
+                _take_over(source, runs, name)
+
+
+def _take_over(source: Path, runs: Folder, name: str) -> None:
+    part = unforeseen()
+    try:
+        with Folder.open(source) as there, runs.make_sub(part) as copy:
+            copy_run(there, copy)
+        runs.rename(part, name)
+        runs.sync()
+    except BaseException:
+        with contextlib.suppress(OSError, RunError):
+            runs.remove(part)
+        raise

@@ -101,7 +101,7 @@ def check_fits(runs: Sequence[NamedRun], out: str | Path, workers: int) -> tuple
         gpus = max(1, torch.cuda.device_count()) if device == "cuda" else 1  # which workers are spread over
         largest = sum(sizes[-math.ceil(workers / gpus) :])
         _check_fits("memory", largest, free_memory(device), "fewer --workers")
-        _check_fits("disk", disk, shutil.disk_usage(_existing(Path(out))).free, "another --out")
+        _check_fits("disk", disk, shutil.disk_usage(existing(Path(out))).free, "another --out")
     return memory, disk
 
 
@@ -228,7 +228,7 @@ def _sized(model: ModelConfig) -> ModelConfig:
     return dataclasses.replace(model, vocabulary_size=model.vocabulary_size or VOCABULARY)
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
     return next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
 
 

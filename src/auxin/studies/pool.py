@@ -17,6 +17,7 @@ from typing import IO, Literal
 import torch
 
 from auxin.config import RunConfig
+from auxin.disk.folder import Folder, failing_clearly
 from auxin.values import to_dict
 
 ATTEMPTS = 2  # a run whose worker was killed is resumed once; the second death is taken to be its own doing
@@ -60,7 +61,7 @@ def run_locally(
     wanted = {job.config.device for job in jobs} - {"cpu"}
     gpus = visible_gpus() if wanted == {"cuda"} else []
     waiting, deaths = deque(jobs), Counter[str]()
-    with open(log, "a") as errors, selectors.DefaultSelector() as selector:
+    with _appending(log) as errors, selectors.DefaultSelector() as selector:
         pool: list[_Worker] = []
         try:
             while True:
@@ -91,6 +92,11 @@ def run_locally(
                 worker.stop()
             for worker in pool:
                 worker.end()
+
+
+def _appending(log: Path) -> IO[str]:
+    with Folder.open(log.parent) as folder, failing_clearly(log):
+        return os.fdopen(folder.descriptor(log.name, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a")
 
 
 def visible_gpus() -> list[str]:

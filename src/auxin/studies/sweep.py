@@ -14,9 +14,9 @@ from auxin.config import RunConfig
 from auxin.errors import Interrupted
 from auxin.experiment.signals import noted
 from auxin.runs import open_run
-from auxin.runs.files import failing_clearly
 from auxin.studies.cluster import run_on_ray
 from auxin.studies.design import NamedRun, check_names
+from auxin.studies.directory import LOG, RUNS, runs_directory
 from auxin.studies.finished import is_finished
 from auxin.studies.plan import free_memory, run_memory, step_flops
 from auxin.studies.pool import Job, Outcome, run_locally
@@ -58,9 +58,7 @@ def sweep(
     """
     check_names(runs)
     check_workers(workers)
-    directory = Path(out) / "runs"
-    with failing_clearly(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+    directory = runs_directory(out)
     outcomes = {run.name: Outcome(run.name, "finished") for run in runs if is_finished(run, directory)}
     jobs = [Job(run.name, run.config, directory / run.name) for run in runs if run.name not in outcomes]
     costs = {job.name: (job, step_flops(job.config) * job.config.steps) for job in jobs}
@@ -71,9 +69,7 @@ def sweep(
         if ray:
             ended = run_on_ray(jobs, ray, stopping=stopping, tick=bar.tick)
         else:
-            log = Path(out) / "workers.log"
-            with failing_clearly(log):
-                log.touch()
+            log = Path(out) / LOG
             ended = run_locally(jobs, log, workers=workers, threads=threads, stopping=stopping, tick=bar.tick)
         for outcome in ended:
             outcomes[outcome.name] = outcome
@@ -108,7 +104,7 @@ def tables(runs: Sequence[NamedRun], out: str | Path) -> polars.DataFrame:
     """
     import polars as pl
 
-    directory = Path(out) / "runs"
+    directory = Path(out) / RUNS
     frames: list[pl.DataFrame] = []
     for run in runs:
         if is_finished(run, directory):
