@@ -43,6 +43,24 @@ def test_no_inverted_u_is_found_where_there_is_none(levels: tuple[float, ...]) -
     assert analysis.claims[0].verdict == "not supported"
 
 
+def test_depths_that_tie_are_all_named_and_a_rise_is_at_most_everything() -> None:
+    levels = dict(zip(DEPTHS, (0.0, 0.3, 1.0, 1.0, 0.2), strict=True))
+    by_name = {f.name: f for f in analyse(table(configs("laptop"), by_depth(levels))).findings}
+    largest = by_name["depth at which the share of seeds ever above 80% is largest"]
+    assert (largest.low, largest.value, largest.high) == (6, 6, 8)
+    assert "largest at depth 6 and depth 8 [6, 8] (p < 0.001)." in largest.sentence
+    apart = {0: 0.0, 1: 1.0}
+
+    def either(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+        gen = ramp(0, apart[seed % 2] if run.settings["depth"] == 10 else 0.0)
+        return {("val", "accuracy"): ramp(0, 1), ("gen", "accuracy"): gen, ("train", "loss"): ramp(4, 1)}
+
+    rise = {f.name: f for f in analyse(table(configs("laptop"), either)).findings}["rise to the peak"]
+    assert rise.value == pytest.approx(0.4)
+    assert rise.high == 1  # Student's own interval goes on to 1.5
+    assert -1 < rise.low < 0
+
+
 def test_five_seeds_at_every_depth() -> None:
     for scale, seeds in (("laptop", 5), ("paper", 10)):
         runs = [run for run in configs(scale) if run.settings["task"] == "question"]

@@ -21,6 +21,7 @@ from auxin.studies.statistics import (
     p_text,
     paired,
     peak_test,
+    share_difference,
     spearman,
 )
 
@@ -61,7 +62,8 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     depth = models["depth"].to_numpy().astype(float)
     peak = peak_test(depth, models["late"].to_numpy())
     share = peak_test(depth, models["grokked"].to_numpy().astype(float))
-    ever = share.location if models["grokked"].n_unique() > 1 else UNKNOWN
+    ever, ties = _largest(share, by_depth) if models["grokked"].n_unique() > 1 else (UNKNOWN, "no depth")
+    rise, fall = share_difference(peak.rise), share_difference(peak.fall)
     known = models.drop_nulls("loss")
     trend = paired(spearman, known["depth"].to_numpy(), known["loss"].to_numpy())
     answer = _answer(peak, by_depth)
@@ -70,18 +72,18 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
         finding("depth of the peak", peak.location, answer),
         finding(
             "rise to the peak",
-            peak.rise,
-            f"From the shallowest to the best depth accuracy rises by {peak.rise.points()}.",
+            rise,
+            f"From the shallowest to the best depth accuracy rises by {rise.points()}.",
         ),
         finding(
             "fall from the peak",
-            peak.fall,
-            f"From the best to the deepest accuracy falls by {peak.fall.points()}.",
+            fall,
+            f"From the best to the deepest accuracy falls by {fall.points()}.",
         ),
         finding(
             "depth at which the share of seeds ever above 80% is largest",
             ever,
-            f"The share of seeds ever above 80% is largest at depth {ever.text(0)} ({p_text(share.p)}).",
+            f"The share of seeds ever above 80% is largest at {ties} ({p_text(share.p)}).",
         ),
         finding(
             "rank correlation of depth and training loss",
@@ -111,6 +113,14 @@ def _claims(peak: Peak, trend: Estimate, findings: tuple[Finding, ...], models: 
             models,
         ),
     )
+
+
+def _largest(share: Peak, by_depth: pl.DataFrame) -> tuple[Estimate, str]:
+    """The depth at which most seeds are ever above 80%, in an interval that holds all that tie, and in words."""
+    tied = by_depth.filter(pl.col("ever") == pl.col("ever").max())["depth"].to_list()
+    low, high = min(share.location.low, *tied), max(share.location.high, *tied)
+    words = " and ".join(f"depth {depth}" for depth in tied)
+    return Estimate(tied[0], low, high), f"{words} [{low:.0f}, {high:.0f}]"
 
 
 def _answer(peak: Peak, by_depth: pl.DataFrame) -> str:

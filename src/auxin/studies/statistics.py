@@ -98,6 +98,12 @@ def mean_share(values: Array) -> Estimate:
     return Estimate(found.value, low, high)
 
 
+def share_difference(found: Estimate) -> Estimate:
+    """A difference of two numbers from 0 to 1, beyond ±1 its interval does not go."""
+    low, high = np.clip([found.low, found.high], -1.0, 1.0).tolist()  # NaN stays
+    return Estimate(found.value, low, high)
+
+
 def paired(statistic: Callable[[Array, Array], Array], x: Array, y: Array, seed: int = SEED) -> Estimate:
     """A statistic of pairs, whole pairs resampled; it works along the axis of runs, the last of x [N]."""
     generator = np.random.default_rng(seed)
