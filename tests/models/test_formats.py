@@ -1,6 +1,9 @@
 """Saved weights load elsewhere and give the same logits; damaged files are refused by name."""
 
+import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,9 @@ from safetensors.torch import save_file
 
 from auxin.config import ModelConfig
 from auxin.errors import AuxinError, CheckpointError
-from auxin.models.formats import load_model, save_model
-from auxin.models.transformer import TransformerLM
+from auxin.models.formats import _mask, load_model, save_model
+from auxin.models.released import LAYER, TOP
+from auxin.models.transformer import TransformerLM, sinusoidal_positions
 
 CONFIG = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5, norm="pre")
 
@@ -65,3 +69,125 @@ def test_junk_raises_only_our_errors(
     path.write_bytes(struct.pack("<Q", max(0, len(junk) - 4)) + junk if header else junk)
     with pytest.raises(AuxinError):
         load_model(path)
+
+
+def released(before: TransformerLM) -> dict[str, torch.Tensor]:
+    """A model's state dict as the released code's class writes it: its names, and its buffers."""
+    layer = {ours: theirs for theirs, ours in LAYER.items()}
+    top = {ours: theirs for theirs, ours in TOP.items()}
+    found = {"int_seq": torch.arange(50), "pos.pe": sinusoidal_positions(50, before.config.width)[None]}
+    found |= {"trafo.decoder.layers.0.linear1.weight": torch.ones(2, 2)}
+    for name, value in before.state_dict().items():
+        prefix, _, rest = name.removeprefix("layers.").partition(".")
+        path = f"trafo.encoder.layers.{prefix}."
+        if name in top and not (before.config.tied and name == "output.weight"):
+            found[top[name]] = value
+        elif rest == "attention.qkv.weight":
+            q, k, v = value.unflatten(0, (3, before.config.heads, -1))
+            found[f"{path}self_attn.data_to_q.weight"] = q.flatten(0, 1)
+            found[f"{path}self_attn.data_to_kv.weight"] = torch.stack([k, v], 1).flatten(0, 2)
+        elif rest in layer:
+            found[path + layer[rest]] = value
+    return {name: value.clone() for name, value in found.items()}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_what_the_released_code_saves_gives_the_same_logits(tmp_path: Path, tied: bool, prefix: str) -> None:
+    before = model(norm="post", width=16, heads=8, tied=tied)
+    path = tmp_path / "m.safetensors"
+    save_file({prefix + name: value for name, value in released(before).items()}, path)
+    after, words = load_model(path), torch.tensor([[4, 0, 1, 2]])
+    assert torch.equal(after(words).logits, before(words).logits)
+    assert (after.config.tied, after.config.max_length) == (tied, 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("pos.pe", torch.zeros(1, 50, 16), "pos.pe holds other positions"),
+        ("pos.pe", sinusoidal_positions(50, 16)[None] / 4, "pos.pe holds other positions"),  # scaled down
+        ("int_seq", torch.zeros(50, dtype=torch.int64), "int_seq does not count"),
+        (
+            "in_embedding_upscale.weight",
+            torch.zeros(16, 16),
+            "unknown parameter 'in_embedding_upscale.weight'",
+        ),
+        ("trafo.encoder.norm.weight", torch.zeros(16), "unknown parameter 'trafo.encoder.norm.weight'"),
+        ("trafo.encoder.layers.0.gate.weight", torch.zeros(16), "unknown parameter"),
+        ("module.int_seq", torch.arange(50), "holds a parameter twice, with and without a prefix"),
+        ("steps", torch.arange(50), "steps is of type torch.int64"),
+    ],
+)
+def test_nothing_that_changes_the_function_is_dropped(
+    tmp_path: Path, name: str, value: torch.Tensor, message: str
+) -> None:
+    path = tmp_path / "m.safetensors"
+    save_file(released(model(norm="post", width=16, heads=8)) | {name: value}, path)
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        load_model(path)
+
+
+def test_a_pickle_is_not_opened_and_the_message_converts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, words = model(norm="post", width=16, heads=8, tied=True), torch.tensor([[4, 0, 1, 2]])
+    torch.save(released(before), tmp_path / "m.pt")
+    with pytest.raises(CheckpointError, match="pickles are not opened") as raised:
+        load_model(tmp_path / "m.pt")
+    code = str(raised.value).partition("convert one: ")[2]
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert torch.equal(load_model("m.safetensors")(words).logits, before(words).logits)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_wrapped_models_are_saved_as_what_they_wrap(tmp_path: Path) -> None:
+    before, inside, words = model(), model(), torch.tensor([[4, 0, 1, 2]])
+    inside.layers[0] = torch.compile(inside.layers[0], backend="eager")  # pyright: ignore
+    for wrapped in (torch.compile(before, backend="eager"), torch.nn.DataParallel(before), inside):
+        save_model(wrapped, tmp_path / "m.safetensors")  # pyright: ignore
+        assert torch.equal(load_model(tmp_path / "m.safetensors")(words).logits, before(words).logits)
+
+
+def test_what_would_load_as_another_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    untied, half, scaled, moved = model(tied=True), model().half(), model(), model()
+    untied.output.weight = torch.nn.Parameter(untied.output.weight.detach() + 1)
+    scaled.layers[0].mlp.register_forward_hook(lambda module, inputs, output: 2 * output)  # pyright: ignore
+    moved.positions.zero_()  # pyright: ignore
+    for changed, message in (
+        (untied, "output.weight differs from embedding.weight; allowed: the same, as the config says tied"),
+        (half, "is of type torch.float16; allowed: float32"),
+        (scaled, "computes something else than its config"),
+        (moved, "computes something else than its config"),
+    ):
+        with pytest.raises(CheckpointError, match=re.escape(message)):
+            save_model(changed, path)
+    assert list(tmp_path.iterdir()) == []
+    training = model(dropout=0.5).train()
+    save_model(training, path)
+    assert training.training
+    assert training.layers[0].training
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(model(), path)
+    content = path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_mask()
+    code = (
+        "import sys, resource, signal, auxin, torch; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "m = auxin.TransformerLM(auxin.ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5), torch.Generator())\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: auxin.save_model(m, sys.argv[1])\n"
+        "except auxin.AuxinError as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert result.stdout == f"{path}: cannot be written: File too large\n"
+    assert path.read_bytes() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+    with pytest.raises(CheckpointError, match="cannot be written: No such file or directory"):
+        save_model(model(), tmp_path / "missing" / "m.safetensors")
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        save_model(model(), tmp_path)

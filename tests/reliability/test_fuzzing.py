@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from auxin.config import ModelConfig, RunConfig
-from auxin.models.formats import RELEASED_PREFIX, load_model, model_bytes
+from auxin.models.formats import load_model, model_bytes
+from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.report.record import open_study
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
@@ -44,7 +45,7 @@ def model(config: ModelConfig = SMALL) -> TransformerLM:
 
 def released() -> bytes:
     """A model in the released code's names."""
-    ours, layer = model().state_dict(), f"{RELEASED_PREFIX}0."
+    ours, layer = model().state_dict(), f"{PREFIX}0."
     width = SMALL.width
     tensors = {
         "input_embedding.weight": ours["embedding.weight"],

@@ -16,7 +16,8 @@ import auxin
 from auxin.config import ModelConfig, RunConfig
 from auxin.disk.folder import Folder
 from auxin.errors import CheckpointError, RunError
-from auxin.models.formats import RELEASED_PREFIX, load_model, save_model
+from auxin.models.formats import load_model, save_model
+from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.runs.rows import read_table
@@ -72,7 +73,7 @@ WEIGHTS = {
     "a released layer of a billion": safetensors(
         {
             "input_embedding.weight": ("F32", [3, 2]),
-            f"{RELEASED_PREFIX}999999999.linear1.weight": ("F32", [1]),
+            f"{PREFIX}999999999.linear1.weight": ("F32", [1]),
         }
     ),
     "nothing": b"",

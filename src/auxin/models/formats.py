@@ -1,43 +1,30 @@
-"""Checkpoints on disk: our own format, and the parameter names of Murty et al.'s released code. Never pickle."""
+"""Models on disk: one safetensors file with the config in its header, or one of the released code. Never pickle."""
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import struct
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from auxin.arguments import explained
 from auxin.config import ModelConfig
 from auxin.errors import CheckpointError, ConfigError
+from auxin.models import released
 from auxin.models.transformer import TransformerLM
 from auxin.values import check, from_json, to_json
 
-LONGEST_JSON = 1 << 20  # bytes read of the file beside a released model
-RELEASED_PREFIX = "trafo.encoder.layers."
-RELEASED_LAYER = {  # the released code's names within a layer → ours
-    "self_attn.multi_head_merge.weight": "attention.out.weight",
-    "linear1.weight": "mlp.up.weight",
-    "linear1.bias": "mlp.up.bias",
-    "linear2.weight": "mlp.down.weight",
-    "linear2.bias": "mlp.down.bias",
-    "norm1.weight": "attention_norm.weight",
-    "norm1.bias": "attention_norm.bias",
-    "norm2.weight": "mlp_norm.weight",
-    "norm2.bias": "mlp_norm.bias",
-}
-RELEASED_MAPS = ("self_attn.data_to_q.weight", "self_attn.data_to_kv.weight")  # ours are one matrix
-RELEASED_TOP = {
-    "input_embedding.weight": "embedding.weight",
-    "output_map.weight": "output.weight",
-    "output_map.bias": "output.bias",
-}
+WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
+"""Prefixes of names that DistributedDataParallel and torch.compile leave."""
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+PROBE = 16  # tokens on which a model and what was saved of it are compared
 
 
 def model_bytes(parameters: Mapping[str, Tensor], config: ModelConfig) -> bytes:
@@ -50,16 +37,95 @@ def model_bytes(parameters: Mapping[str, Tensor], config: ModelConfig) -> bytes:
 
 @explained
 def save_model(model: TransformerLM, path: str | Path) -> None:
-    """Write a model's weights and config to one safetensors file."""
-    Path(path).write_bytes(model_bytes(model.state_dict(), model.config))
+    """Write a model's weights and config to one safetensors file, which ``load_model`` reads back.
+
+    A compiled model is saved as the one that it was compiled from. Raises ``CheckpointError`` when the file cannot be
+    written (an older one stays whole), and for a model that a file could not hold: parameters of another precision,
+    or changed by hand so that it computes something else than its config and weights say.
+    """
+    path, model = Path(path), _unwrapped(model)
+    tensors = {WRAPPED.sub("", name): tensor for name, tensor in model.state_dict().items()}
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise CheckpointError(
+                f"{name} is of type {tensor.dtype}; allowed: float32 (model.float() converts it)"
+            )
+    tied = model.config.tied
+    if tied and not torch.equal(model.output.weight, model.embedding.weight):
+        raise CheckpointError(
+            "output.weight differs from embedding.weight; allowed: the same, as the config says tied"
+        )
+    content = model_bytes(tensors, model.config)
+    kept = {name: t.cpu() for name, t in tensors.items() if not (tied and name == "output.weight")}
+    _check_same(model, _filled(model.config, kept, path))
+    _replace(path, content)
+
+
+def _unwrapped(model: nn.Module) -> TransformerLM:
+    """The model itself, out of what torch.compile and data parallelism put around it."""
+    while not isinstance(model, TransformerLM):
+        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+        if not isinstance(inner, nn.Module):
+            check(False, "model", model, "a TransformerLM")
+        model = inner  # pyright: ignore[reportAssignmentType]
+    return model
+
+
+@torch.no_grad()
+def _check_same(model: TransformerLM, saved: TransformerLM) -> None:
+    """Raise ``CheckpointError`` unless both compute the same logits, up to rounding."""
+    config = model.config
+    device = model.embedding.weight.device
+    tokens = torch.arange(min(PROBE, config.max_length))[None] % config.vocabulary_size
+    training = {module: module.training for module in model.modules()}
+    try:
+        found = model.eval()(tokens.to(device)).logits.cpu()
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    wanted = saved(tokens).logits
+    scale = float(wanted.nan_to_num().abs().max())
+    if not torch.allclose(found, wanted, rtol=0, atol=1e-3 * scale, equal_nan=True):
+        raise CheckpointError(
+            "the model computes something else than its config and its weights say: it was changed"
+        )
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    try:
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path}: not a regular file")
+        descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            os.chmod(temporary, 0o666 & ~_mask())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _mask() -> int:
+    """The process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @explained
 def load_model(path: str | Path) -> TransformerLM:
     """Load a model, in eval mode, from our own file or from one with the released code's parameter names.
 
-    The latter say nothing of heads: 8 unless a ``.json`` of the same stem holds ``n_heads``. Raises
-    ``CheckpointError`` naming the file when it is missing, damaged or does not fit its config.
+    The latter say nothing of heads: 8 unless a ``.json`` of the same stem holds ``n_heads``. Prefixes that
+    torch.compile and DistributedDataParallel put before names are taken off. Raises ``CheckpointError`` naming the
+    file when it is missing, damaged, a pickle, does not fit its config, or holds what the model has no place for.
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
@@ -69,7 +135,7 @@ def load_model(path: str | Path) -> TransformerLM:
         except ConfigError as error:
             raise CheckpointError(f"{path}: {error}") from None
     elif "input_embedding.weight" in tensors:
-        config, tensors = _from_released(path, tensors)
+        config, tensors = released.translated(path, tensors)
     else:
         raise CheckpointError(f"{path}: neither an auxin model nor one in the released code's names")
     return _filled(config, tensors, path)
@@ -82,13 +148,27 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            named = [(WRAPPED.sub("", name), file.get_tensor(name)) for name in file.keys()]  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError, RuntimeError, struct.error) as error:
+        if path.suffix in PICKLES:
+            raise CheckpointError(f"{path}: {_conversion(path)}") from None
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from None
+    tensors = dict(named)
+    if len(tensors) < len(named):
+        raise CheckpointError(f"{path}: holds a parameter twice, with and without a prefix")
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if not tensor.is_floating_point() and name != released.COUNT:
             raise CheckpointError(f"{path}: {name} is of type {tensor.dtype}; allowed: floating point")
     return tensors, metadata
+
+
+def _conversion(path: Path) -> str:
+    """How to make a file that can be read of one that torch.save has written."""
+    read = f"torch.load({path.name!r}, weights_only=True)"
+    return (
+        "pickles are not opened, as they can run anything; convert one: import torch, safetensors.torch; "
+        f"safetensors.torch.save_file({{k: v.clone() for k, v in {read}.items()}}, {path.stem + '.safetensors'!r})"
+    )
 
 
 def _filled(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> TransformerLM:
@@ -114,56 +194,3 @@ def _filled(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> Tran
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[name])
     return model.eval()
-
-
-def _from_released(path: Path, tensors: dict[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Translate the released code's names; the architecture is read off the shapes."""
-    ours: dict[str, Tensor] = {}
-    depth = 0
-    for name, tensor in tensors.items():
-        if name in RELEASED_TOP:
-            ours[RELEASED_TOP[name]] = tensor
-        elif name.startswith(RELEASED_PREFIX):
-            layer, _, rest = name.removeprefix(RELEASED_PREFIX).partition(".")
-            if not re.fullmatch(r"0|[1-9][0-9]{0,3}", layer) or rest not in (*RELEASED_LAYER, *RELEASED_MAPS):
-                raise CheckpointError(f"{path}: unknown parameter {name!r}")
-            depth = max(depth, int(layer) + 1)
-            if rest in RELEASED_LAYER:
-                ours[f"layers.{layer}.{RELEASED_LAYER[rest]}"] = tensor
-    heads = _released_heads(path)
-    try:
-        vocabulary_size, width = ours["embedding.weight"].shape
-        for i in range(depth):
-            attention = f"{RELEASED_PREFIX}{i}.self_attn."
-            # rows of data_to_kv run over heads, then (key, value), then the head's dimensions
-            k, v = tensors[f"{attention}data_to_kv.weight"].view(heads, 2, -1, width).unbind(1)
-            parts = [tensors[f"{attention}data_to_q.weight"], k.flatten(0, 1), v.flatten(0, 1)]
-            ours[f"layers.{i}.attention.qkv.weight"] = torch.cat(parts)
-        config = ModelConfig(
-            depth=depth,
-            width=width,
-            heads=heads,
-            feedforward=ours["layers.0.mlp.up.weight"].shape[0],
-            vocabulary_size=vocabulary_size,
-        )
-    except KeyError as error:
-        raise CheckpointError(f"{path}: parameter {error.args[0]} is missing") from None
-    except (ConfigError, IndexError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    return config, ours
-
-
-def _released_heads(path: Path) -> int:
-    beside = path.with_suffix(".json")
-    if not beside.exists():
-        return 8
-    try:
-        with open(beside, "rb") as file:
-            heads = json.loads(file.read(LONGEST_JSON)).get("n_heads", 8)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{beside}: not a JSON object with n_heads: {error}") from None
-    try:
-        check(type(heads) is int and 1 <= heads <= 65_536, "n_heads", heads, "1 to 65536")
-    except ConfigError as error:
-        raise CheckpointError(f"{beside}: {error}") from None
-    return heads
