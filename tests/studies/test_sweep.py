@@ -145,6 +145,19 @@ def killing(
     return tick, killed
 
 
+def test_workers_import_nothing_from_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("random", "statistics", "numpy", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not the library')")
+    monkeypatch.chdir(tmp_path)
+    job = Job("x", tiny("x", steps=2).config, tmp_path / "run")
+    (outcome,) = run_locally(
+        [job], tmp_path / "log", workers=1, threads=1, stopping=lambda: False, tick=lambda: None
+    )
+    assert (outcome.status, outcome.detail) == ("finished", "")
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_killed_worker_is_replaced_once(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
@@ -159,7 +172,10 @@ def test_a_killed_worker_is_replaced_once(
         assert outcome.status == "finished"
         assert content(path) == content(undisturbed)
     else:
-        assert (outcome.status, outcome.detail) == ("failed", "its worker died twice, by signal 9")
+        assert (outcome.status, outcome.detail) == (
+            "failed",
+            f"its worker died twice, by signal 9; what it said is in {log}",
+        )
 
 
 def test_an_interrupted_sweep_resumes_to_the_same_bytes(

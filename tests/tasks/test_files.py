@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from auxin.errors import DataError
 from auxin.tasks import english, files, load_task
+from published import write_published
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "mccoy"
 GOOD = "the newt does read . quest\tdoes the newt read ?"
@@ -32,6 +33,20 @@ def test_published_directory(tmp_path):
     assert len(load_task("question", data_dir=tmp_path, train_size=1).splits["train"]) == 1
     with pytest.raises(DataError, match=f"split is 'gen', and {tmp_path} has only: train, val"):
         task.splits["gen"]
+
+
+@pytest.mark.parametrize("task", ["question", "tense"])
+def test_a_test_file_that_is_the_generalization_set_is_known_by_its_content(tmp_path, task):
+    """The released code's directory holds train, val and test, and its test is what generalization is."""
+    write_published(tmp_path, task, {"train": 20, "val": 5, "test": 5})
+    assert list(load_task(task, data_dir=tmp_path).splits) == ["train", "val", "test"]
+    write_published(tmp_path, task, {"gen": 5})
+    both = load_task(task, data_dir=tmp_path).splits
+    assert list(both) == ["train", "val", "test", "gen"]
+    (tmp_path / f"{task}.gen").replace(tmp_path / f"{task}.test")
+    found = load_task(task, data_dir=tmp_path).splits
+    assert list(found) == ["train", "val", "gen"]
+    assert found["gen"] == both["gen"]
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,13 @@ def test_binarize_keeps_words_and_brackets(tree):
     assert len(brackets(result)) == n - 1
 
 
-@given(binary, binary)
+@given(binary, st.integers(0, 2**31))
 @settings(deadline=None)
-def test_parseval_laws(tree, other):
+def test_parseval_laws(tree, seed):
     if len(leaves(tree)) < 2:
         return
     assert parseval([tree], [tree]) == (1, 1, 1)
-    if len(leaves(other)) == len(leaves(tree)):
+    for other in (random_tree(leaves(tree), seed), balanced(leaves(tree))):
         forward, backward = parseval([tree], [other]), parseval([other], [tree])
         assert forward.f1 == backward.f1
         assert forward.precision == backward.recall
@@ -105,6 +105,7 @@ def test_parseval_pools_or_averages():
         ([("a", "b")], [("a", ("b", "c"))], "tree 0 has 2 words, its gold tree 3"),
         (["a"], ["a"], "no tree has a bracket"),
         ([()], [("a", "b")], "empty node"),
+        ([("a", "b")], [("a", "c")], "tree 0 has 'b' where its gold tree has 'c'; allowed: the same words"),
     ],
 )
 def test_parseval_refuses(trees, gold, message):
@@ -176,6 +177,16 @@ def test_penn_treebank_with_labels_traces_and_several_trees():
     (NP (DT a) (NN yak))"""
     assert read_penn(text) == [(("The", "newt"), "reads", "."), ("a", "yak")]
     assert read_penn(f"\n{text}\n\n") == read_penn(text)
+
+
+def test_penn_treebank_of_real_files():
+    """A no-break space is part of a word, as in 1\u00a01/2; files may begin with a byte order mark."""
+    assert read_penn("\ufeff(NP (CD 1\u00a01/2) (NNS cups))") == [("1\u00a01/2", "cups")]
+    assert read_penn(write_penn(("1\u00a01/2", "cups"))) == [("1\u00a01/2", "cups")]
+    assert from_brackets(to_brackets(("1\u00a01/2", "cups"))) == ("1\u00a01/2", "cups")
+    with pytest.raises(DataError, match=r"\(HYPH \) has no words; allowed: a word or a node after a label"):
+        read_penn("(NP (NN mid) (HYPH ) (NN air))")
+    assert read_penn("(NP (NN mid) (HYPH -) (NN air))") == [("mid", "-", "air")]
 
 
 @pytest.mark.parametrize("text", ["(S (NP a)", "(S a))", "(S)", "(" * 5000 + ")" * 5000])

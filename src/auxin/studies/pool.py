@@ -83,7 +83,8 @@ def run_locally(
                         if job and deaths[job.name] < ATTEMPTS:
                             waiting.appendleft(job)
                         elif job:
-                            yield Outcome(job.name, "failed", 0.0, f"its worker died twice, {worker.end()}")
+                            why = f"its worker died twice, {worker.end()}; what it said is in {log}"
+                            yield Outcome(job.name, "failed", 0.0, why)
                     else:
                         yield outcome
                 tick()
@@ -112,7 +113,13 @@ class _Worker:
         self.gpu = gpu
         # A session of its own: a Ctrl-C reaches it once, as the end of its input, whatever it is doing.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "auxin.studies.worker", str(threads)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "auxin.studies.worker",
+                str(threads),
+            ],  # -P: not from where the user stands
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -46,24 +46,24 @@ def brackets(tree: Tree) -> set[tuple[int, int]]:
     return _brackets(tree)[0]
 
 
-def _brackets(tree: Tree) -> tuple[set[tuple[int, int]], int]:
-    """The tree's brackets and its number of words."""
+def _brackets(tree: Tree) -> tuple[set[tuple[int, int]], list[str]]:
+    """The tree's brackets and its words."""
     spans: set[tuple[int, int]] = set()
-    position = 0
+    words: list[str] = []
     stack: list[Tree | int] = [tree]  # an int closes the node that began at that position
     while stack:
         node = stack.pop()
         if isinstance(node, int):
-            if position - node > 1:
-                spans.add((node, position - 1))
+            if len(words) - node > 1:
+                spans.add((node, len(words) - 1))
         elif isinstance(node, str):
-            position += 1
+            words.append(node)
         elif node:
-            stack.append(position)
+            stack.append(len(words))
             stack.extend(reversed(node))
         else:
             raise DataError("a tree has an empty node; allowed: words and tuples of trees")
-    return spans, position
+    return spans, words
 
 
 @explained
@@ -74,16 +74,23 @@ def parseval(trees: Sequence[Tree], gold: Sequence[Tree], *, per_sentence: bool 
     words don't), precision = |G∩T|/|T|, recall = |G∩T|/|G|, F1 = 2|G∩T|/(|G| + |T|); ``per_sentence``
     averages the sentences' own scores instead of pooling, leaving out one-word sentences. Linear in the
     number of words. (Black et al. 1991; pooled as in Murty et al. 2023.) Raises ``DataError`` when the lists
-    or two trees' lengths differ, or nothing has a bracket.
+    or two trees' words differ, or nothing has a bracket.
     """
     if len(trees) != len(gold):
         raise DataError(f"{len(trees)} trees against {len(gold)} gold trees; allowed: as many")
     counts: list[tuple[int, int, int]] = []
     for index, (tree, truth) in enumerate(zip(trees, gold, strict=True)):
         (found, words), (true, expected) = _brackets(tree), _brackets(truth)
+        if len(words) != len(expected):
+            raise DataError(
+                f"tree {index} has {len(words)} words, its gold tree {len(expected)}; allowed: as many"
+            )
         if words != expected:
-            raise DataError(f"tree {index} has {words} words, its gold tree {expected}; allowed: as many")
-        if words > 1:
+            word, other = next(pair for pair in zip(words, expected, strict=True) if pair[0] != pair[1])
+            raise DataError(
+                f"tree {index} has {word!r} where its gold tree has {other!r}; allowed: the same words"
+            )
+        if len(words) > 1:
             counts.append((len(found & true), len(found), len(true)))
     if not counts:
         raise DataError("no tree has a bracket; allowed: at least one sentence of two words or more")
@@ -207,6 +214,9 @@ def bracket_tree(tokens: Sequence[str]) -> Tree:
 
 
 _ESCAPES = {"(": "-LRB-", ")": "-RRB-"}
+_SPACE = " \t\n\r\f\v"
+"""What separates words in files of trees; any other white space, as a no-break space, is part of one."""
+_WORD = rf"[^{_SPACE}()]+"
 
 
 def to_brackets(tree: Tree) -> str:
@@ -229,7 +239,7 @@ def to_brackets(tree: Tree) -> str:
 
 
 def _escape(word: str) -> str:
-    if not word or any(c.isspace() for c in word):
+    if not word or any(c in _SPACE for c in word):
         raise DataError(f"word {word!r} is empty or holds a space; allowed: words without spaces")
     return re.sub(r"[()]", lambda match: _ESCAPES[match[0]], word)
 
@@ -237,7 +247,7 @@ def _escape(word: str) -> str:
 def from_brackets(text: str) -> Tree:
     """Read ``(a (b c))``, the reverse of ``to_brackets``; unbalanced brackets are a ``DataError``."""
     open_nodes: list[list[Tree]] = [[]]
-    for match in re.finditer(r"[()]|[^\s()]+", text):
+    for match in re.finditer(rf"[()]|{_WORD}", text):
         token = match[0]
         if token == "(":
             open_nodes.append([])
@@ -261,16 +271,16 @@ def read_penn(text: str) -> list[Tree]:
     """The trees of a file in Penn Treebank brackets, labels and empty elements (-NONE-) left out.
 
     A preterminal ``(NN newt)`` is its word, a unary node its child; other nodes keep their children. Raises
-    ``DataError`` for unbalanced brackets or a tree without words.
+    ``DataError`` for unbalanced brackets, a label without a word, or a tree without words.
     """
     import nltk
 
     try:
-        texts = nltk.tokenize.SExprTokenizer().tokenize(text.strip())
+        texts = nltk.tokenize.SExprTokenizer().tokenize(text.removeprefix("\ufeff").strip(_SPACE))
         # a backslash is part of a word ("1\\/2"), not an escape, which is nltk's default
         options = {
-            "node_pattern": r"[^\s()]+",
-            "leaf_pattern": r"[^\s()]+",
+            "node_pattern": _WORD,
+            "leaf_pattern": _WORD,
             "remove_empty_top_bracketing": True,
         }
         return [_unlabeled(nltk.Tree.fromstring(one, **options)) for one in texts]
@@ -287,6 +297,8 @@ def _unlabeled(node: object) -> Tree:
     while stack:
         top = stack.pop()
         if isinstance(top, nltk.Tree):
+            if not len(top):
+                raise DataError(f"({top.label()} ) has no words; allowed: a word or a node after a label")
             if top.label() != "-NONE-":
                 built.append([])
                 stack += [None, *reversed(top)]
@@ -305,7 +317,7 @@ def write_penn(tree: Tree, label: str = "X") -> str:
     """One line of Penn Treebank brackets, every node and word under ``label``; ``read_penn`` reads it back."""
     if isinstance(tree, str):
         return f"({label} {_escape(tree)})"
-    text = re.sub(r"[^\s()]+", lambda match: f"({label} {match[0]})", to_brackets(tree))
+    text = re.sub(_WORD, lambda match: f"({label} {match[0]})", to_brackets(tree))
     return re.sub(rf"\((?!{re.escape(label)} )", f"({label} ", text)
 
 
