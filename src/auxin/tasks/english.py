@@ -109,7 +109,9 @@ def _read(name: str, directory: Path, train_size: int) -> Task:
     splits = Splits(files.read_splits(name, directory, train_size, spoken))
     splits.origin = str(directory)
     if "test" in splits and "gen" not in splits and all(map(spoken.tells, splits["test"])):
-        splits["gen"] = splits.pop("test")  # the released code calls the generalization set so, and has no other test
+        splits["gen"] = splits.pop(
+            "test"
+        )  # the released code calls the generalization set so, and has no other test
     return _task(name, splits, all_words(splits))
 
 

@@ -80,7 +80,9 @@ class Language:
     def tells(self, sentence: Sentence) -> bool:
         """Whether a line asks for the rule where the two rules part, as every line of ``gen`` and no other does."""
         structure = sentence.structure
-        return isinstance(structure, Structure) and self.transforms(sentence) and self.rule.disagrees(structure)
+        return (
+            isinstance(structure, Structure) and self.transforms(sentence) and self.rule.disagrees(structure)
+        )
 
     def telling(self, sentence: Sentence) -> Telling:
         """Where the rules part in a line's target, and what they have there."""
