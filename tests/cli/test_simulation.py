@@ -67,7 +67,9 @@ def test_a_wrong_prediction_fails_and_its_layers_are_marked(
 ) -> None:
     """A gain that is 15% too large, at the default width; what differs is the MLP's share of the norm."""
     true = comparison.propagate
-    wrong = lambda block, *rest: true(dataclasses.replace(block, sigma_w=1.15 * block.sigma_w), *rest)
+    wrong = lambda network, cosine, **options: true(
+        dataclasses.replace(BLOCK, sigma_w=1.15 * BLOCK.sigma_w), cosine, network.depth, **options
+    )
     monkeypatch.setattr(comparison, "propagate", wrong)
     sizes = ["--width", "768", "--draws", "2", "--depth", "1"]
     assert result(capsys, *sizes, status=1)["passed"] is False

@@ -28,7 +28,8 @@ def test_exponents_of_the_papers_block(capsys: pytest.CaptureFixture[str]) -> No
     block = Block.cowsik(alpha_attention=0.5, alpha_mlp=0.5, sigma_w=2.0, sigma_a=1.0, n_tokens=32)
     wanted = exponents(block)
     assert found["angle"] == wanted.angle == pytest.approx(-0.2357, abs=1e-4)
-    assert found["gradient_total"] == pytest.approx(10 * wanted.gradient)
+    assert found["gradient_total"] == exponents(block, depth=10).gradient_total
+    assert found["input_norm"] == 1
     assert Block(**found["block"]) == block
     assert main(["exponents", *PAPER]) == 0
     assert "ordered (tokens collapse, gradients explode)" in capsys.readouterr().out
@@ -61,6 +62,27 @@ def test_a_preset_or_a_run_is_where_options_start_from(tmp_path: Path) -> None:
         assert (changed.norm, changed.activation, changed.sigma_w) == ("pre", "gelu", block.sigma_w)
 
 
+def test_totals_start_from_the_norm_that_the_stream_has(capsys: pytest.CaptureFixture[str]) -> None:
+    """24 layers like GPT-2's, whose embeddings have norm² 0.0008: gradients grow sevenfold and more, not by 2%."""
+    gpt = [
+        "--activation=gelu",
+        "--sigma-a=0.3",
+        "--sigma-v=0.01",
+        "--sigma-w=0.55",
+        "--sigma-o=0.16",
+        "--depth=24",
+    ]
+    wide, true = (result(capsys, "exponents", *gpt, "--input-norm", norm) for norm in ("1", "0.0008"))
+    assert abs(wide["gradient_total"]) < 0.1 < 2 < true["gradient_total"]
+    assert wide["angle"] == true["angle"] == 0
+    assert "angles barely change, gradients barely change" in _shown(capsys, "exponents", *gpt)
+
+
+def _shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -71,6 +93,7 @@ def test_a_preset_or_a_run_is_where_options_start_from(tmp_path: Path) -> None:
         ("--alpha-mlp 0.5 --mlp-branch=0.9", "--alpha-mlp sets --mlp-branch, too; allowed: one of them"),
         ("--preset laptop --run missing", "run is 'missing'; allowed: one of --preset and --run"),
         ("--depth 0", "depth is 0; allowed: 1 or more"),
+        ("--input-norm 0", "norm is 0.0; allowed: 0 < norm"),
     ],
 )
 def test_what_is_out_of_range_is_refused(

@@ -55,7 +55,11 @@ def test_unequal_tokens_are_predicted_by_their_gram_matrix() -> None:
 def test_a_wrong_theory_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     propagate = comparison.propagate
     wrong = dataclasses.replace(BLOCK, sigma_w=1.2 * BLOCK.sigma_w)
-    monkeypatch.setattr(comparison, "propagate", lambda block, cosine, depth: propagate(wrong, cosine, depth))
+    monkeypatch.setattr(
+        comparison,
+        "propagate",
+        lambda network, cosine, **options: propagate(wrong, cosine, network.depth, **options),
+    )
     result = compare(BLOCK, **SMALL)
     assert not result.norm.passed
     assert not result.passed

@@ -11,7 +11,7 @@ from auxin.config import ModelConfig
 from auxin.errors import ConfigError
 from auxin.models.initialize import initialize
 from auxin.models.transformer import TransformerLM
-from auxin.probes.simulate import model_config_of, simplex_gram, simulate
+from auxin.probes.simulate import simplex_gram, simulate
 
 SMALL = {"depth": 2, "width": 64, "heads": 4, "draws": 2}
 
@@ -74,7 +74,8 @@ def test_initialize_draws_the_variances_of_the_block() -> None:
         sigma_b_out=0.2,
         sigma_b_attention=0.6,
     )
-    model = TransformerLM(model_config_of(block, depth=1, width=256, heads=4))
+    config = ModelConfig(depth=1, width=256, heads=4, vocabulary_size=1, attention_bias=True)
+    model = TransformerLM(config)
     initialize(model, block, torch.Generator().manual_seed(0))
     deviations = {
         name: p.std().item() for name, p in model.layers[0].named_parameters() if "norm" not in name
@@ -122,9 +123,9 @@ def test_a_model_that_cannot_be_the_block_is_refused(settings: dict, change: dic
         ({"heads": 3}, r"heads is 3; allowed: a divisor of the width \(64\)"),
         ({"depth": 0}, "depth is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"block": Block(activation=np.tanh)}, "activation is <ufunc 'tanh'>"),
+        ({"network": Block(activation=np.tanh)}, "activation is <ufunc 'tanh'>"),
     ],
 )
 def test_input_out_of_range_is_refused(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        simulate(**({"block": Block(n_tokens=4)} | SMALL | change))
+        simulate(**({"network": Block(n_tokens=4)} | SMALL | change))

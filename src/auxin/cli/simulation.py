@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from auxin.cli.block import BlockVerb
 from auxin.cli.options import Flag, Writing
 from auxin.cli.output import print_json, print_table
-from auxin.cli.theory import BlockVerb
 
 if TYPE_CHECKING:
     from auxin.probes.comparison import Agreement, Comparison
@@ -45,8 +45,10 @@ class Simulate(BlockVerb, Writing):
 
     cosine: float = 0.3
     """Cosine of the tokens at the input."""
-    depth: int = 12
-    """Layers."""
+    depth: int | None = None
+    """Layers; by default those of the preset or run, else 12."""
+    input_norm: float | None = None
+    """Norm² per dimension that the stream starts with; by default that of the preset's or run's embeddings, else 1."""
     width: int = 768
     """Dimension of the residual stream."""
     heads: int = 1
@@ -63,8 +65,10 @@ class Simulate(BlockVerb, Writing):
     def run(self) -> int:
         from auxin.probes.comparison import compare
 
-        sizes = (self.depth, self.width, self.heads, self.draws, self.seed)
-        found = compare(self.block, self.cosine, *sizes, causal=self.causal)
+        depth = self.own_depth(self.depth)
+        sizes = (depth, self.width, self.heads, self.draws, self.seed)
+        norm = self.start_norm(self.input_norm)
+        found = compare(self.layers(depth), self.cosine, *sizes, causal=self.causal, norm=norm)
         agreements: dict[str, Agreement] = {name: getattr(found, name) for name in COMPARED}
         paths: list[Path] = []
         if self.out is not None:

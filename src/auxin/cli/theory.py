@@ -4,157 +4,73 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Self
 
 import numpy as np
-import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from auxin.architecture.block import ALPHAS, Block, replace
-from auxin.architecture.mlp import Activation
+from auxin.architecture.block import ALPHAS, Block
 from auxin.cli import UsageError
-from auxin.cli.options import Flag, Verb, Writing, parse, parse_known
+from auxin.cli.block import BlockVerb
+from auxin.cli.options import Flag, Verb, Writing
 from auxin.cli.output import print_json, print_table
-from auxin.config import PresetName, preset
-from auxin.theory.gaussian import AnyActivation
-from auxin.values import check
-
-SMALL_GAP = 1e-8
-"""1 − cosine of nearly equal tokens."""
-registry = ConstructorRegistry()
-
-
-@registry.primitive_rule
-def _activation_by_name(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """A function cannot be typed, so of a block's activations the command line knows the named ones."""
-    if info.type != AnyActivation:
-        return None
-    names = get_args(Activation)
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="{" + ",".join(names) + "}",
-        instance_from_str=lambda words: words[0],
-        is_instance=lambda value: value in names,
-        str_from_instance=lambda value: [value],
-        choices=names,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Origin:
-    """Where a block's defaults come from."""
-
-    preset: PresetName | None = None
-    run_path: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-
-    def block(self) -> Block:
-        both = self.preset is not None and self.run_path is not None
-        check(not both, "run", str(self.run_path), "one of --preset and --run")
-        if self.run_path is not None:
-            from auxin.runs import open_run
-
-            return Block.of(open_run(self.run_path).config.model)
-        return Block() if self.preset is None else Block.of(preset(self.preset).model)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockVerb(Verb):
-    """A verb about one block: that of a preset, of a run, or plain pre-norm's, with options on top."""
-
-    preset: PresetName | None = None
-    """Start from the block that a preset's initialization implies."""
-    run_path: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Start from the block that a run's initialization implies."""
-    alpha_attention: float | None = None
-    """Set attention's skip to √(1 − α²) and its branch to α."""
-    alpha_mlp: float | None = None
-    """Set the MLP's skip to √(1 − α²) and its branch to α."""
-    start: Annotated[Block, tyro.conf.arg(name="")] = field(default_factory=Block)
-    json: Flag = False
-    """Print one JSON object."""
-
-    @classmethod
-    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
-        origin = parse_known(_Origin, arguments)
-        for name, part in ALPHAS.items():
-            option = f"--{name.replace('_', '-')}"
-            typed = {argument.split("=")[0].replace("_", "-") for argument in arguments}
-            if option in typed and (twice := typed & {f"--{part}-skip", f"--{part}-branch"}):
-                raise UsageError(f"{option} sets {' and '.join(sorted(twice))}, too; allowed: one of them")
-        required = {f.name: tyro.MISSING for f in dataclasses.fields(cls) if not _has_default(f)}
-        default = cls(preset=origin.preset, run_path=origin.run_path, start=origin.block(), **required)
-        return parse(cls, program, arguments, default, registry)
-
-    @property
-    def block(self) -> Block:
-        """The block that all options together describe."""
-        alphas = {name: getattr(self, name) for name in ALPHAS}
-        return replace(self.start, **{name: value for name, value in alphas.items() if value is not None})
-
-
-def _has_default(option: dataclasses.Field[Any]) -> bool:
-    return option.default is not dataclasses.MISSING or option.default_factory is not dataclasses.MISSING
+from auxin.values import check, to_dict
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exponents(BlockVerb):
     """Say before training whether tokens collapse and whether gradients vanish or explode.
 
-    Example: auxin exponents --preset released-code --depth 10
+    Example: auxin exponents --preset llama --depth 24
     """
 
-    depth: int = 12
-    """Layers over which the exponents add up."""
+    depth: int | None = None
+    """Layers over which the exponents add up; by default those of the preset or run, else 12."""
     cosine: float = 0.3
     """Cosine of the tokens at the input, from which the fixed point is reached."""
+    input_norm: float | None = None
+    """Norm² per dimension that the stream starts with; by default that of the preset's or run's embeddings, else 1."""
 
     def run(self) -> None:
-        from auxin.theory.exponents import exponents
+        from auxin.theory.exponents import CRITICAL, exponents
+        from auxin.theory.propagation import BARELY
 
-        check(self.depth >= 1, "depth", self.depth, "1 or more")
-        found = exponents(self.block, self.cosine)
-        grows = self.block.norm == "pre" and found.norm == np.inf
-        angle, gradient = (
-            self._added_up() if grows else (self.depth * found.angle, self.depth * found.gradient)
-        )
-        totals = {"angle_total": angle, "gradient_total": gradient}
+        depth, norm = self.own_depth(self.depth), self.start_norm(self.input_norm)
+        source = self.layers(depth)
+        found = exponents(source, self.cosine, depth, norm)
         if self.json:
-            print_json({**dataclasses.asdict(found), "depth": self.depth, **totals, "block": self.block})
+            shown = {name: value for name, value in dataclasses.asdict(found).items() if value is not None}
+            about = {"block": source} if isinstance(source, Block) else {"network": to_dict(source)}
+            print_json({**shown, "depth": depth, "input_norm": norm, **about})
             return
-        layer, total = "a layer", f"{self.depth} layers"
         rows = [
-            ["angle exponent λ_a", f"{found.angle:+.4f}", f"{angle:+.3f}"],
-            ["gradient exponent λ_g", f"{found.gradient:+.4f}", f"{gradient:+.3f}"],
-            ["its second eigenvalue", f"{found.gradient_spectrum[1]:+.4f}", ""],
-            ["squared norm q*", f"{found.norm:.4f}", ""],
-            ["cosine c*", f"{found.cosine:.4f}", ""],
+            ["angle exponent λ_a", f"{found.angle:+.4f}", f"{found.angle_total:+.3f}"],
+            ["gradient exponent λ_g", f"{found.gradient:+.4f}", f"{found.gradient_total:+.3f}"],
         ]
-        print_table(["quantity", layer, total], rows)
-        if grows:
-            print(
-                f"the norm grows for ever and {layer} means its limit; over {total} {_meaning(angle, gradient)}"
-            )
-        else:
-            print(f"phase: {found.phase} ({_meaning(found.angle, found.gradient)})")
-
-    def _added_up(self) -> tuple[float, float]:
-        """Log growth of nearly equal tokens' angle, and of gradients, over layers that are not yet the limit."""
-        from auxin.theory.propagation import propagate
-
-        gap = propagate(self.block, 1 - SMALL_GAP, self.depth).gap
-        gradient = propagate(self.block, self.cosine, self.depth).gradient
-        return float(np.log(gap[-1] / gap[0])), float(np.log(gradient[0]))
+        if found.gradient_spectrum is not None:
+            rows.append(["its second eigenvalue", f"{found.gradient_spectrum[1]:+.4f}", ""])
+        where = "q*" if isinstance(source, Block) else "at the output"
+        rows += [[f"squared norm {where}", f"{found.norm:.4g}", ""]]
+        rows += [[f"cosine {'c*' if isinstance(source, Block) else where}", f"{found.cosine:.4f}", ""]]
+        print_table(["quantity", "a layer", f"{depth} layers"], rows)
+        total = f"over {depth} layers {_meaning(found.angle_total, found.gradient_total, BARELY)}"
+        if isinstance(source, Block) and found.norm == np.inf:
+            print(f"the norm grows for ever and a layer means its limit; {total}")
+            return
+        if isinstance(source, Block):
+            print(f"phase: {found.phase} ({_meaning(found.angle, found.gradient, CRITICAL)})")
+        print(f"from norm² {norm:.4g}, {total}")
 
 
-def _meaning(angle: float, gradient: float) -> str:
-    tokens = _in_words(angle, "tokens collapse", "tokens keep their angles", "tokens repel each other")
-    return f"{tokens}, {_in_words(gradient, 'gradients vanish', 'gradients keep their size', 'gradients explode')}"
+def _meaning(angle: float | None, gradient: float | None, small: float) -> str:
+    """What exponents, or their totals, do; up to ``small`` they barely do anything."""
 
+    def in_words(exponent: float, below: str, none: str, above: str) -> str:
+        return none if abs(exponent) <= small else below if exponent < 0 else above
 
-def _in_words(exponent: float, below: str, zero: str, above: str) -> str:
-    return zero if abs(exponent) <= 1e-6 else below if exponent < 0 else above
+    tokens = in_words(angle or 0.0, "tokens collapse", "angles barely change", "tokens repel each other")
+    return f"{tokens}, {in_words(gradient or 0.0, 'gradients vanish', 'gradients barely change', 'gradients explode')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +111,6 @@ class Phase(BlockVerb, Writing):
         from auxin.report.theme import save
         from auxin.report.theory_figures import bifurcation, phase_diagram, sections
         from auxin.theory.phase import phase_diagram as diagram
-        from auxin.values import check
 
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
         x, y = ((name, np.linspace(low, high, self.points).tolist()) for name, low, high in (self.x, self.y))
@@ -287,7 +202,6 @@ class Attention(Writing):
         from auxin.report.theme import save
         from auxin.report.theory_figures import attention_moments as draw
         from auxin.theory.moments import attention_moments
-        from auxin.values import check
 
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
         check(len(self.n_tokens) > 0, "n_tokens", "", "one or more sequence lengths")

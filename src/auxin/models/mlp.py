@@ -12,6 +12,7 @@ from auxin.architecture import mlp as description
 from auxin.architecture.sizes import Sizes
 from auxin.models.basic import Dropout, Linear
 from auxin.models.context import Context
+from auxin.values import check
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -34,6 +35,8 @@ class MLP(nn.Module):
         self.up = Linear(sizes.width, sizes.hidden, bias=sizes.mlp_bias)
         self.gate = Linear(sizes.width, sizes.hidden, bias=sizes.mlp_bias) if described.gated else None
         self.down = Linear(sizes.hidden, sizes.width, bias=sizes.mlp_bias)
+        names = ", ".join(ACTIVATIONS)
+        check(described.activation in ACTIVATIONS, "activation", described.activation, names)
         self.activation = ACTIVATIONS[str(described.activation)]
         self.dropout = Dropout(dropout)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from auxin.architecture.block import Block
+from auxin.architecture import Block, Layer, Network
 from auxin.probes.simulate import (
     COLLAPSED_SEQUENCES,
     SEQUENCES,
@@ -19,8 +18,9 @@ from auxin.probes.simulate import (
     simplex_gram,
     simulate,
 )
-from auxin.theory.gram import propagate_gram
-from auxin.theory.propagation import propagate
+from auxin.theory.gram import as_network, propagate_gram
+from auxin.theory.propagation import propagate, token_count
+from auxin.theory.states import PartError
 
 Array = NDArray[np.float64]
 
@@ -98,20 +98,22 @@ class Comparison:
 
 
 def compare(
-    block: Block,
+    network: Network | Layer | Block,
     cosine: float = 0.3,
-    depth: int = 12,
+    depth: int | None = None,
     width: int = 768,
     heads: int = 1,
     draws: int = 8,
     seed: int = 0,
     causal: bool = False,
     gram: ArrayLike | None = None,
+    norm: float = 1.0,
+    n_tokens: int | None = None,
 ) -> Comparison:
-    """Predict and simulate a block; arguments, cost and errors as in ``simulate``.
+    """Predict and simulate a network; arguments, cost and errors as in ``simulate``.
 
-    Tokens that are permutation-symmetric (no mask, one cosine) are predicted by ``propagate``, others by
-    ``propagate_gram``. Behind l layers of width d a deviation passes up to
+    Tokens that are permutation-symmetric (no mask, one cosine, plain attention) are predicted by ``propagate``,
+    others by ``propagate_gram``. Behind l layers of width d a deviation passes up to
 
         4·√(SE² + 4/(draws + 3)·l/(d·N)) + l/d,    N = 8·``draws`` sequences (2·``draws`` for the small gap),
 
@@ -120,8 +122,13 @@ def compare(
     is the order of the bias that the theory, the limit d → ∞, has at width d. A small gap may also be off by the
     2e-13 that single precision blurs.
     """
-    measured = simulate(block, cosine, depth, width, heads, draws, seed, causal, gram)
-    predicted = _predict(block, cosine, depth, causal, gram)
+    n_tokens = token_count(network, n_tokens)
+    network = as_network(network, depth, 12)
+    depth = network.depth
+    measured = simulate(network, cosine, None, width, heads, draws, seed, causal, gram, norm, n_tokens)
+    prescribed = norm * simplex_gram(n_tokens, cosine) if gram is None else np.asarray(gram, float)
+    predicted = None if causal or gram is not None else _symmetric(network, cosine, norm, n_tokens)
+    predicted = predicted or _sampled(network, prescribed, causal)
     layers = np.arange(depth + 1)
     agreements = {}
     for name, behind, sequences in (
@@ -147,31 +154,38 @@ def _agreement(
     return Agreement(value, mean, error, (mean - value) / scale, tolerance)
 
 
-def _predict(block: Block, cosine: float, depth: int, causal: bool, gram: ArrayLike | None) -> Prediction:
-    n = block.n_tokens if gram is None else len(np.asarray(gram))
-    block = dataclasses.replace(block, n_tokens=n)
-    zeros = np.zeros(depth + 1)
-    if causal:
-        collapsed = propagate_gram(block, simplex_gram(n, 1 - SMALL_GAP), depth).gram
-        root = np.sqrt(np.einsum("lii->li", collapsed))
-        small_gap = 1 - norm_and_overlap(collapsed / (root[:, :, None] * root[:, None, :]))[1]
-    else:
-        small_gap = propagate(block, 1 - SMALL_GAP, depth).gap
-    if gram is None and not causal:
-        simplex = propagate(block, cosine, depth)
-        return Prediction(
-            simplex.norm, simplex.cosine, simplex.gradient, small_gap, zeros, zeros, zeros, zeros
-        )
-    engine = propagate_gram(block, simplex_gram(n, cosine) if gram is None else gram, depth, causal)
+def _symmetric(network: Network, cosine: float, norm: float, n_tokens: int) -> Prediction | None:
+    """By two numbers, where they can express the network."""
+    try:
+        found = propagate(network, cosine, norm=norm, n_tokens=n_tokens)
+    except PartError:
+        return None
+    gap = propagate(network, 1 - SMALL_GAP, norm=norm, n_tokens=n_tokens).gap
+    zeros = np.zeros(network.depth + 1)
+    return Prediction(found.norm, found.cosine, found.gradient, gap, zeros, zeros, zeros, zeros)
+
+
+def _sampled(network: Network, gram: Array, causal: bool) -> Prediction:
+    """By the Gram engine."""
+    n = len(gram)
+    near = np.trace(gram) / n * simplex_gram(n, 1 - SMALL_GAP)
+    gaps = [_mean_gaps(propagate_gram(network, near, causal=causal, seed=seed).gram) for seed in (0, 1)]
+    engine = propagate_gram(network, gram, causal=causal)
     norm, overlap = norm_and_overlap(engine.gram)
     norm_error, overlap_error = norm_and_overlap(engine.gram_error)
     return Prediction(
         norm=norm,
         cosine=overlap / norm,
         gradient=norm_and_overlap(engine.gradient)[0],
-        small_gap=small_gap,
+        small_gap=(gaps[0] + gaps[1]) / 2,
         norm_error=norm_error,
         cosine_error=overlap_error / norm,
         gradient_error=norm_and_overlap(engine.gradient_error)[0],
-        small_gap_error=zeros,  # nearly equal keys are attended to uniformly, whatever is drawn
+        small_gap_error=np.abs(gaps[0] - gaps[1]) / 2,
     )
+
+
+def _mean_gaps(gram: Array) -> Array:
+    """Mean of 1 − cosine over pairs of tokens, [depth + 1]."""
+    root = np.sqrt(np.einsum("lii->li", gram))
+    return 1 - norm_and_overlap(gram / (root[:, :, None] * root[:, None, :]))[1]

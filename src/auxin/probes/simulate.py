@@ -1,6 +1,6 @@
 """Random transformers, measured: the same quantities as ``auxin.theory`` predicts, with standard errors.
 
-The networks are ``TransformerLM``'s own layers, so that what is predicted is what gets trained.
+The networks are stacks of ``auxin.models``' own layers, so that what is predicted is what gets trained.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from auxin.architecture.block import STRENGTHS, Block
+from auxin.architecture import Block, Layer, Network
+from auxin.architecture.initialization import SCHEMES
+from auxin.architecture.sizes import Sizes
 from auxin.arguments import explained
-from auxin.config import ModelConfig
 from auxin.models.context import Context
-from auxin.models.initialize import initialize
-from auxin.models.transformer import TransformerLM
-from auxin.theory.gram import checked_gram
+from auxin.models.drawing import draw_stack
+from auxin.models.stack import Stack
+from auxin.theory.gram import as_network, checked_gram
+from auxin.theory.propagation import token_count
 from auxin.values import check
 
 Array = NDArray[np.float64]
-GAINS = ("sigma_a", "sigma_v", "sigma_w", "sigma_o", "sigma_b")
 
 SMALL_GAP = 1e-5
 """1 − cosine of the nearly collapsed tokens that measure the angle exponent."""
@@ -69,89 +70,76 @@ class Simulation:
 
 @explained
 def simulate(
-    block: Block,
+    network: Network | Layer | Block,
     cosine: float = 0.3,
-    depth: int = 12,
+    depth: int | None = None,
     width: int = 768,
     heads: int = 1,
     draws: int = 8,
     seed: int = 0,
     causal: bool = False,
     gram: ArrayLike | None = None,
+    norm: float = 1.0,
+    n_tokens: int | None = None,
 ) -> Simulation:
     """Measure random networks on tokens with exactly the prescribed Gram matrix.
 
-    A sequence has n = ``block.n_tokens`` tokens of squared norm d and pairwise ``cosine``, or those of ``gram``;
-    eight of them in random orientations pass every network. Gradients are those of a random N(0, 1) combination
+    A sequence has n tokens of one norm² and pairwise ``cosine``, or those of ``gram``; eight of them in
+    random orientations pass every network. Gradients are those of a random N(0, 1) combination
     of the output. Nearly collapsed tokens pass it, too, for the angle exponent.
 
     Args:
-        block: the layer; its strengths, norm and activation make the model, its σ's the weights.
+        network: its σ's are the weights'; a ``Layer`` or ``Block`` is repeated ``depth`` times (12 by default).
         cosine: of all pairs of tokens at the input.
-        depth, width, heads: of the model; the MLP has 4·width hidden units.
+        depth: layers; of a ``Network`` its own.
+        width, heads: of the model; an MLP has 4·width hidden units. Heads of attention that is not plain have the
+            dimensions that the description gives them.
         draws: networks, at least 2; standard errors are over networks.
         seed: of the weights, orientations and output gradients.
         causal: token i attends to tokens 0 … i; otherwise to all.
-        gram: [n, n] Gram matrix x_i·x_j/d of the tokens; replaces ``cosine`` and ``block.n_tokens``.
+        gram: [n, n] Gram matrix x_i·x_j/d of the tokens; replaces ``cosine``, ``norm`` and ``n_tokens``.
+        norm: norm² per dimension of the tokens at the input.
+        n_tokens: sequence length; that of a ``Block``, else 32.
 
     Cost: drawing 12·width² weights and passing 10n tokens forward and 8n back, per layer and draw.
 
+    >>> found = simulate(Block(norm="post", activation="relu", n_tokens=8), depth=2, width=64, draws=2)
+    >>> found.cosine.shape, bool(found.cosine[2] > found.cosine[0])
+    ((3,), True)
+
     Raises:
-        ConfigError: sizes that do not fit (there must be fewer tokens than dimensions), a block that no
-            ``TransformerLM`` implements, or a Gram matrix that no tokens have.
+        ConfigError: sizes that do not fit (there must be fewer tokens than dimensions), an activation that is a
+            user's function, or a Gram matrix that no tokens have.
     """
-    config = model_config_of(block, depth, width, heads)
+    n_tokens = token_count(network, n_tokens)
+    network = as_network(network, depth, 12)
     check(draws >= 2, "draws", draws, "2 or more")
     check(0 <= seed < 2**63, "seed", seed, "0 to 2^63 − 1")
-    prescribed = simplex_gram(block.n_tokens, cosine) if gram is None else checked_gram("gram", gram)
+    prescribed = norm * simplex_gram(n_tokens, cosine) if gram is None else checked_gram("gram", gram)
     n = len(prescribed)
     check(2 <= n < width, "number of tokens", n, f"at least 2, fewer than the width ({width})")
-    values, vectors = np.linalg.eigh(np.stack([prescribed, simplex_gram(n, 1 - SMALL_GAP)]))
+    collapsed = np.trace(prescribed) / n * simplex_gram(n, 1 - SMALL_GAP)
+    values, vectors = np.linalg.eigh(np.stack([prescribed, collapsed]))
     roots = torch.from_numpy(vectors * np.sqrt(values.clip(0))[:, None]).float()
     generator = torch.Generator().manual_seed(seed)
-    mask = torch.ones(n, n, dtype=torch.bool)
-    mask = mask.tril() if causal else mask
     with torch.device("meta"):  # nothing is drawn from the global generator
-        model = TransformerLM(config)
-    model = model.to_empty(device="cpu").requires_grad_(False)
+        stack = Stack(network, Sizes(width, heads))
+    stack = stack.to_empty(device="cpu").requires_grad_(False)
     networks = []
     for _ in range(draws):
-        initialize(model, block, generator)
+        draw_stack(stack, stack.network, SCHEMES["gaussian"], generator)
         frames = _frames(n, width, generator)
-        tokens, collapsed = (width**0.5 * root @ frames.mT for root in roots)  # [sequences, n, d] each
+        tokens, near = (width**0.5 * root @ frames.mT for root in roots)  # [sequences, n, d] each
         networks.append(
-            (*_propagate(model, tokens, mask, generator), _gaps(model, collapsed[:COLLAPSED_SEQUENCES], mask))
+            (*_propagate(stack, tokens, causal, generator), _gaps(stack, near[:COLLAPSED_SEQUENCES], causal))
         )
     grams, gradients, gaps = (np.stack(arrays) for arrays in zip(*networks, strict=True))
     return _summary(grams, gradients, gaps)
 
 
-def model_config_of(block: Block, depth: int, width: int, heads: int = 1) -> ModelConfig:
-    """The model whose layers are ``block``s, with Gaussian weights, no dropout, and a vocabulary of one word.
-
-    Raises ``ConfigError`` for a size that ``ModelConfig`` refuses, or an activation that is a user's function.
-    """
-    return ModelConfig(
-        depth=depth,
-        width=width,
-        heads=heads,
-        vocabulary_size=1,
-        norm=block.norm,
-        activation=block.activation,  # pyright: ignore[reportArgumentType]  # ModelConfig refuses a function
-        positions="none",
-        attention_bias=block.sigma_b_attention > 0,
-        dropout=0.0,
-        initialization="gaussian",
-        **{name: getattr(block, name) for name in (*STRENGTHS, *GAINS)},
-    )
-
-
-def _propagate(
-    model: TransformerLM, tokens: Tensor, mask: Tensor, generator: torch.Generator
-) -> tuple[Array, Array]:
+def _propagate(stack: Stack, tokens: Tensor, causal: bool, generator: torch.Generator) -> tuple[Array, Array]:
     """Gram matrices of states and of gradients, [depth + 1, n, n], mean over sequences; tokens [B, n, d]."""
-    context = Context.of(tokens, causal=False, mask=mask)
-    states = model.layers.states(tokens.requires_grad_(), context)
+    states = stack.states(tokens.requires_grad_(), Context.of(tokens, causal=causal))
     probe = torch.randn(tokens.shape, generator=generator)
     gradients = torch.autograd.grad(states[-1], states, probe)
     x = torch.stack(states).detach().double()
@@ -161,10 +149,10 @@ def _propagate(
 
 
 @torch.no_grad()
-def _gaps(model: TransformerLM, tokens: Tensor, mask: Tensor) -> Array:
+def _gaps(stack: Stack, tokens: Tensor, causal: bool) -> Array:
     """Mean of 1 − cosine over pairs of tokens, from differences to keep its precision: [B, n, d] → [depth + 1]."""
     gaps = []
-    for state in model.layers.states(tokens, Context.of(tokens, causal=False, mask=mask)):
+    for state in stack.states(tokens, Context.of(tokens, causal=causal)):
         x = torch.nn.functional.normalize(state.double(), dim=-1)
         x = x - x.mean(1, keepdim=True)
         gaps.append(x.square().sum((1, 2)).mean().item() / (x.shape[1] - 1))

@@ -1,0 +1,136 @@
+"""What verbs of the theory are about: a preset's or a run's layers, or a block built from options."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Self, get_args
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from auxin.architecture import Network
+from auxin.architecture.block import ALPHAS, Block, replace
+from auxin.architecture.mlp import Activation, AnyActivation
+from auxin.cli import UsageError
+from auxin.cli.options import Flag, Verb, parse, parse_known
+from auxin.config import ModelConfig, PresetName, preset
+from auxin.values import check
+
+registry = ConstructorRegistry()
+
+
+@registry.primitive_rule
+def _activation_by_name(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A function cannot be typed, so of a block's activations the command line knows the named ones."""
+    if info.type != AnyActivation:
+        return None
+    names = get_args(Activation)
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{" + ",".join(names) + "}",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: value in names,
+        str_from_instance=lambda value: [value],
+        choices=names,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """Where a verb's defaults come from."""
+
+    preset: PresetName | None = None
+    run_path: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+
+    def model(self) -> ModelConfig | None:
+        """The model of the preset or the run; None for neither."""
+        both = self.preset is not None and self.run_path is not None
+        check(not both, "run", str(self.run_path), "one of --preset and --run")
+        if self.run_path is not None:
+            from auxin.runs import open_run
+
+            return open_run(self.run_path).config.model
+        return None if self.preset is None else preset(self.preset).model
+
+    def block(self) -> Block:
+        """The block of a classic model; the default one beside layers that are described otherwise."""
+        model = self.model()
+        return Block() if model is None or model.layers else Block.of(model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockVerb(Verb):
+    """A verb about one block: that of a preset, of a run, or plain pre-norm's, with options on top."""
+
+    preset: PresetName | None = None
+    """Start from what a preset's initialization implies."""
+    run_path: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Start from what a run's initialization implies."""
+    alpha_attention: float | None = None
+    """Set attention's skip to √(1 − α²) and its branch to α."""
+    alpha_mlp: float | None = None
+    """Set the MLP's skip to √(1 − α²) and its branch to α."""
+    start: Annotated[Block, tyro.conf.arg(name="")] = field(default_factory=Block)
+    json: Flag = False
+    """Print one JSON object."""
+
+    @classmethod
+    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
+        origin = parse_known(_Origin, arguments)
+        for name, part in ALPHAS.items():
+            option = f"--{name.replace('_', '-')}"
+            typed = {argument.split("=")[0].replace("_", "-") for argument in arguments}
+            if option in typed and (twice := typed & {f"--{part}-skip", f"--{part}-branch"}):
+                raise UsageError(f"{option} sets {' and '.join(sorted(twice))}, too; allowed: one of them")
+        required = {f.name: tyro.MISSING for f in dataclasses.fields(cls) if not _has_default(f)}
+        default = cls(preset=origin.preset, run_path=origin.run_path, start=origin.block(), **required)
+        return parse(cls, program, arguments, default, registry)
+
+    @property
+    def model(self) -> ModelConfig | None:
+        """The model of the preset or the run, if any."""
+        return _Origin(preset=self.preset, run_path=self.run_path).model()
+
+    @property
+    def block(self) -> Block:
+        """The block that all options together describe; ``ConfigError`` for layers that are no block."""
+        model = self.model
+        if model is not None and model.layers:
+            name = self.preset or str(self.run_path)
+            check(
+                False,
+                "layers of",
+                name,
+                f"a block's, for {type(self).__name__.lower()}; exponents, simulate take any",
+            )
+        alphas = {name: getattr(self, name) for name in ALPHAS}
+        return replace(self.start, **{name: value for name, value in alphas.items() if value is not None})
+
+    def layers(self, depth: int) -> Network | Block:
+        """The network of a described preset or run at this depth, else the block."""
+        model = self.model
+        if model is None or not model.layers:
+            return self.block
+        untouched = self.start == Block() and all(getattr(self, name) is None for name in ALPHAS)
+        allowed = f"none, as {self.preset or self.run_path} describes its own layers"
+        check(untouched, "options of a block", "given", allowed)
+        return dataclasses.replace(model, depth=depth).network()
+
+    def start_norm(self, given: float | None) -> float:
+        """Norm² that the stream starts with: the one given, that of the preset or run, or 1."""
+        if given is not None:
+            return given
+        return 1.0 if self.model is None else self.model.input_norm()
+
+    def own_depth(self, given: int | None) -> int:
+        """The depth given, that of the preset or run, or 12."""
+        check(given is None or given >= 1, "depth", given, "1 or more")
+        own = 12 if self.model is None else self.model.depth
+        return own if given is None else given
+
+
+def _has_default(option: dataclasses.Field[Any]) -> bool:
+    return option.default is not dataclasses.MISSING or option.default_factory is not dataclasses.MISSING
