@@ -13,7 +13,7 @@ import numpy as np
 from auxin.architecture.block import ALPHAS, Block
 from auxin.cli import UsageError
 from auxin.cli.block import BlockVerb
-from auxin.cli.options import Flag, Verb, Writing
+from auxin.cli.options import Flag, Writing
 from auxin.cli.output import print_json, print_table
 from auxin.values import check, to_dict
 
