@@ -1,5 +1,6 @@
 """Figures of training: what they show, and that nothing to show is an error."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.stats import ttest_1samp
 
 from auxin.errors import DataError, RunError
 from auxin.report.figures import dynamics, learning_curves, line_ends, tree_strip
-from auxin.report.theme import save
+from auxin.report.theme import save, specification
 
 SCHEMA = ["step", "member", "split", "name", "value"]
 
@@ -129,3 +130,13 @@ def test_trees_stand_side_by_side_under_their_captions(tmp_path: Path) -> None:
 def test_a_figure_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"missing/x\.png"):
         save(learning_curves(metrics(1)), tmp_path / "missing" / "x")
+
+
+def test_a_long_run_draws_what_a_screen_can_show() -> None:
+    steps = range(100_000)
+    rows = [(step, 0, split, "accuracy", step / 1e5) for step in steps for split in ("val", "gen")]
+    metrics = pl.DataFrame(rows, schema=["step", "member", "split", "name", "value"], orient="row")
+    text = json.dumps(specification(learning_curves(metrics)))
+    assert len(text) < 500_000
+    assert '"step": 0' in text
+    assert '"step": 99999' in text

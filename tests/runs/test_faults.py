@@ -370,3 +370,23 @@ def contents(path: Path) -> dict[str, bytes]:
     varying = ("events.log", "lock", "environment.json")
     files = (p for p in path.rglob("*") if p.is_file() and p.name not in varying)
     return {str(p.relative_to(path)): p.read_bytes() for p in files}
+
+
+def test_a_removed_directory_is_not_said_to_be_intact(out: Path) -> None:
+    with RunDirectory.open(out, CONFIG) as run:
+        shutil.rmtree(out)
+        with pytest.raises(RunError, match="the checkpoint of step 30 is gone, too"):
+            run.save_checkpoint(40, {0: b""}, b"", {})
+        with pytest.raises(RunError, match="the checkpoint of step 30 is gone, too"):
+            run.append_metrics([Metric(40, 0, "val", "accuracy", 1.0)])
+
+
+def test_checkpoints_swapped_for_a_link_lead_nowhere(out: Path) -> None:
+    outside = out.with_name("outside")
+    outside.mkdir()
+    with RunDirectory.open(out, CONFIG) as run:
+        (out / "checkpoints").rename(out.with_name("kept"))
+        (out / "checkpoints").symlink_to(outside)
+        with pytest.raises(RunError, match="a symbolic link"):
+            run.save_checkpoint(40, {0: b"weights"}, b"state", {})
+    assert list(outside.iterdir()) == []

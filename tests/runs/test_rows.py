@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from auxin.disk.folder import Folder
 from auxin.errors import RunError
 from auxin.runs.rows import MeasureFile, Metric, RowFile, decode, encode, read_table
+from reliability.hostile import bounded
 
 
 def read(path: Path) -> polars.DataFrame:
@@ -115,3 +116,28 @@ def test_measuring_resumes_where_it_stopped(tmp_path: Path) -> None:
     with MeasureFile(tmp_path) as measures:
         measures.append([row._replace(step=20)])
     assert read(tmp_path / "measures.jsonl")["step"].to_list() == [10, 20]
+
+
+def test_odd_lines_are_read_as_usual_ones_are(tmp_path: Path) -> None:
+    """Those that ``encode`` would have written otherwise, in their places."""
+    usual = Metric(2**63 - 1, 7, "val", "ärger", -1e-300)
+    odd = b' {"member": 1, "step": 2, "split": "\\u0061\\"", "value": 1E2, "name": "x"} \n'
+    (tmp_path / "m.jsonl").write_bytes(encode(usual) + odd + encode(usual._replace(value=math.nan)))
+    rows = read(tmp_path / "m.jsonl").rows()
+    assert rows[:2] == [usual, (2, 1, 'a"', "x", 100.0)]
+    assert math.isnan(rows[2][4])
+    for wrong in (b'"step": 9223372036854775808', b'"step": 01', b'"step": -1'):
+        (tmp_path / "m.jsonl").write_bytes(encode(usual) + odd.replace(b'"step": 2', wrong))
+        with pytest.raises(RunError, match="line 2 is"):
+            read(tmp_path / "m.jsonl")
+
+
+def test_half_a_million_rows_take_seconds(tmp_path: Path) -> None:
+    lines = "".join(
+        f'{{"step": {step}, "member": 0, "split": "val", "name": "accuracy", "value": {step / 7}}}\n'
+        for step in range(500_000)
+    )
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    with bounded():
+        table = read(tmp_path / "metrics.jsonl")
+    assert table["value"].to_list() == [step / 7 for step in range(500_000)]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from auxin.cli import UsageError
 from auxin.cli.options import Writing
+from auxin.errors import DataError
+
+if TYPE_CHECKING:
+    from auxin.report.run_section import RunView
+    from auxin.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +30,25 @@ class Report(Writing):
     """The page: one file that needs no network."""
 
     def run(self) -> None:
-        from auxin.cli.structure import tree_drawings
         from auxin.report.page import save_page
         from auxin.report.record import open_study
-        from auxin.report.run_section import RunView
         from auxin.runs import open_run
         from auxin.runs.reader import holds_run
 
         if not self.paths:
             raise UsageError("the following arguments are required: DIR...")
         runs = {path: open_run(path) for path in self.paths if holds_run(path)}
-        parts = [
-            RunView(runs[path], tree_drawings(runs[path])) if path in runs else open_study(path)
-            for path in self.paths
-        ]
+        parts = [_view(runs[path]) if path in runs else open_study(path) for path in self.paths]
         save_page(parts, self.out, force=self.force)
         print(self.out)
+
+
+def _view(run: Run) -> RunView:
+    """A run with its trees, or with the reason why there are none: its sentences may be gone, its numbers are not."""
+    from auxin.cli.structure import tree_drawings
+    from auxin.report.run_section import RunView
+
+    try:
+        return RunView(run, tree_drawings(run))
+    except DataError as error:
+        return RunView(run, missing=f"No trees: {error}.")

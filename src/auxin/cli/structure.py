@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from auxin.tasks.task import Task
 
 
-SHORT, SLIDER = 20, 20
-"""Words of a sentence, and checkpoints, that a page's slider takes at most."""
+SHORT, SLIDER, FEW = 20, 20, 10_000
+"""Words of a sentence, and checkpoints, that a page's slider takes at most; training sentences generated for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,8 @@ class Measure(Verb):
     """Which: norms, entropy, projection."""
     sentences: int = 0
     """Training sentences measured; 0 means the published 10,000 (dyck 500)."""
+    data_dir: str = ""
+    """Where the sentences of a run with a --data-dir are now, if they have moved."""
     json: Flag = False
     """Print the newest values as one JSON object."""
 
@@ -50,17 +52,25 @@ class Measure(Verb):
         from auxin.experiment.measure import measure
 
         steps = self.checkpoint or None
-        run = measure(self.run_path, steps, measures=self.measures, sentences=self.sentences, progress=True)
+        run = measure(
+            self.run_path,
+            steps,
+            measures=self.measures,
+            sentences=self.sentences,
+            data_dir=self.data_dir,
+            progress=True,
+        )
         report_measures(run, self._baselines(run), self.json)
 
     def _baselines(self, run: Run) -> dict[str, float]:
         """F1 of trees that know nothing of the model, on the sentences measured last."""
+        from auxin.experiment.data import task_of
         from auxin.measures.structure import measured_sentences, parseval_baselines
 
         counts = run.metrics.filter(run.metrics["name"] == "projection_sentences")["value"]
         if counts.is_empty():
             return {}
-        sentences = measured_sentences(run.config.load_task(), int(counts[-1]))
+        sentences = measured_sentences(task_of(run, self.data_dir), int(counts[-1]))
         known = [sentence for sentence in sentences if sentence.has_gold]
         if not known:
             return {}
@@ -85,6 +95,8 @@ class Trees(Writing):
     """Steps to draw; by default four from first to last."""
     member: int | None = None
     """Seed of the model; by default the run's first."""
+    data_dir: str = ""
+    """Where the sentences of a run with a --data-dir are now, if they have moved."""
     out: Path | None = None
     """Stem of the figure (.png, .svg, .html); by default trees in the run's directory."""
     json: Flag = False
@@ -93,13 +105,14 @@ class Trees(Writing):
     def run(self) -> None:
         from auxin.cli.output import print_json
         from auxin.cli.summary import save_in_run
+        from auxin.experiment.data import task_of
         from auxin.report.figures import tree_strip
         from auxin.report.theme import save
         from auxin.runs import open_run
         from auxin.tasks.trees import to_brackets, to_svg
 
         run = open_run(self.run_path)
-        task = run.config.load_task()
+        task = task_of(run, self.data_dir)
         sentence = self._sentence(task)
         member = run.config.seeds[0] if self.member is None else self.member
         induced = _induced(run, task, sentence, self.checkpoint or _spread(run, 4), member)
@@ -148,11 +161,19 @@ def _spread(run: Run, count: int) -> list[int]:
 
 
 def tree_drawings(run: Run) -> list[TreeDrawing]:
-    """What the run's first member makes of a short sentence of gen, from checkpoint to checkpoint, and gold."""
+    """What the run's first member makes of a short sentence of gen, from checkpoint to checkpoint, and gold.
+
+    Few sentences are generated for it, however many the run was trained on. Raises ``DataError`` where there are none.
+    """
+    from auxin.experiment.data import task_of
     from auxin.report.run_section import TreeDrawing
     from auxin.tasks.trees import to_brackets, to_svg
 
-    task = run.config.load_task()
+    config = run.config
+    few = config if config.data_dir else replace(config, train_size=min(config.train_size or FEW, FEW))
+    task = task_of(replace(run, config=few))
+    if len(task.vocabulary) != config.model.vocabulary_size:
+        return []
     sentence = next((s for s in task.splits["gen"] if len(s.words) <= SHORT), None)
     if sentence is None or not run.checkpoints:
         return []

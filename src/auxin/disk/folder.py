@@ -49,6 +49,10 @@ def failing_clearly(path: Path, intact: Callable[[], str] | None = None) -> Iter
         raise RunError(f"{path}: {cause}{f'; {intact()}' if intact else ''}") from None
 
 
+class NotThere(RunError):
+    """There is no directory of that name."""
+
+
 class Folder:
     """A directory held open; use as a context manager, or ``close`` it."""
 
@@ -64,7 +68,7 @@ class Folder:
             try:
                 return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
             except FileNotFoundError:
-                raise RunError(f"{path}: no such directory") from None
+                raise NotThere(f"{path}: no such directory") from None
             except NotADirectoryError as error:
                 above = not _is_there(path)
                 raise RunError(f"{path}: {error.strerror if above else 'a file, not a directory'}") from None

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from auxin.arguments import explained
 from auxin.errors import CheckpointError, RunError
+from auxin.experiment.data import task_of
 from auxin.measures.structure import MEASURES, measured_sentences, structure
 from auxin.models.devices import has_device
 from auxin.models.formats import load_model
@@ -31,6 +32,7 @@ def measure(
     measures: Sequence[str] = MEASURES,
     sentences: int = 0,
     task: Task | None = None,
+    data_dir: str = "",
     progress: bool = False,
 ) -> Run:
     """Take structural measures of a run's checkpoints and return the run with them among its metrics.
@@ -41,6 +43,7 @@ def measure(
         measures: norms, entropy, projection; see ``auxin.measures.structure.structure`` for their names.
         sentences: training sentences measured; 0 stands for the task's own number, 10,000 (dyck 500).
         task: that of a run whose task was handed over.
+        data_dir: where the sentences are now, if they have moved since training.
         progress: show a bar on stderr.
 
     What was measured before on as many sentences is not measured again; every member of a checkpoint is
@@ -53,7 +56,7 @@ def measure(
     run = open_run(path)
     chosen = _chosen(run, checkpoints)
     with on_threads(run.config.threads), float32_products(run.config.precision):
-        _measure(run, task or run.config.load_task(), chosen, measures, sentences, progress)
+        _measure(run, task or task_of(run, data_dir), chosen, measures, sentences, progress)
     return open_run(path)
 
 

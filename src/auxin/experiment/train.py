@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from auxin.arguments import explained
 from auxin.config import RunConfig
 from auxin.errors import CheckpointError, ConfigError, Interrupted
+from auxin.experiment.data import anchored
 from auxin.experiment.progress import TrainingProgress
 from auxin.experiment.signals import Signals, Stopped, noted
 from auxin.measures.accuracy import Evaluator
@@ -22,6 +23,7 @@ from auxin.models.devices import check_device
 from auxin.models.formats import model_bytes
 from auxin.models.threads import on_threads
 from auxin.runs import Metric, Run, RunDirectory, open_run
+from auxin.runs.reader import is_finished
 from auxin.tasks import Task
 from auxin.training.batches import check_length
 from auxin.training.loop import Trainer
@@ -52,9 +54,9 @@ def _train(config: RunConfig, out: str | Path, handed: Task | None, progress: bo
     task = handed or config.load_task()
     if handed:
         config = dataclasses.replace(config, task="custom")
-    config = settled(config, task)
+    config = anchored(settled(config, task))
     # before the directory takes the config, which it keeps
-    parts = None if (Path(out) / "summary.json").exists() else _parts(config, task)
+    parts = None if is_finished(out) else _parts(config, task)
     with RunDirectory.open(out, config, "" if task.generated else task.sha256) as directory:
         if parts and not directory.finished:
             precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own

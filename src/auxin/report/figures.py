@@ -38,7 +38,7 @@ def learning_curves(
         pl.col("name") == name, pl.col("split").is_in(list(SPLITS)), pl.col("step") >= int(log)
     )
     rows = drawable(rows, f"metric {name!r} on {' or '.join(SPLITS)}")
-    rows = rows.with_columns(series=pl.col("split").replace_strict(SPLITS))
+    rows = thinned(rows).with_columns(series=pl.col("split").replace_strict(SPLITS))
     members = rows["member"].n_unique()
     means = _bands(rows, ["series", "step"])
     order = [title for title in SPLITS.values() if title in means["series"]]
@@ -56,7 +56,9 @@ def learning_curves(
     if members > 1:
         band = alt.Chart(means).mark_area(opacity=0.18, clip=True)
         band = band.encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)
-        thin = alt.Chart(rows).mark_line(strokeWidth=0.8, opacity=0.35).encode(x, y, color, detail="member:N")
+        few = rows["member"].unique().sort()[:MOST_MEMBERS].to_list()
+        thin = alt.Chart(rows.filter(pl.col("member").is_in(few))).mark_line(strokeWidth=0.8, opacity=0.35)
+        thin = thin.encode(x, y, color, detail="member:N")
         layers += [band, thin]
     if saturation is not None:
         layers += _marked_step(saturation, "in-domain ≥ 99%")
@@ -84,7 +86,7 @@ def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None
     for (split, name), title in PANELS.items():
         chosen = rows.filter(pl.col("split") == split, pl.col("name") == name)
         if chosen.height:
-            means = _bands(chosen, ["group", "step"])
+            means = _bands(thinned(chosen), ["group", "step"])
             x = alt.X("step:Q", title="optimizer steps", axis=alt.Axis(tickCount=5))
             y = alt.Y(
                 "value:Q",
@@ -141,6 +143,18 @@ def _size(caption: str, svg: str) -> tuple[float, float]:
     if not (found[0] and found[1]):
         raise DataError(f"the drawing of {caption!r} is not an SVG element with width and height")
     return float(found[0][1]), float(found[1][1])
+
+
+MOST_STEPS, MOST_MEMBERS = 500, 50
+
+
+def thinned(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows of at most ``MOST_STEPS`` steps, evenly chosen with the first and the last: no screen shows more."""
+    steps = frame["step"].unique().sort().to_numpy()
+    if len(steps) <= MOST_STEPS:
+        return frame
+    kept = np.unique(np.linspace(0, len(steps) - 1, MOST_STEPS).round().astype(np.int64))
+    return frame.filter(pl.col("step").is_in(steps[kept].tolist()))
 
 
 def drawable(frame: pl.DataFrame, what: str, column: str = "value") -> pl.DataFrame:

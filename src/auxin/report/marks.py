@@ -12,7 +12,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from auxin.errors import DataError
-from auxin.report.figures import drawable
+from auxin.report.figures import drawable, thinned
 from auxin.report.theme import PALETTE, Panel
 
 Tables = Mapping[str, pl.DataFrame]
@@ -80,8 +80,8 @@ class Groups:
         return chart if self.chosen is None else chart.add_params(self.chosen)
 
     def bands(self, frame: pl.DataFrame, x: alt.X, y: alt.Y, tip: Sequence[Any]) -> list[alt.Chart]:
-        """A line a group through ``value`` with its band from ``low`` to ``high``."""
-        chart = alt.Chart(drawable(frame, "value"))
+        """A line a group over the steps through ``value`` with its band from ``low`` to ``high``."""
+        chart = alt.Chart(thinned(drawable(frame, "value")))
         band = chart.mark_area(clip=True).encode(
             x, alt.Y("low:Q"), alt.Y2("high:Q"), self.color, opacity=self.opacity(0.18)
         )

@@ -37,6 +37,8 @@ class RunView:
 
     run: Run
     trees: Sequence[TreeDrawing] = ()
+    missing: str = ""
+    """Why there are none."""
 
     @property
     def title(self) -> str:
@@ -58,6 +60,7 @@ def run_section(view: RunView, name: str, drawings: Drawings) -> Markup:
         element("h3", "Figures"),
         *map(drawings.place, _figures(run.metrics)),
         *_slider(view.trees, name),
+        element("p", view.missing, class_="missing") if view.missing else "",
         element("h3", "How it was made"),
         element("pre", element("code", command(run))),
         details("Versions and machine", table("Versions and machine", ("", "value"), made)),

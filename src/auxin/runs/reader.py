@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from auxin.arguments import explained
 from auxin.config import RunConfig
-from auxin.disk.folder import Folder
+from auxin.disk.folder import Folder, NotThere
 from auxin.disk.output import MARK, write_output
 from auxin.disk.plain import Each, Number, read_signed
 from auxin.errors import RunError
@@ -95,6 +95,15 @@ def holds_run(path: str | Path) -> bool:
     """Whether a directory is a run's, whole or not; ``RunError`` where it cannot be looked into."""
     with Folder.open(path) as folder:
         return folder.has(CONFIG)
+
+
+def is_finished(path: str | Path) -> bool:
+    """Whether a run that took all its steps is there; ``RunError`` where the directory cannot be looked into."""
+    try:
+        with Folder.open(path) as folder:
+            return folder.has(SUMMARY)
+    except NotThere:
+        return False
 
 
 @explained

@@ -10,6 +10,7 @@ from pathlib import Path
 from auxin.config import RunConfig
 from auxin.disk.folder import Folder, failing_clearly, unforeseen
 from auxin.errors import AuxinError, RunError
+from auxin.experiment.data import anchored
 from auxin.runs import open_run
 from auxin.runs.copying import copy_run
 from auxin.studies.design import NamedRun
@@ -38,6 +39,7 @@ def serves(there: RunConfig, wanted: RunConfig) -> bool:
     A run that began has filled in the vocabulary size. Structural measures are taken at checkpoints, so without
     any it does not matter when those were written.
     """
+    there, wanted = anchored(there), anchored(wanted)
     there = replace(there, model=replace(there.model, vocabulary_size=wanted.model.vocabulary_size))
     if not wanted.measures:
         there = replace(there, measures=(), checkpoint_every=wanted.checkpoint_every)

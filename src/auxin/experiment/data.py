@@ -1,0 +1,31 @@
+"""The sentences of a run: where they are, and whether they are those that it was trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from typing import Any
+
+from auxin.config import RunConfig
+from auxin.errors import DataError, RunError
+from auxin.runs import Run
+from auxin.tasks import Task
+
+
+def anchored(config: RunConfig) -> RunConfig:
+    """The config with absolute paths of its data: a run is looked into from other directories, too."""
+    paths = {name: path for name in ("data_dir", "grammar") if (path := getattr(config, name))}
+    return replace(config, **{name: os.path.abspath(path) for name, path in paths.items()})
+
+
+def task_of(run: Run, data_dir: str = "") -> Task:
+    """A run's task with its data, from ``data_dir`` if they have moved; ``DataError`` where they are others."""
+    config = replace(run.config, data_dir=data_dir) if data_dir else run.config
+    task = config.load_task()
+    begun: dict[str, Any] = {}
+    with contextlib.suppress(RunError):
+        begun = run.environment
+    if not task.generated and begun.get("data", task.sha256) != task.sha256:
+        raise DataError(f"{run.path}: trained on other sentences than now in {config.data_dir}")
+    return task

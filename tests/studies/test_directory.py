@@ -1,0 +1,109 @@
+"""A study's directory: one study, one scale, nothing through a link."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from auxin.errors import AuxinError, RunError
+from auxin.runs import RunDirectory, open_run
+from auxin.studies.conduct import plan_study, read_sessions, train_study
+from auxin.studies.directory import claim, runs_directory
+from auxin.studies.finished import reusable, take_over
+from studies.sweeps import tiny
+
+
+def test_a_directory_belongs_to_one_study_and_scale(tmp_path: Path) -> None:
+    claim(tmp_path, "depth", "minutes")
+    claim(tmp_path, "depth", "minutes")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for other in (("grokking", "minutes"), ("depth", "laptop")):
+        for use in (train_study, plan_study):
+            with pytest.raises(RunError, match="holds the study depth at scale minutes, not"):
+                use(*other, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_study_answered_by_an_earlier_version_keeps_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text('{"study": "joint", "scale": "laptop"}')
+    with pytest.raises(RunError, match="holds the study joint at scale laptop"):
+        claim(tmp_path, "depth", "laptop")
+    claim(tmp_path, "joint", "laptop")
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match=r"something else \(thesis\.tex\)"):
+        claim(tmp_path, "depth", "minutes")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "lock"] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("name", ["runs", "runs/a", "claim.json", "lock"])
+def test_a_study_never_writes_through_a_link(tmp_path: Path, name: str) -> None:
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (outside.mkdir if name.startswith("runs") else outside.touch)()
+    (out / name).symlink_to(outside)
+    use = (
+        (lambda: runs_directory(out)) if name.startswith("runs") else (lambda: claim(out, "depth", "minutes"))
+    )
+    with pytest.raises(RunError, match="symbolic link"):
+        use()
+    assert (list(outside.iterdir()) if outside.is_dir() else outside.read_bytes()) in ([], b"")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    run = tiny("a")
+    with RunDirectory.open(tmp_path / "source" / "runs" / "a", run.config) as directory:
+        directory.save_checkpoint(10, {0: b"weights"}, b"state", {})
+        directory.finish({})
+    return tmp_path / "source"
+
+
+def test_what_is_reused_is_copied_file_by_file(source: Path, tmp_path: Path) -> None:
+    run = source / "runs" / "a"
+    (run / "notes.txt").write_text("not auxin's")
+    (run / "again").symlink_to(run)
+    (run / "checkpoints" / "again").symlink_to(run)
+    same = reusable([tiny("b")], tmp_path / "out" / "runs", [source])
+    take_over(same, tmp_path / "out" / "runs")
+    copy = open_run(tmp_path / "out" / "runs" / "b")
+    assert (copy.finished, copy.checkpoints[0].read(0)) == (True, b"weights")
+    names = sorted(path.name for path in copy.path.iterdir())
+    assert names == sorted(
+        {"checkpoints", "config.toml", "environment.json", "events.log", "metrics.jsonl", "summary.json"}
+    )
+
+
+@pytest.mark.parametrize("name", ["events.log", "checkpoints/step-000000010/manifest.json"])
+def test_a_link_is_not_copied_as_what_it_leads_to(source: Path, tmp_path: Path, name: str) -> None:
+    secret, file = tmp_path / "secret", source / "runs" / "a" / name
+    secret.write_text("private")
+    file.unlink()
+    file.symlink_to(secret)
+    same = reusable([tiny("b")], tmp_path / "out", [source])
+    with pytest.raises(RunError, match="symbolic link"):
+        take_over(same, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+def test_what_may_not_be_looked_into_or_is_too_long_is_our_error(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(AuxinError):
+        reusable([tiny("b")], tmp_path / "out", [tmp_path / ("x" * 5000)])
+    shutil.rmtree(source / "runs")
+    os.mkfifo(source / "runs")
+    with pytest.raises(AuxinError, match="reuse is"):
+        reusable([tiny("b")], tmp_path / "out", [source])
+
+
+def test_sittings_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    lines = [
+        '{"seconds": NaN, "workers": 1}',
+        '{"seconds": 2.5, "workers": 2}',
+        '{"seconds": 1e999, "workers": 1}',
+    ]
+    lines += ['{"seconds": -1, "workers": 1}', '{"seconds": 1, "workers": true}', "[" * 5000, '{"seconds": 3']
+    (tmp_path / "sessions.jsonl").write_text("\n".join(lines))
+    assert read_sessions(tmp_path) == [{"seconds": 2.5, "workers": 2}]
