@@ -85,14 +85,14 @@ def _run(scale: Scale, point: int, norm: NormPlacement, depth: int, at: dict[str
     block = _block(settings)
     model = {name: float(getattr(block, name)) for name in (*STRENGTHS, "sigma_w", "sigma_a")}
     config = base(scale)
-    if scale == "laptop":
-        config = replace(config, steps=600, checkpoint_every=600)
-    config = replace(config, seeds=(0,), log_every=0, eval_size=10, final_size=10)
+    steps = {"minutes": config.steps, "laptop": 600, "paper": 10_000}[scale]
+    config = replace(config, seeds=(0,), steps=steps, log_every=0, checkpoint_every=steps)
+    config = replace(config, eval_size=10, final_size=10)
     shared: dict[str, Any] = {
         "depth": depth, "norm": norm, "activation": "tanh", "dropout": 0.0, "initialization": "gaussian",
         "sigma_v": 1.0, "sigma_o": 1.0, "sigma_b": 0.0, "tied": False,
     }  # fmt: skip
-    optimizer = {"warmup": config.steps // 20, "schedule": "linear"}
+    optimizer = {"warmup": steps // 20, "schedule": "linear"}
     config = replace(config, model=shared | model, optimizer=optimizer)
     return NamedRun(f"point{point:03d}-{norm}", config, settings)
 
