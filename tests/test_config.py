@@ -281,3 +281,27 @@ def test_layers_that_no_model_has_are_refused(settings: dict, message: str) -> N
 def test_a_block_is_of_classic_models_alone() -> None:
     with pytest.raises(ConfigError, match=r"layers is .* allowed: none, for a Block \(network\(\) gives any"):
         Block.of(ModelConfig(layers=(LLAMA,)))
+
+
+PUBLISHED = ("gpt2", "llama", "pythia", "qwen3", "bert-encoder")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_architectures_are_presets_that_survive_being_written(name) -> None:
+    config = preset(name, "dyck")
+    assert from_toml(RunConfig, to_toml(config)) == config
+    assert config.model.max_length == 2048
+    network = config.network()
+    assert network.depth == 6
+    assert config.model.causal == (name != "bert-encoder")
+    bigger = dataclasses.replace(config.model, width=256, heads=8, depth=3)
+    assert bigger.hidden == {"llama": 688, "qwen3": 688}.get(name, 1024)
+    assert bigger.network().depth == 3
+
+
+def test_streams_of_published_architectures_start_as_small_as_their_embeddings() -> None:
+    norms = {name: preset(name).input_norm() for name in PUBLISHED}
+    assert norms["llama"] == norms["qwen3"] == pytest.approx(0.02**2)
+    assert norms["gpt2"] == pytest.approx(2 * 0.02**2)
+    assert norms["pythia"] == pytest.approx(0.4 / 128)
+    assert norms["bert-encoder"] == pytest.approx(1, rel=1e-6)

@@ -6,6 +6,7 @@ an instance that exists is usable.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -13,13 +14,14 @@ from typing import Literal, get_args
 from auxin.architecture.block import Block
 from auxin.architecture.model import ModelConfig
 from auxin.architecture.network import Network
+from auxin.architecture.published import PUBLISHED
 from auxin.tasks import Dials, Task, load_task
 from auxin.tasks.registry import Scoring, kind
 from auxin.values import Value, check
 
 ScheduleName = Literal["constant", "linear", "cosine"]
 Precision = Literal["float32", "tf32", "bfloat16"]
-PresetName = Literal["laptop", "paper", "released-code"]
+PresetName = Literal["laptop", "paper", "released-code", "gpt2", "llama", "pythia", "qwen3", "bert-encoder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +164,8 @@ def preset(name: PresetName, task: str = "question") -> RunConfig:
     ``paper`` is what Murty et al. 2023 (arXiv 2305.18741) say, ``released-code`` what their code does
     (8 heads, untied, clip 1, linear decay over 2M steps). ``laptop`` takes two to three minutes on a CPU core, and
     most of its seeds grok (docs/preset-study.md): eight narrow post-norm layers with the published branches and a
-    rate that stays high, L·λ_a = −5.5.
+    rate that stays high, L·λ_a = −5.5. ``gpt2``, ``llama``, ``pythia``, ``qwen3`` and ``bert-encoder`` are these
+    architectures with their own initialization, 6 layers of width 128; the last is not causal and cannot be trained.
     """
     check(name in get_args(PresetName), "preset", name, ", ".join(get_args(PresetName)))
     max_length = kind(task).max_length
@@ -170,6 +173,9 @@ def preset(name: PresetName, task: str = "question") -> RunConfig:
         model = ModelConfig(depth=8, width=64, dropout=0.0, max_length=max_length)
         optimizer = OptimizerConfig(warmup=300)
         return RunConfig(task=task, model=model, optimizer=optimizer, batch_size=16, steps=6000, shares=1)
+    if name in PUBLISHED:
+        model = dataclasses.replace(PUBLISHED[name], max_length=max_length)
+        return RunConfig(task=task, model=model, optimizer=OptimizerConfig(warmup=300), steps=3000)
     released = name == "released-code"
     heads = 8 if released else 4
     model = ModelConfig(depth=6, width=512, heads=heads, tied=not released, max_length=max_length)
