@@ -6,8 +6,9 @@
 OMP_WAIT_POLICY=PASSIVE slows the loop, and the plain products of two threads, by up to a half; leave it unset to
 compare with the loop as it is found.
 
-Prints for each size the median rate of both, the ratio pair by pair, the share of the arithmetic floor (the
-layers' matrix products alone, as plain products of the same shapes) and both loss curves.
+Prints for each size the median rate of both, the ratio pair by pair, the share of the arithmetic floor (the layers'
+matrix products alone, as plain products of the same shapes) and both loss curves. Llama trains by autograd, the others
+by the hand-written step.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from auxin.config import ModelConfig, RunConfig, preset
 from auxin.models.transformer import TransformerLM
@@ -30,7 +32,59 @@ from auxin.training.loop import Trainer
 SIZES = {
     "d=128, 4 layers, batch 32": RunConfig(),
     "d=512, 6 layers, batch 8": dataclasses.replace(preset("released-code"), seeds=(0,)),
+    "Llama, d=128, 6 layers, batch 32": preset("llama"),
 }
+
+
+class PlainLlama(nn.Module):
+    """Llama as one would write it with torch.nn, for the loop to train."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d, m, vocabulary = config.width, config.hidden, config.vocabulary_size
+        self.heads = config.heads
+        self.embedding = nn.Embedding(vocabulary, d)
+        self.layers = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "norm": nn.RMSNorm(d, 1e-5),
+                    "qkv": nn.Linear(d, 3 * d, bias=False),
+                    "out": nn.Linear(d, d, bias=False),
+                    "norm2": nn.RMSNorm(d, 1e-5),
+                    "up": nn.Linear(d, 2 * m, bias=False),
+                    "down": nn.Linear(m, d, bias=False),
+                }
+            )
+            for _ in range(config.depth)
+        )
+        self.norm = nn.RMSNorm(d, 1e-5)
+        self.output = nn.Linear(d, vocabulary, bias=False)
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=0.02)
+        k = d // config.heads
+        angles = torch.arange(config.max_length)[:, None] * 1e4 ** (-torch.arange(0, k, 2) / k)
+        self.register_buffer("cos", angles.cos().repeat(1, 2))
+        self.register_buffer("sin", angles.sin().repeat(1, 2))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x, length = self.embedding(tokens), tokens.shape[1]
+        cos, sin = self.cos[:length], self.sin[:length]
+
+        def rotated(x: torch.Tensor) -> torch.Tensor:
+            a, b = x.chunk(2, -1)
+            return x * cos + torch.cat([-b, a], -1) * sin
+
+        for part in self.layers:
+            q, k, v = (
+                y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                for y in part["qkv"](part["norm"](x)).chunk(3, -1)
+            )
+            y = F.scaled_dot_product_attention(rotated(q), rotated(k), v, is_causal=True)
+            x = x + part["out"](y.transpose(1, 2).flatten(2))
+            gate, up = part["up"](part["norm2"](x)).chunk(2, -1)
+            x = x + part["down"](F.silu(gate) * up)
+        return self.output(self.norm(x))
 
 
 class SimpleLoop:
@@ -38,7 +92,11 @@ class SimpleLoop:
 
     def __init__(self, config: RunConfig, sequences: list[np.ndarray]) -> None:
         self.config, self.sequences = config, [torch.from_numpy(s) for s in sequences]
-        self.model = TransformerLM(config.model, torch.Generator().manual_seed(0)).train().to(config.device)
+        if config.model.layers:
+            self.model = PlainLlama(config.model)
+        else:
+            self.model = TransformerLM(config.model, torch.Generator().manual_seed(0))
+        self.model.train().to(config.device)
         o = config.optimizer
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -54,7 +112,8 @@ class SimpleLoop:
         padded = torch.nn.utils.rnn.pad_sequence(
             [self.sequences[i] for i in picked], batch_first=True, padding_value=-1
         ).to(self.config.device)
-        logits = self.model(padded[:, :-1].clamp(min=0)).logits
+        output = self.model(padded[:, :-1].clamp(min=0))
+        logits = output if isinstance(output, torch.Tensor) else output.logits
         loss = F.cross_entropy(logits.flatten(0, 1), padded[:, 1:].flatten(), ignore_index=-1)
         self.optimizer.zero_grad()
         loss.backward()
@@ -79,7 +138,8 @@ def floor_seconds(model: ModelConfig, tokens: float) -> float:
     """Time of one step's matrix products (forward, and twice backward) as plain products of the same shapes."""
     d, m = model.width, model.hidden
     total = 0.0
-    for a, b in ((d, 3 * d), (d, d), (d, m), (m, d)):
+    gates = [(d, m)] if model.layers else []
+    for a, b in ((d, 3 * d), (d, d), (d, m), *gates, (m, d)):
         x, w, g = torch.randn(int(tokens), a), torch.randn(b, a), torch.randn(int(tokens), b)
         products = [lambda x=x, w=w: x @ w.mT, lambda g=g, w=w: g @ w, lambda x=x, g=g: g.mT @ x]
         for product in products:
@@ -134,7 +194,10 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="steps of each side a round")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help="sizes whose name has this in it")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for size, run in SIZES.items():
+        if arguments.only not in size:
+            continue
         compare(size, run, arguments.rounds, arguments.steps)

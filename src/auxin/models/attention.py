@@ -32,8 +32,7 @@ class Attention(nn.Module):
         self.dimensions = described.dimensions(sizes)
         self.scale = self.dimensions**-0.5 if described.scale is None else described.scale
         queries, keys = self.heads * self.dimensions, self.key_heads * self.dimensions
-        self.widths = (queries, keys, keys)
-        self.qkv = Linear(sizes.width, sum(self.widths), bias=sizes.attention_bias)
+        self.qkv = Linear(sizes.width, queries + 2 * keys, bias=sizes.attention_bias)
         self.out = Linear(queries, sizes.width, bias=sizes.attention_bias)
         if described.qk_norm:
             one = described.qk_norm is True
@@ -68,20 +67,23 @@ class Attention(nn.Module):
 
     def _heads(self, qkv: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of every head, [B, H, L, k] each, from [B, L, (H + 2K)·k]."""
-        q, k, v = qkv.split(self.widths, -1)
-        if self.described.qk_norm == "all":
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = (part.unflatten(-1, (-1, self.dimensions)).transpose(1, 2) for part in (q, k, v))
-        if self.described.qk_norm is True:
-            q, k = self.q_norm(q), self.k_norm(k)
-        if self.described.rotary is not None:
-            rotary = self.described.rotary
-            angles = context.once(
-                (rotary, self.dimensions), lambda: rotations(rotary, self.dimensions, context)
+        queries, keys, described = self.heads, self.key_heads, self.described
+        if described.qk_norm == "all":
+            q, k, v = qkv.split((queries * self.dimensions, *[keys * self.dimensions] * 2), -1)
+            qkv = torch.cat([self.q_norm(q), self.k_norm(k), v], -1)
+        heads = qkv.unflatten(-1, (-1, self.dimensions)).transpose(1, 2)
+        turned, v = heads.split((queries + keys, keys), 1)  # queries and keys, in one operation
+        if described.qk_norm is True:
+            q, k = turned.split((queries, keys), 1)
+            turned = torch.cat([self.q_norm(q), self.k_norm(k)], 1)
+        if (rotary := described.rotary) is not None:
+            angles = (rotary, self.dimensions)
+            turned = rotate(
+                turned, *context.once(angles, lambda: rotations(rotary, self.dimensions, context))
             )
-            q, k = rotate(q, *angles), rotate(k, *angles)
-        if self.key_heads < self.heads:
-            k, v = (part.repeat_interleave(self.heads // self.key_heads, 1) for part in (k, v))
+        q, k = turned.split((queries, keys), 1)
+        if keys < queries:
+            k, v = (part.repeat_interleave(queries // keys, 1) for part in (k, v))
         return q, k, v
 
     def _fused(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, context: Context) -> Tensor:
@@ -111,20 +113,22 @@ class Attention(nn.Module):
 
 
 def rotations(rotary: description.Rotary, dimensions: int, context: Context) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the angles t·base^(−2i/r) of the r dimensions that turn: [L, r/2], or [B, 1, L, r/2]."""
-    turned = rotary.turned(dimensions)
-    positions = context.positions
-    rate = rotary.base ** (torch.arange(0, turned, 2, dtype=torch.float32, device=positions.device) / -turned)
-    angles = positions[..., None].float() * rate
+    """Cosines and signed sines of what is turned by t·base^(−2i/r): [L, r], or [B, 1, L, r]; r dimensions turn."""
+    turned, positions = rotary.turned(dimensions), context.positions
+    rate = torch.arange(0, turned, 2, dtype=torch.float32, device=positions.device) / turned
+    angles = positions[..., None].float() * rotary.base**-rate
     angles = angles[:, None] if positions.ndim == 2 else angles
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Dimension i turned with dimension i + r/2, for the first r of x [B, H, L, k]; the others stay."""
-    half = cos.shape[-1]
-    a, b, rest = x.split((half, half, x.shape[-1] - 2 * half), -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
+    turned = cos.shape[-1]
+    if turned < x.shape[-1]:
+        first, rest = x.split((turned, x.shape[-1] - turned), -1)
+        return torch.cat([rotate(first, cos, sin), rest], -1)
+    return torch.addcmul(x * cos, x.roll(turned // 2, -1), sin)
 
 
 def alibi(heads: int, context: Context) -> Tensor:

@@ -17,7 +17,8 @@ T = TypeVar("T")
 class Context:
     """One forward pass over B sequences of L tokens; layers share what they compute from it.
 
-    Activations are [B, L, ·]; with a ``layout`` they are packed, [1, T, ·], and only attention sees [B, L, ·].
+    Activations are [B, L, ·]; with a ``layout`` they are packed, [1, T, ·], and only attention sees [B, L, ·]. What
+    stands in padding there is no matter: it is behind every token that counts, and causality hides it.
     """
 
     def __init__(
@@ -82,24 +83,21 @@ class Context:
 
 
 class _Move(torch.autograd.Function):
-    """Rows of x [n, c] to other places, a copy of each at most: y_i = x[to_i], and 0 where to_i = n.
+    """Rows of x [n, c] to other places: y_i = x[to_i]; where to_i = n, any row, whose gradient is then left out.
 
     ``back`` is the inverse, so that the gradient is moved the same way instead of being added up.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, to: Tensor, back: Tensor) -> Tensor:
-        ctx.save_for_backward(to, back)
-        return _moved(x, to)
+        ctx.save_for_backward(back)
+        return x.index_select(0, to.clamp(max=len(x) - 1))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        _, back = ctx.saved_tensors
-        return _moved(gradients[0], back), None, None
-
-
-def _moved(x: Tensor, to: Tensor) -> Tensor:
-    return torch.cat([x, x.new_zeros(1, x.shape[1])]).index_select(0, to)
+        (gradient,), (back,) = gradients, ctx.saved_tensors
+        moved = gradient.index_select(0, back.clamp(max=len(gradient) - 1))
+        return moved.masked_fill_((back == len(gradient))[:, None], 0.0), None, None
 
 
 def causal_mask(length: int, device: torch.device | str = "cpu") -> Tensor:
