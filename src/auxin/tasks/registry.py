@@ -76,7 +76,7 @@ def task_names() -> tuple[str, ...]:
 
 def kind(name: str) -> Kind:
     """What is known of a task; ``ConfigError`` for an unknown name."""
-    check(name in _kinds, "task", name, ", ".join(_kinds))
+    check(isinstance(name, str) and name in _kinds, "task", name, ", ".join(_kinds))
     return _kinds[name]
 
 
