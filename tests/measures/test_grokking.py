@@ -45,6 +45,8 @@ def test_one_member():
         "grokked": True,
         "relapsed": True,
         "delay_ratio": 5.0,
+        "total_variation": pytest.approx(0.1 + 0.2 + 0.6 + 0.4 + 0.2),
+        "committed": 0.0,
     }
     final = summary.overall.row(by_predicate=pl.col("quantity") == "final", named=True)
     assert final == {"quantity": "final", "value": 0.7, "low": None, "high": None, "members": 1}
@@ -66,6 +68,27 @@ def test_one_member():
 def test_thresholds(curve, expected):
     row = grokking_summary(tidy({0: curve})).members.row(0, named=True)
     assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("gen", "variation", "committed"),
+    [
+        ([0.0, 0.0, 0.0, 0.0], 0.0, 1.0),  # to the linear rule
+        ([0.0, 0.5, 1.0, 1.0], 1.0, 0.6),  # in steps 0 … 100 and 300 … 500
+        ([1.0, 0.0, 1.0, 0.0], 3.0, 1.0),  # to one after the other
+        ([0.951, 0.95, 0.05, 0.049], 0.902, 0.2),
+    ],
+)
+def test_instability(gen, variation, committed):
+    """Evaluations at 0, 100, 300 and 500, saturated from the start; and only from saturation on."""
+    curve = [(step, 1.0, g) for step, g in zip((0, 100, 300, 500), gen, strict=True)]
+    row = grokking_summary(tidy({0: curve})).members.row(0, named=True)
+    assert (row["total_variation"], row["committed"]) == pytest.approx((variation, committed))
+    before = [(step - 500, 0.2, 0.0) for step in (0, 100, 300)]
+    late = grokking_summary(tidy({0: before + curve})).members.row(0, named=True)
+    assert late["committed"] == pytest.approx(committed)
+    never = grokking_summary(tidy({0: before})).members.row(0, named=True)
+    assert never["committed"] is None
 
 
 def test_group_of_members():

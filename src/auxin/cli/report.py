@@ -46,9 +46,12 @@ class Report(Writing):
 def _view(run: Run) -> RunView:
     """A run with its trees, or with the reason why there are none: its sentences may be gone, its numbers are not."""
     from auxin.cli.structure import tree_drawings
+    from auxin.cli.summary import stability
+    from auxin.measures.grokking import grokking_summary
     from auxin.report.run_section import RunView
 
+    note = stability(grokking_summary(run.metrics).members)
     try:
-        return RunView(run, tree_drawings(run))
+        return RunView(run, tree_drawings(run), note=note)
     except DataError as error:
-        return RunView(run, missing=f"No trees: {error}.")
+        return RunView(run, note=note, missing=f"No trees: {error}.")

@@ -83,6 +83,7 @@ class Trees(Writing):
     """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, beside the gold tree.
 
     Example: auxin trees runs/question --split gen --index 3 --checkpoint 500 1000 3000
+    Example: auxin trees runs/question --sentence "my newt who does sleep doesn't read"
     """
 
     run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
@@ -91,6 +92,8 @@ class Trees(Writing):
     """Split that the sentence is from."""
     index: int = 0
     """Which of its sentences."""
+    sentence: str = ""
+    """Words of another sentence, of the run's vocabulary; instead of one of the split, and without a gold tree."""
     checkpoint: tuple[int, ...] = ()
     """Steps to draw; by default four from first to last."""
     member: int | None = None
@@ -130,6 +133,13 @@ class Trees(Writing):
         print(f"figures: {', '.join(str(path) for path in paths)}")
 
     def _sentence(self, task: Task) -> Sentence:
+        if self.sentence:
+            from auxin.tasks import Annotation, Sentence
+
+            sentence = Sentence(" ".join(self.sentence.split()), "", Annotation())
+            check(len(sentence.words) > 1, "sentence", self.sentence, "two words or more")
+            task.vocabulary.encode(sentence.words)  # names an unknown word
+            return sentence
         check(self.split in task.splits, "split", self.split, ", ".join(task.splits))
         sentences = task.splits[self.split]
         check(0 <= self.index < len(sentences), "index", self.index, f"0 to {len(sentences) - 1}")

@@ -24,6 +24,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "best": ("best", lambda share: f"{share:.1%}"),
     "grokking_step": ("gen>80%", lambda step: f"{step:,.0f}"),
     "delay_ratio": ("delay", lambda ratio: f"{ratio:.1f}×"),
+    "total_variation": ("varies", lambda total: f"{total:.2f}"),
+    "committed": ("keeps", lambda share: f"{share:.0%}"),
 }
 """Quantities of the grokking summary: heading, and how a value is written."""
 
@@ -32,7 +34,8 @@ def report(run: Run, as_json: bool) -> None:
     """Print a trained run's grokking summary and draw its learning curves beside its metrics."""
     summary = grokking_summary(run.metrics)
     saturation = summary.members["saturation_step"].median()
-    figure = learning_curves(run.metrics, saturation=None if saturation is None else round(saturation))  # pyright: ignore[reportArgumentType]
+    step = None if saturation is None else round(saturation)  # pyright: ignore[reportArgumentType]
+    figure = learning_curves(run.metrics, saturation=step, note=stability(summary.members))
     paths = save_in_run(figure, run, "learning-curves")
     if as_json:
         print_json(
@@ -54,6 +57,13 @@ def save_in_run(figure: TopLevelMixin | str, run: Run, name: str) -> list[Path]:
     """Write a figure beside a run's metrics, where it is replaced the next time."""
     with Folder.open(run.path) as folder:
         return save_own(figure, folder, name)
+
+
+def stability(members: pl.DataFrame) -> str:
+    """How steady generalization was, for the figure: means over seeds."""
+    varies, keeps = members["total_variation"].mean(), members["committed"].mean()
+    kept = "" if keeps is None else f", committed to a rule {keeps:.0%} of the time since in-domain ≥ 99%"
+    return f"generalization varies by {varies:.2f} in total{kept}"
 
 
 def _print_members(summary: GrokkingSummary) -> None:

@@ -15,6 +15,9 @@ from auxin.measures.intervals import welch, wilson
 SATURATED, GENERALIZED, RELAPSED = 0.99, 0.80, 0.60
 """In-domain accuracy that counts as saturated; generalization above which it is there, below which it is lost."""
 
+COMMITTED = (0.05, 0.95)
+"""Generalization below and above which a model keeps to one rule (Qin et al. 2025)."""
+
 QUANTITIES = (
     "saturation_step",
     "at_saturation",
@@ -23,6 +26,8 @@ QUANTITIES = (
     "best",
     "grokking_step",
     "delay_ratio",
+    "total_variation",
+    "committed",
 )
 """Columns of ``members`` whose means ``overall`` gives."""
 
@@ -33,7 +38,7 @@ class GrokkingSummary:
 
     members: pl.DataFrame
     """A row a member: member, saturation_step, at_saturation, early_stopping, final, best, grokking_step,
-    grokked, relapsed, delay_ratio."""
+    grokked, relapsed, delay_ratio, total_variation, committed."""
     overall: pl.DataFrame
     """A row a quantity: quantity, value, low, high, members (those that have it)."""
 
@@ -47,7 +52,9 @@ def grokking_summary(metrics: pl.DataFrame) -> GrokkingSummary:
     ``early_stopping``, the generalization at the first step of the best val, which is what selection on val
     reports; ``final`` and ``best`` generalization; ``grokking_step``, the first with gen > 80%, ``grokked``
     whether there is one, ``relapsed`` whether gen fell below 60% after it; ``delay_ratio``, grokking_step over
-    saturation_step. What did not happen is null.
+    saturation_step; ``total_variation``, the sum of |changes| of generalization from evaluation to evaluation, 1 for
+    one that rises to 100% and stays; ``committed``, from saturation on, the share of the steps after evaluations with
+    gen > 95% or < 5%: the model keeps to one rule (Qin et al. 2025). What did not happen is null.
 
     Over members: means over those that have the quantity, with Student's 95% intervals (null for a single
     member), and the shares ``grokked`` and ``relapsed`` with Wilson's.
@@ -118,7 +125,17 @@ def _member(name: object, curve: pl.DataFrame) -> dict[str, object]:
         "grokked": grokked is not None,
         "relapsed": grokked is not None and bool((gen[grokked:] < RELAPSED).any()),
         "delay_ratio": ratio,
+        "total_variation": float(np.abs(np.diff(gen)).sum()),
+        "committed": None if saturated is None else _committed(steps[saturated:], gen[saturated:]),
     }
+
+
+def _committed(steps: NDArray[np.int64], gen: NDArray[np.float64]) -> float:
+    """Share of time with generalization near 0 or 1; an evaluation stands for the steps to the next one."""
+    low, high = COMMITTED
+    kept = (gen < low) | (gen > high)
+    lengths = np.diff(steps)
+    return float((kept[:-1] * lengths).sum() / lengths.sum()) if len(lengths) else float(kept[0])
 
 
 def _first(condition: NDArray[np.bool_]) -> int | None:

@@ -27,12 +27,17 @@ FORMATS = {"accuracy": ".0%"}
 
 
 def learning_curves(
-    metrics: pl.DataFrame, *, name: str = "accuracy", log: bool = False, saturation: int | None = None
+    metrics: pl.DataFrame,
+    *,
+    name: str = "accuracy",
+    log: bool = False,
+    saturation: int | None = None,
+    note: str = "",
 ) -> Panel:
     """In-domain and generalization accuracy against steps: a thin line a member, the mean, its 95% band.
 
     ``saturation`` marks the step at which in-domain accuracy passed 99%; ``log`` spaces the steps
-    logarithmically. Raises ``DataError`` when the metrics hold no such accuracy.
+    logarithmically; ``note`` stands below the title. Raises ``DataError`` when the metrics hold no such accuracy.
     """
     rows = metrics.filter(
         pl.col("name") == name, pl.col("split").is_in(list(SPLITS)), pl.col("step") >= int(log)
@@ -64,6 +69,7 @@ def learning_curves(
         layers += _marked_step(saturation, "in-domain ≥ 99%")
     wide = means.pivot(on="series", index="step", values="value")
     subtitle = f"mean and 95% interval of {members} seeds" if members > 1 else f"seed {rows['member'][0]}"
+    subtitle = [subtitle, note] if note else subtitle
     title = alt.Title("Learning curves", subtitle=subtitle)
     return alt.layer(*layers, mean, _reader(wide, x, order)).properties(title=title, width=560, height=320)
 

@@ -39,6 +39,8 @@ class RunView:
     trees: Sequence[TreeDrawing] = ()
     missing: str = ""
     """Why there are none."""
+    note: str = ""
+    """A line below the title of its learning curves."""
 
     @property
     def title(self) -> str:
@@ -58,7 +60,7 @@ def run_section(view: RunView, name: str, drawings: Drawings) -> Markup:
         element("h2", view.title, id=f"{name}-title"),
         _state(run),
         element("h3", "Figures"),
-        *map(drawings.place, _figures(run.metrics)),
+        *map(drawings.place, _figures(run.metrics, view.note)),
         *_slider(view.trees, name),
         element("p", view.missing, class_="missing") if view.missing else "",
         element("h3", "How it was made"),
@@ -75,7 +77,9 @@ def command(run: Run) -> str:
     words = ["auxin", "train", "--task", run.config.task]
     usual = flat(preset("laptop", run.config.task))
     for name, value in flat(run.config).items():
-        if value != usual[name] and name != "model.vocabulary_size":  # the task's own, filled in by training
+        if (
+            value != usual.get(name) and name != "model.vocabulary_size"
+        ):  # the task's own, filled in by training
             group, _, option = name.replace("_", "-").rpartition(".")
             option = f"no-{option}" if value is False else option
             words.append(f"--{group and group + '.'}{option}")
@@ -100,8 +104,8 @@ def _share(scores: object, seed: int) -> str:
     return f"{value:.1%}" if isinstance(value, (int, float)) else "–"
 
 
-def _figures(metrics: pl.DataFrame) -> list[Figure]:
-    curves = learning_curves(metrics)
+def _figures(metrics: pl.DataFrame, note: str) -> list[Figure]:
+    curves = learning_curves(metrics, note=note)
     words = "In-domain and generalization accuracy against steps."
     found = [Figure("learning-curves", curves.properties(description=words))]
     if metrics["name"].is_in([name for split, name in PANELS if split == "train"]).any():

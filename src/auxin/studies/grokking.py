@@ -147,6 +147,21 @@ def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
             "below 60% again.",
         ),
     ]
+    variation = mean(group["total_variation"].to_numpy())
+    committed = group["committed"].drop_nulls().to_numpy()
+    kept = (
+        f", committed to a rule {mean_share(committed).percent()} of the time since" if len(committed) else ""
+    )
+    found.append(
+        finding(
+            f"{task}: total variation",
+            variation,
+            f"Generalization on {task} varies by {variation.text(2)} in total (1: a single rise){kept} in-domain "
+            "accuracy passed 99%."
+            if kept
+            else f"Generalization on {task} varies by {variation.text(2)} in total.",
+        )
+    )
     delays = group["delay_ratio"].drop_nulls().to_numpy()
     if len(delays):
         delay = mean(delays)
