@@ -13,7 +13,7 @@ PUBLIC = {
     "attention_moments", "balanced", "critical", "exponents", "fixed_point", "grokking_summary", "initialize",
     "left_branching", "load_model", "load_task", "measure", "open_run", "parseval", "phase_diagram", "preset",
     "propagate", "propagate_gram", "random_tree", "right_branching", "save_model", "simulate", "train",
-    "tree_projections", "Task", "Dials",
+    "tree_projections", "Task", "Dials", "resume",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
     from auxin.errors import AuxinError
     from auxin.experiment.measure import measure
-    from auxin.experiment.train import train
+    from auxin.experiment.train import resume, train
     from auxin.measures.grokking import grokking_summary
     from auxin.measures.projection import tree_projections
     from auxin.models.formats import load_model, save_model
@@ -35,7 +35,7 @@ _MODULES = {
     "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),
     "auxin.errors": ("AuxinError",),
     "auxin.experiment.measure": ("measure",),
-    "auxin.experiment.train": ("train",),
+    "auxin.experiment.train": ("resume", "train"),
     "auxin.measures.grokking": ("grokking_summary",),
     "auxin.measures.projection": ("tree_projections",),
     "auxin.models.formats": ("load_model", "save_model"),
@@ -60,7 +60,7 @@ __all__ = [  # noqa: RUF022
     "Block", "exponents", "fixed_point", "propagate", "propagate_gram", "attention_moments", "phase_diagram",
     "critical", "simulate", "initialize",
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",
-    "Vocabulary", "Task", "Dials", "load_task", "train", "measure", "open_run", "grokking_summary",
+    "Vocabulary", "Task", "Dials", "load_task", "train", "resume", "measure", "open_run", "grokking_summary",
     "tree_projections", "parseval", "right_branching", "left_branching", "balanced", "random_tree",
     "AuxinError",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from auxin.screen import screens
 VERBS = {
     "demo": ("auxin.cli.training", "Demo"),
     "train": ("auxin.cli.training", "Train"),
+    "resume": ("auxin.cli.training", "Resume"),
     "measure": ("auxin.cli.structure", "Measure"),
     "trees": ("auxin.cli.structure", "Trees"),
     "study": ("auxin.cli.study", "Study"),
@@ -38,6 +39,7 @@ Predict from its initialization whether a transformer will train, train it, and 
 
   demo        train the question task until it groks, in minutes, and draw it
   train       train a stack of seeds; a run that was stopped goes on
+  resume      go on with a run, or extend a finished one, from its own settings
   measure     take structural measures of a run's checkpoints
   trees       draw the tree that a model computes for a sentence, checkpoint by checkpoint
   study       train all runs of a study and answer its question

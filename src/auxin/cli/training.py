@@ -62,6 +62,45 @@ class Train(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resume(Verb):
+    """Go on with a run from its own settings: to its last step, or, also where it is finished, to more steps.
+
+    Example: auxin resume runs/question --steps 20000
+    """
+
+    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    """The run's directory."""
+    steps: int = 0
+    """Optimizer steps in all; 0 means the run's."""
+    stretch: Flag = False
+    """Extend a run whose learning rate decays to its end: the rate goes on as that of the longer run."""
+    data_dir: str | None = None
+    """Where the run's data are now; they must be the same."""
+    grammar: str | None = None
+    """Where the run's grammar file is now; its data must be the same."""
+    log_every: int | None = None
+    """Steps between evaluations from here on."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints kept from here on."""
+    device: str | None = None
+    """Device that trains from here on; another one changes last bits."""
+    threads: int | None = None
+    """CPU threads from here on."""
+    json: Flag = False
+    """Print the summary as one JSON object."""
+
+    def run(self) -> None:
+        from auxin.cli.summary import report
+        from auxin.experiment.train import resume
+        from auxin.runs.store import CHANGEABLE
+
+        given = {name: getattr(self, name) for name in CHANGEABLE if getattr(self, name) is not None}
+        report(
+            resume(self.run_path, steps=self.steps, stretch=self.stretch, progress=True, **given), self.json
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo(Verb):
     """Watch structural grokking: train the question task with the laptop preset, and draw both curves.
 

@@ -24,11 +24,13 @@ from auxin.models.formats import model_bytes
 from auxin.models.threads import on_threads
 from auxin.runs import Metric, Run, RunDirectory, open_run
 from auxin.runs.reader import is_finished
+from auxin.runs.store import CHANGEABLE
 from auxin.tasks import Task
 from auxin.training.batches import check_length
 from auxin.training.loop import Trainer
 from auxin.training.precision import float32_products
 from auxin.training.schedule import learning_rate, milestones
+from auxin.values import check
 
 MEASURED_SENTENCES = 1000  # of the structural measures taken during training
 
@@ -44,25 +46,70 @@ def train(config: RunConfig, out: str | Path, *, task: Task | None = None, progr
     early stopping. Ctrl-C and SIGTERM finish the step, save, and raise ``Interrupted``. Raises ``RunError`` for a
     directory that holds something else, ``ConfigError`` and ``DataError`` for what cannot be trained.
     """
-    check_device(config.device)
-    with on_threads(config.threads):
-        _train(config, out, task, progress)
+    _go(config, out, task, progress)
     return open_run(out)
 
 
-def _train(config: RunConfig, out: str | Path, handed: Task | None, progress: bool) -> None:
+@explained
+def resume(
+    path: str | Path,
+    *,
+    steps: int = 0,
+    stretch: bool = False,
+    task: Task | None = None,
+    progress: bool = False,
+    **changes: str | int,
+) -> Run:
+    """Go on with the run in ``path`` from its own config: to its last step, or to ``steps``, finished or not.
+
+    A run that is extended gives the bits of one that was longer from the start; where its last step is none at which
+    the longer one logs or keeps a checkpoint, those of that step are there in addition. ``changes`` are settings
+    that don't change what is learned: ``runs.store.CHANGEABLE``. A learning rate that decays to the end of the run
+    depends on its length: extending such a run is refused unless ``stretch`` says that from here on the rate is to
+    be the longer run's. Raises ``RunError``, ``ConfigError`` and ``DataError`` as ``train``.
+    """
+    before = open_run(path).config
+    for name in changes:
+        check(name in CHANGEABLE, "setting to change", name, ", ".join(CHANGEABLE))
+    steps = steps or before.steps
+    check(steps >= before.steps, "steps", steps, f"{before.steps} (the run's) or more")
+    config = dataclasses.replace(before, steps=steps, **changes)  # pyright: ignore[reportArgumentType]
+    optimizer = config.optimizer
+    decays = optimizer.schedule != "constant" and not optimizer.decay_steps
+    if steps > before.steps and decays and not stretch:
+        raise ConfigError(
+            f"schedule is {optimizer.schedule!r} to the end of the run, and was one of {before.steps} steps; allowed: "
+            f"stretch (--stretch), to go on at the rates of a run of {steps} steps, or a run of its own"
+        )
+    _go(config, path, task, progress, extend=steps > before.steps)
+    return open_run(path)
+
+
+def _go(config: RunConfig, out: str | Path, task: Task | None, progress: bool, extend: bool = False) -> None:
+    check_device(config.device)
+    with on_threads(config.threads):
+        _train(config, out, task, progress, extend)
+
+
+def _train(config: RunConfig, out: str | Path, handed: Task | None, progress: bool, extend: bool) -> None:
     task = handed or config.load_task()
     if handed:
         config = dataclasses.replace(config, task="custom")
     config = anchored(settled(config, task))
     # before the directory takes the config, which it keeps
-    parts = None if is_finished(out) else _parts(config, task)
-    with RunDirectory.open(out, config, "" if task.generated else task.sha256) as directory:
+    over = is_finished(out) and not extend
+    parts = None if over else _parts(config, task)
+    data = "" if task.generated and not handed else task.sha256
+    with RunDirectory.open(out, config, data, extend=extend) as directory:
         if parts and not directory.finished:
             precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
             with precision, TrainingProgress(config, enabled=progress) as bar, noted() as signals:
                 for warning in directory.warnings:
                     bar.warn(warning)
+                if extend and not (config.log_every and config.checkpoint_every):
+                    bar.warn(
+                        f"automatic logs and checkpoints follow the schedule of {config.steps} steps from here on"
+                    )
                 _Session(directory, config, task, parts, bar).run(signals)
 
 
@@ -165,8 +212,10 @@ class _Session:
         if rows:
             self.run_directory.append_metrics(rows)
         if logged:
-            self.loss_sums.zero_()
-            self.loss_count = 0
+            # a last step between two logs keeps its sums: the run may be extended
+            if not self.config.log_every or self.trainer.count % self.config.log_every == 0:
+                self.loss_sums.zero_()
+                self.loss_count = 0
             self.bar.show(rows)
         if kept:
             self._save(keep=True, recorded=True)

@@ -29,6 +29,11 @@ from auxin.values import to_dict
 SUMMARY, ENVIRONMENT, EVENTS, LOCK = "summary.json", "environment.json", "events.log", "lock"
 KEPT_STATES = 2
 
+PLACES = ("data_dir", "grammar")
+"""Settings that say where data are; they may differ where the data are the same."""
+CHANGEABLE = ("threads", "device", "log_every", "checkpoint_every", *PLACES)
+"""Settings that may differ when a run is resumed: they don't change what is learned (a device but for last bits)."""
+
 
 class RunDirectory:
     """A run being written; one process at a time. Use as a context manager, or ``close`` it.
@@ -47,20 +52,26 @@ class RunDirectory:
         self._folder, self._lock = folder, lock
 
     @classmethod
-    def open(cls, path: str | Path, config: RunConfig, data: str = "") -> RunDirectory:
+    def open(
+        cls, path: str | Path, config: RunConfig, data: str = "", *, extend: bool = False
+    ) -> RunDirectory:
         """Create a run's directory, or resume the unfinished run of the same config that it holds.
 
+        Settings in ``CHANGEABLE`` may differ; with ``extend`` the steps may be more, and a finished run goes on. What
+        changes is noted in ``events.log``, and config.toml has the new settings.
+
         Resuming goes back to the newest checkpoint whose hashes verify: later metrics and checkpoints are
-        dropped. ``data`` is the hash of data that the config does not determine: where it is the same, ``data_dir``
-        may be another. Raises ``RunError`` when the
+        dropped. ``data`` is the hash of data that the config does not determine. Raises ``RunError`` when the
         directory holds another run, one on other data or other files, cannot be written, or is in use.
         """
         folder = Folder.make(path)
         lock = None
         try:
-            lock = _claim(folder, config, data)
+            lock = _claim(folder, config)
             with failing_clearly(folder.path):
                 run = cls(folder, config, lock)
+                changes = _changes(folder, config, data, extend)
+                run.finished = run.finished and "steps" not in changes
                 if not run.finished:
                     folder.remove_temporaries()
                     with (
@@ -70,6 +81,7 @@ class RunDirectory:
                         directory.remove_temporaries()
                     run._check_environment(data)
                     run._roll_back()
+                    run._change(changes)
         except BaseException:
             if lock:
                 lock.release()
@@ -101,6 +113,16 @@ class RunDirectory:
             raise RunError(
                 f"{self.path}: begun with other sentences than now in {self.config.data_dir}; train elsewhere"
             )
+
+    def _change(self, changes: Mapping[str, str]) -> None:
+        """Note what is different from here on; a run that is extended is no longer finished."""
+        if not changes:
+            return
+        self._folder.remove(SUMMARY)
+        self._folder.sync()
+        _write_config(self._folder, self.config)
+        for name, change in changes.items():
+            self.log(f"{name} {change}, at step {self.step}")
 
     def _roll_back(self) -> None:
         """Find the newest checkpoint that can be trusted, and drop what came after it."""
@@ -204,7 +226,7 @@ class RunDirectory:
         self.close()
 
 
-def _claim(folder: Folder, config: RunConfig, data: str) -> Lock:
+def _claim(folder: Folder, config: RunConfig) -> Lock:
     """Lock a directory and make sure that it holds this config's run and nothing else."""
     path, begun = folder.path, folder.has(CONFIG)
     foreign = [n for n in folder.names() if n not in (LOCK, CONFIG) and not n.startswith(TEMPORARY)]
@@ -214,7 +236,7 @@ def _claim(folder: Folder, config: RunConfig, data: str) -> Lock:
         raise RunError(f"{path}: holds files of something else ({foreign[0]}); choose an empty directory")
     lock = folder.lock(LOCK, "another process is writing this run")
     try:
-        if not folder.has(CONFIG) or _check_same(folder, config, data):
+        if not folder.has(CONFIG):
             _write_config(folder, config)
     except BaseException:
         lock.release()
@@ -227,19 +249,29 @@ def _write_config(folder: Folder, config: RunConfig) -> None:
         folder.replace(CONFIG, config_bytes(config))
 
 
-def _check_same(folder: Folder, config: RunConfig, data: str) -> bool:
-    """Whether only the place of the data has changed; ``RunError`` naming the first setting in which runs differ."""
-    ours, theirs = _flat(to_dict(config)), _flat(to_dict(read_config(folder)))
-    differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    if differing == ["data_dir"] and data and folder.has(ENVIRONMENT):
-        with contextlib.suppress(RunError):
-            if read_signed(folder, ENVIRONMENT).get("data") == data:
-                return not folder.has(SUMMARY)
-    if differing:
-        name = differing[0]
-        there, here = (repr(values.get(name)) for values in (theirs, ours))
-        raise RunError(f"{folder.path}: holds another run ({name} is {there} there, {here} here)")
-    return False
+def _changes(folder: Folder, config: RunConfig, data: str, extend: bool) -> dict[str, str]:
+    """The settings that differ from the directory's run, and how; raises ``RunError`` for one that may not."""
+    before = read_config(folder)
+    ours, theirs = _flat(to_dict(config)), _flat(to_dict(before))
+    allowed = {*CHANGEABLE} if data and _data(folder) == data else {*CHANGEABLE} - {*PLACES}
+    if extend and config.steps > before.steps:
+        allowed.add("steps")
+    changes: dict[str, str] = {}
+    for name in dict.fromkeys((*ours, *theirs)):
+        old, new = theirs.get(name), ours.get(name)
+        if old == new:
+            continue
+        if name not in allowed:
+            raise RunError(f"{folder.path}: holds another run ({name} is {old!r} there, {new!r} here)")
+        changes[name] = f"{new!r} instead of {old!r}"
+    return changes
+
+
+def _data(folder: Folder) -> object:
+    """The digest of the data that a run was begun with, None where it is not known."""
+    with contextlib.suppress(RunError):
+        return read_signed(folder, ENVIRONMENT).get("data") if folder.has(ENVIRONMENT) else None
+    return None
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
