@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import auxin
+
 SOURCE = Path(__file__).parents[1] / "src" / "auxin"
 
 ALLOWED = {
@@ -101,9 +103,29 @@ def test_light_layers_import_no_heavy_library(package: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "above"), [("theory", ("auxin.models", "torch")), ("models", ("auxin.theory",))]
+    ("package", "above"), [("theory", "auxin.models"), ("models", "auxin.theory"), ("architecture", "torch")]
 )
-def test_theory_and_models_do_not_know_each_other(package: str, above: tuple[str, ...]) -> None:
-    code = f"import sys, auxin.{package}\nprint([m for m in {above!r} if m in sys.modules])"
+def test_packages_that_do_not_know_each_other(package: str, above: str) -> None:
+    """All modules of a package are imported, inside functions, too, and what they must not know is not among them."""
+    code = (
+        f"import sys, importlib, pkgutil, auxin.{package} as p\n"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]\n"
+        f"print([m for m in sys.modules if m == {above!r} or m.startswith({above + '.'!r})])"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+    for path in sorted((SOURCE / package).rglob("*.py")):
+        assert not any(name == above or name.startswith(f"{above}.") for name in imported_modules(path)), path
+
+
+def test_no_module_below_the_top_goes_by_way_of_the_facade() -> None:
+    """``import auxin`` or a public name of it would reach every layer."""
+    names = set(auxin.__all__)
+    for path in sorted(SOURCE.rglob("*.py")):
+        if layer(path) in ("__init__", "__main__", "cli"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert all(alias.name != "auxin" for alias in node.names), path
+            elif isinstance(node, ast.ImportFrom) and node.module == "auxin":
+                assert not {alias.name for alias in node.names} & names, path

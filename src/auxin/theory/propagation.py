@@ -75,7 +75,7 @@ def propagate(
         n_tokens: sequence length; that of a ``Block``, else 32.
 
     >>> propagate(Block(norm="post", activation="relu"), depth=3).cosine.round(3)
-    array([0.3  , 0.526, 0.717, 0.845])
+    array([0.3  , 0.527, 0.718, 0.847])
 
     Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1], a norm² that is not positive, a depth below
     0, hyperparameters under which every token's state becomes zero, or a part that tells tokens apart by more than
