@@ -1,9 +1,9 @@
-# make setup | demo | test | fuzz; each works alone on a fresh machine with Python 3.11 or later. make gpu: see there.
+# make setup | demo | test | lowest | fuzz; each works alone on a fresh machine with Python 3.11 or later. make gpu: see there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test fuzz gpu
+.PHONY: setup demo test lowest fuzz gpu
 
 setup: $(READY)
 
@@ -20,6 +20,16 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/pytest -n 2
+
+# the lowest versions that are declared, where a library's interface counts; what is not pinned is that of .venv
+lowest: setup
+	test -x .venv-lowest/bin/python || $(BIN)/python -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-lowest.txt -e .
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  $$(.venv-lowest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz-rest.pth
+	.venv-lowest/bin/python -m pytest -W default tests/cli tests/report/test_theory_figures.py \
+	  tests/report/test_figures.py tests/tasks/test_trees.py tests/tasks/test_grammar.py tests/models/test_formats.py \
+	  tests/test_config.py tests/theory/test_phase.py tests/measures/test_grokking.py
 
 # a hundred thousand damaged files for the readers, other ones every time: for a night, not for every change
 fuzz: setup

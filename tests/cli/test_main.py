@@ -132,7 +132,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --out", "Missing value for argument '--out'"),
         ("train --depth 4", "(required); Unrecognized options: --depth, 4; perhaps you meant --model.depth"),
         ("train --steps ten", "(required); Error parsing --steps: invalid literal for int()"),
-        ("export --fro x", "'run-path'. Expected 1 values; Unrecognized options: --fro, x"),
+        ("export x --fro y", "(required); Unrecognized options: --fro, y"),
         ("train --out x --seeds 0,b", "--seeds: Could not find valid parse for arguments: ['0', 'b']"),
         (
             "phase --x sigma_w 5 1",

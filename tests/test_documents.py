@@ -1,0 +1,167 @@
+"""What README.md and docs/ tell people to type works: every code block is run, every command understood.
+
+What would take minutes is made smaller by ``SMALLER``, and otherwise run as it stands.
+"""
+
+import contextlib
+import doctest
+import importlib
+import io
+import os
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import auxin
+from auxin.cli import VERBS, main
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+SMALLER = {
+    'replace(auxin.preset("laptop"), seeds=(0, 1, 2))': (
+        'replace(auxin.preset("laptop"), seeds=(0, 1, 2), steps=4, train_size=40, eval_size=4, final_size=4,'
+        " model=auxin.ModelConfig(depth=1, width=8, heads=2))"
+    ),
+}
+PLACEHOLDERS = {"NAME": "depth", "VERB": "phase", "DIR": "x", "DIR…": "x", "RUN": "x", "SOURCE": "x"}
+RUN = {"exponents", "critical"}  # verbs that write nothing and take a second or two
+ENDLESS = {"…", "..."}
+PLANNED = {"check", "sweep"} - set(VERBS)  # spoken of in plans
+OTHER_NAMES = {"auxin.model"}  # a key in the header of a file
+
+
+def blocks(path: Path) -> Iterator[tuple[str, str]]:
+    """Language and text of every fenced block."""
+    for fence in re.finditer(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+        yield fence[1], fence[2]
+
+
+def commands(path: Path) -> Iterator[str]:
+    """The lines of shell blocks, what follows a ``$`` in transcripts, and inline commands of auxin, make and pip."""
+    for language, text in blocks(path):
+        if language in ("sh", "bash", "") and language != "python":
+            shown = "$ " in text
+            lines = [
+                line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ") or not shown
+            ]
+            yield from (line for line in lines if re.match(r"(auxin|make|pip|python|pytest) ", line))
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    yield from (found[1] for found in re.finditer(r"`((?:auxin|make|pip) [^`]+)`", prose))
+
+
+COMMANDS = sorted({(path.name, command) for path in DOCUMENTS for command in commands(path)})
+PYTHON = [path for path in DOCUMENTS if any(language == "python" for language, _ in blocks(path))]
+
+
+def given(folder: Path) -> None:
+    """The files that blocks read: tables of a study and of the published logs."""
+    tables = folder / "runs" / "studies" / "grokking-paper" / "tables"
+    tables.mkdir(parents=True)
+    row = {"task": ["question"], "split": ["gen"], "step": [0], "value": [0.5], "low": [0.4], "high": [0.6]}
+    pl.DataFrame(row).write_csv(tables / "curves.csv")
+    row = {"task": ["question"], "depth": [6], "seed": [42], "step": [0], "generalization": [0.5]}
+    pl.DataFrame(row).write_csv(folder / "published_curves.csv")
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
+def test_python_blocks_run_and_print_what_they_say(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document's blocks one after the other; a comment right after a ``print`` is what it prints."""
+    given(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    text = "\n".join(text for language, text in blocks(path) if language == "python")
+    for long, short in SMALLER.items():
+        text = text.replace(long, short)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(text, path.name, "exec"), {"__name__": path.stem})
+    for said in re.findall(r"^print\(.*\n# (.*)$", text, re.MULTILINE):
+        assert said in printed.getvalue()
+
+
+def test_what_is_made_smaller_is_still_said() -> None:
+    everything = "".join(path.read_text() for path in DOCUMENTS)
+    assert all(long in everything for long in SMALLER)
+
+
+@pytest.mark.parametrize(("document", "command"), COMMANDS)
+def test_commands_are_understood(
+    document: str,
+    command: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program, *words = shlex.split(command, comments=True)
+    words = [PLACEHOLDERS.get(word, word) for word in words]
+    monkeypatch.chdir(ROOT)
+    if program == "make":
+        targets = re.findall(r"^(\w+):", Path("Makefile").read_text(), re.MULTILINE)
+        assert {word for word in words if "=" not in word} <= set(targets)
+    elif program != "auxin":
+        assert all(os.path.exists(word) for word in words if "." in word or "/" in word)
+    elif words[0] == "--version" or words[0] == "help" or "--help" in words:
+        assert main(words) == 0
+    else:
+        verb, *options = words
+        assert verb in VERBS or verb in PLANNED
+        if verb in RUN:
+            assert main(words) == 0
+        elif options and not ENDLESS.intersection(options):
+            module, name = VERBS[verb]
+            complete = [*options, *_required(verb, options)]
+            assert getattr(importlib.import_module(module), name).parse(f"auxin {verb}", complete)
+
+
+def _required(verb: str, options: list[str]) -> list[str]:
+    """What a sentence about one option leaves out."""
+    missing = ["--out", "x"] if verb in ("train", "export") and "--out" not in options else []
+    first = options[0].startswith("-") and verb in ("measure", "trees", "export", "report", "study")
+    return missing + (["depth" if verb == "study" else "x"] if first else [])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_names_of_the_library_exist(path: Path) -> None:
+    for name in sorted(set(re.findall(r"`(auxin\.[A-Za-z_.]+)", path.read_text())) - OTHER_NAMES):
+        found, reached = auxin, "auxin"
+        for part in name.rstrip(".").split(".")[1:]:
+            reached += f".{part}"
+            if not hasattr(found, part):
+                importlib.import_module(reached)
+            found = getattr(found, part)
+
+
+def test_every_dependency_has_a_tested_version() -> None:
+    """constraints.txt pins what pyproject.toml asks for; constraints-lowest.txt the least of it, but for torch."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [word for words in project["optional-dependencies"].values() for word in words]
+    asked = {
+        re.split(r"[><=]+", word)[0]: re.split(r"[><=]+", word)[1]
+        for word in project["dependencies"] + extras
+    }
+    pinned, lowest = (
+        dict(re.findall(r"^([\w-]+)==([\w.]+)$", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("constraints.txt", "constraints-lowest.txt")
+    )
+    assert set(asked) == set(pinned)
+    plain = {re.split(r"[><=]+", word)[0] for word in project["dependencies"]}
+    assert set(lowest) == plain - {"torch"}
+    for name, version in lowest.items():
+        assert f"{version}.".startswith(f"{asked[name]}."), name
+
+
+SPOKEN = sorted(path for path in (ROOT / "src").rglob("*.py") if ">>> " in path.read_text())
+
+
+@pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
+def test_examples_in_docstrings_print_what_they_say(path: Path) -> None:
+    name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.failed == 0
+    assert found.attempted > 0
