@@ -204,7 +204,9 @@ def _one_line(box: str) -> str:
     message, *hints = sections if "╭" in box else sections[1:]  # without a drawn box, the title is a section
     if found := re.match(r"Error parsing (?:config\.?|[A-Z]\w*)?([a-z_.]*): (\w+ is .*)", message):
         message = _with_option(found[1], found[2])  # after a section of the config, or a verb's class
-    message = re.sub(r"argument '\('([^']+)',.*?\)'", r"argument '\1'", message)  # as tyro before 1.0.14 writes it
+    message = re.sub(
+        r"argument '\('([^']+)',.*?\)'", r"argument '\1'", message
+    )  # as tyro before 1.0.14 writes it
     for hint in hints:
         if meant := re.match(r"Perhaps you meant: (--\S+)", hint):
             message += f"; perhaps you meant {meant[1]}"
