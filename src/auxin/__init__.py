@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from auxin.architecture import MLP, Attention, Block, Layer, Network, Norm, Rotary, Sublayer
     from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
     from auxin.errors import AuxinError
+    from auxin.experiment.check import assert_healthy, check
     from auxin.experiment.measure import measure
     from auxin.experiment.train import resume, train
     from auxin.measures.grokking import grokking_summary
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from auxin.models.formats import load_model, save_model
     from auxin.models.initialize import initialize
     from auxin.models.transformer import TransformerLM
+    from auxin.probes.causal import as_causal_model
+    from auxin.probes.families import network_of
+    from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
     from auxin.runs import open_run
     from auxin.tasks import Dials, Task, Vocabulary, load_task
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),
     "auxin.errors": ("AuxinError",),
+    "auxin.experiment.check": ("assert_healthy", "check"),
     "auxin.experiment.measure": ("measure",),
     "auxin.experiment.train": ("resume", "train"),
     "auxin.measures.grokking": ("grokking_summary",),
@@ -41,6 +46,9 @@ _MODULES = {
     "auxin.models.formats": ("load_model", "save_model"),
     "auxin.models.initialize": ("initialize",),
     "auxin.models.transformer": ("TransformerLM",),
+    "auxin.probes.causal": ("as_causal_model",),
+    "auxin.probes.families": ("network_of",),
+    "auxin.probes.remedy": ("rescale_",),
     "auxin.probes.simulate": ("simulate",),
     "auxin.runs": ("open_run",),
     "auxin.tasks": ("Dials", "Task", "Vocabulary", "load_task"),
@@ -56,9 +64,10 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
+    "check", "assert_healthy", "rescale_", "as_causal_model",
     "Norm", "Rotary", "Attention", "MLP", "Sublayer", "Layer", "Network",
     "Block", "exponents", "fixed_point", "propagate", "propagate_gram", "attention_moments", "phase_diagram",
-    "critical", "simulate", "initialize",
+    "critical", "simulate", "initialize", "network_of",
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",
     "Vocabulary", "Task", "Dials", "load_task", "train", "resume", "measure", "open_run", "grokking_summary",
     "tree_projections", "parseval", "right_branching", "left_branching", "balanced", "random_tree",

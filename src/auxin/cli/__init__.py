@@ -1,7 +1,7 @@
 """The command line: ``auxin VERB [OPTIONS]`` parses and delegates, nothing else.
 
-Exit status: 0 done, 1 failed (or what it printed could not be written), 2 bad arguments, 128 + n stopped by signal n
-(130: Ctrl-C).
+Exit status: 0 done, 1 failed (or what it printed could not be written), 2 bad arguments, 3 ``check`` has found
+something, 128 + n stopped by signal n (130: Ctrl-C).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from auxin.errors import AuxinError, Interrupted
 from auxin.screen import screens
 
 VERBS = {
+    "check": ("auxin.cli.check", "Check"),
     "demo": ("auxin.cli.training", "Demo"),
     "train": ("auxin.cli.training", "Train"),
     "resume": ("auxin.cli.training", "Resume"),
@@ -36,6 +37,8 @@ HELP = """\
 usage: auxin VERB [OPTIONS]
 
 Predict from its initialization whether a transformer will train, train it, and watch structure emerge.
+
+  check       whether the initialization of your transformer is all right, and where it is not
 
   demo        train the question task until it groks, in minutes, and draw it
   train       train a stack of seeds; a run that was stopped goes on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from auxin.runs import Run
     from auxin.tasks.sentence import Sentence
     from auxin.tasks.task import Task
+    from auxin.tasks.trees import Tree
 
 
 SHORT, SLIDER, FEW = 20, 20, 10_000
@@ -82,12 +83,18 @@ class Measure(Verb):
 class Trees(Writing):
     """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, beside the gold tree.
 
+    Or of a causal model of transformers in a directory, with its tokenizer: --model path/to/gpt2 --sentence "…".
+
     Example: auxin trees runs/question --split gen --index 3 --checkpoint 500 1000 3000
     Example: auxin trees runs/question --sentence "my newt who does sleep doesn't read"
     """
 
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    run_path: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")] = None
     """The run's directory."""
+    model: Path | None = None
+    """Directory of a model of transformers, in place of a run."""
+    sentence: str = ""
+    """Its sentence, words with spaces between."""
     split: str = "gen"
     """Split that the sentence is from."""
     index: int = 0
@@ -105,15 +112,22 @@ class Trees(Writing):
     json: Flag = False
     """Print the trees as one JSON object."""
 
-    def run(self) -> None:
-        from auxin.cli.output import print_json
-        from auxin.cli.summary import save_in_run
-        from auxin.experiment.data import task_of
-        from auxin.report.figures import tree_strip
-        from auxin.report.theme import save
-        from auxin.runs import open_run
-        from auxin.tasks.trees import to_brackets, to_svg
+    def __post_init__(self) -> None:
+        given = [
+            name for name, value in (("RUN", self.run_path), ("--model", self.model)) if value is not None
+        ]
+        check(len(given) == 1, "run", " and ".join(given) or "not given", "one of RUN and --model DIR")
+        told = bool(self.sentence.split()) == (self.model is not None)
+        check(told, "sentence", self.sentence, "words, with --model alone")
 
+    def run(self) -> None:
+        if self.model is not None:
+            self._show({"tree": _foreign(self.model, self.sentence)}, None)
+            return
+        from auxin.experiment.data import task_of
+        from auxin.runs import open_run
+
+        assert self.run_path is not None
         run = open_run(self.run_path)
         task = task_of(run, self.data_dir)
         sentence = self._sentence(task)
@@ -122,15 +136,28 @@ class Trees(Writing):
         trees = {f"step {step:,}": tree for step, tree in induced}
         if sentence.has_gold:
             trees["gold"] = sentence.gold
+        self._show(trees, run)
+
+    def _show(self, trees: Mapping[str, Tree], run: Run | None) -> None:
+        from auxin.cli.output import print_json
+        from auxin.cli.summary import save_in_run
+        from auxin.report.figures import tree_strip
+        from auxin.report.theme import save
+        from auxin.tasks.trees import to_brackets, to_svg
+
         strip = tree_strip([(caption, to_svg(tree)) for caption, tree in trees.items()])
         out = self.out
-        paths = save(strip, out, force=self.force) if out else save_in_run(strip, run, "trees")
+        if out is None and run is not None:
+            paths = save_in_run(strip, run, "trees")
+        else:
+            paths = [] if out is None else save(strip, out, force=self.force)
         brackets = {caption: to_brackets(tree) for caption, tree in trees.items()}
         if self.json:
             print_json({"trees": brackets, "figures": [str(path) for path in paths]})
             return
         print("\n".join(f"{caption}: {text}" for caption, text in brackets.items()))
-        print(f"figures: {', '.join(str(path) for path in paths)}")
+        if paths:
+            print(f"figures: {', '.join(str(path) for path in paths)}")
 
     def _sentence(self, task: Task) -> Sentence:
         if self.sentence:
@@ -144,6 +171,16 @@ class Trees(Writing):
         sentences = task.splits[self.split]
         check(0 <= self.index < len(sentences), "index", self.index, f"0 to {len(sentences) - 1}")
         return sentences[self.index]
+
+
+def _foreign(path: Path, sentence: str) -> Tree:
+    """The tree of a sentence under a model of transformers in a directory; nothing is loaded from elsewhere."""
+    from auxin.experiment.sources import pretrained
+    from auxin.measures.projection import tree_projections
+    from auxin.probes.causal import as_causal_model
+
+    model, tokenizer = pretrained(path)
+    return tree_projections(as_causal_model(model), [sentence], tokenizer)[0].tree
 
 
 def _induced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from auxin.measures.passes import (
     split_words,
     tokens_of_words,
 )
+from auxin.measures.tokenizers import tokenizer_of
 from auxin.models.protocol import CausalModel
 from auxin.values import check
 
@@ -25,7 +27,7 @@ from auxin.values import check
 def attention_entropy(
     model: CausalModel,
     sentences: Sequence[str | Sequence[str]],
-    vocabulary: Tokenizer,
+    vocabulary: Tokenizer | Any,
     *,
     max_tokens: int = 4096,
 ) -> NDArray[np.float64]:
@@ -40,6 +42,7 @@ def attention_entropy(
     """
     check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
     check_vocabulary(model, vocabulary)
+    vocabulary = tokenizer_of(vocabulary)
     words = [split_words(sentence) for sentence in sentences]
     if not words:
         raise DataError("no sentences; allowed: one or more")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from auxin.measures.passes import (
     split_words,
     tokens_of_words,
 )
+from auxin.measures.tokenizers import tokenizer_of
 from auxin.models.protocol import CausalModel
 from auxin.tasks.trees import Tree
 from auxin.values import check
@@ -94,7 +95,7 @@ class Projection:
 def tree_projections(
     model: CausalModel,
     sentences: Sequence[str | Sequence[str]],
-    vocabulary: Tokenizer,
+    vocabulary: Tokenizer | Any,
     *,
     layer: int = -1,
     metric: Metric = "cosine",
@@ -116,7 +117,8 @@ def tree_projections(
     Args:
         model: states at every layer; see ``CausalModel``. Put in evaluation mode meanwhile.
         sentences: each a string of words with spaces between, or the words.
-        vocabulary: its ``encode`` gives the tokens of a word, its ``bos`` what every sequence starts with.
+        vocabulary: its ``encode`` gives the tokens of a word, its ``bos`` what every sequence starts with; or a
+            tokenizer of transformers.
         layer: 0 is the embedding, −1 the last layer.
         metric: similarity of the two span vectors; greater is more alike in both.
         max_tokens: tokens in one forward pass (a longer sentence passes alone); with it, and the charts
@@ -131,6 +133,7 @@ def tree_projections(
     check(metric in get_args(Metric), "metric", metric, ", ".join(get_args(Metric)))
     check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
     check_vocabulary(model, vocabulary)
+    vocabulary = tokenizer_of(vocabulary)
     words = _sentences(sentences)
     tokens = tokens_of_words(words, vocabulary)
     charts: list[np.ndarray] = [np.empty(0)] * len(words)

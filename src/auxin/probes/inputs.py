@@ -138,10 +138,10 @@ def vocabulary_of(model: nn.Module) -> nn.Embedding | None:
 def _longest(model: nn.Module, table: nn.Embedding) -> int:
     """Tokens of a sequence that the model's positions allow."""
     config = getattr(model, "config", None)
-    known = [
-        getattr(config, n, None)
-        for n in ("max_position_embeddings", "n_positions", "block_size", "max_length")
-    ]
+    names = ("max_position_embeddings", "n_positions", "block_size")
+    if not hasattr(config, "model_type"):  # in transformers' configs it is about generation
+        names += ("max_length",)
+    known = [getattr(config, n, None) for n in names]
     lengths = [n - 2 if n == 514 else n for n in known if isinstance(n, int) and n > 1]
     lengths += [
         m.num_embeddings

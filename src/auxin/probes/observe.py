@@ -42,8 +42,8 @@ class Observation:
     gap: Array | None
     """[depth + 1], 1 − cosine of tokens that start nearly equal (1e-5) with the stream's own norm; None where the
     stream's start cannot be replaced, or in half precision."""
-    gram: Array
-    """[B, n, n], x_i·x_j/d of the stream that enters the first layer."""
+    grams: Array
+    """[depth + 1, B, n, n], x_i·x_j/d of the stream."""
     kept: NDArray[np.bool_]
     """[B, n], false for padding."""
     equal: NDArray[np.bool_] | None
@@ -193,17 +193,21 @@ def _statistics(tracer: Tracer, call: Call, first: bool, generator: torch.Genera
     equal = None
     if call.tokens is not None and call.tokens.shape == kept.shape:
         equal = call.tokens[:, :, None] == call.tokens[:, None]
-    start = arranged[0].detach().double()
     squares = [mean_square(g if first else g.transpose(0, 1), kept) for g in gradients if g is not None]
     return {
         "norm": np.array([mean_square(s, kept) / s.shape[-1] for s in arranged]),
         "cosine": np.array([mean_cosine(s, kept, equal) for s in arranged]),
         "gradient": np.array(squares) / squares[-1],
-        "gram": (start @ start.mT / start.shape[-1]).cpu().numpy(),
+        "grams": np.stack([_gram(s) for s in arranged]),
         "kept": kept.numpy(),
         "equal": None if equal is None else equal.cpu().numpy(),
         "causal": _causal(states, first) if tracer.causal is None else tracer.causal,
     }
+
+
+def _gram(state: Tensor) -> Array:
+    x = state.detach().double()
+    return (x @ x.mT / x.shape[-1]).cpu().numpy()
 
 
 def _causal(states: list[Tensor], first: bool) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from auxin.errors import ConfigError
 from auxin.probes.residual import PARALLEL, ROUNDING, Event, LayerTrace, mean_norm, sample
 from auxin.probes.stack import Stack
-from auxin.probes.watching import attention_statistics, stream_of
+from auxin.probes.watching import attention_statistics, mixtures, stream_of
 from auxin.values import check
 
 
@@ -42,6 +42,10 @@ class Branch:
     """Mean entropy of attention, relative to uniform attention's; None without attention."""
     spread: float | None = None
     """Root mean variance of a row's logits."""
+    mixed: float | None = None
+    """Mean (A Ĉ Aᵀ)_ii: norm² of what attention makes of the stream's directions, Ĉ their cosines."""
+    mixed_raw: float | None = None
+    """The same of the stream itself."""
 
 
 @dataclass
@@ -52,7 +56,8 @@ class _Layer:
     trace: LayerTrace
     matrices: list[tuple[int, str, Any]] = field(default_factory=list)
     """Time, name and output's sample of the modules with a matrix that writes to the stream's dimension."""
-    softmaxes: list[tuple[int, float, float]] = field(default_factory=list)
+    softmaxes: list[tuple[int, float, float, float, float]] = field(default_factory=list)
+    """Time, entropy, spread of the logits, and what the weights make of the stream (``mixed``)."""
 
 
 class Tracer:
@@ -205,7 +210,8 @@ class Tracer:
         self.causal = causal if self.causal is None else self.causal and causal
         self._time += 1
         if self._layer is not None:
-            self._layer.softmaxes.append((self._time, *attention_statistics(logits, weights)))
+            found = *attention_statistics(logits, weights), *mixtures(weights, self.states[-1])
+            self._layer.softmaxes.append((self._time, *found))
 
     def _found(self, layer: _Layer, index: int) -> Iterator[Branch]:
         """The branches of a finished layer; an attention matrix belongs to the next output that is added."""
@@ -228,6 +234,8 @@ class Tracer:
                 share=norm / addition.norm if addition.norm else math.nan,
                 entropy=sum(s[1] for s in attention) / count if count else None,
                 spread=math.sqrt(sum(s[2] ** 2 for s in attention) / count) if count else None,
+                mixed=sum(s[3] for s in attention) / count if count else None,
+                mixed_raw=sum(s[4] for s in attention) / count if count else None,
             )
 
     # behind the layers

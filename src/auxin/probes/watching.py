@@ -95,6 +95,27 @@ class SoftmaxWatch(TorchDispatchMode):
         return result
 
 
+def mixtures(weights: Tensor, state: Tensor) -> tuple[float, float]:
+    """Mean (A Ĉ Aᵀ)_ii and (A C Aᵀ)_ii of attention matrices A over a stream [B, n, d] or [n, B, d].
+
+    C is the stream's Gram matrix, Ĉ that of its directions. NaN where the shapes do not tell which token is which.
+    """
+    n = weights.shape[-1]
+    weights = weights.reshape(-1, n, n) if weights.ndim == 3 else weights.flatten(1, -3)
+    x = state.detach()
+    if x.shape[1] != n and x.shape[0] == n:
+        x = x.transpose(0, 1)
+    if x.shape[1] != n or state.shape[:2] == (n, n) or len(weights) % len(x):
+        return float("nan"), float("nan")
+    a = weights.reshape(len(x), -1, n, n).float()
+    raw, unit = x.float() / x.shape[-1] ** 0.5, torch.nn.functional.normalize(x.float(), dim=-1)
+    mixed, mixed_raw = (
+        torch.einsum("bhij,bjk,bhik->", a, t @ t.mT, a).item() / (a.shape[0] * a.shape[1] * n)
+        for t in (unit, raw)
+    )
+    return mixed, mixed_raw
+
+
 def attention_statistics(logits: Tensor, weights: Tensor) -> tuple[float, float]:
     """Mean entropy of rows relative to that of uniform attention, and the spread of the logits in a row.
 

@@ -1,0 +1,136 @@
+"""The verb check: is the initialization of a model all right, and where is it not?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from auxin.cli.options import Flag, Writing
+from auxin.values import check
+
+if TYPE_CHECKING:
+    from auxin.experiment.check import CheckReport
+
+FOUND = 3
+"""Exit status where something was found."""
+KINDS = ("dead", "mismatch", "collapse", "explode", "loss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Writing):
+    """Hold a model's start against what its initialization should be; exit status 0 nothing found, 3 findings.
+
+    SOURCE is a config.json of transformers (or its directory), which is only read: predicted, and measured where
+    transformers is installed; or module:function or file.py:function that returns a torch.nn.Module: importing it
+    and calling it RUNS it.
+
+    Example: auxin check my_project.model:build --kwargs depth=24 --out check
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A config.json or its directory, or module:function."""
+    kwargs: tuple[str, ...] = ()
+    """Arguments of the function, as name=value."""
+    data: Path | None = None
+    """Token ids (.npy) or a text, whose words are numbered; by default random tokens."""
+    batch: int = 2
+    """Sequences."""
+    n_tokens: int = 64
+    """Tokens of each."""
+    layers: str | None = None
+    """Name of the container of the layers, where it is not found."""
+    branch: float = 1.0
+    """Factor by which the branches' output maps were rescaled on purpose."""
+    target: float | None = None
+    """Angle total, log (1 − c_L)/(1 − c_0), for which a factor on the branches is looked for; shows the remedies."""
+    fail_on: str = ",".join(KINDS)
+    """Kinds of findings that give exit status 3, between commas."""
+    seed: int = 0
+    """Of the random inputs, and of a config's random weights."""
+    out: Path | None = None
+    """Stem of the figure (.png, .svg) and of the page (.html)."""
+    json: Flag = False
+    """Print everything as one JSON object."""
+
+    def __post_init__(self) -> None:
+        check(self.batch >= 1, "batch", self.batch, "1 or more")
+        check(self.n_tokens >= 2, "n_tokens", self.n_tokens, "2 or more")
+        for kind in self._kinds:
+            check(kind in KINDS, "fail_on", kind, ",".join(KINDS))
+
+    @property
+    def _kinds(self) -> list[str]:
+        return [kind for kind in self.fail_on.split(",") if kind]
+
+    def run(self) -> int:
+        report = self._report()
+        remedies = report.remedies(self.target) if self.target is not None else []
+        figures = self._write(report)
+        if self.json:
+            from auxin.cli.output import print_json
+
+            more = {"remedies": remedies} if remedies else {}
+            print_json(report.to_dict() | more | {"figures": figures})
+        else:
+            from auxin.experiment.check_text import remedy_table
+
+            print(report.summary())
+            if remedies:
+                print("\n" + remedy_table(remedies))
+            if figures:
+                print(f"figures: {', '.join(figures)}")
+        return FOUND if any(finding.kind in self._kinds for finding in report.findings) else 0
+
+    def _report(self) -> CheckReport:
+        from auxin.experiment.check import check as examine
+        from auxin.experiment.sources import (
+            INSTALL,
+            arguments_of,
+            build,
+            is_config,
+            model_of_config,
+            tokens_of,
+        )
+        from auxin.probes.families.configs import design_of, read_config
+        from auxin.probes.inputs import vocabulary_of
+
+        if is_config(self.source):
+            check(not self.kwargs, "kwargs", self.kwargs, "none, of a config")
+            settings = read_config(self.source)
+            design_of(settings)
+            model = model_of_config(settings, self.seed)
+            if model is None:
+                from auxin.experiment.check import CheckReport
+
+                report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
+                return CheckReport(report.diagnosis.noting(f"to measure it as well, {INSTALL}"))
+        else:
+            model = build(self.source, arguments_of(self.kwargs))
+        inputs: Any = None
+        if self.data is not None:
+            table = vocabulary_of(model)
+            size = None if table is None else table.num_embeddings
+            inputs = tokens_of(self.data, size, self.batch, self.n_tokens)
+        return examine(
+            model,
+            inputs,
+            layers=self.layers,
+            batch=self.batch,
+            n_tokens=self.n_tokens,
+            seed=self.seed,
+            branch=self.branch,
+        )
+
+    def _write(self, report: CheckReport) -> list[str]:
+        if self.out is None:
+            return []
+        from auxin.report.theme import save
+
+        pictures = [
+            path for path in save(report.figure(), self.out, force=self.force) if path.suffix != ".html"
+        ]
+        page = report.to_html(f"{self.out}.html", force=self.force)
+        return [str(path) for path in (*pictures, page)]

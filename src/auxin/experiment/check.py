@@ -1,0 +1,268 @@
+"""``auxin.check``: whether the initialization of a model is all right, and where it is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from torch import nn
+
+from auxin.errors import AuxinError
+from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_design
+from auxin.probes.families.configs import design_of
+from auxin.probes.families.sources import settings_of
+from auxin.probes.findings import KINDS, Finding, Kind
+from auxin.probes.prediction import angle_total
+from auxin.probes.remedy import Remedy, remedies
+from auxin.probes.stack import Layers
+from auxin.probes.thresholds import Thresholds
+from auxin.values import check as check_value
+
+if TYPE_CHECKING:
+    import altair
+
+    from auxin.report.check_page import Checked
+
+
+class UnhealthyModel(AuxinError, AssertionError):
+    """``assert_healthy`` has found something; the message has the findings' sentences."""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What ``check`` found; prints as a table, draws itself in a notebook."""
+
+    diagnosis: Diagnosis
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong: kind, module, measured, expected, sentence."""
+        return self.diagnosis.findings
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How it was measured, and what was left out."""
+        return self.diagnosis.notes
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    @property
+    def layers(self) -> pl.DataFrame:
+        """A row for the stream's start (0) and for each layer.
+
+        norm (‖x‖²/d), cosine (of two different tokens), gradient (squared, relative to the output's) as measured;
+        predicted_norm, predicted_cosine, predicted_gradient from the intended initialization; attention_share and
+        mlp_share of the branches' norm² in the stream behind them; entropy of attention relative to uniform; spread
+        of its logits. Null where it was not measured or no theory applies.
+        """
+        seen, predicted = self.diagnosis.observation, self.diagnosis.predicted
+        depth = self.depth
+        empty = [None] * (depth + 1)
+        columns: dict[str, Any] = {"layer": range(depth + 1)}
+        for name in ("norm", "cosine", "gradient"):
+            columns[name] = empty if seen is None else getattr(seen, name)
+        for name in ("norm", "cosine", "gradient"):
+            columns[f"predicted_{name}"] = empty if predicted is None else getattr(predicted, name)
+        for name, kind, field in (
+            ("attention_share", "attention", "share"),
+            ("mlp_share", "mlp", "share"),
+            ("entropy", "attention", "entropy"),
+            ("spread", "attention", "spread"),
+        ):
+            column: list[float | None] = list(empty)
+            for branch in seen.branches if seen else ():
+                if branch.kind == kind:
+                    column[branch.layer + 1] = getattr(branch, field)
+            columns[name] = column
+        gap = None if seen is None else seen.gap
+        columns["gap"] = empty if gap is None else gap
+        frame = pl.DataFrame(
+            {
+                n: c if n == "layer" else pl.Series(n, c, dtype=pl.Float64, strict=False)
+                for n, c in columns.items()
+            }
+        )
+        return frame.with_columns(pl.exclude("layer").fill_nan(None))
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        seen, network = self.diagnosis.observation, self.diagnosis.intended
+        if seen is not None:
+            return seen.depth
+        return 0 if network is None else network.depth
+
+    @property
+    def totals(self) -> dict[str, float | None]:
+        """Over the whole depth: log (1 − c_L)/(1 − c_0), log of the gradients' growth, as measured and predicted."""
+        seen, predicted = self.diagnosis.observation, self.diagnosis.predicted
+        found: dict[str, float | None] = {"angle": None, "gradient": None, "tangent": None}
+        if seen is not None:
+            found = {"angle": angle_total(seen.cosine), "gradient": math.log(seen.gradient[0])}
+            found["tangent"] = None if seen.gap is None else math.log(seen.gap[-1] / seen.gap[0])
+        found["predicted_angle"] = None if predicted is None else predicted.angle_total
+        found["predicted_gradient"] = None if predicted is None else predicted.gradient_total
+        return {name: None if v is None or not math.isfinite(v) else v for name, v in found.items()}
+
+    def remedies(self, target: float | None = None) -> list[Remedy]:
+        """What GPT-2's rule, CompleteP's and DeepNorm would give, and the factor for an angle total of ``target``.
+
+        Empty for a model of no known family. Cost: some 20 propagations of 24 tokens.
+        """
+        found = self.diagnosis
+        if found.intended is None or found.design is None:
+            return []
+        if found.observation is not None:
+            gram = found.observation.grams[0].mean(0)
+        elif found.design.embedding_norm > 0:
+            gram = found.design.gram(24)
+        else:
+            return []
+        design = found.design
+        return remedies(
+            found.intended, gram, design.causal, design.width, scaled=design.scaled, target=target
+        )
+
+    def remedy_table(self, target: float | None = None) -> str:
+        """``remedies`` as text of at most 80 columns."""
+        from auxin.experiment.check_text import remedy_table
+
+        return remedy_table(self.remedies(target))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        seen = self.diagnosis.observation
+        return {
+            "model": self.diagnosis.name,
+            "ok": self.ok,
+            "findings": [asdict(finding) for finding in self.findings],
+            "notes": list(self.notes),
+            "totals": self.totals,
+            "logit_std": None if seen is None else seen.logit_std,
+            "excess_loss": None if seen is None else seen.excess_loss,
+            "layers": self.layers.to_dicts(),
+            "branches": [] if seen is None else [_branch(b) for b in seen.branches],
+        }
+
+    def summary(self) -> str:
+        """The table and the findings as text of at most 80 columns."""
+        from auxin.experiment.check_text import summary
+
+        return summary(self.layers, self.diagnosis)
+
+    def figure(self) -> altair.HConcatChart:
+        """Cosine, norm² and gradient by layer: measured as points, predicted as lines with their band."""
+        from auxin.report.check_figures import signals
+
+        return signals(*self._series(), title=self.diagnosis.name)
+
+    def _series(self) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        predicted = self.diagnosis.predicted
+        if predicted is None:
+            return self.layers, None
+        fields = {n: getattr(predicted, n) for n in ("norm", "cosine", "gradient")}
+        bands = {f"{n}_band": getattr(predicted, f"{n}_band") for n in fields}
+        return self.layers, pl.DataFrame({"layer": range(len(predicted.norm)), **fields, **bands})
+
+    def to_html(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write one page with the findings, the table and the figure, for light and dark, that loads nothing.
+
+        A file that auxin did not write is replaced only with ``force``: ``RunError``.
+        """
+        from auxin.report.check_page import save_check
+
+        return save_check(self._checked(), self.figure(), path, force=force)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        from auxin.report.check_page import fragment
+
+        return fragment(self._checked())
+
+    def _checked(self) -> Checked:
+        from auxin.report.check_page import Checked
+
+        found = [(finding.kind, finding.sentence) for finding in self.findings]
+        return Checked(self.diagnosis.name, found, self.notes, self.layers)
+
+
+def check(
+    model: nn.Module | str | Path | Mapping[str, Any] | Any,
+    inputs: Any = None,
+    *,
+    layers: Layers | None = None,
+    batch: int = 2,
+    n_tokens: int = 64,
+    batch_first: bool | None = None,
+    seed: int = 0,
+    branch: float = 1.0,
+    thresholds: Thresholds | None = None,
+) -> CheckReport:
+    """Measure a model at its start, predict what it should be, and say where the two part.
+
+    The model is left as it was: modes, gradients, hooks, random state.
+
+    Args:
+        model: any torch.nn.Module; or a config.json's path, settings or config of transformers, which is predicted
+            alone.
+        inputs: what its forward takes (a tensor, a tuple, a dict); by default random token ids, pixels or vectors.
+        layers: the container of the layers by name, or the layers in order, where they are not found.
+        batch, n_tokens: of the default inputs.
+        batch_first: whether the residual stream is [B, n, d]; found out by default.
+        seed: of the default inputs, and of what is differentiated.
+        branch: factor by which the branches' output maps were rescaled on purpose (``rescale_``).
+        thresholds: from where on a difference is a finding; ``auxin.probes.thresholds.Thresholds``.
+
+    Cost: a pass forward and back, another forward, and the prediction: 12 layers of width 768 on 64 tokens in about
+    ten seconds on two cores.
+
+    Raises ``ConfigError`` for a model without layers that are found, inputs that it does not take, weights without
+    data (device meta), and configs of unknown families.
+    """
+    if not isinstance(model, nn.Module):
+        return CheckReport(
+            diagnose_design(
+                design_of(settings_of(model)), n_tokens=n_tokens, seed=seed, thresholds=thresholds
+            )
+        )
+    diagnosis = diagnose(
+        model,
+        inputs,
+        layers=layers,
+        batch=batch,
+        n_tokens=n_tokens,
+        batch_first=batch_first,
+        seed=seed,
+        branch=branch,
+        thresholds=thresholds,
+    )
+    return CheckReport(diagnosis)
+
+
+def assert_healthy(
+    model: nn.Module, inputs: Any = None, *, kinds: Sequence[Kind] = KINDS, **settings: Any
+) -> None:
+    """Raise ``UnhealthyModel``, an ``AssertionError``, where ``check`` finds something of the given kinds.
+
+    For a test suite; ``settings`` are those of ``check``.
+    """
+    for kind in kinds:
+        check_value(kind in KINDS, "kind", kind, ", ".join(KINDS))
+    found = [finding for finding in check(model, inputs, **settings).findings if finding.kind in kinds]
+    if found:
+        raise UnhealthyModel(f"{len(found)} found: " + " ".join(finding.sentence for finding in found))
+
+
+def _branch(branch: Any) -> dict[str, Any]:
+    plain = {name: value for name, value in asdict(branch).items() if not name.startswith("mixed")}
+    return {n: None if isinstance(v, float) and not np.isfinite(v) else v for n, v in plain.items()}

@@ -1,0 +1,77 @@
+"""A checked model as text of at most 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from auxin.probes.diagnosis import Diagnosis
+from auxin.probes.remedy import Remedy
+
+COLUMNS = (
+    ("norm", "norm²", 9),
+    ("predicted_norm", "predicted", 9),
+    ("cosine", "cosine", 7),
+    ("predicted_cosine", "predicted", 9),
+    ("gradient", "gradient", 9),
+    ("predicted_gradient", "predicted", 9),
+    ("attention_share", "attn", 5),
+    ("mlp_share", "MLP", 5),
+)
+MOST = 26
+"""Layers that are all shown; of more, every second, third …"""
+WIDTH = 80
+
+
+def summary(layers: pl.DataFrame, diagnosis: Diagnosis) -> str:
+    """The table, the findings and the notes."""
+    found = diagnosis.findings
+    lines = [*_table(layers), ""]
+    for finding in found:
+        lines += _wrapped(f"{finding.kind}: {finding.sentence}")
+    if not found:
+        lines += ["Nothing found: the start is what it should be."]
+    seen = diagnosis.observation
+    if seen is not None and seen.excess_loss is not None:
+        lines += _wrapped(
+            f"loss at the start: ln {seen.vocabulary:,} + {seen.excess_loss:.3g} (logits have std {seen.logit_std:.3g})"
+        )
+    for note in diagnosis.notes:
+        lines += _wrapped(f"({note})")
+    return "\n".join(lines)
+
+
+def remedy_table(rows: Sequence[Remedy]) -> str:
+    """What rules for the branches come to."""
+    lines = [f"{'branches':<24}{'factor':>9}{'skip':>6}{'cosine':>8}{'norm²':>9}{'angle':>8}{'gradient':>9}"]
+    for row in rows:
+        lines.append(
+            f"{row.name:<24}{row.branch:>9.3g}{row.skip:>6.3g}{row.cosine:>8.3f}{row.norm:>9.3g}"
+            f"{row.angle_total:>8.2f}{row.gradient_total:>9.2f}"
+        )
+    return "\n".join(lines)
+
+
+def _table(layers: pl.DataFrame) -> Iterable[str]:
+    shown = [(name, head, width) for name, head, width in COLUMNS if layers[name].is_not_null().any()]
+    yield "layer" + "".join(f" {head:>{width}}" for _, head, width in shown)
+    step = -(-layers.height // MOST)
+    for row in layers.iter_rows(named=True):
+        layer = row["layer"]
+        if layer % step == 0 or layer in (1, layers.height - 1):
+            name = "input" if layer == 0 else f"{layer:5}"
+            yield name + "".join(f" {_number(row[name], width):>{width}}" for name, _, width in shown)
+
+
+def _number(value: float | None, width: int) -> str:
+    if value is None:
+        return "–"
+    if abs(value) < 1 and width <= 7:
+        return f"{value:.{min(3, width - 2)}f}".replace("-0.000", "0.000")
+    return f"{value:.3g}"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)

@@ -1,0 +1,235 @@
+"""What a user names on the command line, as a model: a function of a module or file, or a config.json."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auxin.errors import AuxinError, ConfigError, DataError
+from auxin.values import check
+
+INSTALL = "install it with pip install 'auxin[hf]'"
+LARGEST = 1e9
+"""Parameters up to which a config's model is built to be measured."""
+
+
+def is_config(source: str) -> bool:
+    """Whether a source is a config.json or its directory, and no module."""
+    path = Path(source)
+    return path.is_dir() or source.endswith(".json")
+
+
+def build(source: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The module that ``package.module:function`` or ``file.py:function`` returns. Importing it runs it.
+
+    Raises ``ConfigError`` for a source that cannot be imported (with what it raised), a function that is not there,
+    needs other arguments or raises, and a result that is no module.
+    """
+    place, colon, name = source.rpartition(":")
+    if not colon or not place or not name:
+        raise ConfigError(
+            f"source is {source!r}; allowed: module:function, file.py:function, or a config.json or its directory"
+        )
+    module = _imported(place)
+    factory: Any = module
+    for step in name.split("."):
+        if not hasattr(factory, step):
+            raise ConfigError(f"{place} has no {step!r}; allowed: a function that returns a torch.nn.Module")
+        factory = getattr(factory, step)
+    if isinstance(factory, nn.Module):
+        return factory
+    check(callable(factory), source, type(factory).__name__, "a function that returns a torch.nn.Module")
+    _check_arguments(source, factory, arguments)
+    try:
+        model = factory(**arguments)
+    except AuxinError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{source} raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
+    check(isinstance(model, nn.Module), f"result of {source}", type(model).__name__, "a torch.nn.Module")
+    return model
+
+
+def _imported(place: str) -> ModuleType:
+    try:
+        with _path_first():
+            if place.endswith(".py"):
+                path = Path(place)
+                if not path.is_file():
+                    raise ConfigError(f"{place} is no file; allowed: a Python file, or the name of a module")
+                spec = importlib.util.spec_from_file_location(path.stem, path)
+                assert spec is not None
+                assert spec.loader is not None
+                module = importlib.util.module_from_spec(spec)
+                sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+                spec.loader.exec_module(module)
+                return module
+            return importlib.import_module(place)
+    except AuxinError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{place} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+@contextmanager
+def _path_first() -> Any:
+    """The current directory first among the places of modules, as for a script."""
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(Path.cwd()))
+
+
+def _check_arguments(source: str, factory: Any, arguments: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError:
+        needed = [
+            p.name
+            for p in signature.parameters.values()
+            if p.default is p.empty
+            and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            and p.name not in arguments
+        ]
+        wrong = [name for name in arguments if name not in signature.parameters]
+        what = f"needs {', '.join(needed)}" if needed else f"takes no {', '.join(wrong)}"
+        form = " ".join(f"{name}=…" for name in needed) or "those it takes"
+        raise ConfigError(f"{source} {what}; allowed: --kwargs {form}") from None
+
+
+def arguments_of(words: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` words; values are read as JSON where they are that, else as text."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        check(bool(equals) and name.isidentifier(), "kwargs", word, "name=value")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = {"True": True, "False": False, "None": None}.get(text, text)
+    return found
+
+
+def model_of_config(settings: Mapping[str, Any], seed: int = 0) -> nn.Module | None:
+    """The model of transformers that a config describes, randomly initialized; None without transformers.
+
+    The global random state is as before afterwards. Raises ``ConfigError`` where transformers refuses the settings.
+    """
+    try:
+        import transformers
+    except ImportError:
+        return None
+    kind = str(settings.get("model_type"))
+    values = {
+        key: value for key, value in settings.items() if key not in ("model_type", "torch_dtype", "dtype")
+    }
+    try:
+        with torch.random.fork_rng(devices=[]), _quiet(transformers):
+            torch.manual_seed(seed)
+            config = transformers.AutoConfig.for_model(kind, **values)
+            auto = transformers.AutoModel
+            for each in (transformers.AutoModelForCausalLM, transformers.AutoModelForMaskedLM):
+                if type(config) in each._model_mapping:
+                    auto = each
+                    break
+            with torch.device("meta"):
+                empty = auto.from_config(config)
+            count = sum(p.numel() for p in empty.parameters())
+            if count > LARGEST:
+                return None
+            return auto.from_config(config)
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"transformers builds no {kind!r} of this: {type(error).__name__}: {text}"
+        ) from error
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Any:
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+
+
+def tokens_of(path: Path, vocabulary: int | None, batch: int, n_tokens: int) -> Tensor:
+    """Token ids [batch, n] from a file: an array of ids (.npy), or a text, whose words are numbered as they come.
+
+    Only which tokens are the same matters to random embeddings, so no tokenizer is needed. Raises ``DataError`` for
+    a file that is empty, too short, no array of whole numbers, or of more words than the model's vocabulary.
+    """
+    try:
+        if path.suffix == ".npy":
+            ids = np.load(path, allow_pickle=False)
+        else:
+            words = path.read_text(encoding="utf-8").split()
+            number: dict[str, int] = {}
+            ids = np.array([number.setdefault(word, len(number)) for word in words[: batch * n_tokens]])
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no array of numbers or text: {error}") from None
+    if ids.size == 0:
+        raise DataError(f"{path} is empty; allowed: two tokens or more")
+    if ids.dtype.kind not in "iu":
+        raise DataError(f"{path} holds {ids.dtype}; allowed: whole numbers, the ids of tokens")
+    flat = ids.reshape(-1) if ids.ndim == 1 else ids[:batch, :n_tokens].reshape(-1)
+    width = min(n_tokens, len(flat) if ids.ndim == 1 else ids.shape[-1])
+    rows = min(batch, len(flat) // width) if width else 0
+    if width < 2 or rows < 1:
+        raise DataError(f"{path} has {ids.size} token; allowed: two or more")
+    tokens = torch.from_numpy(flat[: rows * width].astype(np.int64)).view(rows, width)
+    largest, smallest = int(tokens.max()), int(tokens.min())
+    if smallest < 0 or (vocabulary is not None and largest >= vocabulary):
+        raise DataError(
+            f"{path} has ids from {smallest} to {largest}; the model's vocabulary has {vocabulary} tokens"
+        )
+    return tokens
+
+
+def pretrained(path: Path) -> tuple[nn.Module, Any]:
+    """Causal model and tokenizer of transformers from a directory; no code in it is run, nothing is downloaded.
+
+    Raises ``ConfigError`` without transformers, or where the directory holds no such model.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise ConfigError(f"a model of transformers needs transformers; {INSTALL}") from None
+    if not path.is_dir():
+        raise ConfigError(f"{path} is no directory; allowed: one with a config.json, weights and a tokenizer")
+    try:
+        with _quiet(transformers):
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                path, local_files_only=True, use_safetensors=True
+            )
+            return model, transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"{path} holds no causal model that transformers loads: {type(error).__name__}: {text}"
+        ) from error

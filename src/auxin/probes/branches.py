@@ -1,0 +1,142 @@
+"""Branch by branch: what a model's own weights make of what the branch sees, beside what it was seen to do.
+
+What differs here is no weight: it is in the code (a norm that is missing, a 1/√d_h that is forgotten or taken twice,
+a factor on a branch).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auxin.probes.families.design import Design, Heads
+from auxin.probes.findings import Finding
+from auxin.probes.observe import Observation
+from auxin.probes.thresholds import Thresholds
+from auxin.probes.tracing import Branch
+from auxin.theory.gaussian import second_moment
+
+Array = NDArray[np.float64]
+SMALLEST = 1e-3
+"""Spread of logits below which tokens are equal up to rounding, and attention is uniform whatever the logits are."""
+CHANCE = 4.0
+"""Standard deviations of a branch's norm² that chance may have: all tokens can share one random direction, whose
+norm² scatters by √(2/d)."""
+Std = Mapping[tuple[str, int], float]
+
+
+def branch_mismatches(seen: Observation, design: Design, std: Std, limits: Thresholds) -> Iterator[Finding]:
+    """Branches whose logits or outputs are not of the size that their weights give them; skips and strengths."""
+    for branch in seen.branches:
+        name, layer = branch.module, branch.layer
+        yield from _strengths(branch, design, limits)
+        expected = None if branch.spread is None else logit_spread(seen, design, std, layer)
+        if branch.spread is not None and expected is not None and expected > SMALLEST:
+            ratio = branch.spread / expected
+            if not 1 / limits.spread <= ratio <= limits.spread:
+                said = (
+                    f"{name}: logits spread by {branch.spread:.4g} where its weights make {expected:.4g}: "
+                    f"{_times(ratio)}; look at the factor 1/√{design.layers[layer].head_dim} and the norm before it."
+                )
+                yield Finding("mismatch", name, branch.spread, expected, said, layer, "logits")
+        expected = branch_norm(branch, design, std)
+        if expected:
+            narrow = design.key_width or design.width
+            found = branch.norm / branch.strength**2
+            ratio = found / expected
+            allowed = limits.branch * math.exp(CHANCE * math.sqrt(2 / design.width + 2 / narrow))
+            if not 1 / allowed <= ratio <= allowed:
+                said = (
+                    f"{name} adds norm² {found:.4g} to the stream where its weights make {expected:.4g} of what it "
+                    f"should see: {_times(ratio)}; look at the norm before it."
+                )
+                yield Finding("mismatch", name, found, expected, said, layer, branch.kind)
+
+
+def _strengths(branch: Branch, design: Design, limits: Thresholds) -> Iterator[Finding]:
+    skip, strength = design.strengths[0 if branch.kind == "attention" else 1]
+    for what, found, expected in (("skip", branch.skip, skip), ("branch", branch.strength, strength)):
+        if abs(found / expected - 1) > limits.gain:
+            said = f"{branch.module}: the {what} is multiplied by {found:.4g} where {design.family} has {expected:g}."
+            yield Finding("mismatch", branch.module, found, expected, said, branch.layer, what)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.3g} times as much" if ratio > 1 else f"1/{1 / ratio:.3g} of it"
+
+
+def logit_spread(seen: Observation, design: Design, std: Std, layer: int) -> float | None:
+    """Root mean variance of a row's logits over visible keys, from the Gram matrix of what attention sees.
+
+    With σ_Q² = std_q²·d and C that matrix, E a_ij a_ij' = (σ_Q σ_K·scale)² d_h ρ(j − j') C_ii C_jj', ρ the mean
+    cosine of the rotary angles (1 without them). None where a window hides part of the tokens.
+    """
+    heads = design.layers[layer]
+    hidden = heads.window is not None and heads.window < seen.grams.shape[-1]
+    if hidden or heads.alibi:
+        return None
+    gram = _attention_sees(seen.grams[layer], design)
+    scale = heads.head_dim**-0.5 if heads.scale is None else heads.scale
+    size = scale * math.sqrt(heads.head_dim)
+    if heads.qk_norm:
+        root = np.sqrt(np.einsum("bii->bi", gram))
+        norm2 = float((root**2).mean()) * design.width
+        for role in ("q", "k"):  # what is normalized may be no larger than ε
+            norm2_role = std[role, layer] ** 2 * norm2
+            size *= math.sqrt(norm2_role / (norm2_role + design.norm.epsilon))
+        gram = gram / (root[:, :, None] * root[:, None])
+    else:
+        size *= std["q", layer] * std["k", layer] * design.width
+    diagonal = np.einsum("bii->bi", gram)
+    turned = gram * _rotary(heads, gram.shape[-1])
+    n = np.arange(1, gram.shape[-1] + 1)
+    if seen.causal:
+        own = np.cumsum(diagonal, 1) / n
+        both = np.einsum("bii->bi", turned.cumsum(1).cumsum(2)) / n**2
+        variance = (diagonal * (own - both))[:, 1:]
+    else:
+        variance = diagonal * (diagonal.mean(1) - turned.mean((1, 2)))[:, None]
+    return size * math.sqrt(max(float(variance.mean()), 0.0)) or None
+
+
+def _attention_sees(gram: Array, design: Design) -> Array:
+    """Cosines where a norm stands before attention, else the stream's own Gram matrix."""
+    if design.placement in ("post", "after"):
+        return gram
+    root = np.sqrt(np.einsum("bii->bi", gram))
+    return gram / np.maximum(root[:, :, None] * root[:, None], 1e-300)
+
+
+def _rotary(heads: Heads, n: int) -> Array:
+    """ρ of the distance between two keys, [n, n]."""
+    if heads.rotary is None:
+        return np.ones((n, n))
+    turned = heads.rotary.turned(heads.head_dim)
+    rates = heads.rotary.base ** (-np.arange(0, turned, 2) / turned)
+    cosines = np.cos(np.arange(n)[:, None] * rates).sum(1) * 2
+    distance = np.abs(np.arange(n)[:, None] - np.arange(n))
+    return ((cosines + heads.head_dim - turned) / heads.head_dim)[distance]
+
+
+def branch_norm(branch: Branch, design: Design, std: Std) -> float | None:
+    """Norm² that the branch's weights make of what it should see; None where that is not known."""
+    if design.placement in ("after", "sandwich"):
+        return None
+    layer = branch.layer
+    if branch.kind == "attention":
+        mixed = branch.mixed_raw if design.placement == "post" else branch.mixed
+        inner = design.heads * design.layers[layer].head_dim
+        gain = (std["v", layer] * std["out", layer]) ** 2 * design.width * inner
+        bias = design.attention_bias(layer, lambda role, i: std[role, i])
+        return None if mixed is None or math.isnan(mixed) else gain * mixed + bias**2
+    first = std["up", layer] ** 2 * design.width
+    biases = [design.bias_std(role, layer) for role in ("up", "down")]
+    outer = std["down", layer] ** 2 * design.hidden
+    if design.gated:
+        gate = std["gate", layer] ** 2 * design.width
+        return float(outer * first * second_moment(design.activation, gate))  # pyright: ignore[reportArgumentType]
+    moment = second_moment(design.activation, first + biases[0] ** 2)  # pyright: ignore[reportArgumentType]
+    return float(outer * moment) + biases[1] ** 2

@@ -1,0 +1,205 @@
+"""A model's start as it is, as it should be, and what is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from auxin.architecture import Network
+from auxin.errors import ConfigError
+from auxin.probes.branches import branch_mismatches
+from auxin.probes.families.design import Design
+from auxin.probes.families.modules import measured_std
+from auxin.probes.families.sources import Described, describe
+from auxin.probes.findings import Finding, together
+from auxin.probes.observe import Observation, observe
+from auxin.probes.prediction import Prediction, predict, predicted_of
+from auxin.probes.stack import Layers, find_stack
+from auxin.probes.thresholds import Thresholds
+from auxin.probes.weights import (
+    copied_layers,
+    dead_tensors,
+    gain_mismatches,
+    odd_layers,
+    scheme_mismatches,
+    table_mismatches,
+    unlike_layers,
+)
+
+Array = NDArray[np.float64]
+
+SMALL = 0.01
+"""Share of the last layer's norm² below which the stream is still that of small embeddings."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found; without an observation it is that of a config alone."""
+
+    name: str
+    observation: Observation | None
+    design: Design | None
+    intended: Network | None
+    predicted: Prediction | None
+    """From the intended initialization, on the tokens at hand."""
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def noting(self, note: str) -> Diagnosis:
+        """The same with one more note."""
+        return dataclasses.replace(self, notes=(*self.notes, note))
+
+
+def diagnose(
+    model: nn.Module,
+    inputs: Any = None,
+    *,
+    layers: Layers | None = None,
+    batch: int = 2,
+    n_tokens: int = 64,
+    batch_first: bool | None = None,
+    seed: int = 0,
+    branch: float = 1.0,
+    thresholds: Thresholds | None = None,
+    predicting: bool = True,
+) -> Diagnosis:
+    """Measure a model and hold it against its family's scheme; arguments as in ``auxin.check``.
+
+    Without ``predicting``, the Gram engine is left out: findings do not need it.
+    """
+    limits = thresholds or Thresholds()
+    dead = list(dead_tensors(model))
+    described = describe(model, layers)
+    if described is not None and branch != 1:
+        described = dataclasses.replace(
+            described, design=dataclasses.replace(described.design, branch_factor=branch)
+        )
+    stack = find_stack(model, layers)
+    findings = [*dead, *unlike_layers(stack)]
+    notes: list[str] = []
+    design = None if described is None else described.design
+    if described is not None and described.meant:
+        findings += scheme_mismatches(described, stack, limits)
+        findings += table_mismatches(model, described.design, limits)
+        notes.append(f"{described.design.family}: {described.design.said}")
+    elif design is None:
+        notes.append("of no known family: measured, and its layers compared with each other")
+    findings += gain_mismatches(model, design.gain_shift if design else 0.0, limits)
+    told = {finding.module: None for finding in findings}
+    findings += odd_layers(stack, limits, told)
+    if copied_layers(stack):
+        notes.append(
+            "all layers start with the same weights (copies); the prediction is for independent ones"
+        )
+    seen = predicted = None
+    if not any("NaN" in finding.sentence for finding in dead):
+        seen = observe(
+            model, inputs, layers=layers, batch=batch, n_tokens=n_tokens, batch_first=batch_first, seed=seed
+        )
+        if described is not None:
+            std = measured_std(list(described.matrices), described.design)
+            findings += _unexplained(branch_mismatches(seen, described.design, std, limits), findings)
+            if predicting and described.design.depth == seen.depth:
+                predicted, note = _predicted(seen, described)
+                notes += note
+        findings += verdict(seen, predicted, stack.name, limits)
+        notes += seen.notes
+    return Diagnosis(
+        name=type(model).__name__,
+        observation=seen,
+        design=design,
+        intended=None if described is None else described.intended,
+        predicted=predicted,
+        findings=tuple(together(findings, len(stack.layers))),
+        notes=tuple(dict.fromkeys(notes)),
+        thresholds=limits,
+    )
+
+
+def diagnose_design(
+    design: Design, *, n_tokens: int = 64, seed: int = 0, thresholds: Thresholds | None = None
+) -> Diagnosis:
+    """A config alone: predicted, not measured."""
+    limits = thresholds or Thresholds()
+    network = design.network()
+    predicted, notes = None, [f"{design.family}: {design.said}", "a config alone: predicted, not measured"]
+    if design.embedding_norm > 0:
+        predicted = predict(network, design.gram(n_tokens), design.causal, design.width, seed=seed)
+    else:
+        notes.append("its inputs are no tokens, so the start of the stream is not known")
+    findings = [] if predicted is None else list(verdict(None, predicted, design.family, limits))
+    return Diagnosis(design.family, None, design, network, predicted, tuple(findings), tuple(notes), limits)
+
+
+def _predicted(seen: Observation, described: Described) -> tuple[Prediction | None, Sequence[str]]:
+    try:
+        predicted = predicted_of(seen, described.intended)
+    except ConfigError as error:  # a state that overflows on the way
+        return None, (f"no prediction: {error}",)
+    return predicted, () if predicted is not None else ("no prediction for padded or zero inputs",)
+
+
+def _unexplained(branches: Iterator[Finding], told: Sequence[Finding]) -> Iterator[Finding]:
+    """Findings of branches in layers of which no weight or norm has been found wrong."""
+    layers = {finding.layer for finding in told}
+    for finding in branches:
+        if finding.layer not in layers:
+            yield finding
+
+
+def verdict(
+    seen: Observation | None, predicted: Prediction | None, stack: str, limits: Thresholds
+) -> Iterator[Finding]:
+    """What is wrong with a design over its depth, as measured; of a config, as predicted."""
+    source = seen or predicted
+    if source is None:
+        return
+    how = "measured" if seen else "predicted"
+    cosine, gradient = source.cosine, source.gradient
+    depth = len(cosine) - 1
+    if cosine[-1] > limits.cosine > cosine[0]:
+        said = (
+            f"Behind the last of {depth} layers tokens have a mean cosine of {cosine[-1]:.4f} ({cosine[0]:.2f} at "
+            f"the start; {how}): they collapse into one."
+        )
+        yield Finding("collapse", stack, float(cosine[-1]), limits.cosine, said)
+    first = settled(source.norm)
+    growth = float(gradient[first] / gradient[-1])
+    if not np.isfinite(growth) or not 1 / limits.gradient <= growth <= limits.gradient:
+        what = "explode" if growth > 1 or not np.isfinite(growth) else "vanish"
+        said = (
+            f"Squared gradients {what}: from the last of {depth} layers to layer {first} they change by a factor of "
+            f"{growth:.3g} ({how})."
+        )
+        yield Finding("explode", stack, growth, limits.gradient, said)
+    if seen is not None and seen.excess_loss is not None:
+        yield from _loss(seen, limits)
+
+
+def settled(norm: Array) -> int:
+    """The first layer behind which the stream's norm² is no longer tiny, at most half the depth.
+
+    Where embeddings are small, the first branches are all of the stream, and gradients are multiplied there whatever
+    the design: 1000 times in a new Llama.
+    """
+    depth = len(norm) - 1
+    large = np.flatnonzero(norm >= SMALL * norm[-1])
+    first = int(large[0]) if len(large) else 0
+    return min(max(first, 1), max(1, depth // 2)) if depth > 1 else 0
+
+
+def _loss(seen: Observation, limits: Thresholds) -> Iterator[Finding]:
+    loss = seen.excess_loss
+    if loss is not None and not loss <= limits.excess_loss:
+        said = (
+            f"The loss starts {loss:.3g} nats above ln {seen.vocabulary:,}, that of a uniform guess: logits have a std "
+            f"of {seen.logit_std:.3g}."
+        )
+        yield Finding("loss", seen.output_map or seen.stack, loss, limits.excess_loss, said)

@@ -1,0 +1,85 @@
+"""The matrices of a model's layers by what they do, and the σ's that its weights have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from auxin.probes.families.design import Design
+
+GATES = ("gate", "up")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A map of a layer, or its share of a joint matrix."""
+
+    role: str
+    """q, k, v, out, gate, up or down."""
+    layer: int
+    module: str
+    """Name of the module in the model."""
+    parameter: str
+    entries: Tensor
+    """[fan_out, fan_in]."""
+
+    @property
+    def std(self) -> float:
+        """Root mean square of the entries."""
+        return self.entries.detach().float().square().mean().sqrt().item()
+
+
+def matrices(
+    layers: Mapping[str, nn.Module], parts: Mapping[str, str], fused: str, heads: int, head_dim: int
+) -> list[Matrix]:
+    """The maps of all layers, in order; layers that lack one are without it."""
+    found: list[Matrix] = []
+    for index, (name, layer) in enumerate(layers.items()):
+        for role, path in parts.items():
+            weight = _weight(layer, path)
+            if weight is not None:
+                module = path.removesuffix(".in_proj_weight")
+                parameter = f"{name}.{path}" + ("" if path.endswith("_weight") else ".weight")
+                for part, entries in _cut(role, weight, fused, heads, head_dim):
+                    found.append(Matrix(part, index, f"{name}.{module}", parameter, entries))
+    return found
+
+
+def _weight(layer: nn.Module, path: str) -> Tensor | None:
+    """A weight [fan_out, fan_in]; GPT-2's Conv1D stores the transpose."""
+    owner: object = layer
+    for step in path.split("."):
+        owner = getattr(owner, step, None)
+    if isinstance(owner, nn.Module):
+        weight = getattr(owner, "weight", None)
+        transposed = type(owner).__name__ == "Conv1D"
+        return weight.T if transposed and isinstance(weight, Tensor) else weight
+    return owner if isinstance(owner, Tensor) else None
+
+
+def _cut(role: str, weight: Tensor, fused: str, heads: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
+    if role == "gate_up":
+        yield from zip(GATES, weight.chunk(2), strict=True)
+    elif role != "qkv":
+        yield role, weight
+    elif fused == "heads":
+        rows = weight.unflatten(0, (heads, 3, head_dim))
+        for i, part in enumerate("qkv"):
+            yield part, rows[:, i].flatten(0, 1)
+    else:
+        queries = heads * head_dim
+        others = (len(weight) - queries) // 2
+        yield from zip("qkv", torch.split(weight, [queries, others, others]), strict=True)
+
+
+def measured_std(found: list[Matrix], design: Design) -> Mapping[tuple[str, int], float]:
+    """Root mean squares of the entries by role and layer; the design's where a layer has no such map."""
+    roles = [role for role in ROLES if design.gated or role != "gate"]
+    values = {(role, i): design.std(role, i) for i in range(design.depth) for role in roles}
+    return values | {(matrix.role, matrix.layer): matrix.std for matrix in found}
+
+
+ROLES = ("q", "k", "v", "out", "gate", "up", "down")

@@ -1,0 +1,221 @@
+"""From what users hold (a path, a config, a model) to its description."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from auxin.architecture import Network, Norm
+from auxin.architecture.initialization import SCHEMES, Map
+from auxin.architecture.model import CLASSIC_NORM
+from auxin.config import ModelConfig, RunConfig
+from auxin.errors import ConfigError
+from auxin.models.transformer import TransformerLM
+from auxin.probes.families.configs import design_of, read_config
+from auxin.probes.families.design import WRITERS, Design, Heads
+from auxin.probes.families.laws import likely, torch_attention
+from auxin.probes.families.modules import Matrix, matrices, measured_std
+from auxin.probes.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, TORCH_PARTS
+from auxin.probes.stack import Layers, Stack, find_stack
+from auxin.values import check
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model's design beside the matrices that it has."""
+
+    design: Design
+    matrices: tuple[Matrix, ...]
+    meant: bool
+    """Whether the design's law is that of the family or of most maps, and not a mere guess."""
+
+    @property
+    def intended(self) -> Network:
+        """The network of the scheme."""
+        return self.design.network()
+
+    @property
+    def actual(self) -> Network:
+        """The network of the weights as they are."""
+        std = measured_std(list(self.matrices), self.design)
+        return self.design.network(lambda role, layer: std[role, layer])
+
+
+def network_of(source: Any, *, actual: bool = False) -> Network:
+    """The network that a config or a model stands for, with the σ's of its family's initialization.
+
+    Args:
+        source: the path of a config.json or of its directory; its settings as a dict; a config of transformers; a
+            model of transformers; a torch.nn.TransformerEncoder (or one of its layers); a model of nanoGPT's shape;
+            a ``ModelConfig``, ``RunConfig`` or ``TransformerLM``. No config runs any code.
+        actual: of a model, the σ's that its weights have now, instead of those that were meant.
+
+    Raises:
+        ConfigError: a family that is not known (the known ones are listed), or a setting that is missing.
+    """
+    if isinstance(source, Network):
+        return source
+    if isinstance(source, nn.Module):
+        if isinstance(source, TransformerLM) and not actual:
+            return source.config.network()
+        described = describe(source)
+        if described is None:
+            raise ConfigError(
+                f"{type(source).__name__} is of no known family; allowed: {KNOWN}; any other model can be measured"
+            )
+        return described.actual if actual else described.intended
+    check(not actual, "actual", True, "False, of a config, which has no weights")
+    if isinstance(source, RunConfig):
+        return source.model.network()
+    if isinstance(source, ModelConfig):
+        return source.network()
+    return design_of(settings_of(source)).network()
+
+
+KNOWN = (
+    "a model or config of transformers, torch.nn.TransformerEncoder, modules of nanoGPT's shape, a ModelConfig, "
+    "RunConfig or TransformerLM"
+)
+
+
+def settings_of(source: Any) -> Mapping[str, Any]:
+    """The settings of a config.json, of a dict or of a config of transformers."""
+    if isinstance(source, (str, os.PathLike)):
+        return read_config(Path(source))
+    if isinstance(source, Mapping):
+        return source
+    written = getattr(source, "to_dict", None)
+    check(callable(written), "source", type(source).__name__, f"a config.json's path, {KNOWN}")
+    assert written is not None
+    return written()
+
+
+def describe(model: nn.Module, layers: Layers | None = None) -> Described | None:
+    """What family a model is of, and its matrices; None where it is of none that is known."""
+    if isinstance(model, nn.TransformerEncoderLayer):
+        return _torch(Stack("", {"": model}))
+    try:
+        stack = find_stack(model, layers)
+    except ConfigError:
+        return None
+    first = next(iter(stack.layers.values()))
+    if isinstance(first, nn.TransformerEncoderLayer):
+        return _torch(stack)
+    if isinstance(model, TransformerLM):
+        return _ours(model, stack)
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if kind in BY_TYPE:
+        design, family = design_of(settings_of(model.config)), BY_TYPE[kind]
+        if design.depth != len(stack.layers):
+            return None
+        head_dim = design.layers[0].head_dim
+        found = matrices(stack.layers, family.parts, family.fused, design.heads, head_dim)
+        return Described(design, tuple(found), meant=True)
+    if all(_has(first, path) for path in GPT2_PARTS.values()):
+        return _nanogpt(model, stack)
+    return None
+
+
+def _has(layer: nn.Module, path: str) -> bool:
+    return any(name == path for name, _ in layer.named_modules())
+
+
+def _torch(stack: Stack) -> Described | None:
+    """Layers of torch's own; as it leaves them unless most maps follow another law."""
+    layers = list(stack.layers.values())
+    first = layers[0]
+    assert isinstance(first, nn.TransformerEncoderLayer)
+    heads, width = first.self_attn.num_heads, first.self_attn.embed_dim
+    name = {1: "relu", 2: "gelu"}.get(first.activation_relu_or_gelu)
+    if name is None:
+        return None
+    design = Design(
+        family="torch.nn.TransformerEncoder",
+        width=width,
+        hidden=first.linear1.out_features,
+        heads=heads,
+        layers=(Heads(width // heads),) * len(layers),
+        norm=Norm("layer", epsilon=first.norm1.eps),
+        placement="pre" if first.norm_first else "post",
+        activation=name,
+        law=torch_attention,
+        causal=False,
+    )
+    found = matrices(stack.layers, TORCH_PARTS, "rows", heads, width // heads)
+    return _with_law(design, found, first.linear1.bias is not None)
+
+
+def _nanogpt(model: nn.Module, stack: Stack) -> Described | None:
+    """Blocks with attn.c_attn, attn.c_proj, mlp.c_fc and mlp.c_proj."""
+    first = next(iter(stack.layers.values()))
+    up = first.get_submodule("mlp.c_fc")
+    heads = getattr(first.get_submodule("attn"), "n_head", None)
+    if not isinstance(up, nn.Linear) or type(heads) is not int or up.in_features % heads:
+        return None
+    width, hidden = up.in_features, up.out_features
+    norm = next((m for m in first.modules() if isinstance(m, nn.LayerNorm)), None)
+    design = Design(
+        family="nanoGPT",
+        width=width,
+        hidden=hidden,
+        heads=heads,
+        layers=(Heads(width // heads),) * len(stack.layers),
+        norm=Norm("layer", epsilon=norm.eps if norm is not None else 1e-5),
+        placement="pre",
+        activation="gelu",
+        scaled=True,
+    )
+    found = matrices(stack.layers, GPT2_PARTS, "rows", heads, width // heads)
+    return _with_law(design, found, up.bias is not None)
+
+
+def _ours(model: TransformerLM, stack: Stack) -> Described | None:
+    """auxin's own classic layers."""
+    config = model.config
+    first = next(iter(stack.layers.values()))
+    if config.norm == "none" or config.layers or not all(_has(first, path) for path in OUR_PARTS.values()):
+        return None
+    scheme = SCHEMES[config.initialization]
+    sigmas = {
+        "q": config.sigma_a**0.5,
+        "k": config.sigma_a**0.5,
+        "up": config.sigma_w,
+        "down": config.sigma_o,
+    }
+    inside = {"v": config.sigma_v**0.5, "out": config.sigma_v**0.5} | sigmas
+
+    def drawn(role: str, fan_in: int, fan_out: int) -> Map:
+        branches = 2 * config.depth if role in WRITERS else 0
+        rectified = role == "up" and config.activation == "relu"
+        return Map(fan_in, fan_out, inside[role], config.sigma_b, config.mlp_bias, rectified, branches)
+
+    head_dim = config.width // config.heads
+    design = Design(
+        family="auxin",
+        width=config.width,
+        hidden=config.hidden,
+        heads=config.heads,
+        layers=(Heads(head_dim),) * config.depth,
+        norm=CLASSIC_NORM,
+        placement="pre" if config.norm == "pre" else "post",
+        activation=config.activation,
+        law=lambda role, fan_in, fan_out: scheme.weight(drawn(role, fan_in, fan_out)).std,
+        said=f"the scheme {config.initialization}",
+        bias=lambda role, fan_in, fan_out: scheme.bias(drawn(role, fan_in, fan_out)).std,
+        strengths=(
+            (config.attention_skip, config.attention_branch),
+            (config.mlp_skip, config.mlp_branch),
+        ),
+    )
+    found = matrices(stack.layers, OUR_PARTS, "rows", config.heads, head_dim)
+    return Described(design, tuple(found), meant=True)
+
+
+def _with_law(design: Design, found: list[Matrix], biased: bool) -> Described:
+    meant = likely(design, found, biased)
+    return Described(meant or design, tuple(found), meant=meant is not None)

@@ -1,0 +1,181 @@
+"""Factors on the branches that bring a design to where it should be over its depth, and their doing in place."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from torch import Tensor, nn
+
+from auxin.architecture import Layer, Network
+from auxin.errors import ConfigError
+from auxin.probes.families.sources import describe
+from auxin.probes.observe import observe
+from auxin.probes.prediction import predict
+from auxin.probes.stack import Layers
+from auxin.probes.tracing import is_norm
+from auxin.values import check, check_finite
+
+Array = NDArray[np.float64]
+
+SMALLEST, LARGEST = 0.003, 10.0
+"""Factors that are looked through."""
+TOKENS, DRAWS = 24, 32
+"""Tokens that the search for a factor follows; more change the totals by a few percent, and cost their cube."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One way to set the branches, and what it comes to."""
+
+    name: str
+    branch: float
+    """Factor on what every branch adds, relative to now."""
+    skip: float
+    """Factor on the skip connection."""
+    cosine: float
+    """Behind the last layer."""
+    norm: float
+    angle_total: float
+    gradient_total: float
+
+
+def remedies(
+    network: Network,
+    gram: Array,
+    causal: bool,
+    width: int,
+    *,
+    scaled: bool = False,
+    target: float | None = None,
+    seed: int = 0,
+) -> list[Remedy]:
+    """What known rules would give a network, and the factor that brings its angle total to ``target``.
+
+    Args:
+        network: as it is meant, or as it is.
+        gram: [n, n] of the stream at the start; of more than 24 tokens the first 24 are followed.
+        causal, width: of the model.
+        scaled: GPT-2's division by √(2·layers) is in ``network`` already.
+        target: log (1 − c_L)/(1 − c_0) that is asked for, c the mean cosine of tokens; None: no factor is looked for.
+        seed: of the Gram engine's draws.
+
+    Raises ``ConfigError`` where no factor from 0.003 to 10 reaches the target; it names what can be reached.
+    """
+    gram = gram[:TOKENS, :TOKENS]
+    depth = network.depth
+    branches = sum(len(layer.sublayers) for layer in network.layers)
+    post = any(s.stream is not None for layer in network.layers for s in layer.sublayers)
+
+    def of(name: str, branch: float, skip: float = 1.0) -> Remedy:
+        found = predict(scaled_branches(network, branch, skip), gram, causal, width, seed=seed, draws=DRAWS)
+        return Remedy(
+            name,
+            branch,
+            skip,
+            float(found.cosine[-1]),
+            float(found.norm[-1]),
+            found.angle_total,
+            found.gradient_total,
+        )
+
+    rows = [of("as it is", 1.0)]
+    if not scaled:
+        rows.append(of("1/√branches (GPT-2)", branches**-0.5))
+    rows.append(of("1/layers (CompleteP)", 1 / depth))
+    if post:
+        rows.append(of("DeepNorm", (8 * depth) ** -0.5, (2 * depth) ** 0.25))
+    if target is not None:
+        check_finite("target", target, -100, 10, "-100 to 10")
+        rows.append(of(f"angle total {target:g}", _factor(lambda f: of("", f).angle_total - target, target)))
+    return rows
+
+
+def _factor(excess: Any, target: float) -> float:
+    """The factor at which the angle total is the target; a coarse scan, then Brent's method in log factor."""
+    grid = np.geomspace(SMALLEST, LARGEST, 7)
+    values = [excess(f) for f in grid]
+    for (low, high), (a, b) in zip(pairwise(grid), pairwise(values), strict=True):
+        if a == 0:
+            return float(low)
+        if a * b < 0:
+            root = brentq(lambda x: excess(math.exp(x)), math.log(low), math.log(high), xtol=0.01)
+            return math.exp(float(root))  # pyright: ignore[reportArgumentType]
+    reached = [v + target for v in values if math.isfinite(v)]
+    raise ConfigError(
+        f"target is {target:g}; allowed: an angle total that some factor on the branches reaches, "
+        f"{min(reached):.3g} to {max(reached):.3g}"
+    )
+
+
+def scaled_branches(network: Network, branch: float, skip: float = 1.0) -> Network:
+    """The network with every branch and skip strength multiplied; a norm behind a branch is kept behind it."""
+    layers = (
+        Layer(
+            tuple(
+                dataclasses.replace(s, branch=s.branch * branch, skip=s.skip * skip) for s in layer.sublayers
+            ),
+            parallel=layer.parallel,
+        )
+        for layer in network.layers
+    )
+    return Network(tuple(layers), network.final)
+
+
+@torch.no_grad()
+def rescale_(
+    model: nn.Module, branch: float | tuple[float, float], *, inputs: Any = None, layers: Layers | None = None
+) -> list[str]:
+    """Multiply what the residual branches add, in place: their output maps with biases, or the norms behind them.
+
+    Args:
+        model: any that ``auxin.check`` measures.
+        branch: factor on all branches, or (attention, MLP).
+        inputs, layers: as of ``auxin.check``, to find the branches.
+
+    Returns the names of the modules that were multiplied. A module that runs in several layers is multiplied once.
+    Afterwards, ``auxin.check(model, branch=...)`` knows that the factor is meant. Cost: one observation.
+
+    Raises ``ConfigError`` for a factor below 0, or a branch whose output map is not found.
+    """
+    factors = branch if isinstance(branch, tuple) else (branch, branch)
+    check(len(factors) == 2, "branch", branch, "a factor, or (attention's, the MLP's)")
+    for factor in factors:
+        check_finite("branch", factor, 0, 1e6, "0 to 1e+06")
+    seen = observe(model, inputs, layers=layers)
+    check(len(seen.branches) > 0, "branches of the model", 0, "a model whose branches are found")
+    described = describe(model, layers)
+    shift = 0.0 if described is None else described.design.gain_shift
+    wanted: dict[str, float] = {}
+    for b in seen.branches:
+        check(
+            b.writer is not None,
+            f"output map of {b.module}",
+            None,
+            "a branch that ends in a matrix or a norm",
+        )
+        wanted.setdefault(str(b.writer), factors[0 if b.kind == "attention" else 1])
+    for name, factor in wanted.items():
+        for parameter, offset in _outputs(model.get_submodule(name), name, shift):
+            parameter.add_(offset).mul_(factor).sub_(offset)
+    return list(wanted)
+
+
+def _outputs(module: nn.Module, name: str, shift: float) -> Iterator[tuple[Tensor, float]]:
+    """The tensors that a module's output is proportional to, and what is added to them first."""
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if not isinstance(weight, Tensor):
+        raise ConfigError(
+            f"{name} has no weight to multiply; allowed: a branch that ends in a matrix or a norm"
+        )
+    yield weight, shift if is_norm(module) else 0.0
+    if isinstance(bias, Tensor):
+        yield bias, 0.0

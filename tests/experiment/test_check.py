@@ -1,0 +1,232 @@
+"""``auxin.check`` as users meet it: tables, sentences, figures, remedies, errors of one line."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import nn
+
+import auxin
+from auxin.cli import main
+from auxin.errors import ConfigError
+from auxin.experiment.check import UnhealthyModel
+from auxin.experiment.sources import arguments_of, tokens_of
+from probes import models, shapes, slips
+
+SOURCE = """
+import torch
+from probes import models, slips
+
+def build(depth=3, kind="gpt2", harmed=False):
+    model = models.build(kind, depth=depth, width=64)
+    if harmed:
+        slips.planted(model, kind, "depth scaling skipped")
+    return model
+
+def needs(depth):
+    return build(depth)
+
+def boom():
+    raise RuntimeError("two\\nlines")
+
+number = 3
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's file."""
+    path = tmp_path / "a_users_model.py"
+    path.write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox", "qwen3", "gemma2", "opt"])
+def test_prediction_and_measurement_agree(kind: str) -> None:
+    reports = [
+        auxin.check(models.build(kind, s, depth=6, width=192), n_tokens=32, seed=s).layers for s in range(3)
+    ]
+    mean = pl.concat(reports).group_by("layer", maintain_order=True).mean()
+    np.testing.assert_allclose(mean["norm"], mean["predicted_norm"], rtol=0.12)
+    np.testing.assert_allclose(mean["cosine"], mean["predicted_cosine"], atol=0.06)
+    np.testing.assert_allclose(mean["gradient"][1:], mean["predicted_gradient"][1:], rtol=0.2)
+    assert mean["gradient"][0] == pytest.approx(mean["predicted_gradient"][0], rel=0.35)
+
+
+def test_a_report_says_it_in_every_form(tmp_path: Path) -> None:
+    model = models.build("gpt2", width=64)
+    slips.planted(model, "gpt2", "depth scaling skipped")
+    report = auxin.check(model, n_tokens=16)
+    assert not report.ok
+    (finding,) = report.findings
+    assert finding.kind == "mismatch"
+    assert finding.module == "transformer.h.0.mlp.c_proj"
+    assert finding.measured == pytest.approx(0.02, rel=0.05)
+    assert finding.expected == pytest.approx(0.02 / math.sqrt(6))
+    assert (
+        "the scaling by 1/√(2·3) has been left out (in 3 of 3 layers, this is the first)." in finding.sentence
+    )
+    text = report.summary()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "transformer.h.0.mlp.c_proj" in text
+    page = report.to_html(tmp_path / "page.html").read_text()
+    for said in (finding.sentence, "prefers-color-scheme: dark", "Layer by layer", report.notes[0]):
+        assert said in page
+    assert "<script src" not in page
+    assert finding.sentence in report._repr_html_()
+    assert len(report.figure().to_dict()["hconcat"]) == 3
+    assert json.loads(json.dumps(report.to_dict()))["findings"][0]["module"] == finding.module
+    assert report.layers.columns[:7] == [
+        "layer", "norm", "cosine", "gradient", "predicted_norm", "predicted_cosine", "predicted_gradient",
+    ]  # fmt: skip
+
+
+def test_for_a_test_suite() -> None:
+    auxin.assert_healthy(models.build("llama", width=64), n_tokens=16)
+    model = models.build("llama", width=64)
+    slips.planted(model, "llama", "norm missing in one layer")
+    with pytest.raises(
+        AssertionError, match=r"model\.layers\.1\.post_attention_layernorm is Identity where the other"
+    ):
+        auxin.assert_healthy(model, n_tokens=16)
+    auxin.assert_healthy(model, n_tokens=16, kinds=["collapse", "explode"])
+    with pytest.raises(ConfigError, match="kind is 'slow'; allowed: dead, mismatch"):
+        auxin.assert_healthy(model, kinds=["slow"])  # pyright: ignore[reportArgumentType]
+    assert issubclass(UnhealthyModel, auxin.AuxinError)
+
+
+def test_designs_that_collapse_explode_or_start_badly() -> None:
+    deep = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 40, enable_nested_tensor=False
+    )
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, p in deep.named_parameters():
+            if p.ndim == 2:
+                p.normal_(0.0, p.shape[1] ** -0.5, generator=generator)
+            elif name.endswith("bias"):
+                p.zero_()
+    assert [f.kind for f in auxin.check(deep, n_tokens=8).findings] == ["collapse"]
+    model = shapes.NanoGPT()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(60)
+    kinds = {f.kind for f in auxin.check(model).findings}
+    assert kinds == {"loss", "mismatch"}
+
+
+def test_a_remedy_brings_the_totals_to_what_is_asked() -> None:
+    def wide() -> nn.Module:
+        return models.build("llama", depth=4, width=256)
+
+    report = auxin.check(wide(), n_tokens=16)
+    rows = {row.name: row for row in report.remedies(target=-0.4)}
+    assert rows["as it is"].angle_total < -0.8
+    asked = rows["angle total -0.4"]
+    assert asked.angle_total == pytest.approx(-0.4, abs=0.03)
+    assert rows["1/layers (CompleteP)"].branch == pytest.approx(1 / 4)
+    model = wide()
+    names = auxin.rescale_(model, asked.branch)
+    assert names[:2] == ["model.layers.0.self_attn.o_proj", "model.layers.0.mlp.down_proj"]
+    again = auxin.check(model, n_tokens=16, branch=asked.branch)
+    assert again.ok
+    measured, predicted = again.totals["angle"], again.totals["predicted_angle"]
+    assert predicted == pytest.approx(-0.4, abs=0.1)
+    assert measured == pytest.approx(-0.4, abs=0.15)
+    assert not auxin.check(model, n_tokens=16).ok  # without being told that it is meant
+    with pytest.raises(ConfigError, match="target is 5; allowed: an angle total that some factor"):
+        report.remedies(target=5)
+    gemma = models.build("gemma2", width=64)
+    names = auxin.rescale_(gemma, 0.5)
+    assert names[0] == "model.layers.0.post_attention_layernorm"
+    shares = [b.share for b in auxin.check(gemma, n_tokens=8).diagnosis.observation.branches]  # pyright: ignore[reportOptionalMemberAccess]
+    before = auxin.check(models.build("gemma2", width=64), n_tokens=8).diagnosis.observation
+    assert before is not None
+    assert shares[0] < before.branches[0].share
+
+
+def test_the_verb(source: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["check", "a_users_model:build", "--n-tokens", "16"]) == 0
+    assert "Nothing found" in capsys.readouterr().out
+    arguments = ["check", f"{source.name}:build", "--kwargs", "harmed=true", "depth=4", "--n-tokens", "16"]
+    assert main([*arguments, "--json", "--out", str(tmp_path / "c"), "--target", "-0.05"]) == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["findings"][0]["module"] == "transformer.h.0.mlp.c_proj"
+    assert len(printed["layers"]) == 5
+    assert printed["remedies"][-1]["angle_total"] == pytest.approx(-0.05, abs=0.02)
+    assert all((tmp_path / f"c.{ending}").stat().st_size for ending in ("png", "svg", "html"))
+    assert main([*arguments, "--fail-on", "collapse,explode"]) == 0
+    capsys.readouterr()
+    models.build("llama", width=64).config.save_pretrained(tmp_path)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    assert main(["check", str(tmp_path / "config.json"), "--n-tokens", "16"]) == 0
+    assert "Llama: N(0, 0.02²)" in capsys.readouterr().out
+    (tmp_path / "text.txt").write_text("the newt who sleeps does read the newt " * 4)
+    assert main(["check", "a_users_model:build", "--data", "text.txt", "--n-tokens", "16"]) == 0
+
+
+REFUSED = {
+    "nowhere:build": "nowhere cannot be imported: ModuleNotFoundError",
+    "a_users_model:needs": "needs depth; allowed: --kwargs depth=…",
+    "a_users_model:boom": "raised RuntimeError: two lines",
+    "a_users_model:number": "is 'int'; allowed: a function that returns a torch.nn.Module",
+    "a_users_model:nothing": "a_users_model has no 'nothing'",
+    "a_users_model": "allowed: module:function, file.py:function, or a config.json",
+    "none.json": "none.json cannot be read: No such file or directory",
+}
+
+
+@pytest.mark.parametrize("named", REFUSED)
+def test_a_source_that_is_none_costs_one_line(
+    source: Path, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", named]) == 1
+    said = capsys.readouterr().err
+    assert REFUSED[named] in said
+    assert said.count("\n") == 1
+
+
+def test_data_that_does_not_fit(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(" ".join(map(str, range(50))))
+    assert tokens_of(text, 50, 2, 20).shape == (2, 20)
+    with pytest.raises(auxin.AuxinError, match="has ids from 0 to 39; the model's vocabulary has 30"):
+        tokens_of(text, 30, 2, 20)
+    text.write_text("")
+    with pytest.raises(auxin.AuxinError, match="is empty; allowed: two tokens or more"):
+        tokens_of(text, 50, 2, 20)
+    text.write_text("one")
+    with pytest.raises(auxin.AuxinError, match="has 1 token; allowed: two or more"):
+        tokens_of(text, 50, 2, 20)
+    np.save(tmp_path / "x.npy", np.zeros((2, 3)))
+    with pytest.raises(auxin.AuxinError, match="holds float64; allowed: whole numbers"):
+        tokens_of(tmp_path / "x.npy", 50, 2, 20)
+    assert arguments_of(["a=1", "b=x", "c=[1]", "d=true"]) == {"a": 1, "b": "x", "c": [1], "d": True}
+
+
+def test_a_config_alone_is_predicted() -> None:
+    report = auxin.check({"model_type": "llama", **models.settings("llama", depth=4)}, n_tokens=16)
+    assert report.ok
+    assert report.layers["norm"].null_count() == 5
+    assert report.layers["predicted_cosine"][-1] > 0.3
+    assert "predicted, not measured" in report.summary()
+
+
+def test_without_transformers_all_else_works(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", **models.settings("gpt2")}))
+    code = (
+        "import sys; sys.modules['transformers'] = None\n"
+        "import auxin\nfrom auxin.cli import main\n"
+        f"assert main(['check', {str(tmp_path)!r}, '--n-tokens', '8']) == 0\n"
+        "import torch; encoder = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(32, 4, 64), 2, "
+        "enable_nested_tensor=False)\nassert auxin.check(encoder, n_tokens=8).ok"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'auxin[hf]'" in done.stdout

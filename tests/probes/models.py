@@ -1,0 +1,66 @@
+"""Small models of transformers' families with their own random weights, and torch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+CLASSES = {
+    "gpt2": "GPT2LMHeadModel",
+    "gpt_neox": "GPTNeoXForCausalLM",
+    "gptj": "GPTJForCausalLM",
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+    "phi3": "Phi3ForCausalLM",
+    "olmo2": "Olmo2ForCausalLM",
+    "opt": "OPTForCausalLM",
+    "bert": "BertForMaskedLM",
+    "roberta": "RobertaForMaskedLM",
+    "vit": "ViTForImageClassification",
+}
+
+
+def settings(kind: str, depth: int = 3, width: int = 96, **more: Any) -> dict[str, Any]:
+    """Settings of a small config of a family."""
+    vocabulary: dict[str, Any] = {"vocab_size": 200}
+    if kind in ("gpt2", "gptj"):
+        own: dict[str, Any] = {"n_embd": width, "n_layer": depth, "n_head": 4, "rotary_dim": 8}
+    elif kind == "opt":
+        own = {"ffn_dim": 4 * width, "word_embed_proj_dim": width}
+    else:
+        own = {"intermediate_size": 2 * width}
+    if kind not in ("gpt2", "gptj"):
+        own |= {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": 4}
+    if kind in ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2"):
+        own |= {"num_key_value_heads": 2, "pad_token_id": 0}
+    if kind in ("qwen3", "gemma2", "gemma3_text"):
+        own |= {"head_dim": width // 4, "query_pre_attn_scalar": width // 4}
+    if kind == "vit":
+        own, vocabulary = own | {"image_size": 64}, {}
+    return own | vocabulary | more
+
+
+def build(kind: str, seed: int = 0, **more: Any) -> nn.Module:
+    """A model of the family; torch's global generator is left as it was."""
+    import transformers
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = transformers.AutoConfig.for_model(kind, **settings(kind, **more))
+        return getattr(transformers, CLASSES[kind])(config)
+
+
+def torch_encoder(seed: int = 0, depth: int = 3, width: int = 96, **more: Any) -> nn.TransformerEncoder:
+    """torch's encoder whose layers are drawn apart (torch itself copies one)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = [nn.TransformerEncoderLayer(width, 4, 4 * width, **more) for _ in range(depth)]
+        model = nn.TransformerEncoder(layers[0], depth, enable_nested_tensor=False)
+        model.layers = nn.ModuleList(layers)
+    return model
