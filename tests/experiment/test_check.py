@@ -64,7 +64,7 @@ def test_a_report_says_it_in_every_form(tmp_path: Path) -> None:
     report = auxin.check(model, n_tokens=16)
     assert not report.ok
     (finding,) = report.findings
-    assert finding.kind == "mismatch"
+    assert (finding.kind, finding.severity) == ("mismatch", "error")
     assert finding.module == "transformer.h.0.mlp.c_proj"
     assert finding.measured == pytest.approx(0.02, rel=0.05)
     assert finding.expected == pytest.approx(0.02 / math.sqrt(6))
@@ -112,6 +112,20 @@ def test_designs_that_collapse_explode_or_start_badly() -> None:
             elif name.endswith("bias"):
                 p.zero_()
     assert [f.kind for f in auxin.check(deep, n_tokens=8).findings] == ["collapse"]
+    config = auxin.ModelConfig(
+        norm="none", depth=12, width=32, initialization="gaussian", sigma_o=2.0, vocabulary_size=20
+    )
+    wild = auxin.TransformerLM(config, generator)
+    assert "explode" in [f.kind for f in auxin.check(wild, n_tokens=8).findings]
+    large = {
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "intermediate_size": 11_008,
+    }
+    assert auxin.check(
+        {"model_type": "llama", **large}, n_tokens=8
+    ).ok  # 540 over all layers, 3 in the second half
     model = shapes.NanoGPT()
     with torch.no_grad():
         model.lm_head.weight.mul_(60)
@@ -164,6 +178,12 @@ def test_the_verb(source: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     models.build("llama", width=64).config.save_pretrained(tmp_path)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
     assert main(["check", str(tmp_path / "config.json"), "--n-tokens", "16"]) == 0
     assert "Llama: N(0, 0.02²)" in capsys.readouterr().out
+    large = {"hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 2, "vocab_size": 300_000}
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "llama", "num_attention_heads": 32, **large})
+    )
+    assert main(["check", str(tmp_path), "--n-tokens", "8"]) == 0
+    assert "parameters are too many to be built" in " ".join(capsys.readouterr().out.split())
     (tmp_path / "text.txt").write_text("the newt who sleeps does read the newt " * 4)
     assert main(["check", "a_users_model:build", "--data", "text.txt", "--n-tokens", "16"]) == 0
 

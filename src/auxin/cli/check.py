@@ -87,7 +87,6 @@ class Check(Writing):
     def _report(self) -> CheckReport:
         from auxin.experiment.check import check as examine
         from auxin.experiment.sources import (
-            INSTALL,
             arguments_of,
             build,
             is_config,
@@ -102,11 +101,11 @@ class Check(Writing):
             settings = read_config(self.source)
             design_of(settings)
             model = model_of_config(settings, self.seed)
-            if model is None:
+            if isinstance(model, str):
                 from auxin.experiment.check import CheckReport
 
                 report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
-                return CheckReport(report.diagnosis.noting(f"to measure it as well, {INSTALL}"))
+                return CheckReport(report.diagnosis.noting(model))
         else:
             model = build(self.source, arguments_of(self.kwargs))
         inputs: Any = None

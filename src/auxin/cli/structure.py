@@ -92,9 +92,7 @@ class Trees(Writing):
     run_path: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")] = None
     """The run's directory."""
     model: Path | None = None
-    """Directory of a model of transformers, in place of a run."""
-    sentence: str = ""
-    """Its sentence, words with spaces between."""
+    """Directory of a model of transformers, in place of a run; its sentence is that of --sentence."""
     split: str = "gen"
     """Split that the sentence is from."""
     index: int = 0
@@ -117,8 +115,8 @@ class Trees(Writing):
             name for name, value in (("RUN", self.run_path), ("--model", self.model)) if value is not None
         ]
         check(len(given) == 1, "run", " and ".join(given) or "not given", "one of RUN and --model DIR")
-        told = bool(self.sentence.split()) == (self.model is not None)
-        check(told, "sentence", self.sentence, "words, with --model alone")
+        told = self.model is None or bool(self.sentence.split())
+        check(told, "sentence", self.sentence, "words, with --model")
 
     def run(self) -> None:
         if self.model is not None:

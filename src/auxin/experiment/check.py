@@ -41,7 +41,7 @@ class CheckReport:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong: kind, module, measured, expected, sentence."""
+        """What is wrong: kind, module, measured, expected, sentence, severity."""
         return self.diagnosis.findings
 
     @property
@@ -143,7 +143,7 @@ class CheckReport:
         return {
             "model": self.diagnosis.name,
             "ok": self.ok,
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [asdict(finding) | {"severity": finding.severity} for finding in self.findings],
             "notes": list(self.notes),
             "totals": self.totals,
             "logit_std": None if seen is None else seen.logit_std,

@@ -131,15 +131,15 @@ def arguments_of(words: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def model_of_config(settings: Mapping[str, Any], seed: int = 0) -> nn.Module | None:
-    """The model of transformers that a config describes, randomly initialized; None without transformers.
+def model_of_config(settings: Mapping[str, Any], seed: int = 0) -> nn.Module | str:
+    """The model of transformers that a config describes, randomly initialized; or why it cannot be had, in words.
 
     The global random state is as before afterwards. Raises ``ConfigError`` where transformers refuses the settings.
     """
     try:
         import transformers
     except ImportError:
-        return None
+        return f"to measure it as well, {INSTALL}"
     kind = str(settings.get("model_type"))
     values = {
         key: value for key, value in settings.items() if key not in ("model_type", "torch_dtype", "dtype")
@@ -157,7 +157,7 @@ def model_of_config(settings: Mapping[str, Any], seed: int = 0) -> nn.Module | N
                 empty = auto.from_config(config)
             count = sum(p.numel() for p in empty.parameters())
             if count > LARGEST:
-                return None
+                return f"{count:,} parameters are too many to be built and measured; it is predicted"
             return auto.from_config(config)
     except Exception as error:
         text = " ".join(str(error).split())[:300]

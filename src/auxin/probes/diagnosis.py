@@ -34,9 +34,6 @@ from auxin.probes.weights import (
 
 Array = NDArray[np.float64]
 
-SMALL = 0.01
-"""Share of the last layer's norm² below which the stream is still that of small embeddings."""
-
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -170,29 +167,19 @@ def verdict(
             f"the start; {how}): they collapse into one."
         )
         yield Finding("collapse", stack, float(cosine[-1]), limits.cosine, said)
-    first = settled(source.norm)
-    growth = float(gradient[first] / gradient[-1])
+    # where embeddings are small, the first layers multiply gradients whatever the design; and without damping they
+    # grow as a power of the depth, which the second half hardly shows, while an explosion goes on in it
+    middle = depth // 2
+    growth = float(gradient[middle] / gradient[-1])
     if not np.isfinite(growth) or not 1 / limits.gradient <= growth <= limits.gradient:
         what = "explode" if growth > 1 or not np.isfinite(growth) else "vanish"
         said = (
-            f"Squared gradients {what}: from the last of {depth} layers to layer {first} they change by a factor of "
+            f"Squared gradients {what}: from the last of {depth} layers to layer {middle} they change by a factor of "
             f"{growth:.3g} ({how})."
         )
         yield Finding("explode", stack, growth, limits.gradient, said)
     if seen is not None and seen.excess_loss is not None:
         yield from _loss(seen, limits)
-
-
-def settled(norm: Array) -> int:
-    """The first layer behind which the stream's norm² is no longer tiny, at most half the depth.
-
-    Where embeddings are small, the first branches are all of the stream, and gradients are multiplied there whatever
-    the design: 1000 times in a new Llama.
-    """
-    depth = len(norm) - 1
-    large = np.flatnonzero(norm >= SMALL * norm[-1])
-    first = int(large[0]) if len(large) else 0
-    return min(max(first, 1), max(1, depth // 2)) if depth > 1 else 0
 
 
 def _loss(seen: Observation, limits: Thresholds) -> Iterator[Finding]:

@@ -29,6 +29,11 @@ class Finding:
     part: str = ""
     """What repeats from layer to layer: findings of one part and one sentence are told together."""
 
+    @property
+    def severity(self) -> Literal["error", "warning"]:
+        """error: something is not what was meant; warning: it may be meant, and be trouble all the same."""
+        return "error" if self.kind in ("dead", "mismatch") else "warning"
+
 
 def together(findings: Sequence[Finding], depth: int) -> list[Finding]:
     """One finding of those that say the same of one part in several layers: the first, which counts the others."""

@@ -26,9 +26,9 @@ class Thresholds(Value):
     """Factor between a layer's matrix and the same one of the other layers, where no scheme is known."""
     cosine: float = 0.99
     """Mean cosine of tokens behind the last layer: beyond, they are one token to whatever follows."""
-    gradient: float = 100.0
-    """Growth or decay of squared gradients between the first layers, in which small embeddings always multiply them,
-    and the last."""
+    gradient: float = 30.0
+    """Growth or decay of squared gradients from the last layer to the middle one: a thousandfold over all, if it goes
+    on so. A new Llama of 32 layers of width 4096 has 540 over all, and 3 in this half."""
     excess_loss: float = 2.0
     """Loss above that of a uniform guess, in nats, before any training."""
 
