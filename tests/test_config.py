@@ -1,6 +1,8 @@
 """Configs: what exists is valid, says what is wrong otherwise, and survives every round trip."""
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -305,3 +307,10 @@ def test_streams_of_published_architectures_start_as_small_as_their_embeddings()
     assert norms["gpt2"] == pytest.approx(2 * 0.02**2)
     assert norms["pythia"] == pytest.approx(0.4 / 128)
     assert norms["bert-encoder"] == pytest.approx(1, rel=1e-6)
+
+
+def test_the_documented_layers_are_those_of_llama() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
+    (text,) = re.findall(r"```toml\n(\[model\]\n.*?)```", page, re.DOTALL)
+    found, llama = from_toml(RunConfig, text).model, preset("llama").model
+    assert (found.layers, found.final_norm, found.hidden) == (llama.layers, llama.final_norm, llama.hidden)

@@ -117,3 +117,47 @@ def test_the_demo_is_the_laptop_preset(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(auxin.cli.summary, "report", lambda run, as_json: None)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
     assert calls == [((preset("laptop"), tmp_path / "demo"), {"progress": True})]
+
+
+@pytest.mark.parametrize("name", ["qwen3", "pythia"])
+def test_a_published_architecture_is_trained_measured_and_reported(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out = tmp_path / "x"
+    command = ["train", "--preset", name, "--out", str(out), "--steps", "4", *tiny]
+    measures = ["norms", "entropy", "projection"]
+    assert main([*command, "--measures", *measures, "--model.depth", "2"]) == 0, capsys.readouterr().err
+    run = open_run(out)
+    assert run.config.model.layers == preset(name).model.layers
+    found = set(run.metrics["name"])
+    assert {"loss", "accuracy", "weight_norm/norms", "attention_sparsity/1/1", "t_score"} <= found
+    assert main(["report", str(out), "--out", str(tmp_path / "page.html")]) == 0, capsys.readouterr().err
+
+
+def test_an_encoder_is_not_trained_to_predict_the_next_token(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x"
+    assert main(["train", "--preset", "bert-encoder", "--out", str(out), "--steps", "4", *tiny]) == 1
+    said = capsys.readouterr().err
+    assert (
+        said.strip()
+        == "auxin train: model.causal is False; allowed: true, where the next token is what is learned"
+    )
+    assert not (out / "config.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ("[}", r"--model\.layers: .*JSON"),
+        ('[{"sublayers": [{"body": {"part": "conv"}}]}]', "part of body is 'conv'; allowed: attention, mlp"),
+    ],
+)
+def test_layers_are_typed_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layers: str, message: str
+) -> None:
+    assert main(["train", "--out", str(tmp_path / "x"), "--model.layers", layers]) == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said)
+    assert said.count("\n") == 1

@@ -1,5 +1,6 @@
 """Saved weights load elsewhere and give the same logits; damaged files are refused by name."""
 
+import dataclasses
 import re
 import struct
 import subprocess
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from auxin.config import ModelConfig
+from auxin.config import ModelConfig, preset
 from auxin.errors import AuxinError, CheckpointError
 from auxin.models.formats import _mask, load_model, save_model
 from auxin.models.released import LAYER, TOP
@@ -22,8 +23,6 @@ CONFIG = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5, norm="pre")
 
 
 def model(**changes: object) -> TransformerLM:
-    import dataclasses
-
     return TransformerLM(dataclasses.replace(CONFIG, **changes), torch.Generator().manual_seed(0)).eval()  # pyright: ignore
 
 
@@ -35,6 +34,20 @@ def test_round_trip(tmp_path: Path, changes: dict[str, object]) -> None:
     assert after.config == before.config
     assert torch.equal(after(words).logits, before(words).logits)
     assert not after.training
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "pythia", "qwen3", "bert-encoder"])
+def test_described_models_survive_a_file(tmp_path: Path, name) -> None:
+    config = dataclasses.replace(
+        preset(name).model, depth=2, width=16, heads=2, key_heads=0, vocabulary_size=5
+    )
+    before = TransformerLM(config, torch.Generator().manual_seed(0)).eval()
+    save_model(before, tmp_path / "m.safetensors")
+    after, words = load_model(tmp_path / "m.safetensors"), torch.tensor([[4, 0, 1, 2]])
+    assert after.config == config
+    assert torch.equal(after(words).logits, before(words).logits)
+    first, second = (after(torch.tensor([[4, 0, 1, last]])).logits[0, 0] for last in (2, 3))
+    assert torch.equal(first, second) == config.causal
 
 
 def test_damage_is_named(tmp_path: Path) -> None:

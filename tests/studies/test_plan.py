@@ -9,14 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-from auxin.config import ModelConfig, RunConfig
+from auxin.config import ModelConfig, RunConfig, preset
 from auxin.errors import ConfigError
 from auxin.models.batch import lay_out
 from auxin.models.dropout import HashedDropout
 from auxin.models.fast.ensemble import FastEnsemble as Ensemble
 from auxin.studies import plan as module
 from auxin.studies.conduct import plan_study, runs_of
-from auxin.studies.plan import StepTime, check_fits, parameters, plan, run_disk, run_memory, step_flops
+from auxin.studies.plan import (
+    StepTime,
+    check_fits,
+    lengths,
+    parameters,
+    plan,
+    run_disk,
+    run_memory,
+    step_flops,
+)
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
 from auxin.training.schedule import milestones
@@ -58,6 +67,15 @@ def test_flops_are_six_a_parameter_and_token_and_those_of_attention() -> None:
     tokens = 2 * 32 * 23
     assert step_flops(config) == 6 * tokens * (maps + 4 * 2 * 128 * 23)
     assert 6 * parameters(MODEL) * tokens == pytest.approx(step_flops(config), rel=0.05)
+
+
+def test_flops_are_counted_for_any_network() -> None:
+    """A gate is a third map of the MLP; fewer keys make the first matrix narrower."""
+    llama, qwen = (dataclasses.replace(preset(name), seeds=(0,)) for name in ("llama", "qwen3"))
+    length = lengths(llama)[0]
+    maps = 6 * (4 * 128 * 128 + 3 * 128 * 344) + 128 * 100
+    assert step_flops(llama) == pytest.approx(6 * 32 * length * (maps + 6 * 2 * 128 * length), rel=1e-9)
+    assert step_flops(llama) - step_flops(qwen) == pytest.approx(6 * 32 * length * 6 * 128 * 128, rel=1e-9)
 
 
 def test_lengths_are_those_of_the_tasks() -> None:

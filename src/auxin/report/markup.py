@@ -60,6 +60,8 @@ def setting(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return ", ".join(map(setting, value)) or "none"
+    if isinstance(value, dict):
+        return " ".join(f"{name}={setting(each)}" for name, each in value.items())
     if isinstance(value, float):
         return f"{value:.6g}"
     return "–" if value is None else str(value) or "none"

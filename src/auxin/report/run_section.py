@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,8 +85,18 @@ def command(run: Run) -> str:
             option = f"no-{option}" if value is False else option
             words.append(f"--{group and group + '.'}{option}")
             if not isinstance(value, bool):
-                words += map(str, value) if isinstance(value, list) else [str(value)]
+                words += _typed(value)
     return shlex.join([*words, "--out", str(run.path)])
+
+
+def _typed(value: Any) -> list[str]:
+    """A setting as it is typed: parts of a description in JSON."""
+    described = isinstance(value, dict) or (
+        isinstance(value, list) and any(isinstance(x, dict) for x in value)
+    )
+    if described:
+        return [json.dumps(value, ensure_ascii=False)]
+    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
 
 
 def _state(run: Run) -> Markup:

@@ -115,9 +115,10 @@ def lengths(config: RunConfig) -> tuple[int, int]:
 
 
 def step_flops(config: RunConfig) -> float:
-    """FLOPs of one optimizer step of all members: 6 for each multiplication of a token's forward pass."""
-    tokens = lengths(config)[0] * config.batch_size * len(config.seeds)
-    return 6.0 * tokens * _products(config)
+    """FLOPs of one optimizer step of all members: those of a forward pass, and twice as many of the way back."""
+    length = lengths(config)[0]
+    tokens = length * config.batch_size * len(config.seeds)
+    return 3.0 * tokens * _pass_flops(_sized(config.model), length)
 
 
 def evaluation_flops(config: RunConfig) -> float:
@@ -129,7 +130,7 @@ def evaluation_flops(config: RunConfig) -> float:
         sources = 1 + int(length * kind(config.task).source_share)
         kept = _milestones(config.steps, config.checkpoint_every, 0.05)
         passes += kept * MEASURED_SENTENCES * sources * (sources + 1) // 2
-    return 2.0 * members * passes * _products(config)
+    return members * passes * _pass_flops(_sized(config.model), length)
 
 
 def run_memory(config: RunConfig) -> float:
@@ -217,11 +218,14 @@ def _milestones(steps: int, every: int, automatic: float) -> int:
     return -(-steps // every) + 1 if every else len(milestones(steps, every, automatic))
 
 
-def _products(config: RunConfig) -> float:
-    """Multiplications of one token's forward pass: maps, attention, output."""
-    model, d = config.model, config.model.width
-    layer = 4 * d * d + 2 * d * model.hidden + 2 * d * lengths(config)[0]
-    return model.depth * layer + d * (model.vocabulary_size or VOCABULARY)
+@cache
+def _pass_flops(model: ModelConfig, length: int) -> float:
+    """FLOPs of a forward pass of one token among ``length``, as torch counts them on a model that has no memory."""
+    from torch.utils.flop_counter import FlopCounterMode  # takes a second to import
+
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        TransformerLM(model).eval()(torch.zeros(1, length, dtype=torch.int64))
+    return counter.get_total_flops() / length
 
 
 def _sized(model: ModelConfig) -> ModelConfig:
