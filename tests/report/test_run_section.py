@@ -12,6 +12,7 @@ from auxin.errors import DataError
 from auxin.report.drawings import Drawings
 from auxin.report.run_section import RunView, command, run_section
 from auxin.runs import Metric, RunDirectory, open_run
+from auxin.tasks import Dials
 from report.answered import a_run
 
 
@@ -21,6 +22,7 @@ from report.answered import a_run
         RunConfig(),
         preset("paper", "dyck"),
         dataclasses.replace(preset("released-code", "tense"), measures=("norms",), data_dir="a b"),
+        RunConfig(dials=Dials(centre_embedded=0.5, disambiguating=3), scoring="choices"),
         RunConfig(model=ModelConfig(scale_embedding=False, tied=True, vocabulary_size=71), seeds=(3,)),
     ],
 )
@@ -29,10 +31,11 @@ def test_the_command_trains_the_same_run(tmp_path: Path, config: RunConfig) -> N
         pass
     words = shlex.split(command(open_run(tmp_path / "a run")))
     assert words[:2] == ["auxin", "train"]
-    parsed = Train.parse("auxin train", words[2:])
+    assert words[-2:] == ["--out", str(tmp_path / "a run")]
+    # elsewhere: where the run is, its own settings are the defaults
+    parsed = Train.parse("auxin train", [*words[2:-1], str(tmp_path / "elsewhere")])
     model = dataclasses.replace(config.model, vocabulary_size=0)
     assert parsed.config == dataclasses.replace(config, model=model)
-    assert parsed.out == tmp_path / "a run"
 
 
 def test_accuracy_curves_measures_and_trees_are_shown(tmp_path: Path) -> None:
