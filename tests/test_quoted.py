@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from auxin.cli.summary import COLUMNS
 from auxin.config import preset
 from auxin.measures.grokking import grokking_summary
 
@@ -67,16 +68,8 @@ def test_every_interval_says_where_it_comes_from(page: str) -> None:
 def test_the_demo_in_the_readme_is_seed_0_of_the_preset() -> None:
     curves = pl.read_csv(TABLES / "demo.csv").with_columns(member=pl.lit(0), name=pl.lit("accuracy"))
     (row,) = grokking_summary(curves).members.iter_rows(named=True)
-    percents = [row[name] for name in ("at_saturation", "early_stopping", "final", "best")]
-    shown = [f"{100 * value:.1f}%" for value in percents]
-    cells = [
-        "0",
-        f"{row['saturation_step']:,}",
-        *shown,
-        f"{row['grokking_step']:,}",
-        f"{row['delay_ratio']:.1f}×",
-    ]
-    assert " ".join([*cells, "yes" if row["relapsed"] else "no"]) in text("README.md")
+    cells = [written(row[name]) for name, (_, written) in COLUMNS.items()]
+    assert " ".join(["0", *cells, "yes" if row["relapsed"] else "no"]) in text("README.md")
     assert curves["step"].max() == preset("laptop").steps
 
 
