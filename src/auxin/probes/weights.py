@@ -29,7 +29,7 @@ FEW = 16
 
 
 def dead_tensors(model: nn.Module) -> Iterator[Finding]:
-    """Parameters that are not finite, and matrices that are zero or whose entries are all equal."""
+    """Parameters that are not finite, and weights of maps that are zero or whose entries are all equal."""
     for name, p in model.named_parameters():
         module = name.rpartition(".")[0] or name
         values = p.detach()
@@ -38,7 +38,7 @@ def dead_tensors(model: nn.Module) -> Iterator[Finding]:
             count = int((~finite).sum())
             said = f"{name} has {count:,} of {p.numel():,} entries NaN or infinite: never set, or overflowed."
             yield Finding("dead", module, None, None, said)
-        elif p.ndim >= 2 and p.numel() >= FEW and not any(word in name.lower() for word in MAY_BE_ZERO):
+        elif p.ndim >= 2 and p.numel() >= FEW and name.endswith("weight") and not _may_be_zero(name):
             lowest, highest = values.aminmax()
             if lowest == highest:
                 value = lowest.item()
@@ -48,6 +48,10 @@ def dead_tensors(model: nn.Module) -> Iterator[Finding]:
             elif (size := max(-lowest.item(), highest.item())) > ABSURD:
                 said = f"{name} has entries of up to {size:.3g}: memory that was never set."
                 yield Finding("dead", module, size, None, said)
+
+
+def _may_be_zero(name: str) -> bool:
+    return any(word in name.lower() for word in MAY_BE_ZERO)
 
 
 def scheme_mismatches(described: Described, stack: Stack, limits: Thresholds) -> Iterator[Finding]:
