@@ -4,7 +4,6 @@ What would take minutes is made smaller by ``SMALLER``, and otherwise run as it 
 """
 
 import contextlib
-import doctest
 import importlib
 import io
 import os
@@ -154,14 +153,3 @@ def test_every_dependency_has_a_tested_version() -> None:
     assert set(lowest) == plain - {"torch"}
     for name, version in lowest.items():
         assert f"{version}.".startswith(f"{asked[name]}."), name
-
-
-SPOKEN = sorted(path for path in (ROOT / "src").rglob("*.py") if ">>> " in path.read_text())
-
-
-@pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
-def test_examples_in_docstrings_print_what_they_say(path: Path) -> None:
-    name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
-    found = doctest.testmod(importlib.import_module(name))
-    assert found.failed == 0
-    assert found.attempted > 0

@@ -69,6 +69,7 @@ def test_every_figure_is_drawn_and_says_what_it_shows(tables: dict, study: str) 
         spec = specification(figure.chart)
         assert spec["title"]["text"]
         assert len(spec["description"]) > 40
+        assert "standard error" not in str(spec)  # one kind of interval on a page
         for unit in units(spec):
             assert unit["rows"]
             if unit["mark"]["type"] in ("point", "rect"):

@@ -1,5 +1,6 @@
 import polars as pl
 import pytest
+from scipy.stats import ttest_1samp
 
 from auxin.studies.curves import bands, late
 
@@ -24,4 +25,16 @@ def test_a_band_is_of_the_models_that_are_known() -> None:
     band = bands(frame, ("name",)).row(0, named=True)
     assert band["models"] == 2
     assert band["value"] == pytest.approx(1.1)
-    assert band["high"] - band["value"] == pytest.approx(0.2)  # two standard errors of the mean of two
+    expected = ttest_1samp([1.0, 1.2], 0).confidence_interval()
+    assert (band["low"], band["high"]) == pytest.approx((max(expected.low, 0), expected.high))
+
+
+def test_a_band_is_students_within_what_the_metric_can_be() -> None:
+    values = {0: [0.99], 1: [1.0], 2: [0.5]}
+    expected = ttest_1samp([0.99, 1.0, 0.5], 0).confidence_interval()
+    for name, low, high in (("t_score", expected.low, expected.high), ("accuracy", expected.low, 1.0)):
+        band = bands(rows(values).with_columns(name=pl.lit(name)), ()).row(0, named=True)
+        assert (band["low"], band["high"]) == pytest.approx((low, high))
+    alone = bands(rows({0: [0.5]}), ()).row(0, named=True)
+    assert alone["low"] is None
+    assert alone["high"] is None

@@ -61,6 +61,19 @@ def test_depths_that_tie_are_all_named_and_a_rise_is_at_most_everything() -> Non
     assert -1 < rise.low < 0
 
 
+def test_one_depth_has_no_peak() -> None:
+    def log(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+        gen = ramp(0.0, 0.9 if seed else 0.1)
+        return {("val", "accuracy"): ramp(0, 1), ("gen", "accuracy"): gen, ("train", "loss"): ramp(4, 1)}
+
+    runs = [run for run in configs("minutes") if run.settings["depth"] == 1]
+    analysis = analyse(table(runs, log))
+    assert analysis.answer == "Depth 1 alone has no peak to test for; 2 of 3 seeds are ever above 80%."
+    assert not any("p = " in f.sentence or "nan" in f.sentence for f in analysis.findings)
+    two = [run for run in configs("minutes") if run.settings["depth"] != 3]
+    assert "no test of a peak: that takes three levels" in analyse(table(two, log)).answer
+
+
 def test_five_seeds_at_every_depth() -> None:
     for scale, seeds in (("laptop", 5), ("paper", 10)):
         runs = [run for run in configs(scale) if run.settings["task"] == "question"]

@@ -58,6 +58,22 @@ def test_between_the_others_is_not_apart_and_one_model_is_no_test_of_a_lead() ->
     assert "No other measure is higher there" in analysis.answer
 
 
+def deeper(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+    """As ``structured``, but that ten layers generalize better than the published six."""
+    late = {"shallow": 0.3, "optimal": 0.6, "deep": 0.9}[str(run.settings["kind"])]
+    return structured(run, seed, rng) | {("gen", "accuracy"): ramp(0.2, late + 0.01 * rng.standard_normal())}
+
+
+def test_a_published_optimum_that_another_depth_beats_is_not_called_optimal() -> None:
+    assert "Of these depths 6 layers generalize best" in analyse(table(configs("laptop"), structured)).answer
+    analysis = analyse(table(configs("laptop"), deeper))
+    told = "Here 10 layers generalize better than the 6 taken as the optimum, by 30 points"
+    assert told in analysis.answer
+    assert "at the optimal depth" not in analysis.answer
+    assert analysis.claims[0].verdict == "not supported"
+    assert told in analysis.claims[0].evidence
+
+
 def test_tables_follow_every_measure() -> None:
     tables = analyse(table(configs("laptop"), structured)).tables
     assert set(tables["curves"]["name"]) == {"accuracy", *MEASURES}

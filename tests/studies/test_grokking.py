@@ -37,6 +37,19 @@ def test_what_early_stopping_misses() -> None:
     assert by_name["tense: final generalization"].value == pytest.approx(0.9, abs=0.03)
 
 
+def test_a_ratio_of_steps_is_not_negative_and_a_gain_at_most_everything() -> None:
+    def log(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+        end = 200 if seed == 0 else 1000
+        gen = ramp(0.0, 1.0 if seed < 2 else 0.0, first=150, last=end)
+        return {("val", "accuracy"): ramp(0.0, 1.0, first=0, last=100), ("gen", "accuracy"): gen}
+
+    by_name = {f.name: f for f in analyse(table(configs("minutes"), log)).findings}
+    assert by_name["question: delay"].low == 0  # Student's own interval of two goes far below
+    assert by_name["question: total variation"].low == 0
+    gain = by_name["question: gain over early stopping"]
+    assert gain.high == 1
+
+
 def test_no_gain_is_not_called_one() -> None:
     analysis = analyse(table(configs("laptop"), late_bloomer(0.0)))
     assert "changes" in analysis.answer

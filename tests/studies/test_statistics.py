@@ -9,12 +9,15 @@ from scipy.stats import spearmanr
 
 from auxin.studies import statistics
 from auxin.studies.statistics import (
+    Estimate,
     contrast,
     mean,
     mean_share,
+    mean_size,
     paired,
     peak_test,
     r_squared,
+    share_contrast,
     spearman,
     two_factors,
 )
@@ -144,6 +147,38 @@ def test_the_interval_of_a_share_stays_within_zero_and_one() -> None:
     assert mean_share(1 - few).high == 1
     assert mean_share(few).high == mean(few).high
     assert np.isnan(mean_share(np.array([0.5])).low)
+
+
+def test_intervals_hold_nothing_that_cannot_be() -> None:
+    assert mean(np.array([0.5, 9.0])).low < 0
+    assert mean_size(np.array([0.5, 9.0])).low == 0
+    none, all_or_none = np.zeros(3), np.array([0.0, 1.0])
+    assert contrast([all_or_none, none], [1, -1]).high > 1
+    found = share_contrast([all_or_none, none], [1, -1])
+    assert (found.low, found.high) == (-1, 1)
+    half = share_contrast([all_or_none, all_or_none, none], [1, -0.5, -0.5])
+    assert (half.low, half.high) == (-1, 1)
+    four = share_contrast([all_or_none] * 4, [1, -1, -1, 1])
+    assert (four.low, four.high) == (-2, 2)
+    assert np.isnan(share_contrast([none[:1], none], [1, -1]).low)
+
+
+def test_zero_has_no_sign() -> None:
+    tiny = Estimate(-0.001, -0.004, 0.004)
+    assert tiny.percent() == "0% [0, 0]"
+    assert tiny.points() == "0 points [0, 0]"
+    assert tiny.text() == "0.00 [0.00, 0.00]"
+    assert (-Estimate(0.0, 0.0, 0.1)).text(1) == "0.0 [-0.1, 0.0]"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_levels_have_no_peak_to_test(count: int) -> None:
+    levels = np.repeat(np.arange(1.0, count + 1), 5)
+    peak = peak_test(levels, levels + noise(len(levels), 0))
+    assert np.isnan(peak.p)
+    assert not peak.inside
+    assert "takes three levels" in peak.text()
+    assert np.isnan(peak.rise.value) == (count == 1)
 
 
 def test_spearman_is_that_of_scipy_and_r_squared_of_a_mean_is_zero() -> None:

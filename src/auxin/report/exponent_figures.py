@@ -207,7 +207,7 @@ def rule_over_steps(tables: Tables) -> Figure:
     )
     layers = groups.bands(curves, steps(), share("share of answers"), tips(".1%", "series:N", "step:Q"))
     panels = curves["panel"].unique(maintain_order=True).to_list()
-    subtitle = f"{curves['task'][0]}, {curves['norm'][0]}-norm; mean over seeds ± 2 standard errors"
+    subtitle = f"{curves['task'][0]}, {curves['norm'][0]}-norm; mean over seeds, 95% interval"
     return figure(
         "rule-over-steps",
         groups.choosing(facets(layers, "panel", panels, width=330, height=180, wrap=2)),

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from auxin.errors import DataError
 from auxin.report.theme import BLUE, GRAY, PALETTE, VERMILION, Panel
+from auxin.runs.rows import limits
 
 SPLITS = {"val": "in-domain", "gen": "generalization"}
 PANELS = {
@@ -45,7 +46,7 @@ def learning_curves(
     rows = drawable(rows, f"metric {name!r} on {' or '.join(SPLITS)}")
     rows = thinned(rows).with_columns(series=pl.col("split").replace_strict(SPLITS))
     members = rows["member"].n_unique()
-    means = _bands(rows, ["series", "step"])
+    means = _bands(rows, ["series", "step"], name)
     order = [title for title in SPLITS.values() if title in means["series"]]
     color = alt.Color(
         "series:N", legend=None, scale=alt.Scale(domain=order, range=[BLUE, VERMILION][: len(order)])
@@ -92,7 +93,7 @@ def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None
     for (split, name), title in PANELS.items():
         chosen = rows.filter(pl.col("split") == split, pl.col("name") == name)
         if chosen.height:
-            means = _bands(thinned(chosen), ["group", "step"])
+            means = _bands(thinned(chosen), ["group", "step"], name)
             x = alt.X("step:Q", title="optimizer steps", axis=alt.Axis(tickCount=5))
             y = alt.Y(
                 "value:Q",
@@ -184,10 +185,10 @@ def line_ends(means: pl.DataFrame, gap: float) -> alt.Chart:
     return alt.Chart(last.with_columns(value=pl.Series(heights)))
 
 
-def _bands(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Mean over members with Student's 95% interval."""
+def _bands(rows: pl.DataFrame, keys: list[str], name: str) -> pl.DataFrame:
+    """Mean over members with Student's 95% interval, within what the metric ``name`` can be."""
     groups = rows.group_by(keys, maintain_order=True).agg("value")
-    bounds = [_interval(values.to_numpy()) for values in groups["value"]]
+    bounds = [np.clip(_interval(values.to_numpy()), *limits(name)).tolist() for values in groups["value"]]
     low, high = zip(*bounds, strict=True)
     return groups.with_columns(pl.col("value").list.mean(), low=pl.Series(low), high=pl.Series(high)).sort(
         keys

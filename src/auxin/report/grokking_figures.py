@@ -42,7 +42,7 @@ def accuracy_curves(tables: Tables) -> Figure:
     return figure(
         "learning-curves",
         groups.choosing(chart),
-        ("In-domain and generalization accuracy", "mean over seeds ± 2 standard errors"),
+        ("In-domain and generalization accuracy", "mean over seeds, 95% interval"),
         f"In-domain and generalization accuracy against steps. Generalization at the last step, {words}.",
     )
 
@@ -139,7 +139,7 @@ def curves_by_depth(tables: Tables) -> Figure:
     return figure(
         "curves-by-depth",
         grid(panels, groups.chosen, 2),
-        ("Generalization and training loss over steps", "mean over seeds ± 2 standard errors"),
+        ("Generalization and training loss over steps", "mean over seeds, 95% interval"),
         f"Generalization accuracy and training loss against steps for depths {', '.join(names)}.",
     )
 
@@ -200,7 +200,7 @@ def repair_curves(tables: Tables) -> Figure:
     return figure(
         "repair-curves",
         grid(panels, groups.chosen, 2),
-        ("Generalization and training loss over steps", "mean over seeds ± 2 standard errors"),
+        ("Generalization and training loss over steps", "mean over seeds, 95% interval"),
         f"Generalization and training loss against steps for depths {', '.join(names)}, as published and held.",
     )
 
@@ -224,6 +224,6 @@ def structure(tables: Tables) -> Figure:
     return figure(
         "dynamics",
         grid(panels, groups.chosen, 2),
-        ("What changes while the model generalizes", "mean over seeds ± 2 standard errors"),
+        ("What changes while the model generalizes", "mean over seeds, 95% interval"),
         f"Generalization and structural measures against steps. Tree score at the end, {words}.",
     )

@@ -160,4 +160,5 @@ def in_words(rows: Iterable[tuple[str, float | None, float | None, float | None]
 def _interval(form: str, value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return "unknown"
+    form = f"z{form}"  # no "-0"
     return f"{value:{form}}" + ("" if low is None or high is None else f" ({low:{form}} to {high:{form}})")

@@ -16,12 +16,11 @@ from auxin.studies.statistics import (
     UNKNOWN,
     Estimate,
     Peak,
-    mean,
     mean_share,
+    mean_size,
     p_text,
     paired,
     peak_test,
-    share_difference,
     spearman,
 )
 
@@ -62,8 +61,12 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     depth = models["depth"].to_numpy().astype(float)
     peak = peak_test(depth, models["late"].to_numpy())
     share = peak_test(depth, models["grokked"].to_numpy().astype(float))
-    ever, ties = _largest(share, by_depth) if models["grokked"].n_unique() > 1 else (UNKNOWN, "no depth")
-    rise, fall = share_difference(peak.rise), share_difference(peak.fall)
+    ever, ties = (
+        _largest(share, by_depth)
+        if min(models["grokked"].n_unique(), len(by_depth)) > 1
+        else (UNKNOWN, "no depth")
+    )
+    rise, fall = peak.rise.within(-1, 1), peak.fall.within(-1, 1)
     known = models.drop_nulls("loss")
     trend = paired(spearman, known["depth"].to_numpy(), known["loss"].to_numpy())
     answer = _answer(peak, by_depth)
@@ -120,18 +123,22 @@ def _largest(share: Peak, by_depth: pl.DataFrame) -> tuple[Estimate, str]:
     tied = by_depth.filter(pl.col("ever") == pl.col("ever").max())["depth"].to_list()
     low, high = min(share.location.low, *tied), max(share.location.high, *tied)
     words = " and ".join(f"depth {depth}" for depth in tied)
-    return Estimate(tied[0], low, high), f"{words} [{low:.0f}, {high:.0f}]"
+    found = Estimate(tied[0], low, high)
+    return found, f"{words} {found.bounds(1, 0)}"
 
 
 def _answer(peak: Peak, by_depth: pl.DataFrame) -> str:
-    verdict = "rises and then falls" if peak.inside else "has no peak that can be told from a monotone curve"
     best = by_depth.filter(pl.col("ever") == pl.col("ever").max())
     count, models, *bounds = best.select("grokked", "models", "ever", "ever_low", "ever_high").row(0)
     where = " and ".join(map(str, best["depth"]))
     share = f"most often at depth {where} ({count} of {models}, {Estimate(*bounds).percent()})"
+    depths = ", ".join(map(str, by_depth["depth"]))
+    if len(by_depth) == 1:
+        return f"Depth {depths} alone has no peak to test for; {count} of {models} seeds are ever above 80%."
+    verdict = f"rises and then falls ({p_text(peak.p)})" if peak.inside else f"has {peak.text()}"
     return (
-        f"Over depths {', '.join(map(str, by_depth['depth']))} generalization {verdict} ({p_text(peak.p)}), "
-        f"highest at depth {peak.location.text(0)}; seeds are ever above 80% {share if count else 'at none'}."
+        f"Over depths {depths} generalization {verdict}; it is highest at depth {peak.location.text(0)}; "
+        f"seeds are ever above 80% {share if count else 'at none'}."
     )
 
 
@@ -149,7 +156,7 @@ def _by_depth(models: pl.DataFrame) -> pl.DataFrame:
             "ever_low": low,
             "ever_high": high,
         }
-        for name, average in (("late", mean_share), ("loss", mean)):
+        for name, average in (("late", mean_share), ("loss", mean_size)):
             estimate = average(group[name].drop_nulls().to_numpy())
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         rows.append(row)

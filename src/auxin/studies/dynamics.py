@@ -6,15 +6,17 @@ all depths; tree structure (t_score) is highest at the depth that generalizes.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from auxin.runs.rows import limits
 from auxin.studies.answers import FEWEST, Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
-from auxin.studies.statistics import Estimate, contrast, mean, paired, spearman
+from auxin.studies.statistics import Estimate, contrast, mean, paired, share_contrast, spearman
 
 QUESTION = (
     "Which structural measure tells the depth that generalizes, and does it move before generalization?"
@@ -91,17 +93,23 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     higher = [MEASURES[name] for name in MEASURES if gaps[name].least.low > 0 and name != "t_score"]
     others = f"{', '.join(higher)} {'is' if len(higher) == 1 else 'are'}" if higher else "No other measure is"
     answer = f"{found['t_score'][0].sentence} {others[0].upper()}{others[1:]} higher there than at both."
+    best = _best(models)
+    answer = f"{answer} {best.sentence}"
     names = [("gen", "accuracy"), *(("train", name) for name in MEASURES)]
     rows = pl.concat([curve(metrics, *name) for name in names], how="vertical_relaxed")
     tables = {"models": models, "curves": bands(rows, ("kind", "depth", "name"))}
-    findings = tuple(f for group in found.values() for f in group)
-    return Analysis(QUESTION, answer, _claims(found, gaps, models, len(leads["t_score"])), findings, tables)
+    findings = (*(f for group in found.values() for f in group), best)
+    claims = _claims(found, gaps, models, len(leads["t_score"]), best)
+    return Analysis(QUESTION, answer, claims, findings, tables)
 
 
 def _claims(
-    found: dict[str, list[Finding]], gaps: dict[str, Gaps], models: pl.DataFrame, leads: int
+    found: dict[str, list[Finding]], gaps: dict[str, Gaps], models: pl.DataFrame, leads: int, best: Finding
 ) -> tuple[Claim, ...]:
-    """That tree structure tells the depth and moves first, and that the other two measures tell nothing."""
+    """That tree structure tells the depth and moves first, and that the other two measures tell nothing.
+
+    What tells the depth that generalizes cannot be judged where another one than the published generalizes better.
+    """
     source = "Murty et al. 2023, §5.3, Fig. 4"
     fewest = int(models["depth"].value_counts()["count"].min())  # pyright: ignore[reportArgumentType]
     statements = (
@@ -115,13 +123,16 @@ def _claims(
             statements, found["t_score"], (fewest, len(models), leads), strict=False
         )  # without leads, two findings
     ]
+    if best.value < 0:
+        evidence = f"{claims[0].evidence} {best.sentence}"
+        claims[0] = dataclasses.replace(claims[0], verdict="not supported", evidence=evidence)
     for name in ("weight_norm", "attention_sparsity"):
         apart = gaps[name].verdict != "not apart from both"
         claims.append(
             Claim(
                 f"The {MEASURES[name]} distinguishes the depth that generalizes.",
                 "Murty et al. 2023, §5.2, find that it does not",
-                "supported" if fewest >= FEWEST and apart else "not supported",
+                "supported" if fewest >= FEWEST and apart and not best.value < 0 else "not supported",
                 found[name][0].sentence,
             )
         )
@@ -131,7 +142,27 @@ def _claims(
 def _gaps(models: pl.DataFrame, name: str) -> Gaps:
     known = models.drop_nulls(name)
     optimal, *others = (known.filter(kind=kind)[name].to_numpy() for kind in ("optimal", "shallow", "deep"))
-    return Gaps(*(contrast([optimal, other], [1, -1]) for other in others))
+    least, most = limits(name)
+    return Gaps(*(contrast([optimal, other], [1, -1]).within(least - most, most - least) for other in others))
+
+
+def _best(models: pl.DataFrame) -> Finding:
+    """Whether the depth taken as the optimum generalizes best here, too; the interval allows for the choice
+    of the better one of the others."""
+    depths = dict(models.select("kind", "depth").unique().iter_rows())
+    values = {kind: models.filter(kind=kind)["accuracy"].drop_nulls().to_numpy() for kind in depths}
+    optimum = values.pop("optimal")
+    leads = {kind: share_contrast([optimum, other], [1, -1], len(values)) for kind, other in values.items()}
+    rival = min(leads, key=lambda kind: leads[kind].value)
+    lead, own, other = leads[rival], depths["optimal"], depths[rival]
+    if lead.value < 0:
+        better = f"Here {other} layers generalize better than the {own} taken as the optimum"
+        sentence = f"{better}, by {(-lead).points()}."
+    elif lead.value >= 0:
+        sentence = f"Of these depths {own} layers generalize best: {other} layers are {lead.points()} behind."
+    else:
+        sentence = "Which depth generalizes best here is undetermined."
+    return finding("generalization: optimal depth less the better of the others", lead, sentence)
 
 
 def _measure_findings(name: str, models: pl.DataFrame, gaps: Gaps, leads: np.ndarray) -> list[Finding]:
@@ -143,8 +174,8 @@ def _measure_findings(name: str, models: pl.DataFrame, gaps: Gaps, leads: np.nda
         finding(
             f"{title}: optimal depth against the higher of the others",
             gaps.least,
-            f"At the end {title} at the optimal depth differs by {gaps.shallow.text(3)} from that at the shallow "
-            f"one, by {gaps.deep.text(3)} from that at the deep one: {gaps.verdict}.",
+            f"At the end {title} at the depth taken as the optimum differs by {gaps.shallow.text(3)} from that at the "
+            f"shallow depth, by {gaps.deep.text(3)} from that at the deep one: {gaps.verdict}.",
             PUBLISHED if name == "t_score" else None,
         ),
         finding(

@@ -11,7 +11,7 @@ from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
-from auxin.studies.statistics import UNKNOWN, Estimate, mean, mean_share
+from auxin.studies.statistics import UNKNOWN, Estimate, mean, mean_share, mean_size
 
 QUESTION = "Does generalization come long after in-domain accuracy saturates, and is stopping early harmful?"
 SETTINGS = ("task",)
@@ -112,7 +112,7 @@ def _claims(task: str, findings: list[Finding], group: pl.DataFrame) -> list[Cla
 
 def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
     early, final, best = (group[name].to_numpy() for name in ("early_stopping", "final", "best"))
-    gain, stopped, ended = mean(final - early), mean_share(early), mean_share(final)
+    gain, stopped, ended = mean(final - early).within(-1, 1), mean_share(early), mean_share(final)
     published = PUBLISHED[task]
     direction = "raises" if gain.low > 0 else "lowers" if gain.high < 0 else "changes"
     size = -gain if direction == "lowers" else gain
@@ -147,7 +147,7 @@ def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
             "below 60% again.",
         ),
     ]
-    variation = mean(group["total_variation"].to_numpy())
+    variation = mean_size(group["total_variation"].to_numpy())
     committed = group["committed"].drop_nulls().to_numpy()
     kept = (
         f", committed to a rule {mean_share(committed).percent()} of the time since" if len(committed) else ""
@@ -164,7 +164,7 @@ def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
     )
     delays = group["delay_ratio"].drop_nulls().to_numpy()
     if len(delays):
-        delay = mean(delays)
+        delay = mean_size(delays)
         found.append(
             finding(
                 f"{task}: delay",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from auxin.errors import DataError
 from auxin.studies.answers import FEWEST, Claim, Finding, finding
-from auxin.studies.statistics import Estimate, contrast, p_text, peak_test, two_factors
+from auxin.studies.statistics import Estimate, p_text, peak_test, share_contrast, two_factors
 
 SHALLOW, DEEP, NEAR = 4, 8, -1.0
 """H1 compares depth SHALLOW with depths of at least DEEP (where a scale lacks them: the smallest, the largest),
@@ -47,9 +47,9 @@ class Evidence:
         deep = self._starts(depths[depths >= DEEP] if depths[-1] >= DEEP else depths[-1:])
         shallow = self._starts(depths[depths == SHALLOW] if SHALLOW in depths else depths[:1])
         self.enough = min(map(len, [*deep, *shallow])) >= FEWEST
-        self.deep, self.shallow = contrast(deep, [1, -1]), contrast(shallow, [1, -1])
-        self.gap = contrast([*deep, *shallow], [1, -1, -1, 1])
-        self.rest = contrast([deep[0], shallow[1]], [1, -1])
+        self.deep, self.shallow = share_contrast(deep, [1, -1]), share_contrast(shallow, [1, -1])
+        self.gap = share_contrast([*deep, *shallow], [1, -1, -1, 1])
+        self.rest = share_contrast([deep[0], shallow[1]], [1, -1])
 
     def _starts(self, depths: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         """Shares of the models that start far from collapse, and of those that start as published ones do."""
@@ -141,9 +141,6 @@ class Evidence:
     def findings(self, compared: str) -> list[Finding]:
         """Every number that the hypotheses are judged by; ``compared`` says at what models are compared."""
         f, peak = self.factors, self.peak
-        inside = (
-            "a peak inside the range" if peak.inside else "no peak that can be told from a monotone curve"
-        )
         rows: list[tuple[str, Estimate, str]] = [
             (
                 "share explained by L·λ_a alone",
@@ -160,7 +157,7 @@ class Evidence:
             (
                 "L·λ_a of the peak",
                 peak.location,
-                f"Over L·λ_a there is {inside} ({p_text(peak.p)}), highest at {peak.location.text(1)}.",
+                f"Over L·λ_a there is {peak.text()}; the share is highest at {peak.location.text(1)}.",
             ),
             (
                 "repair of deep models",

@@ -23,7 +23,7 @@ from auxin.studies.answers import Analysis, Finding, finding
 from auxin.studies.curves import bands, curve, first_below, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.hypotheses import Evidence
-from auxin.studies.statistics import Estimate, contrast, mean, mean_share, p_text, peak_test
+from auxin.studies.statistics import Estimate, mean_share, mean_size, peak_test, share_contrast
 from auxin.theory.exponents import angle_exponents
 
 QUESTION = "Does the accumulated angle exponent at initialization, L·λ_a, decide which rule a model learns?"
@@ -142,15 +142,12 @@ def _arm_findings(title: str, arm: pl.DataFrame, main: bool) -> list[Finding]:
     shares have a peak."""
     steps = arm["trained"].drop_nulls().to_numpy().astype(float)
     share = Estimate(len(steps) / len(arm), *wilson(len(steps), len(arm)))
-    speed = f", after {mean(steps).text(0)} steps" if len(steps) else ""
+    speed = f", after {mean_size(steps).text(0)} steps" if len(steps) else ""
     sentence = f"{title}: {len(steps)} of {len(arm)} models trained to the mark, {share.percent()}{speed}."
     found = [finding(f"{title}: trained", share, sentence), _near_and_far(title, arm)]
     if not main:
         peak = peak_test(arm["exponent"].to_numpy(), arm["hierarchical"].to_numpy())
-        inside = (
-            "a peak inside the range" if peak.inside else "no peak that can be told from a monotone curve"
-        )
-        sentence = f"{title}: over L·λ_a {inside} ({p_text(peak.p)}), highest at {peak.location.text(1)}."
+        sentence = f"{title}: over L·λ_a {peak.text()}; the share is highest at {peak.location.text(1)}."
         found.append(finding(f"{title}: L·λ_a of the peak", peak.location, sentence))
     return found
 
@@ -163,7 +160,7 @@ def _near_and_far(title: str, arm: pl.DataFrame) -> Finding:
         arm.filter(pl.col("exponent").is_in(end))["hierarchical"].to_numpy()
         for end in (levels[:third], levels[-third:])
     ]
-    change = contrast(ends, [1, -1])
+    change = share_contrast(ends, [1, -1])
     start = f"L·λ_a ≤ {levels[third - 1]:g} instead of ≥ {levels[-third]:g}"
     sentence = f"{title}: {start} changes the hierarchical share by {change.points()}."
     return finding(f"{title}: near collapse less far from it", change, sentence)

@@ -15,7 +15,7 @@ from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.joint import branch_strength
-from auxin.studies.statistics import Array, contrast, mean, mean_share
+from auxin.studies.statistics import Array, mean_share, mean_size, share_contrast
 
 QUESTION = "Do deep models fail for their depth, or for how near to collapse they start?"
 SETTINGS = ("depth", "line", "branch", "exponent")
@@ -85,10 +85,12 @@ def _fall_and_repair(models: pl.DataFrame, what: str, column: str) -> tuple[list
 
     deep = [depth for depth in held if depth >= 2 * shared]
     best, published, repaired = values("published", shared), values("published", *deep), values("held", *deep)
-    fall = contrast([best, published], [1, -1])
-    repair = contrast([repaired, published], [1, -1])
-    left = contrast([best, repaired], [1, -1])
-    most = contrast([repaired, best, published], [1, -0.5, -0.5])  # half of the fall less what is left of it
+    fall = share_contrast([best, published], [1, -1])
+    repair = share_contrast([repaired, published], [1, -1])
+    left = share_contrast([best, repaired], [1, -1])
+    most = share_contrast(
+        [repaired, best, published], [1, -0.5, -0.5]
+    )  # half of the fall less what is left of it
     depths = " and ".join(map(str, deep))
     found = [
         finding(
@@ -109,7 +111,7 @@ def _fall_and_repair(models: pl.DataFrame, what: str, column: str) -> tuple[list
         ),
     ]
     for depth in held:
-        change = contrast([values("held", depth), values("published", depth)], [1, -1])
+        change = share_contrast([values("held", depth), values("published", depth)], [1, -1])
         sentence = f"At {depth} layers holding L·λ_a changes {what} by {change.points()}."
         found.append(finding(f"{what}: repair at {depth} layers", change, sentence))
     models_each = min(len(best), len(published), len(repaired))
@@ -128,7 +130,7 @@ def _points(models: pl.DataFrame) -> pl.DataFrame:
     for key, group in models.sort("line", "depth").group_by(SETTINGS, maintain_order=True):
         row: dict[str, object] = dict(zip(SETTINGS, key, strict=True))
         row |= {"models": len(group), "grokked": int(group["grokked"].sum())}
-        for name, average in (("in_domain", mean_share), ("late", mean_share), ("loss", mean)):
+        for name, average in (("in_domain", mean_share), ("late", mean_share), ("loss", mean_size)):
             estimate = average(group[name].drop_nulls().to_numpy())
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         rows.append(row)

@@ -35,28 +35,33 @@ class Estimate:
         """Of the number's opposite."""
         return Estimate(-self.value, -self.high, -self.low)
 
+    def within(self, low: float, high: float) -> Estimate:
+        """With its interval cut to what the number can be; NaN stays."""
+        return Estimate(self.value, *np.clip([self.low, self.high], low, high).tolist())
+
     def percent(self) -> str:
         """A share, as ``12% [3, 20]``."""
         if not math.isfinite(self.value):
             return "an undetermined share"
-        return f"{100 * self.value:.0f}% {self._interval(100, 0)}"
+        return f"{100 * self.value:z.0f}% {self.bounds(100, 0)}"
 
     def points(self) -> str:
         """A difference of shares, as ``12 points [3, 20]``."""
         if not math.isfinite(self.value):
             return "an undetermined number of points"
-        return f"{100 * self.value:.0f} points {self._interval(100, 0)}"
+        return f"{100 * self.value:z.0f} points {self.bounds(100, 0)}"
 
     def text(self, digits: int = 2) -> str:
         """As ``0.12 [0.03, 0.20]``."""
         if not math.isfinite(self.value):
             return "undetermined"
-        return f"{self.value:.{digits}f} {self._interval(1, digits)}"
+        return f"{self.value:z.{digits}f} {self.bounds(1, digits)}"
 
-    def _interval(self, scale: float, digits: int) -> str:
+    def bounds(self, scale: float, digits: int) -> str:
+        """The interval alone, as ``[0.03, 0.20]``."""
         if not math.isfinite(self.low + self.high):
             return "[no interval]"
-        return f"[{scale * self.low:.{digits}f}, {scale * self.high:.{digits}f}]"
+        return f"[{scale * self.low:z.{digits}f}, {scale * self.high:z.{digits}f}]"
 
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
@@ -93,15 +98,18 @@ def mean(values: Array) -> Estimate:
 
 def mean_share(values: Array) -> Estimate:
     """The mean of numbers from 0 to 1, beyond which its interval does not go."""
-    found = mean(values)
-    low, high = np.clip([found.low, found.high], 0.0, 1.0).tolist()  # NaN stays
-    return Estimate(found.value, low, high)
+    return mean(values).within(0, 1)
 
 
-def share_difference(found: Estimate) -> Estimate:
-    """A difference of two numbers from 0 to 1, beyond ±1 its interval does not go."""
-    low, high = np.clip([found.low, found.high], -1.0, 1.0).tolist()  # NaN stays
-    return Estimate(found.value, low, high)
+def mean_size(values: Array) -> Estimate:
+    """The mean of numbers that are never negative (losses, steps, ratios of them), nor is its interval."""
+    return mean(values).within(0, math.inf)
+
+
+def share_contrast(groups: Sequence[Array], weights: Sequence[float], comparisons: int = 1) -> Estimate:
+    """``contrast`` of numbers from 0 to 1: its interval does not go beyond what they can add up to."""
+    least, most = (float(sum(w for w in weights if w * sign > 0)) for sign in (-1, 1))
+    return contrast(groups, weights, comparisons).within(least, most)
 
 
 def paired(statistic: Callable[[Array, Array], Array], x: Array, y: Array, seed: int = SEED) -> Estimate:
@@ -133,7 +141,8 @@ class Peak:
     location: Estimate
     """The level at which the best rising-then-falling curve is highest."""
     p: float
-    """Of so much better a fit than every monotone curve's, were the curve monotone; NaN with a run a level."""
+    """Of so much better a fit than every monotone curve's, were the curve monotone; NaN with a run a level, and
+    with fewer than three levels, which have none inside."""
     rise: Estimate
     """Mean at the highest level minus mean at the lowest x; its interval allows for the choice of that level."""
     fall: Estimate
@@ -144,6 +153,13 @@ class Peak:
         """Whether there is a peak between the ends, at p < 0.05."""
         return self.p < 0.05
 
+    def text(self) -> str:
+        """Whether there is a peak, with its p, to follow "there is"."""
+        if math.isnan(self.p):
+            return "no test of a peak: that takes three levels, and several runs at one of them"
+        told = "a peak inside the range" if self.inside else "no peak that can be told from a monotone curve"
+        return f"{told} ({p_text(self.p)})"
+
 
 def peak_test(levels: Array, values: Array, seed: int = SEED) -> Peak:
     """Test a curve with a peak inside the range against all monotone ones, whatever their shapes.
@@ -152,7 +168,8 @@ def peak_test(levels: Array, values: Array, seed: int = SEED) -> Peak:
     to some level and falls from there, each to the level means, weighted by runs; likewise against falling ones.
     The null distribution is that of a flat curve, the least favourable of both families, with runs' residuals
     resampled within their levels, whose scatter may differ; p is the larger of the two. A parabola would call a
-    curve that saturates a peak; this does not. Without a second run at any level there is neither p nor interval.
+    curve that saturates a peak; this does not. Without a second run at any level there is neither p nor interval,
+    with fewer than three levels no p, with one level no rise or fall.
     Cost O(resamples·K³) for K levels.
     """
     x, index, counts = np.unique(levels, return_inverse=True, return_counts=True)
@@ -167,11 +184,13 @@ def peak_test(levels: Array, values: Array, seed: int = SEED) -> Peak:
         contrast([at[top], at[end]], [1, -1], len(x) - 1) if end != top else Estimate(0.0, 0.0, 0.0)
         for end in ends
     )
+    if len(x) == 1:
+        return Peak(UNKNOWN, math.nan, UNKNOWN, UNKNOWN)
     if counts.max() == 1:
         return Peak(Estimate(x[top], math.nan, math.nan), math.nan, rise, fall)
     residuals = (values - means[index]) * np.sqrt(counts / np.maximum(counts - 1, 1))[index]
     null = _unimodal(_resampled_means(residuals, index, len(x), generator), weights)[0]
-    p = float((1 + (null >= observed - 1e-12).sum(0)).max() / (1 + RESAMPLES))
+    p = float((1 + (null >= observed - 1e-12).sum(0)).max() / (1 + RESAMPLES)) if len(x) > 2 else math.nan
     again = _resampled_means(values, index, len(x), generator)
     return Peak(interval(x[top], x[_unimodal(again, weights)[1].argmax(1)]), p, rise, fall)
 
