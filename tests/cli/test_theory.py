@@ -79,6 +79,16 @@ def test_totals_start_from_the_norm_that_the_stream_has(capsys: pytest.CaptureFi
     assert "angles barely change, gradients barely change" in _shown(capsys, "exponents", *gpt)
 
 
+def test_a_described_preset_has_totals_in_words_that_fit_them(capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(capsys, "exponents", "--preset", "gpt2", "--depth", "3")
+    assert found["input_norm"] == pytest.approx(0.0008)
+    assert found["depth"] == len(found["network"]["layers"]) == 3
+    assert 0.1 < found["gradient_total"] < 1
+    assert "gradients grow" in _shown(capsys, "exponents", "--preset", "gpt2", "--depth", "3")
+    assert main(["phase", "--preset", "llama"]) == 1
+    assert "preset or run is 'llama'; allowed: one with classic layers, for phase" in capsys.readouterr().err
+
+
 def _shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(list(arguments)) == 0
     return capsys.readouterr().out
@@ -95,6 +105,10 @@ def _shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--preset laptop --run missing", "run is 'missing'; allowed: one of --preset and --run"),
         ("--depth 0", "depth is 0; allowed: 1 or more"),
         ("--input-norm 0", "norm is 0.0; allowed: 0 < norm"),
+        (
+            "--preset llama --sigma-w 2",
+            "preset or run is 'llama'; allowed: one with classic layers, beside options",
+        ),
     ],
 )
 def test_what_is_out_of_range_is_refused(

@@ -99,12 +99,12 @@ class BlockVerb(Verb):
         """The block that all options together describe; ``ConfigError`` for layers that are no block."""
         model = self.model
         if model is not None and model.layers:
-            name = self.preset or str(self.run_path)
+            verb, name = type(self).__name__.lower(), self.preset or str(self.run_path)
             check(
                 False,
-                "layers of",
+                "preset or run",
                 name,
-                f"a block's, for {type(self).__name__.lower()}; exponents, simulate take any",
+                f"one with classic layers, for {verb} (exponents, simulate take any)",
             )
         alphas = {name: getattr(self, name) for name in ALPHAS}
         return replace(self.start, **{name: value for name, value in alphas.items() if value is not None})
@@ -115,8 +115,8 @@ class BlockVerb(Verb):
         if model is None or not model.layers:
             return self.block
         untouched = self.start == Block() and all(getattr(self, name) is None for name in ALPHAS)
-        allowed = f"none, as {self.preset or self.run_path} describes its own layers"
-        check(untouched, "options of a block", "given", allowed)
+        name = self.preset or str(self.run_path)
+        check(untouched, "preset or run", name, "one with classic layers, beside options of a block")
         return dataclasses.replace(model, depth=depth).network()
 
     def start_norm(self, given: float | None) -> float:

@@ -17,6 +17,9 @@ from auxin.cli.options import Flag, Writing
 from auxin.cli.output import print_json, print_table
 from auxin.values import check, to_dict
 
+LARGE = 1.0
+"""|total| from which on a network does much: squared gradients grow e-fold."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exponents(BlockVerb):
@@ -54,23 +57,32 @@ class Exponents(BlockVerb):
         rows += [[f"squared norm {where}", f"{found.norm:.4g}", ""]]
         rows += [[f"cosine {'c*' if isinstance(source, Block) else where}", f"{found.cosine:.4f}", ""]]
         print_table(["quantity", "a layer", f"{depth} layers"], rows)
-        total = f"over {depth} layers {_meaning(found.angle_total, found.gradient_total, BARELY)}"
+        total = f"over {depth} layers {_meaning(found.angle_total, found.gradient_total, BARELY, LARGE)}"
         if isinstance(source, Block) and found.norm == np.inf:
             print(f"the norm grows for ever and a layer means its limit; {total}")
             return
         if isinstance(source, Block):
-            print(f"phase: {found.phase} ({_meaning(found.angle, found.gradient, CRITICAL)})")
+            print(f"phase: {found.phase} ({_meaning(found.angle, found.gradient, CRITICAL, CRITICAL)})")
         print(f"from norm² {norm:.4g}, {total}")
 
 
-def _meaning(angle: float | None, gradient: float | None, small: float) -> str:
-    """What exponents, or their totals, do; up to ``small`` they barely do anything."""
+def _meaning(angle: float | None, gradient: float | None, small: float, large: float) -> str:
+    """What exponents, or their totals, do: up to ``small`` next to nothing, up to ``large`` little."""
 
-    def in_words(exponent: float, below: str, none: str, above: str) -> str:
-        return none if abs(exponent) <= small else below if exponent < 0 else above
+    def in_words(exponent: float | None, nothing: str, little: tuple[str, str], much: tuple[str, str]) -> str:
+        size, above = abs(exponent or 0.0), (exponent or 0.0) > 0
+        return nothing if size <= small else (much if size > large else little)[above]
 
-    tokens = in_words(angle or 0.0, "tokens collapse", "angles barely change", "tokens repel each other")
-    return f"{tokens}, {in_words(gradient or 0.0, 'gradients vanish', 'gradients barely change', 'gradients explode')}"
+    angles = "angles shrink", "angles grow"
+    gradients = "gradients shrink", "gradients grow"
+    return ", ".join(
+        (
+            in_words(angle, "angles barely change", angles, ("tokens collapse", "tokens repel each other")),
+            in_words(
+                gradient, "gradients barely change", gradients, ("gradients vanish", "gradients explode")
+            ),
+        )
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
