@@ -3,6 +3,7 @@
 CI reads a few thousand files, the same every time; ``make fuzz`` a hundred thousand others.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,16 +18,28 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from auxin.config import ModelConfig, RunConfig
+from auxin.errors import RunError
 from auxin.models.formats import load_model, model_bytes
 from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.report.record import open_study
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
+from auxin.runs.settings import config_bytes
 from auxin.studies.conduct import read_sessions
 from auxin.tasks import load_task
+from auxin.tasks.cache import cached
 from auxin.tasks.trees import from_brackets, read_penn
 from auxin.values import from_json, to_json, to_toml
-from reliability.hostile import BYTES, EXAMPLES, hostile, refused_or_read, safetensors, shapes
+from reliability.hostile import (
+    BYTES,
+    EXAMPLES,
+    bounded,
+    damaged,
+    hostile,
+    refused_or_read,
+    safetensors,
+    shapes,
+)
 
 CONFIG = RunConfig(seeds=(1, 0))
 SMALL = ModelConfig(depth=1, width=4, heads=2, vocabulary_size=3, feedforward=4, max_length=8)
@@ -283,3 +296,31 @@ def test_studies(folder: Path, data: st.DataObject, name: str) -> None:
             refused_or_read(look)
 
     refused_or_read(read)
+
+
+LINES = {"train": ["the newt", "my yaks"], "val": ["a raven"]}
+
+
+@fuzzed
+@given(st.data())
+def test_cache_entries(folder: Path, quick: None, data: st.DataObject) -> None:
+    """Damage gives the right lines all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUXIN_CACHE", str(folder / "cache"))
+        assert cached("x", {"seed": 1}, lambda: LINES) == LINES
+        (entry,) = (folder / "cache").iterdir()
+        content = entry.read_bytes()
+        entry.write_bytes(data.draw(hostile(content)))
+        with bounded():
+            assert cached("x", {"seed": 1}, lambda: LINES) == LINES
+        entry.write_bytes(content)
+
+
+@fuzzed
+@given(st.data())
+def test_a_config_that_opens_is_the_one_written(folder: Path, data: st.DataObject) -> None:
+    """Truncated, flipped, or pieced together from itself."""
+    content = config_bytes(CONFIG)
+    (folder / "config.toml").write_bytes(data.draw(damaged([content])))
+    with contextlib.suppress(RunError):
+        assert open_run(folder).config == CONFIG

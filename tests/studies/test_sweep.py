@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from auxin.errors import ConfigError, RunError
 from auxin.experiment.train import train
-from auxin.runs import open_run
+from auxin.runs import RunDirectory, open_run
 from auxin.studies import pool
 from auxin.studies.design import NamedRun
 from auxin.studies.finished import is_finished, reusable, take_over
@@ -122,6 +123,18 @@ def test_a_measured_run_has_all_that_one_without_measures_has(tmp_path: Path) ->
     names = open_run(tmp_path / "plain").metrics["name"].unique().to_list()
     assert own.filter(own["name"].is_in(names)).equals(open_run(tmp_path / "plain").metrics)
     assert len(both) == len(own)
+
+
+def test_a_run_that_another_process_holds_is_waited_for_and_taken_over(swept: Path, tmp_path: Path) -> None:
+    settings = open_run(swept / "runs" / "a").config
+    held = RunDirectory.open(tmp_path / "runs" / "a", settings)
+    timer = threading.Timer(2.0, held.close)  # as when it dies: the lock is gone, the run is not finished
+    timer.start()
+    assert [(o.name, o.status) for o in sweep(RUNS, tmp_path, workers=2)] == [
+        ("a", "finished"),
+        ("b", "finished"),
+    ]
+    assert content(tmp_path / "runs" / "a") == content(swept / "runs" / "a")
 
 
 def killing(

@@ -39,9 +39,10 @@ def columns(tables: Tables, name: str, numbers: str, words: str = "") -> pl.Data
         raise DataError(f"table {name!r} is empty")
     kinds = dict.fromkeys(numbers.split(), pl.Float64) | dict.fromkeys(words.split(), pl.String)
     try:
-        return table.select(pl.col(column).cast(kind) for column, kind in kinds.items())
+        chosen = table.select(pl.col(column).cast(kind) for column, kind in kinds.items())
     except PolarsError:
         raise DataError(f"table {name!r} holds text where there should be a number") from None
+    return chosen.with_columns(pl.col(pl.String).fill_null(""))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from polars.exceptions import PolarsError
+
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import DataError
 from auxin.report.exponent_figures import (
@@ -55,6 +57,8 @@ def study_figures(study: str, tables: Tables) -> tuple[list[Figure], list[str]]:
             figures.append(draw(tables))
         except DataError as error:
             missing.append(str(error))
+        except (PolarsError, TypeError, ValueError) as error:  # a table of numbers that make no figure
+            missing.append(f"its tables cannot be drawn ({type(error).__name__})")
     return figures, missing
 
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from auxin.config import RunConfig
-from auxin.disk.folder import TEMPORARY, Folder, Lock, failing_clearly
+from auxin.disk.folder import TEMPORARY, Busy, Folder, Lock, NotThere, failing_clearly
 from auxin.disk.plain import dump_signed, read_signed
 from auxin.errors import AuxinError, RunError
 from auxin.runs import checkpoints
@@ -224,6 +224,19 @@ class RunDirectory:
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
         self.close()
+
+
+def is_held(path: str | Path) -> bool:
+    """Whether another process is writing the run there."""
+    try:
+        with Folder.open(path) as folder:
+            if folder.has(LOCK):
+                folder.lock(LOCK, "held").release()
+        return False
+    except Busy:
+        return True
+    except NotThere:
+        return False
 
 
 def _claim(folder: Folder, config: RunConfig) -> Lock:

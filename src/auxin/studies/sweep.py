@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from auxin.config import RunConfig
-from auxin.errors import Interrupted
+from auxin.errors import AuxinError, Interrupted
 from auxin.experiment.signals import noted
 from auxin.runs import open_run
 from auxin.studies.cluster import run_on_ray
@@ -61,7 +61,7 @@ def sweep(
     directory = runs_directory(out)
     outcomes = {run.name: Outcome(run.name, "finished") for run in runs if is_finished(run, directory)}
     jobs = [Job(run.name, run.config, directory / run.name) for run in runs if run.name not in outcomes]
-    costs = {job.name: (job, step_flops(job.config) * job.config.steps) for job in jobs}
+    costs = {job.name: (job, _cost(job.config)) for job in jobs}
     workers = workers or default_workers([run.config for run in runs])
     threads = max(1, (os.cpu_count() or 1) // workers)
     with SweepProgress(costs, len(outcomes), progress) as bar, noted() as signals:
@@ -78,6 +78,14 @@ def sweep(
         finished = sum(outcome.status == "finished" for outcome in outcomes.values())
         raise SweepInterrupted(finished, len(runs), signals.caught, str(out))
     return [outcomes[run.name] for run in runs]
+
+
+def _cost(config: RunConfig) -> float:
+    """FLOPs of a run; 0 for one that cannot be trained, which fails alone and says why."""
+    try:
+        return step_flops(config) * config.steps
+    except AuxinError:
+        return 0.0
 
 
 def check_workers(workers: int) -> None:

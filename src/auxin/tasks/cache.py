@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from auxin.disk.folder import Folder, NotThere, failing_clearly
+from auxin.disk.plain import Each, Number, conform, parse_json
+from auxin.errors import RunError
 
 Lines = dict[str, list[str]]
 
@@ -40,12 +42,20 @@ def cached(name: str, key: Mapping[str, object], make: Callable[[], Lines]) -> L
     return lines
 
 
+_SHAPE = {"key": str, "splits": Each(Number(0, 10**8, whole=True)), "sha256": str}
+
+
 def _read(path: Path, identity: str) -> Lines | None:
     """The stored lines, or None where there is no entry or a damaged one."""
     try:
-        header, _, body = path.read_bytes().partition(b"\n")
-        fields = json.loads(header)
-        if fields["key"] != identity or fields["sha256"] != hashlib.sha256(body).hexdigest():
+        with Folder.open(path.parent) as folder:
+            if not folder.has(path.name):
+                return None
+            with folder.reading(path.name) as file:
+                header, _, body = file.read().partition(b"\n")
+        fields = parse_json(header)
+        conform(fields, _SHAPE, "")
+        if fields["key"] != identity or fields["sha256"] != _sha256(fields["splits"], body):
             raise ValueError("wrong key or digest")
         lines = body.decode().split("\n")
         result: Lines = {}
@@ -54,9 +64,9 @@ def _read(path: Path, identity: str) -> Lines | None:
             result[split] = lines[start : start + size]
             start += size
         return result
-    except FileNotFoundError:
+    except NotThere:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (RunError, ValueError) as error:
         _logger.warning("cache entry %s is damaged (%s): generating it again", path, error)
         return None
 
@@ -65,13 +75,14 @@ def _write(path: Path, identity: str, lines: Lines) -> None:
     """Store the lines under a temporary name, then rename: a reader sees all of them or none."""
     body = "\n".join(line for split in lines.values() for line in split).encode()
     sizes = {split: len(content) for split, content in lines.items()}
-    fields = {"key": identity, "splits": sizes, "sha256": hashlib.sha256(body).hexdigest()}
-    temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
+    fields = {"key": identity, "splits": sizes, "sha256": _sha256(sizes, body)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(json.dumps(fields).encode() + b"\n" + body)
-        os.replace(temporary, path)
-    except OSError as error:
+        with Folder.make(path.parent) as folder, failing_clearly(path):
+            folder.replace(path.name, json.dumps(fields).encode() + b"\n" + body)
+    except RunError as error:
         _logger.warning("cache entry %s cannot be written: %s", path, error)
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+
+
+def _sha256(sizes: Mapping[str, int], body: bytes) -> str:
+    """Of the lines and of which split each belongs to."""
+    return hashlib.sha256(json.dumps(sizes).encode() + b"\n" + body).hexdigest()
