@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from auxin.cli import main
+from auxin.cli.training import Train
 from auxin.config import preset
 from auxin.runs import open_run
 
@@ -161,3 +162,9 @@ def test_layers_are_typed_as_json(
     said = capsys.readouterr().err
     assert re.search(message, said)
     assert said.count("\n") == 1
+
+
+def test_a_described_layer_is_typed_with_its_commas() -> None:
+    layers = '[{"sublayers": [{"body": {"part": "attention", "window": 3}, "skip": 0.5}]}]'
+    config = Train.parse("auxin train", ["--out", "nowhere", "--model.layers", layers]).config
+    assert config.model.layers[0].sublayers[0].skip == 0.5

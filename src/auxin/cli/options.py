@@ -150,7 +150,7 @@ def _separated(arguments: Sequence[str], lists: set[str]) -> list[str]:
     for argument in arguments:
         option, _, value = argument.partition("=")
         if option.startswith("--"):
-            inside = option.rpartition(".")[2].lstrip("-").replace("-", "_") in lists
+            inside = option.rpartition(".")[2].lstrip("-").replace("-", "_") in lists - {"layers"}  # JSON
             if inside and "," in value:
                 found += [option, *filter(None, value.split(","))]
                 continue
