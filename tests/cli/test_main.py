@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,9 @@ def test_every_verb_has_help_with_an_example_of_itself(verb: str, capsys: pytest
     module, name = VERBS[verb]
     example = inspect.getdoc(getattr(importlib.import_module(module), name))
     assert example is not None
-    options = example.partition(f"Example: auxin {verb}")[2].split("\n\n")[0].split()
+    options = shlex.split(
+        example.partition(f"Example: auxin {verb}")[2].split("\n\n")[0].split("Example:")[0]
+    )
     assert getattr(importlib.import_module(module), name).parse(
         "auxin", options
     )  # it can be typed as it stands
@@ -100,7 +103,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         ("trian", "auxin: no verb 'trian'; perhaps you meant train"),
-        ("x", "auxin: no verb 'x'; verbs: demo, train"),
+        ("x", "auxin: no verb 'x'; verbs: check, demo, train"),
         (
             "train --out x --task copy",
             "--task is 'copy'; allowed: question, tense, dyck, passivization, agreement, files, grammar, custom; see",

@@ -173,6 +173,13 @@ SEEDED = {"Generator", "PCG64", "SFC64", "SeedSequence", "default_rng"}
 """Of numpy.random, given a seed."""
 
 
+EXCEPTIONS = {
+    "disk/folder.py": ["secrets.token_hex(8)"],  # names of temporary files, which nobody may foresee
+    # transformers draws its weights from torch's global generator: lent a state here, and given its own back
+    "experiment/sources.py": ["torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())"],
+}
+
+
 def draws_globally(call: ast.Call) -> bool:
     """Whether a call seeds a global generator, draws from one, or makes one that nobody seeded."""
     owner, _, name = ast.unparse(call.func).rpartition(".")
@@ -190,7 +197,8 @@ def draws_globally(call: ast.Call) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_module_touches_a_global_generator(name: str) -> None:
-    assert [ast.unparse(call) for call in calls(SOURCE / name) if draws_globally(call)] == []
+    found = [ast.unparse(call) for call in calls(SOURCE / name) if draws_globally(call)]
+    assert found == EXCEPTIONS.get(name, [])
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def model_of_config(settings: Mapping[str, Any], seed: int = 0) -> nn.Module | s
     }
     try:
         with torch.random.fork_rng(devices=[]), _quiet(transformers):
-            torch.manual_seed(seed)
+            torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
             config = transformers.AutoConfig.for_model(kind, **values)
             auto = transformers.AutoModel
             for each in (transformers.AutoModelForCausalLM, transformers.AutoModelForMaskedLM):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auxin.models.context import Context
@@ -22,20 +21,16 @@ class Embedding(nn.Embedding):
         """Nothing; see ``Linear``."""
 
 
-class Dropout(nn.Module):
+class Dropout(nn.Dropout):
     """Multiplies by the pass's next mask, where it has masks; else what ``nn.Dropout`` does."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
 
     def active(self, context: Context) -> bool:
         """Whether anything will be dropped."""
         return self.p > 0 and (self.training or context.masks is not None)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """x of any shape with as many elements as the mask."""
         mask = None if context.masks is None else context.masks.take()
         if mask is not None:
             return x * mask.view(x.shape)
-        return F.dropout(x, self.p, self.training and context.masks is None) if self.p else x
+        return super().forward(x) if context.masks is None else x

@@ -4,7 +4,7 @@ when one fails; and the tables of what they logged."""
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ def sweep(
     directory = runs_directory(out)
     outcomes = {run.name: Outcome(run.name, "finished") for run in runs if is_finished(run, directory)}
     jobs = [Job(run.name, run.config, directory / run.name) for run in runs if run.name not in outcomes]
-    costs = {job.name: (job, _cost(job.config)) for job in jobs}
+    costs = {job.name: (job, _estimated(step_flops, job.config) * job.config.steps) for job in jobs}
     workers = workers or default_workers([run.config for run in runs])
     threads = max(1, (os.cpu_count() or 1) // workers)
     with SweepProgress(costs, len(outcomes), progress) as bar, noted() as signals:
@@ -80,10 +80,10 @@ def sweep(
     return [outcomes[run.name] for run in runs]
 
 
-def _cost(config: RunConfig) -> float:
-    """FLOPs of a run; 0 for one that cannot be trained, which fails alone and says why."""
+def _estimated(estimate: Callable[[RunConfig], float], config: RunConfig) -> float:
+    """An estimate of a run; 0 for one that cannot be trained, which fails alone and says why."""
     try:
-        return step_flops(config) * config.steps
+        return estimate(config)
     except AuxinError:
         return 0.0
 
@@ -100,7 +100,7 @@ def default_workers(configs: Sequence[RunConfig]) -> int:
         return max(1, torch.cuda.device_count())
     threads = max((config.threads for config in configs), default=1) or 1
     workers = max(1, min(len(configs), (os.cpu_count() or 1) // threads))
-    largest = max(map(run_memory, configs), default=1.0)
+    largest = max((_estimated(run_memory, config) for config in configs), default=0.0) or 1.0
     return max(1, min(workers, int(free_memory("cpu") // largest)))
 
 

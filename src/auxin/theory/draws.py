@@ -24,7 +24,7 @@ class Draws:
     """Attention matrices for each replica, layer and direction."""
     generator: torch.Generator
 
-    def normal(self, *shape: int, dtype: torch.dtype) -> Tensor:
+    def gaussians(self, *shape: int, dtype: torch.dtype) -> Tensor:
         """Independent N(0, 1)."""
         return torch.randn(*shape, generator=self.generator, dtype=dtype)
 

@@ -117,7 +117,7 @@ def drawn(body: Attention, seen: Tensor, draws: Draws, dtype: torch.dtype) -> It
     bias = heads.biases(body, draws.allowed).to(dtype)  # [slopes, n, n]
     first = 0
     for m in draws.chunks(replicas * n * n, min(CHUNK, replicas * n * SUM)):
-        z = draws.normal(replicas, n, m * n, dtype=dtype)
+        z = draws.gaussians(replicas, n, m * n, dtype=dtype)
         logits = ((queries @ z).view(replicas, n * m, n) @ keys.mT).view(replicas, n, m, n)
         slope = torch.arange(first, first + m) % len(bias)
         yield (logits + bias[slope].transpose(0, 1)).softmax(-1)

@@ -98,7 +98,7 @@ def backward(body: Attention, seen: Tensor, gradient: Tensor, draws: Draws) -> T
     for head in _drawn(body, seen, draws, dtype):
         a = head.attention
         value += (a.mT @ (unit @ a)).sum(1)
-        t = left @ draws.normal(*a.shape[:2], n, n, dtype=dtype) @ right.mT
+        t = left @ draws.gaussians(*a.shape[:2], n, n, dtype=dtype) @ right.mT
         da = a * (t - (a * t).sum(-1, keepdim=True))
         if head.cap_slope is not None:
             da *= head.cap_slope
@@ -152,7 +152,7 @@ def _projected(
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Queries or keys of m heads with what is done to them, [replicas, m, n, d_h], and that's transposed Jacobian."""
     replicas, _, n, _ = r.shape
-    x = r @ draws.normal(replicas, m, n, body.head_dim or n, dtype=r.dtype)
+    x = r @ draws.gaussians(replicas, m, n, body.head_dim or n, dtype=r.dtype)
     divisor = None
     if body.qk_norm is True:
         divisor = x.square().mean(-1, keepdim=True).sqrt()
