@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from auxin.config import ModelConfig, preset
 from auxin.errors import AuxinError, CheckpointError
-from auxin.models.formats import _mask, load_model, save_model
+from auxin.models.formats import load_model, save_model
 from auxin.models.released import LAYER, TOP
 from auxin.models.transformer import TransformerLM, sinusoidal_positions
 
@@ -188,7 +188,9 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(model(), path)
     content = path.read_bytes()
-    assert path.stat().st_mode & 0o777 == 0o666 & ~_mask()
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    (tmp_path / "plain").unlink()
     code = (
         "import sys, resource, signal, auxin, torch; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "m = auxin.TransformerLM(auxin.ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5), torch.Generator())\n"
@@ -204,3 +206,12 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         save_model(model(), tmp_path / "missing" / "m.safetensors")
     with pytest.raises(CheckpointError, match="not a regular file"):
         save_model(model(), tmp_path)
+
+
+def test_a_model_is_not_saved_through_a_link(tmp_path: Path) -> None:
+    """As nothing is that auxin writes."""
+    (tmp_path / "theirs").write_text("precious")
+    (tmp_path / "m.safetensors").symlink_to("theirs")
+    with pytest.raises(CheckpointError, match="a symbolic link"):
+        save_model(model(), tmp_path / "m.safetensors")
+    assert (tmp_path / "theirs").read_text() == "precious"

@@ -85,6 +85,20 @@ def test_a_wrong_record_is_named(study: Path, change: Callable[[dict[str, Any]],
     assert "\n" not in str(caught.value)
 
 
+def test_a_changed_number_of_a_table_or_the_answer_is_noticed(study: Path) -> None:
+    for file, message in (
+        (study / "tables" / "seeds.csv", r"seeds\.csv: damaged"),
+        (study / "study.json", "SHA-256"),
+    ):
+        content = file.read_text()
+        index = max(i for i, character in enumerate(content) if character in "123456")
+        file.write_text(content[:index] + "9" + content[index + 1 :])
+        with pytest.raises(RunError, match=message):
+            _ = open_study(study).tables
+        file.write_text(content)
+    assert open_study(study).tables
+
+
 def test_what_is_not_there_or_no_table_is_an_error(study: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nowhere: no such directory"):
         open_study(tmp_path / "nowhere")

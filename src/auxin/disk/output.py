@@ -1,4 +1,4 @@
-"""The one rule for files that a person names as outputs: figures, pages, tables, models.
+"""The one rule for files that a person names as outputs: figures, pages, tables.
 
 - A file that auxin did not write is never replaced without ``force``; what it writes carries ``MARK``, and a CSV table,
   which has no place for it, its very columns.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from torch import Tensor, nn
 
 from auxin.arguments import explained
 from auxin.config import ModelConfig
-from auxin.errors import CheckpointError, ConfigError
+from auxin.disk.folder import Folder, NotThere
+from auxin.errors import CheckpointError, ConfigError, RunError
 from auxin.models import released
 from auxin.models.transformer import TransformerLM
 from auxin.values import check, from_json, to_json
@@ -40,8 +39,8 @@ def save_model(model: TransformerLM, path: str | Path) -> None:
     """Write a model's weights and config to one safetensors file, which ``load_model`` reads back.
 
     A compiled model is saved as the one that it was compiled from. Raises ``CheckpointError`` when the file cannot be
-    written (an older one stays whole), and for a model that a file could not hold: parameters of another precision,
-    or changed by hand so that it computes something else than its config and weights say.
+    written (an older one stays whole) or is a link, and for a model that a file could not hold: parameters of another
+    precision, or changed by hand so that it computes something else than its config and weights say.
     """
     path, model = Path(path), _unwrapped(model)
     tensors = {WRAPPED.sub("", name): tensor for name, tensor in model.state_dict().items()}
@@ -92,31 +91,18 @@ def _check_same(model: TransformerLM, saved: TransformerLM) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
+    """Write a file as a whole or not at all, and not through a link."""
     try:
-        path = path.resolve()
-        if path.exists() and not path.is_file():
-            raise CheckpointError(f"{path}: not a regular file")
-        descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-            os.chmod(temporary, 0o666 & ~_mask())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with Folder.open(path.parent) as folder:
+            folder.replace(path.name, content)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
-def _mask() -> int:
-    """The process's mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    except NotThere:
+        raise CheckpointError(
+            f"{path}: cannot be written: No such file or directory: {path.parent}"
+        ) from None
+    except RunError as error:
+        raise CheckpointError(str(error)) from None
 
 
 @explained
