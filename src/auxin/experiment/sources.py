@@ -184,7 +184,7 @@ def tokens_of(path: Path, vocabulary: int | None, batch: int, n_tokens: int) -> 
     """
     try:
         if path.suffix == ".npy":
-            ids = np.load(path, allow_pickle=False)
+            ids = np.load(path)  # no pickles, by default
         else:
             words = path.read_text(encoding="utf-8").split()
             number: dict[str, int] = {}
