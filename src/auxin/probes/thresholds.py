@@ -28,7 +28,7 @@ class Thresholds(Value):
     """Mean cosine of tokens behind the last layer: beyond, they are one token to whatever follows."""
     gradient: float = 30.0
     """Growth or decay of squared gradients from the last layer to the middle one: a thousandfold over all, if it goes
-    on so. In a new Llama of 32 layers of width 4096 nearly all of the growth, predicted 540-fold, is in the other half."""
+    on so. In a new Llama of 32 layers of width 4096 nearly all of a predicted 540-fold growth is in the other half."""
     excess_loss: float = 2.0
     """Loss above that of a uniform guess, in nats, before any training."""
 
