@@ -2,7 +2,7 @@
 
     python benchmarks/real_models.py [--draws 24] [--width 512] [--depth 8] [FAMILY …]
 
-Cosine (absolute), norm² and squared gradient (relative), means over draws against ``propagate_gram(network_of(config))``
+Cosine (absolute), norm², squared gradient (relative), means over draws against the Gram engine on what the config says,
 from the embeddings' mean Gram matrix; the gradient of the input, which scatters most, apart. Needs ``auxin[hf]``.
 """
 
