@@ -72,7 +72,8 @@ def measured(config: transformers.PretrainedConfig, draws: int) -> tuple[np.ndar
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
             model = transformers.AutoModel.from_config(config, attn_implementation="eager").eval()
-        x = states(model, torch.randperm(VOCABULARY, generator=generator)[None, :TOKENS])
+        # not the first few words: some families' padding, whose embedding is zero, is among them
+        x = states(model, 4 + torch.randperm(VOCABULARY - 4, generator=generator)[None, :TOKENS])
         probe = torch.randn(x[-1].shape, generator=generator)
         found = torch.autograd.grad(x[-1], x, probe)
         for total, tensors in ((grams, x), (gradients, found)):

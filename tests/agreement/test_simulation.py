@@ -138,9 +138,7 @@ def test_every_initialization_is_the_block_that_it_is_said_to_be(norm: str, init
     for _ in range(4):
         model = TransformerLM(config, generator).requires_grad_(False)
         tokens = config.width**0.5 * root @ probes._frames(n, config.width, generator).mT
-        measured.append(
-            probes._propagate(model, tokens, torch.ones(n, n, dtype=torch.bool).tril(), generator)
-        )
+        measured.append(probes._propagate(model.layers, tokens, True, generator))
     states, gradients = (np.mean(matrices, axis=0) for matrices in zip(*measured, strict=True))
     norm_squared, overlap = norm_and_overlap(states)
     predicted_norm, predicted_overlap = norm_and_overlap(theory.gram)

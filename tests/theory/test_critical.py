@@ -64,7 +64,7 @@ def test_two_hyperparameters_without_an_edge_give_the_nearest_point() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"vary": ("sigma_a",)}, "vary is .* allowed: hyperparameters that change"),
+        ({"vary": ("sigma_a",)}, "vary is .* allowed: what changes λ_a here: attention_skip"),
         ({"vary": ("n_tokens",)}, "vary is .* allowed: one or two of"),
         ({"vary": ()}, "vary is"),
         ({"vary": ("sigma_w", "sigma_w")}, "vary is"),
