@@ -68,8 +68,8 @@ NETWORKS = {name: Network.repeat(layer, 6) for name, layer in CASES.items()} | {
 def test_theory_agrees_with_random_networks(name: str) -> None:
     """Median error of all entries ≤ 1.5% forward and 3% backward, worst ≤ 5 and 8%, at width 768 and 6 layers."""
     network, gram = NETWORKS[name], tokens()
-    theory = propagate_gram(network, gram, draws=1024)
-    states, gradients = measure(network, gram, draws=20, sequences=12)
+    theory = propagate_gram(network, gram, draws=512)
+    states, gradients = measure(network, gram, draws=16, sequences=12, seed=1)
     forward, backward = errors(states, theory.gram), errors(gradients, theory.gradient)
     shown = [f"{value:.2%}" for e in (forward, backward) for value in (np.median(e), e.max())]
     assert np.median(forward) <= 0.015, shown
