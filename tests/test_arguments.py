@@ -101,3 +101,20 @@ def test_only_what_fails_because_of_its_argument_is_explained() -> None:
         first({"a"})  # pyright: ignore
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         first()  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path: auxin.load_model(path),
+        lambda path: auxin.load_task("question", data_dir=path),
+        lambda path: auxin.load_task("files", data_dir=path),
+        lambda path: auxin.load_task("grammar", grammar=path),
+        lambda path: auxin.open_run(path),
+        lambda path: auxin.network_of(path),
+        lambda path: auxin.check(path),
+    ],
+)
+def test_a_path_that_cannot_be_is_refused_in_one_line(call) -> None:
+    with pytest.raises(auxin.AuxinError, match="File name too long"):
+        call("x" * 5000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,18 +11,21 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from auxin.errors import AuxinError
+from auxin.errors import AuxinError, PathError
 from auxin.values import check, is_number
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR)
+"""What is wrong with a path rather than with a disk."""
 _KNOWN = {str: "a text", float: "a number", int: "a whole number", NoneType: "None"}
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
     """Raise ``ConfigError`` for an argument that does not fit its annotation, where the call fails because of it.
 
-    Only a call that has failed is looked at: nothing that works is refused, and nothing is slower.
+    Only a call that has failed is looked at: nothing that works is refused, and nothing is slower. A path that the
+    system refuses, for its length or its permissions, is a ``PathError``.
     """
 
     @functools.wraps(function)
@@ -29,6 +33,10 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*arguments, **named)
         except AuxinError:
+            raise
+        except OSError as error:
+            if error.errno in _PATHS:
+                raise PathError(f"{error.filename}: {error.strerror}") from None
             raise
         except Exception:
             _explain(function, arguments, named)

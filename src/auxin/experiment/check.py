@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from torch import nn
 
+from auxin.arguments import explained
 from auxin.errors import AuxinError
 from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_design
 from auxin.probes.families.configs import design_of
@@ -196,6 +197,7 @@ class CheckReport:
         return Checked(self.diagnosis.name, found, self.notes, self.layers)
 
 
+@explained
 def check(
     model: nn.Module | str | Path | Mapping[str, Any] | Any,
     inputs: Any = None,

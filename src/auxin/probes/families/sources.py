@@ -13,6 +13,7 @@ from torch import nn
 from auxin.architecture import Network, Norm
 from auxin.architecture.initialization import SCHEMES, Map
 from auxin.architecture.model import CLASSIC_NORM
+from auxin.arguments import explained
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
 from auxin.models.transformer import TransformerLM
@@ -46,6 +47,7 @@ class Described:
         return self.design.network(lambda role, layer: std[role, layer])
 
 
+@explained
 def network_of(source: Any, *, actual: bool = False) -> Network:
     """The network that a config or a model stands for, with the σ's of its family's initialization.
 
