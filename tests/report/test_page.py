@@ -245,9 +245,9 @@ def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(tmp_path: P
     assert broken in content.replace('"figure-12": {', broken)
     dom, console = browse(out, tmp_path / "profile")
     assert console == ""
-    assert dom.count('class="drawing vega-embed') == 13
-    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 13
-    assert 'data-drawn="13"' in dom
+    assert dom.count('class="drawing vega-embed') == 17
+    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 17
+    assert 'data-drawn="17"' in dom
     assert re.search(r'id="figure-12" class="drawing[^"]* failed"[^>]*>This figure could not be drawn: ', dom)
     assert 'data-moved="true"' in dom
     assert 'data-trees="gold, then step 10 alone"' in dom
