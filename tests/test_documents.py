@@ -121,7 +121,8 @@ def test_commands_are_understood(
 def _required(verb: str, options: list[str]) -> list[str]:
     """What a sentence about one option leaves out."""
     missing = ["--out", "x"] if verb in ("train", "export") and "--out" not in options else []
-    first = options[0].startswith("-") and verb in ("measure", "trees", "export", "report", "study")
+    place = options[0].startswith("-") and "--model" not in options
+    first = place and verb in ("measure", "trees", "export", "report", "study")
     return missing + (["depth" if verb == "study" else "x"] if first else [])
 
 

@@ -14,6 +14,7 @@ PUBLIC = {
     "left_branching", "load_model", "load_task", "measure", "open_run", "parseval", "phase_diagram", "preset",
     "propagate", "propagate_gram", "random_tree", "right_branching", "save_model", "simulate", "train",
     "tree_projections", "Task", "Dials", "resume",
+    "save_huggingface",
     "as_causal_model", "assert_healthy", "check", "network_of", "rescale_",
 }  # fmt: skip
 

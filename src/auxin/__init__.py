@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
     from auxin.errors import AuxinError
     from auxin.experiment.check import assert_healthy, check
+    from auxin.experiment.huggingface import save_huggingface
     from auxin.experiment.measure import measure
     from auxin.experiment.train import resume, train
     from auxin.measures.grokking import grokking_summary
@@ -39,6 +40,7 @@ _MODULES = {
     "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),
     "auxin.errors": ("AuxinError",),
     "auxin.experiment.check": ("assert_healthy", "check"),
+    "auxin.experiment.huggingface": ("save_huggingface",),
     "auxin.experiment.measure": ("measure",),
     "auxin.experiment.train": ("resume", "train"),
     "auxin.measures.grokking": ("grokking_summary",),
@@ -69,6 +71,7 @@ __all__ = [  # noqa: RUF022
     "Block", "exponents", "fixed_point", "propagate", "propagate_gram", "attention_moments", "phase_diagram",
     "critical", "simulate", "initialize", "network_of",
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",
+    "save_huggingface",
     "Vocabulary", "Task", "Dials", "load_task", "train", "resume", "measure", "open_run", "grokking_summary",
     "tree_projections", "parseval", "right_branching", "left_branching", "balanced", "random_tree",
     "AuxinError",

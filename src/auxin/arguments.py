@@ -84,6 +84,8 @@ class _Anything:
 
 def _fits(value: Any, hint: Any) -> bool:
     origin = get_origin(hint)
+    if hint is Any:
+        return True
     if hint == _array_like():
         return _holds_numbers(value)
     if origin in (Union, UnionType):

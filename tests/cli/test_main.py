@@ -135,13 +135,16 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --out", "Missing value for argument '--out'"),
         ("train --depth 4", "(required); Unrecognized options: --depth, 4; perhaps you meant --model.depth"),
         ("train --steps ten", "(required); Error parsing --steps: invalid literal for int()"),
-        ("export x --fro y", "(required); Unrecognized options: --fro, y"),
         ("train --out x --seeds 0,b", "--seeds: Could not find valid parse for arguments: ['0', 'b']"),
         (
             "phase --x sigma_w 5 1",
             "auxin phase: --x is sigma_w 5 1; allowed: a name, from, to, from below to",
         ),
-        ("export", "Missing from auxin export: RUN The run's directory. (required) --out PATH"),
+        (
+            "export",
+            "Missing from auxin export: RUN The run's directory. (required); --out is None; allowed: --out FILE or",
+        ),
+        ("export x", "auxin export: --out is None; allowed: --out FILE or --hf DIR"),
     ],
 )
 def test_bad_arguments_are_explained_in_one_line(

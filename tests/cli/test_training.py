@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from auxin.cli import main
 from auxin.cli.training import Train
 from auxin.config import preset
+from auxin.models.formats import load_model
 from auxin.runs import open_run
 
 NOUNS, VERBS = ("newt", "raven", "yak", "walrus"), ("read", "smile", "sleep", "swim")
@@ -168,3 +170,29 @@ def test_a_described_layer_is_typed_with_its_commas() -> None:
     layers = '[{"sublayers": [{"body": {"part": "attention", "window": 3}, "skip": 0.5}]}]'
     config = Train.parse("auxin train", ["--out", "nowhere", "--model.layers", layers]).config
     assert config.model.layers[0].sublayers[0].skip == 0.5
+
+
+def test_a_run_is_exported_for_transformers(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    out, folder = tmp_path / "x", tmp_path / "hf"
+    sizes = ["--steps", "4", "--checkpoint-every", "2", "--seeds", "3", "1"]
+    assert main(["train", "--out", str(out), *sizes, *tiny]) == 0
+    capsys.readouterr()
+    assert main(["export", str(out), "--hf", str(folder), "--checkpoint", "2", "--member", "1"]) == 0
+    assert capsys.readouterr().out == f"{folder}\n"
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    run = open_run(out)
+    ours = load_model({c.step: c for c in run.checkpoints}[2].members[1])
+    tokens = tokenizer("the newt does read . quest", return_tensors="pt")["input_ids"]
+    torch.testing.assert_close(model(tokens).logits, ours(tokens).logits, atol=1e-5, rtol=1e-5)
+    assert main(["check", str(folder), "--n-tokens", "8"]) in (0, 3)
+    assert "layer" in capsys.readouterr().out
+    assert main(["trees", "--model", str(folder), "--sentence", "the newt does read"]) == 0
+    assert "newt" in capsys.readouterr().out
+    assert main(["trees", "--model", str(folder), "--sentence", "the zebra"]) == 1
+    assert "'zebra' cannot be encoded" in capsys.readouterr().err
+    assert main(["export", str(out), "--hf", str(folder), "--checkpoint", "5"]) == 1
+    assert "checkpoint is 5; allowed: 0, 2, 4" in capsys.readouterr().err

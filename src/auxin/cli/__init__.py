@@ -47,7 +47,7 @@ Predict from its initialization whether a transformer will train, train it, and 
   trees       draw the tree that a model computes for a sentence, checkpoint by checkpoint
   study       train all runs of a study and answer its question
   report      make one HTML page of studies and runs: answers, figures, how they were made
-  export      write a run's metrics as one Parquet or CSV table
+  export      write a run's metrics as one table, or its model for transformers
 
   exponents   whether tokens collapse and gradients vanish, from the initialization alone
   phase       both exponents over two hyperparameters, as a table and figures

@@ -131,18 +131,39 @@ class Demo(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Writing):
-    """Write a run's metrics as one table of step, member, split, name and value.
+    """Write a run's metrics as one table, or its model as a folder that transformers loads.
+
+    The table's columns are step, member, split, name and value.
 
     Example: auxin export runs/question --out question.parquet
+    Example: auxin export runs/question --hf question-model --checkpoint 3000
     """
 
     run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
     """The run's directory."""
-    out: Path
-    """The file; its ending decides: .parquet or .csv."""
+    out: Path | None = None
+    """File of the table; its ending decides: .parquet or .csv."""
+    hf: Path | None = None
+    """Folder of the model and its vocabulary, for transformers."""
+    checkpoint: int | None = None
+    """Step of the model; by default the last one kept."""
+    member: int | None = None
+    """Seed of the model; by default the run's first."""
+    data_dir: str = ""
+    """Where the sentences of a run with a --data-dir are now, if they have moved."""
+
+    def __post_init__(self) -> None:
+        check(self.out is not None or self.hf is not None, "out", self.out, "--out FILE or --hf DIR")
 
     def run(self) -> None:
         from auxin.runs import export, open_run
 
-        export(open_run(self.run_path), self.out, force=self.force)
-        print(self.out)
+        run = open_run(self.run_path)
+        if self.out is not None:
+            export(run, self.out, force=self.force)
+            print(self.out)
+        if self.hf is not None:
+            from auxin.experiment.huggingface import save_huggingface
+
+            where = {"checkpoint": self.checkpoint, "member": self.member, "data_dir": self.data_dir}
+            print(save_huggingface(run, self.hf, force=self.force, **where))

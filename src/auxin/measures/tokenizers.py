@@ -26,7 +26,7 @@ class _Foreign:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self.bos = self._start()
-        self._space = len(self._ids(" a")) <= len(self._ids("a"))
+        self._space = self._joins_spaces()
 
     def encode(self, text: str) -> list[int]:
         """Ids of a word; raises ``DataError`` for a word without any."""
@@ -40,7 +40,17 @@ class _Foreign:
             found = self._tokenizer.encode(text, add_special_tokens=False)
         except TypeError:  # encode(text) alone
             found = self._tokenizer.encode(text)
+        except (
+            Exception
+        ) as error:  # what tokenizers raises for an unknown word where no token stands for those
+            raise DataError(f"{text.strip()!r} cannot be encoded: {error}") from None
         return list(getattr(found, "ids", found))
+
+    def _joins_spaces(self) -> bool:
+        try:
+            return len(self._ids(" a")) <= len(self._ids("a"))
+        except DataError:
+            return False
 
     def _start(self) -> int:
         for name in ("bos_token_id", "cls_token_id", "eos_token_id", "eot_token"):

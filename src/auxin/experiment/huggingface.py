@@ -1,0 +1,145 @@
+"""A model as a folder that transformers loads: config.json, weights, and the vocabulary as a tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from auxin.arguments import explained
+from auxin.disk.folder import Folder, failing_clearly
+from auxin.disk.output import MARK, check_output, write_output
+from auxin.disk.plain import dump_json
+from auxin.experiment.data import task_of
+from auxin.models.formats import load_model
+from auxin.models.transformer import TransformerLM
+from auxin.probes.families.export import huggingface
+from auxin.runs import Run, open_run
+from auxin.tasks import Vocabulary
+from auxin.tasks.vocabulary import BOS, EOS, PAD
+from auxin.values import check
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+NO_WORD = "<not in the vocabulary>"
+"""Stands for unknown words and is unknown itself: one in a text is an error, as it is in ours. tokenizer.json takes no
+other mark."""
+MARKS = {"tokenizer.json": json.dumps(NO_WORD).encode()}
+
+
+@explained
+def save_huggingface(
+    source: Run | TransformerLM | str | Path,
+    path: str | Path,
+    *,
+    checkpoint: int | None = None,
+    member: int | None = None,
+    vocabulary: Vocabulary | None = None,
+    data_dir: str = "",
+    force: bool = False,
+) -> Path:
+    """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` of transformers load, and return its path.
+
+    The logits are the model's up to rounding. A model that is not causal becomes a ``BertForTokenClassification``,
+    whose labels are the vocabulary. Docs: docs/export.md.
+
+    Args:
+        source: a run or its directory, or a model.
+        path: the folder, made if need be.
+        checkpoint: step of the run's checkpoint; the last by default.
+        member: seed of the run's model; the first by default.
+        vocabulary: that of a model, without which no tokenizer is written. Of a run: its task's.
+        data_dir: where the sentences of a run with a data directory are now, if they have moved.
+        force: replace files that auxin did not write.
+
+    Raises ``ConfigError`` naming the part of the model that no class of transformers computes, or a checkpoint that is
+    not there; ``RunError`` for files that auxin did not write.
+
+    >>> import torch
+    >>> model = auxin.TransformerLM(auxin.ModelConfig(vocabulary_size=5), torch.Generator().manual_seed(0))
+    >>> folder = auxin.save_huggingface(model, "mine", vocabulary=auxin.Vocabulary(["newt", "sleeps"]))
+    >>> auxin.network_of(folder).depth
+    4
+    """
+    if isinstance(source, TransformerLM):
+        given = {"checkpoint": checkpoint, "member": member}
+        for name, value in given.items():
+            check(value is None, name, value, "none, of a model")
+        model = source
+    else:
+        run = source if isinstance(source, Run) else open_run(source)
+        model = _trained(run, checkpoint, member)
+        vocabulary = vocabulary or task_of(run, data_dir).vocabulary
+    settings, tensors = huggingface(model)
+    files: dict[str, bytes] = {WEIGHTS: save(tensors, metadata={"format": "pt", "auxin": MARK.decode()})}
+    if vocabulary is not None:
+        size = model.config.vocabulary_size
+        check(len(vocabulary) == size, "size of the vocabulary", len(vocabulary), f"the model's {size}")
+        files |= _tokenizer(vocabulary, model.config.max_length, model.config.causal)
+        ids = {"pad": vocabulary.pad, "bos": vocabulary.bos, "eos": vocabulary.eos}
+        settings |= {f"{name}_token_id": index for name, index in ids.items()}
+    files[CONFIG] = dump_json(settings | {"auxin": MARK.decode()})
+    _write(Path(path), files, force)
+    return Path(path)
+
+
+def _trained(run: Run, step: int | None, member: int | None) -> TransformerLM:
+    saved = {each.step: each for each in run.checkpoints}
+    check(bool(saved), "checkpoints of the run", str(run.path), "a run with checkpoints")
+    step = max(saved) if step is None else step
+    check(step in saved, "checkpoint", step, ", ".join(map(str, saved)))
+    member = run.config.seeds[0] if member is None else member
+    saved[step].read(member)  # compares its hash
+    return load_model(saved[step].members[member])
+
+
+def _write(path: Path, files: Mapping[str, bytes], force: bool) -> None:
+    """All files; config.json goes first and comes last, so that what is not whole is not taken for a model."""
+    with Folder.make(path) as folder, failing_clearly(path):
+        for name, content in files.items():
+            check_output(path / name, content, force=force, mark=MARKS.get(name, MARK))
+        folder.remove(CONFIG)
+        for name, content in files.items():
+            write_output(path / name, content, force=force, mark=MARKS.get(name, MARK))
+
+
+def _tokenizer(vocabulary: Vocabulary, longest: int, causal: bool) -> dict[str, bytes]:
+    """Words between spaces by their ids, with <bos> before them."""
+    special = [
+        {"id": vocabulary.ids[word], "content": word, "special": True}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        for word in (PAD, EOS, BOS)
+    ]
+    start = {"SpecialToken": {"id": BOS, "type_id": 0}}
+    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in ("A", "B"))
+    tokenizer: dict[str, Any] = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": special,
+        "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [start, first],
+            "pair": [start, first, second],
+            "special_tokens": {BOS: {"id": BOS, "ids": [vocabulary.bos], "tokens": [BOS]}},
+        },
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": vocabulary.ids, "unk_token": NO_WORD},
+    }
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": PAD,
+        "eos_token": EOS,
+        "bos_token": BOS,
+        "padding_side": "left" if causal else "right",
+        "model_max_length": longest,
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "auxin": MARK.decode(),
+    }
+    words = json.dumps(tokenizer, ensure_ascii=False, indent=2).encode()
+    return {"tokenizer.json": words, "tokenizer_config.json": dump_json(settings)}
