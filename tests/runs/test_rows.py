@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auxin.config import RunConfig
 from auxin.disk.folder import Folder
 from auxin.errors import RunError
+from auxin.runs import open_run
 from auxin.runs.rows import MeasureFile, Metric, RowFile, decode, encode, read_table
+from auxin.runs.settings import config_bytes
 from reliability.hostile import bounded
 
 
@@ -132,12 +135,25 @@ def test_odd_lines_are_read_as_usual_ones_are(tmp_path: Path) -> None:
             read(tmp_path / "m.jsonl")
 
 
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(st.builds(Metric, whole, whole, words | st.just('a, "b'), words, finite), max_size=5))
+def test_a_table_holds_the_rows_that_were_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Metric]
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "metrics.jsonl"
+    path.write_bytes(b"".join(map(encode, rows)))
+    assert read(path).rows() == rows
+
+
 def test_half_a_million_rows_take_seconds(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(config_bytes(RunConfig()))
     lines = "".join(
         f'{{"step": {step}, "member": 0, "split": "val", "name": "accuracy", "value": {step / 7}}}\n'
         for step in range(500_000)
     )
     (tmp_path / "metrics.jsonl").write_text(lines)
     with bounded():
-        table = read(tmp_path / "metrics.jsonl")
+        table = open_run(tmp_path).metrics
     assert table["value"].to_list() == [step / 7 for step in range(500_000)]

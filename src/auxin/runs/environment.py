@@ -9,8 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from auxin.config import RunConfig
 
 _PACKAGES = ("auxin", "torch", "numpy", "scipy", "safetensors")
@@ -18,6 +16,8 @@ _PACKAGES = ("auxin", "torch", "numpy", "scipy", "safetensors")
 
 def environment(config: RunConfig) -> dict[str, Any]:
     """Everything beside the config that a run's last bits may depend on."""
+    import torch  # takes a second, which reading a run does without
+
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
     return {
         "python": platform.python_version(),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 METRICS, MEASURES, MEASURED = "metrics.jsonl", "measures.jsonl", "measures.json"
 LONGEST_LINE = 4096
-CHUNK = 1 << 24  # bytes read at a time
+CHUNK = 1 << 22  # bytes read at a time
 _MARK_SHAPE = {"size": Number(0, 2**63, whole=True), "sha256": str}
 
 
@@ -94,15 +94,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_TEXT = r'"((?:[^\p{C}\p{Z}"\\]| )*)"'
-_ROW = (
-    r'^\{"step": (0|[1-9][0-9]{0,18}), "member": (0|[1-9][0-9]{0,18}), "split": '
-    + _TEXT
-    + r', "name": '
-    + _TEXT
-    + r', "value": (?:null|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?))\}$'
-)
-"""A line as ``encode`` writes it; any other goes to ``decode``."""
+_TEXT = r'"(?:[^\p{C}\p{Z}"\\,]| )*"'
+_WHOLE, _REAL = "(?:0|[1-9][0-9]{0,18})", "-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_BEFORE = ('{"step": ', '"member": ', '"split": "', '"name": "', '"value": ')
+_ROW = rf'^\{{"step": {_WHOLE}, "member": {_WHOLE}, "split": {_TEXT}, "name": {_TEXT}, "value": (?:null|{_REAL})\}}$'
+"""A line as ``encode`` writes it, its texts without commas; any other goes to ``decode``."""
 
 
 def read_table(folder: Folder, name: str) -> polars.DataFrame:
@@ -145,18 +141,23 @@ def _rows(content: bytes, path: Path, before: int) -> polars.DataFrame:
     long = lines.select((pl.col("line").str.len_bytes() >= LONGEST_LINE).arg_true())["line"]
     if len(long):
         raise _damaged(path, before + int(long[0]) + 1, f"longer than {LONGEST_LINE} bytes")
-    parts = lines.select(pl.col("line").str.extract_groups(_ROW).alias("parts")).unnest("parts")
-    parts.columns = list(Metric._fields)
-    value = pl.col("value").cast(pl.Float64, strict=False)
+    parts = lines.select(
+        pl.col("line").str.contains(_ROW).alias("usual"), pl.col("line").str.split_exact(", ", 4)
+    ).unnest("line")
+    step, member, split, name, value = (
+        pl.col(f"field_{i}").str.strip_prefix(before).alias(field)
+        for i, (field, before) in enumerate(zip(Metric._fields, _BEFORE, strict=True))
+    )
+    whole = [column.cast(pl.Int64, strict=False) for column in (step, member)]
+    # through categories: else each long text keeps the whole content in memory
+    texts = [column.str.strip_suffix('"').cast(pl.Categorical).cast(pl.String) for column in (split, name)]
+    number = value.str.strip_suffix("}").cast(pl.Float64, strict=False)
+    known = (value == "null}") | number.is_finite()
     rows = parts.select(
-        pl.col("step", "member").cast(pl.Int64, strict=False),
-        "split",
-        "name",
-        value.fill_null(math.nan),
-        odd=pl.any_horizontal(
-            pl.col("step", "member").cast(pl.Int64, strict=False).is_null(),
-            pl.col("value").is_not_null() & value.is_finite().not_().fill_null(value=True),
-        ),
+        *whole,
+        *texts,
+        number.fill_null(math.nan),
+        odd=~pl.all_horizontal("usual", *(column.is_not_null() for column in whole), known).fill_null(False),
     )
     odd = rows.select(pl.col("odd").arg_true())["odd"].to_list()
     if not odd:
