@@ -65,7 +65,8 @@ def test_a_terminal_without_greek_gets_words(tmp_path: Path) -> None:
 
 def test_narrow_terminals_cut_no_number(tmp_path: Path) -> None:
     wide, narrow = (shell(EXPONENTS, tmp_path, COLUMNS=columns).stdout for columns in ("80", "5"))
-    assert narrow == wide
+    words = [[word for word in shown.split() if "─" not in word] for shown in (wide, narrow)]
+    assert sorted(words[0]) == sorted(words[1])
     result = shell(f"{AUXIN} train --help", tmp_path, COLUMNS="5")
     assert (result.returncode, "--optimizer.learning-rate" in result.stdout) == (0, True)
 

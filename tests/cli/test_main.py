@@ -1,7 +1,9 @@
 """Verbs, exit statuses, errors in one line."""
 
 import importlib
-import inspect
+import os
+import pty
+import re
 import shlex
 import subprocess
 import sys
@@ -42,23 +44,23 @@ def test_help_lists_every_verb_with_what_its_class_says(capsys: pytest.CaptureFi
     assert capsys.readouterr().out == 2 * f"{HELP}\n"
     listed = [line.split()[0] for line in HELP.splitlines() if line.startswith("  ")]
     assert listed == list(VERBS)
+    assert max(len(line) for line in HELP.splitlines()) < 80
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example_of_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_has_help_with_an_example_of_itself(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert main([verb, "--help"]) == 0
     out = capsys.readouterr().out
     assert f"usage: auxin {verb}" in out
-    assert f"Example: auxin {verb}" in out
-    module, name = VERBS[verb]
-    example = inspect.getdoc(getattr(importlib.import_module(module), name))
+    assert max(len(line) for line in out.splitlines()) <= 80
+    example = re.search(rf"^ Example: auxin {verb}((?:.*\\\n)*.*)$", out, re.MULTILINE)
     assert example is not None
-    options = shlex.split(
-        example.partition(f"Example: auxin {verb}")[2].split("\n\n")[0].split("Example:")[0]
-    )
-    assert getattr(importlib.import_module(module), name).parse(
-        "auxin", options
-    )  # it can be typed as it stands
+    module, name = VERBS[verb]
+    options = shlex.split(example[1].replace("\\\n", ""))  # as a shell reads it
+    assert getattr(importlib.import_module(module), name).parse("auxin", options)
 
 
 def test_help_is_a_verb_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,46 +105,30 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         ("trian", "auxin: no verb 'trian'; perhaps you meant train"),
-        ("x", "auxin: no verb 'x'; verbs: check, demo, train"),
+        ("x", "auxin: no verb 'x'; verbs: check, exponents, phase"),
         (
             "train --out x --task copy",
             "--task is 'copy'; allowed: question, tense, dyck, passivization, agreement, files, grammar, custom; see",
-        ),
-        (
-            "train --out x --preset huge",
-            "'huge' for argument '--preset'. Expected one of ('laptop', 'paper',",
         ),
         ("train --out x --model.depth 0", "auxin train: --model.depth is 0; allowed: 1 to 10000; see auxin"),
         ("train --out x --model.heads 3", "--model.heads is 3; allowed: a divisor of the width (64)"),
         ("train --out x --optimizer.beta1 2", "--optimizer.beta1 is 2.0; allowed: 0 ≤ beta1 < 1"),
         ("train --out x --steps 0", "--steps is 0; allowed: 1 to 10^9"),
-        (
-            "train --out x --steps ten",
-            "Error parsing --steps: invalid literal for int() with base 10: 'ten'; allowed",
-        ),
-        ("train --out x --modle.depth 3", "options: --modle.depth, 3; perhaps you meant --model.depth"),
-        (
-            "train --out x --seeds a",
-            "--seeds: Could not find valid parse for arguments: ['a']; allowed: --seeds [INT",
-        ),
-        ("measure x --measures foo", "'foo' for argument '--measures'. Expected one of ('norms', 'entropy',"),
+        ("train --out x --modle.depth 3", "no option --modle.depth; perhaps you meant --model.depth"),
+        ("train --depth 4", "no option --depth; perhaps you meant --model.depth; see auxin train --help"),
+        ("train --out x --lr=1e-3", "no option --lr; perhaps you meant --optimizer.learning-rate"),
+        ("train --out x --n_layers 4", "no option --n-layers; perhaps you meant --model.depth"),
+        ("demo --width 64", "no option --width; see auxin demo --help"),
+        ("simulate --n-heads 4", "no option --n-heads; perhaps you meant --heads; see"),
+        ("export x --froce y", "no option --froce; perhaps you meant --force; see auxin export --help"),
         ("measure x --measures", "--measures is ''; allowed: one or more of norms, entropy, projection"),
         ("measure x --sentences -1", "--sentences is -1; allowed: 0 (the published number) or more"),
         ("demo --steps -5", "--steps is -5; allowed: 0 (those of the preset) to 10^9"),
         ("demo --seed -1", "--seed is -1; allowed: 0 to 2^63 − 1"),
         ("train --out=", "--out is ''; allowed: a path"),
-        ("train", "Missing from auxin train: --out PATH"),
-        ("train --out", "Missing value for argument '--out'"),
-        ("train --depth 4", "(required); Unrecognized options: --depth, 4; perhaps you meant --model.depth"),
-        ("train --steps ten", "(required); Error parsing --steps: invalid literal for int()"),
-        ("train --out x --seeds 0,b", "--seeds: Could not find valid parse for arguments: ['0', 'b']"),
         (
             "phase --x sigma_w 5 1",
             "auxin phase: --x is sigma_w 5 1; allowed: a name, from, to, from below to",
-        ),
-        (
-            "export",
-            "Missing from auxin export: RUN The run's directory. (required); --out is None; allowed: --out FILE or",
         ),
         ("export x", "auxin export: --out is None; allowed: --out FILE or --hf DIR"),
     ],
@@ -155,15 +141,51 @@ def test_bad_arguments_are_explained_in_one_line(
     assert message in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("train", "Missing from auxin train: --out PATH"),
+        ("train --out", "Missing value for argument '--out'"),
+        ("export", "Missing from auxin export: RUN The run's directory. (required)"),
+        ("study foo", "invalid choice 'foo' for argument 'name'"),
+        ("train --preset huge", "'huge' for argument '--preset'. Expected one of ('laptop', 'paper',"),
+        ("train --out x --steps ten", "Error parsing --steps: invalid literal for int() with base 10: 'ten'"),
+        ("train --out x --seeds 0,b", "--seeds: Could not find valid parse for arguments: ['0', 'b']"),
+        ("measure x --measures foo", "'foo' for argument '--measures'. Expected one of ('norms', 'entropy',"),
+    ],
+)
+def test_what_tyro_refuses_it_explains(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert words in " ".join(re.sub("[│|]", "", err).split())
+    assert (out, "Traceback" in err, "\x1b" in err) == ("", False, False)
+
+
 @pytest.mark.parametrize("columns", ["30", "200"])
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_the_line_does_not_depend_on_the_terminal(columns: str, encoding: str) -> None:
-    environment = {"COLUMNS": columns, "PYTHONIOENCODING": f"{encoding}:replace", "PATH": ""}
+def test_a_line_does_not_depend_on_the_terminal(columns: str, encoding: str) -> None:
+    environment = os.environ | {"COLUMNS": columns, "PYTHONIOENCODING": f"{encoding}:replace"}
     command = [sys.executable, "-m", "auxin", "train", "--out", "x", "--modle.depth", "3"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 2
-    wanted = "Unrecognized options: --modle.depth, 3; perhaps you meant --model.depth; see auxin train --help"
+    wanted = "no option --modle.depth; perhaps you meant --model.depth; see auxin train --help"
     assert result.stderr == f"auxin train: {wanted}\n"
+
+
+def test_a_terminal_that_is_silent_is_told_what_is_done() -> None:
+    """After two seconds; what is then printed finds an empty line. Elsewhere nothing of it is seen."""
+    code = "import time; from auxin.screen import screens\nwith screens('auxin phase'): time.sleep(3); print('done')"
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"}
+    )
+    told = os.read(ours, 10_000).decode()
+    assert re.fullmatch(r"(\rauxin phase: [23] s )+\r\x1b\[Kdone\r\n", told)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("done\n", "")
 
 
 def test_a_preset_sets_defaults_that_options_override() -> None:

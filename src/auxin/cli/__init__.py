@@ -17,45 +17,50 @@ from auxin.screen import screens
 
 VERBS = {
     "check": ("auxin.cli.check", "Check"),
-    "demo": ("auxin.cli.training", "Demo"),
-    "train": ("auxin.cli.training", "Train"),
-    "resume": ("auxin.cli.training", "Resume"),
-    "measure": ("auxin.cli.structure", "Measure"),
-    "trees": ("auxin.cli.structure", "Trees"),
-    "study": ("auxin.cli.study", "Study"),
-    "report": ("auxin.cli.report", "Report"),
-    "export": ("auxin.cli.training", "Export"),
     "exponents": ("auxin.cli.theory", "Exponents"),
     "phase": ("auxin.cli.theory", "Phase"),
     "critical": ("auxin.cli.theory", "Critical"),
     "simulate": ("auxin.cli.simulation", "Simulate"),
     "attention": ("auxin.cli.theory", "Attention"),
+    "demo": ("auxin.cli.training", "Demo"),
+    "measure": ("auxin.cli.structure", "Measure"),
+    "trees": ("auxin.cli.structure", "Trees"),
+    "train": ("auxin.cli.training", "Train"),
+    "resume": ("auxin.cli.training", "Resume"),
+    "study": ("auxin.cli.study", "Study"),
+    "report": ("auxin.cli.report", "Report"),
+    "export": ("auxin.cli.training", "Export"),
 }
 """Where each verb's options are declared; its module is imported when it is called."""
 
 HELP = """\
 usage: auxin VERB [OPTIONS]
 
-Predict from its initialization whether a transformer will train, train it, and watch structure emerge.
+Predict from its initialization whether a transformer will train, train it, and
+watch structure emerge.
 
-  check       whether the initialization of your transformer is all right, and where it is not
-
-  demo        train the question task until it groks, in minutes, and draw it
-  train       train a stack of seeds; a run that was stopped goes on
-  resume      go on with a run, or extend a finished one, from its own settings
-  measure     take structural measures of a run's checkpoints
-  trees       draw the tree that a model computes for a sentence, checkpoint by checkpoint
-  study       train all runs of a study and answer its question
-  report      make one HTML page of studies and runs: answers, figures, how they were made
-  export      write a run's metrics as one table, or its model for transformers
-
-  exponents   whether tokens collapse and gradients vanish, from the initialization alone
+Is my model's initialization all right?    try: auxin check gpt2.json
+  check       whether your transformer starts as it should, and where not
+  exponents   whether tokens collapse and gradients vanish, before any training
   phase       both exponents over two hyperparameters, as a table and figures
   critical    hyperparameters at the edge of chaos for a given depth
   simulate    random networks beside the theory, layer by layer
-  attention   moments of attention at finite length beside the published approximations
+  attention   moments of attention beside the published approximations
 
-auxin help VERB, or auxin VERB --help, lists a verb's options with an example; auxin --version prints the version."""
+Watch structure emerge                     try: auxin demo
+  demo        train the question task until it groks, in minutes, and draw it
+  measure     take structural measures of a run's checkpoints
+  trees       draw the tree that a model computes for a sentence, as it learns
+
+Run my own experiment                      try: auxin train --out runs/a
+  train       train a stack of seeds on a task; a run that was stopped goes on
+  resume      go on with a run, or extend a finished one, from its own settings
+  study       train all runs of a study and answer its question
+  report      one HTML page of studies and runs: answers, figures, how made
+  export      write a run's metrics as one table, or its model for transformers
+
+auxin help VERB lists a verb's options with an example; auxin --version prints
+the version."""
 
 
 class UsageError(Exception):
@@ -69,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if verb == "help":
         verb, *rest = (rest[0], "--help") if rest else ("--help",)
-    with screens() as (out, _):
+    with screens(f"auxin {verb}" if verb in VERBS else "") as (out, _):
         status = _status_of(verb, rest)
         out.flush()
         if out.lost:

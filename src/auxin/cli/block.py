@@ -79,7 +79,7 @@ class BlockVerb(Verb):
 
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
-        origin = parse_known(_Origin, arguments)
+        origin = parse_known(_Origin, program, arguments)
         for name, part in ALPHAS.items():
             option = f"--{name.replace('_', '-')}"
             typed = {argument.split("=")[0].replace("_", "-") for argument in arguments}

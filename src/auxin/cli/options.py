@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
+import inspect
 import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
+from rich.text import Text
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from auxin.architecture import Layer, Norm
@@ -27,7 +32,12 @@ T = TypeVar("T")
 registry = ConstructorRegistry()
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch without its opposite."""
-NARROWEST = 60  # columns that help is laid out for
+NARROWEST, WIDEST = 60, 100  # columns that help is laid out for
+OFTEN_TYPED = {
+    "lr": "learning-rate", "bs": "batch-size", "wd": "weight-decay", "epochs": "steps", "seed": "seeds",
+    "n-layers": "depth", "layers": "depth", "n-heads": "heads", "d-model": "width", "hidden-size": "width",
+}  # fmt: skip
+"""What an option is called elsewhere, and here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,47 +75,19 @@ def parse(
     """An instance of ``cls`` from the command line; prints help and exits where that is asked for."""
     if "--out=" in arguments or ("--out", "") in pairwise(arguments):
         raise UsageError("--out is ''; allowed: a path (. is the current directory)")
-    arguments = _separated(arguments, _lists(cls))
-    try:
-        return _parsed(cls, program, arguments, default, registry)
-    except UsageError as error:
-        if also := _complaint_beside(
-            str(error), lambda given: _parsed(cls, program, given, default, registry), arguments
-        ):
-            raise UsageError(f"{error}; {also}") from None
-        raise
+    options = dict(_options(cls))
+    arguments = _separated(arguments, {name for name, hint in options.items() if _takes_several(hint)})
+    more: dict[str, Any] = {} if default is None else {"default": default}
+    about = _paragraphs(inspect.getdoc(cls) or "")
+    with explained(program, options, arguments), _legible_width():
+        return tyro.cli(cls, prog=program, description=about, args=arguments, registry=registry, **more)
 
 
-def _complaint_beside(
-    missing: str, parsed: Callable[[Sequence[str]], object], arguments: Sequence[str]
-) -> str:
-    """What else is wrong with arguments of which some are missing: what is said when those are given."""
-    if not missing.startswith("Missing"):
-        return ""
-    place = "Missing value for argument '" in missing or re.search(r"(: |\(required\) )[A-Z]+ ", missing)
-    options = [word for name in re.findall(r"(--[a-z-]+) [A-Z]", missing) for word in (name, "x")]
-    given = [*(["x"] if place else []), *arguments, *options]
-    try:
-        parsed(given)
-    except UsageError as error:
-        also = str(error)
-        if also.startswith("Missing"):
-            return _complaint_beside(also, parsed, given) if also != missing else ""
-        return also
-    return ""
-
-
-def _parsed(
-    cls: type[T],
-    program: str,
-    arguments: Sequence[str],
-    default: T | None,
-    registry: ConstructorRegistry | None,
-) -> T:
-    with errors_in_one_line():
-        if default is None:
-            return tyro.cli(cls, prog=program, args=arguments, registry=registry)
-        return tyro.cli(cls, prog=program, args=arguments, default=default, registry=registry)
+def parse_known(cls: type[T], program: str, arguments: Sequence[str]) -> T:
+    """The options of ``cls`` alone, the others left for later: they may decide about the others' defaults."""
+    with explained(program, dict(_options(cls)), ()), _legible_width():
+        known, _ = tyro.cli(cls, prog=program, args=arguments, return_unknown_args=True, add_help=False)
+        return known
 
 
 @registry.primitive_rule
@@ -132,25 +114,31 @@ def _as_json(read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
     )
 
 
-def _lists(cls: type) -> set[str]:
-    """The options of a verb that take several numbers or words, by name."""
-    found: set[str] = set()
-    for name, hint in get_type_hints(cls).items():
-        if dataclasses.is_dataclass(hint):
-            found |= _lists(hint)  # pyright: ignore[reportArgumentType]
-        elif get_origin(hint) is tuple and Path not in get_args(hint):
-            found.add(name)
-    return found
+def _options(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Name, as ``model.n-heads``, and type of every option of a verb; those of its sections among them."""
+    for name, hint in get_type_hints(cls, include_extras=True).items():
+        kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        named = [note.name for note in notes if getattr(note, "name", None) is not None]
+        own = prefix + (named[0] if named else name.replace("_", "-"))
+        if dataclasses.is_dataclass(kind):
+            yield from _options(kind, own and f"{own}.")  # pyright: ignore[reportArgumentType]
+        else:
+            yield own, kind
 
 
-def _separated(arguments: Sequence[str], lists: set[str]) -> list[str]:
+def _takes_several(hint: Any) -> bool:
+    """Whether an option takes several numbers or words; not paths, and not layers, which are JSON."""
+    return get_origin(hint) is tuple and not {Path, Layer}.intersection(get_args(hint))
+
+
+def _separated(arguments: Sequence[str], lists: Collection[str]) -> list[str]:
     """The arguments with ``--seeds 0,1,2`` written as ``--seeds 0 1 2``."""
     found: list[str] = []
     inside = False
     for argument in arguments:
         option, _, value = argument.partition("=")
         if option.startswith("--"):
-            inside = option.rpartition(".")[2].lstrip("-").replace("-", "_") in lists - {"layers"}  # JSON
+            inside = option[2:].replace("_", "-") in lists
             if inside and "," in value:
                 found += [option, *filter(None, value.split(","))]
                 continue
@@ -158,26 +146,73 @@ def _separated(arguments: Sequence[str], lists: set[str]) -> list[str]:
     return found
 
 
-def parse_known(cls: type[T], arguments: Sequence[str]) -> T:
-    """The options of ``cls`` alone, the others left for later: they may decide about the others' defaults."""
-    with errors_in_one_line():
-        known, _ = tyro.cli(cls, args=arguments, return_unknown_args=True, add_help=False)
-        return known
-
-
 @contextlib.contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Raise what tyro explains in a box of several lines, exiting with 2, as a ``UsageError`` of one line."""
+def explained(program: str, options: Collection[str], arguments: Sequence[str]) -> Iterator[None]:
+    """One line where a value is not allowed or an option is none; what else tyro refuses, in tyro's own words."""
     told = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told), _legible_width():
+        with contextlib.redirect_stderr(told):
             yield
     except ConfigError as error:
-        raise UsageError(_with_option("", str(error))) from None
+        raise UsageError(_with_option(error, options)) from None
     except SystemExit as stop:
         if stop.code == 2:
-            raise UsageError(_one_line(told.getvalue())) from None
+            if cause := _config_error(stop):
+                raise UsageError(_with_option(cause, options)) from None
+            if unknown := _unknown(options, arguments):
+                raise UsageError(unknown) from None
+            sys.stderr.write(
+                told.getvalue() if sys.stderr.isatty() else Text.from_ansi(told.getvalue()).plain
+            )
         raise
+
+
+def _config_error(error: BaseException | None) -> ConfigError | None:
+    """The complaint of a configuration that an error came from."""
+    while error is not None and not isinstance(error, ConfigError):
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return error
+
+
+def _with_option(error: ConfigError, options: Collection[str]) -> str:
+    """A configuration's own complaint (``depth is 0; allowed: …``), naming the option instead of the field."""
+    field, is_, rest = str(error).partition(" is ")
+    option = field.replace("_", "-")
+    found = [name for name in options if name == option or name.endswith(f".{option}")]
+    return f"--{found[0] if found else option}{is_}{rest}"
+
+
+def _unknown(options: Collection[str], arguments: Sequence[str]) -> str:
+    """What is said of the first option that is none, with those that may have been meant; "" where there is none."""
+    for word in arguments:
+        option = word.partition("=")[0].removeprefix("--").replace("_", "-")
+        section, _, last = option.rpartition(".")
+        positive = section + "." * bool(section) + last.removeprefix("no-")
+        if not word.startswith("--") or {option, positive} & {*options, "help"}:
+            continue
+        short = OFTEN_TYPED.get(last, last)
+        meant = [name for name in options if name.rpartition(".")[2] == short]
+        meant = meant or difflib.get_close_matches(option, options, n=1)
+        return f"no option --{option}" + "".join(f"; perhaps you meant --{name}" for name in meant[:1])
+    return ""
+
+
+def _paragraphs(text: str) -> str:
+    """A docstring laid out for the terminal; a command that is cut goes on in the next line, for a shell, too."""
+    width = min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
+    found: list[str] = []
+    for paragraph in re.split(r"\n\n|\n(?=Example: )", text):
+        command = paragraph.startswith("Example: ")
+        lines = textwrap.wrap(
+            paragraph,
+            width - 2 * command,
+            initial_indent=" ",  # tyro joins lines that begin with a letter
+            subsequent_indent=" " * (5 if command else 1),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        found.append((" \\\n" if command else "\n").join(lines))
+    return "\n\n".join(found)
 
 
 @contextlib.contextmanager
@@ -192,30 +227,3 @@ def _legible_width() -> Iterator[None]:
         os.environ.pop("COLUMNS", None)
         if before is not None:
             os.environ["COLUMNS"] = before
-
-
-def _one_line(box: str) -> str:
-    """The message in tyro's box, with the option that was meant, or the form of the one that was wrong."""
-    text = "\n".join(line.strip(" │") for line in box.splitlines())
-    sections = [
-        " ".join(part.split()) for part in re.split(r"^(?:[╭╰].*|[─-]{8,})$", text, flags=re.MULTILINE)
-    ]
-    sections = [section for section in sections if section]
-    message, *hints = sections if "╭" in box else sections[1:]  # without a drawn box, the title is a section
-    if found := re.match(r"Error parsing (?:config\.?|[A-Z]\w*)?([a-z_.]*): (\w+ is .*)", message):
-        message = _with_option(found[1], found[2])  # after a section of the config, or a verb's class
-    message = re.sub(
-        r"argument '\('([^']+)',.*?\)'", r"argument '\1'", message
-    )  # as tyro before 1.0.14 writes it
-    for hint in hints:
-        if meant := re.match(r"Perhaps you meant: (--\S+)", hint):
-            message += f"; perhaps you meant {meant[1]}"
-        elif form := re.match(r"Argument helptext: (--\S+(?: \[.*\]| [A-Z{]\S*)?)", hint):
-            message += f"; allowed: {form[1]}"
-    return message.replace(".;", ";").rstrip(".")
-
-
-def _with_option(section: str, message: str) -> str:
-    """A config's own complaint (``depth is 0; allowed: …``), naming the option instead of the field."""
-    field, _, rest = message.partition(" is ")
-    return f"--{section and section + '.'}{field}".replace("_", "-") + f" is {rest}"

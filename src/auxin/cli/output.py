@@ -42,21 +42,36 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A table with its first column to the left and numbers to the right, wider than a terminal that would cut them."""
+    """A table with its first column to the left and numbers to the right, wider than a terminal that would cut them.
+
+    Before that, columns move together, and each word of a heading gets a line of its own.
+    """
     own = lambda text: legible(text, sys.stdout.encoding)
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        title=own(title) or None,
-        title_justify="left",
-        title_style="bold",
-    )
-    for index, column in enumerate(columns):
-        widest = max(cell_len(own(cell)) for cell in (column, *(row[index] for row in rows)))
-        table.add_column(own(column), justify="right" if index else "left", min_width=min(widest, SENTENCE))
-    for row in rows:
-        table.add_row(*map(own, row))
     console = Console()
     unbounded = console.options.update(max_width=WIDEST)
-    console.width = max(console.width, console.measure(table, options=unbounded).minimum)
+    for gap, between in ((1, " "), (0, "\n")):
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            padding=(0, gap, 0, 0),
+            title=own(title) or None,
+            title_justify="left",
+            title_style="bold",
+        )
+        for index, column in enumerate(columns):
+            heading = own(column).replace(" ", between)
+            widest = max(
+                map(cell_len, (*heading.splitlines(), *(own(row[index]) for row in rows))), default=0
+            )
+            table.add_column(
+                heading,
+                justify="right" if index else "left",
+                min_width=min(widest, SENTENCE),
+                vertical="bottom",
+            )
+        for row in rows:
+            table.add_row(*map(own, row))
+        least = console.measure(table, options=unbounded).minimum
+        if least <= console.width:
+            break
+    console.width = max(console.width, least)
     console.print(table)

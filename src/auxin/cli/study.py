@@ -28,7 +28,7 @@ class Study(Verb):
     Example: auxin study depth --scale minutes --out runs/studies/depth
     """
 
-    name: Annotated[StudyName, tyro.conf.Positional]
+    name: Annotated[StudyName, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """Which: grokking, depth, dynamics, trainability, joint, repair, totals."""
     scale: Scale = "laptop"
     """minutes: tiny models; laptop: hours on two cores; paper: the published sizes, on a GPU."""

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 import tyro
 
-from auxin.cli.options import Flag, Verb, Writing, errors_in_one_line, parse, parse_known
+from auxin.cli.options import Flag, Verb, Writing, explained, parse, parse_known
 from auxin.config import PresetName, RunConfig, preset
 from auxin.values import check
 
@@ -49,8 +49,8 @@ class Train(Verb):
 
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
-        with errors_in_one_line():
-            chosen = parse_known(_Defaults, arguments)
+        with explained(program, (), ()):
+            chosen = parse_known(_Defaults, program, arguments)
             default = cls(out=tyro.MISSING, preset=chosen.preset, config=chosen.config(arguments))
         return parse(cls, program, arguments, default)
 
@@ -111,7 +111,7 @@ class Demo(Verb):
     """Directory of the run."""
     steps: int = 0
     """Optimizer steps; 0 means those of the preset."""
-    seed: int = 0
+    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Seed of the initialization, the data order and dropout."""
     json: Flag = False
     """Print the summary as one JSON object."""
