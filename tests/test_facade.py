@@ -16,6 +16,7 @@ PUBLIC = {
     "tree_projections", "Task", "Dials", "resume",
     "save_huggingface",
     "as_causal_model", "assert_healthy", "check", "network_of", "rescale_",
+    "sweep", "NamedRun", "open_sweep",
 }  # fmt: skip
 
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from auxin.probes.families import network_of
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
+    from auxin.report.sweep_record import open_sweep
     from auxin.runs import open_run
+    from auxin.studies.design import NamedRun
+    from auxin.studies.sweep import sweep
     from auxin.tasks import Dials, Task, Vocabulary, load_task
     from auxin.tasks.trees import balanced, left_branching, parseval, random_tree, right_branching
     from auxin.theory.critical import critical
@@ -52,7 +55,10 @@ _MODULES = {
     "auxin.probes.families": ("network_of",),
     "auxin.probes.remedy": ("rescale_",),
     "auxin.probes.simulate": ("simulate",),
+    "auxin.report.sweep_record": ("open_sweep",),
     "auxin.runs": ("open_run",),
+    "auxin.studies.design": ("NamedRun",),
+    "auxin.studies.sweep": ("sweep",),
     "auxin.tasks": ("Dials", "Task", "Vocabulary", "load_task"),
     "auxin.tasks.trees": ("balanced", "left_branching", "parseval", "random_tree", "right_branching"),
     "auxin.theory.moments": ("attention_moments",),
@@ -73,6 +79,7 @@ __all__ = [  # noqa: RUF022
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",
     "save_huggingface",
     "Vocabulary", "Task", "Dials", "load_task", "train", "resume", "measure", "open_run", "grokking_summary",
+    "sweep", "NamedRun", "open_sweep",
     "tree_projections", "parseval", "right_branching", "left_branching", "balanced", "random_tree",
     "AuxinError",
 ]  # fmt: skip

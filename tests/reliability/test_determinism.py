@@ -128,7 +128,7 @@ MAY_READ_A_CLOCK = {
     "studies/progress.py": "how often a bar looks",
     "studies/worker.py": "wall time of a run, beside its status",
     "studies/cluster.py": "the same under Ray",
-    "studies/conduct.py": "wall time of a study",
+    "studies/session.py": "wall time of a sitting",
     "studies/plan.py": "how fast this machine is",
     "runs/store.py": "events.log",
 }

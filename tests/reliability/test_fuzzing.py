@@ -25,7 +25,7 @@ from auxin.models.transformer import TransformerLM
 from auxin.report.record import open_study
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.runs.settings import config_bytes
-from auxin.studies.conduct import read_sessions
+from auxin.studies.session import read_sessions
 from auxin.tasks import load_task
 from auxin.tasks.cache import cached
 from auxin.tasks.trees import from_brackets, read_penn

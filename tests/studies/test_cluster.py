@@ -13,7 +13,7 @@ import pytest
 
 from auxin.errors import ConfigError
 from auxin.experiment.train import train
-from auxin.studies.sweep import sweep
+from auxin.studies.training import train_runs
 from studies.sweeps import content, last_step, tiny
 
 LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
@@ -22,7 +22,8 @@ LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
 @pytest.fixture(scope="module")
 def two_workers() -> Iterator[None]:
     ray = pytest.importorskip("ray", reason="ray is not installed (pip install 'auxin[ray]')")
-    paths = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1])])}
+    here = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = {"PYTHONPATH": os.pathsep.join(here)}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": paths})
     yield
     ray.shutdown()
@@ -30,7 +31,7 @@ def two_workers() -> Iterator[None]:
 
 def test_ray_trains_what_training_here_does(two_workers: None, tmp_path: Path) -> None:
     runs = [tiny("a", 0), tiny("b", 1), tiny("lost", data_dir=str(tmp_path / "nothing"))]
-    outcomes = sweep(runs, tmp_path / "ray", ray="auto")
+    outcomes = train_runs(runs, tmp_path / "ray", ray="auto")
     assert [o.status for o in outcomes] == ["finished", "finished", "failed"]
     assert "nothing" in outcomes[2].detail
     for run in runs[:2]:
@@ -60,7 +61,7 @@ def test_a_run_whose_worker_is_killed_resumes_elsewhere(two_workers: None, tmp_p
 
     killer = threading.Thread(target=kill)
     killer.start()
-    outcomes = sweep([LONG, tiny("other", 3)], tmp_path / "ray", ray="auto")
+    outcomes = train_runs([LONG, tiny("other", 3)], tmp_path / "ray", ray="auto")
     killer.join()
     assert len(killed) == 1
     assert [o.status for o in outcomes] == ["finished"] * 2
@@ -78,4 +79,4 @@ def test_without_ray_a_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
     with pytest.raises(ConfigError, match=r"ray is not installed; allowed: pip install 'auxin\[ray\]'"):
-        sweep([tiny("a")], tmp_path, ray="auto")
+        train_runs([tiny("a")], tmp_path, ray="auto")

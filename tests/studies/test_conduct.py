@@ -10,7 +10,7 @@ import pytest
 from auxin.cli.study import Study
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
-from auxin.studies import conduct
+from auxin.studies import conduct, session
 from auxin.studies.conduct import answer_study, load_study, train_study
 from auxin.studies.design import NamedRun, Scale
 from auxin.studies.pool import Outcome
@@ -54,7 +54,7 @@ def train_here(runs: list[NamedRun], out: Path, **_: object) -> list[Outcome]:
 def test_a_study_from_its_runs_to_its_files(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(conduct, "sweep", train_here)
+    monkeypatch.setattr(session, "train_runs", train_here)
     outcomes = train_study(name, "minutes", tmp_path)
     analysis = answer_study(name, "minutes", tmp_path, outcomes)
     assert analysis.answer.endswith(".")
@@ -121,7 +121,7 @@ def test_failed_runs_are_shown_and_the_rest_answered(
     def one_fails(runs: list[NamedRun], out: Path, **_: object) -> list[Outcome]:
         return [Outcome(runs[0].name, "failed", 1.0, "of a bad disk"), *train_here(runs[1:], out)]
 
-    monkeypatch.setattr(conduct, "sweep", one_fails)
+    monkeypatch.setattr(session, "train_runs", one_fails)
     verb = Study.parse("auxin study", ["grokking", "--scale", "minutes", "--out", str(tmp_path)])
     assert verb.run() == 1
     shown = capsys.readouterr().out

@@ -8,34 +8,40 @@ import pytest
 
 from auxin.errors import AuxinError, RunError
 from auxin.runs import RunDirectory, open_run
-from auxin.studies.conduct import plan_study, read_sessions, train_study
-from auxin.studies.directory import claim, runs_directory
+from auxin.studies.conduct import plan_study, train_study
+from auxin.studies.directory import A_SWEEP, Owner, claim, runs_directory
 from auxin.studies.finished import reusable, take_over
+from auxin.studies.session import read_sessions
 from studies.sweeps import tiny
 
 
 def test_a_directory_belongs_to_one_study_and_scale(tmp_path: Path) -> None:
-    claim(tmp_path, "depth", "minutes")
-    claim(tmp_path, "depth", "minutes")
+    claim(tmp_path, Owner("depth", "minutes"))
+    claim(tmp_path, Owner("depth", "minutes"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for other in (("grokking", "minutes"), ("depth", "laptop")):
         for use in (train_study, plan_study):
             with pytest.raises(RunError, match="holds the study depth at scale minutes, not"):
                 use(*other, tmp_path)
+    with pytest.raises(RunError, match="holds the study depth at scale minutes, not a sweep"):
+        claim(tmp_path, A_SWEEP)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    claim(tmp_path / "sweep", A_SWEEP)
+    with pytest.raises(RunError, match="holds a sweep, not the study depth"):
+        claim(tmp_path / "sweep", Owner("depth", "minutes"))
 
 
 def test_a_study_answered_by_an_earlier_version_keeps_its_directory(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text('{"study": "joint", "scale": "laptop"}')
     with pytest.raises(RunError, match="holds the study joint at scale laptop"):
-        claim(tmp_path, "depth", "laptop")
-    claim(tmp_path, "joint", "laptop")
+        claim(tmp_path, Owner("depth", "laptop"))
+    claim(tmp_path, Owner("joint", "laptop"))
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(RunError, match=r"something else \(thesis\.tex\)"):
-        claim(tmp_path, "depth", "minutes")
+        claim(tmp_path, Owner("depth", "minutes"))
     assert [path.name for path in tmp_path.iterdir() if path.name != "lock"] == ["thesis.tex"]
 
 
@@ -46,7 +52,9 @@ def test_a_study_never_writes_through_a_link(tmp_path: Path, name: str) -> None:
     (outside.mkdir if name.startswith("runs") else outside.touch)()
     (out / name).symlink_to(outside)
     use = (
-        (lambda: runs_directory(out)) if name.startswith("runs") else (lambda: claim(out, "depth", "minutes"))
+        (lambda: runs_directory(out))
+        if name.startswith("runs")
+        else (lambda: claim(out, Owner("depth", "minutes")))
     )
     with pytest.raises(RunError, match="symbolic link"):
         use()

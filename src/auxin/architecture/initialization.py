@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Initialization = Literal["xavier", "pytorch", "normal", "gaussian", "gpt2", "neox"]
@@ -53,6 +53,15 @@ class Scheme:
     """Standard deviation of embeddings; None: drawn as a map from the width to the vocabulary would be."""
     described: bool = False
     """Whether the σ's are those that a map's description has."""
+
+    def scaled(self, factor: float) -> Scheme:
+        """This with the output maps of all branches, and their biases, multiplied by a factor."""
+        if factor == 1:
+            return self
+        on = lambda of: factor if of.branches else 1.0
+        return replace(
+            self, sigma=lambda of: self.sigma(of) * on(of), sigma_b=lambda of: self.sigma_b(of) * on(of)
+        )
 
     def weight(self, of: Map) -> Draw:
         """The law of a map's weights."""

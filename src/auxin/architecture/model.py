@@ -9,7 +9,7 @@ from typing import Literal
 
 from auxin.architecture.attention import Attention
 from auxin.architecture.block import PLACEMENTS, STRENGTHS, Block, NormPlacement, classic_layer
-from auxin.architecture.initialization import POSITION_STD, SCHEMES, Initialization, Map
+from auxin.architecture.initialization import POSITION_STD, SCHEMES, Initialization, Map, Scheme
 from auxin.architecture.layer import Layer
 from auxin.architecture.mlp import MLP, Activation
 from auxin.architecture.network import Network
@@ -80,6 +80,8 @@ class ModelConfig(Value):
     nn.Embedding; normal: N(0, 0.02²); gpt2: the same, output maps of branches divided by the root of the number of
     branches; neox: N(0, 0.4/fan_in), output maps of branches N(0, (2/(depth·√width))²) (Pythia); gaussian: the σ's
     below, or those of the layers. All others leave these σ's aside."""
+    branch_scale: float = 1.0
+    """Factor on the output maps of all branches at initialization; 1 with gaussian, whose σ's say all."""
     sigma_a: float = 1.0
     """Logit scale σ_A = σ_Q·σ_K: entries of W_Q, W_K are N(0, σ_A/d) (gaussian only)."""
     sigma_v: float = 1.0
@@ -110,8 +112,12 @@ class ModelConfig(Value):
         check(0 <= self.dropout < 1, "dropout", self.dropout, "0 ≤ dropout < 1")
         sinusoidal_fits = self.positions != "sinusoidal" or self.width % 2 == 0
         check(sinusoidal_fits, "width", self.width, "even, with sinusoidal positions")
-        for name in (*GAINS, *STRENGTHS):
+        for name in (*GAINS, *STRENGTHS, "branch_scale"):
             check(0 <= getattr(self, name) <= 1e3, name, getattr(self, name), "0 to 1000")
+        scaled = self.branch_scale != 1 and SCHEMES[self.initialization].described
+        check(
+            not scaled, "branch_scale", self.branch_scale, f"1, with the initialization {self.initialization}"
+        )
         layers = tuple(layer.layer if isinstance(layer, Block) else layer for layer in self.layers)
         object.__setattr__(self, "layers", layers)
         if self.layers:
@@ -149,6 +155,11 @@ class ModelConfig(Value):
         """What the model adds to the description of its layers."""
         return Sizes(self.width, self.heads, self.key_heads, self.hidden, self.attention_bias, self.mlp_bias)
 
+    @property
+    def scheme(self) -> Scheme:
+        """How the weights are drawn."""
+        return SCHEMES[self.initialization].scaled(self.branch_scale)
+
     def network(self) -> Network:
         """The layers with the σ's that the initialization gives them at this width, and the norm at the end.
 
@@ -159,7 +170,7 @@ class ModelConfig(Value):
         final = self.final_norm
         if not self.layers and PLACEMENTS[self.norm] == "before":
             final = CLASSIC_NORM
-        scheme = SCHEMES[self.initialization]
+        scheme = self.scheme
         network = Network.repeat([layer.sized(self.sizes) for layer in layers], self.depth, final)
         return network if scheme.described else network.drawn(scheme, self.sizes)
 
@@ -181,7 +192,7 @@ class ModelConfig(Value):
         attention, mlp = (sublayer.body for sublayer in self.network().layers[0].sublayers)
         assert isinstance(attention, Attention)
         assert isinstance(mlp, MLP)
-        described = SCHEMES[self.initialization].described
+        described = self.scheme.described
         return Block(
             norm=self.norm,
             activation=self.activation,
@@ -207,7 +218,7 @@ class ModelConfig(Value):
         The variance of embeddings, scaled, and that of the positions that are added: ½ of sinusoidal ones. Under
         xavier, the vocabulary matters; where it is left to the task, it counts as 100 words.
         """
-        norm2 = SCHEMES[self.initialization].embeddings(self.embedding).std ** 2
+        norm2 = self.scheme.embeddings(self.embedding).std ** 2
         norm2 *= self.width if self.scale_embedding else 1
         norm2 += {"sinusoidal": 0.5, "learned": POSITION_STD**2, "none": 0.0}[self.positions]
         return norm2 if self.embedding_norm is None else self.embedding_norm.norm2(norm2)

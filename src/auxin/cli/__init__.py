@@ -27,6 +27,8 @@ VERBS = {
     "trees": ("auxin.cli.structure", "Trees"),
     "train": ("auxin.cli.training", "Train"),
     "resume": ("auxin.cli.training", "Resume"),
+    "sweep": ("auxin.cli.sweep", "Sweep"),
+    "merge": ("auxin.cli.sweep", "Merge"),
     "study": ("auxin.cli.study", "Study"),
     "report": ("auxin.cli.report", "Report"),
     "export": ("auxin.cli.training", "Export"),
@@ -55,6 +57,8 @@ Watch structure emerge                     try: auxin demo
 Run my own experiment                      try: auxin train --out runs/a
   train       train a stack of seeds on a task; a run that was stopped goes on
   resume      go on with a run, or extend a finished one, from its own settings
+  sweep       train all runs of a sweep file, over its axes and seeds
+  merge       put the parts of a sweep together
   study       train all runs of a study and answer its question
   report      one HTML page of studies and runs: answers, figures, how made
   export      write a run's metrics as one table, or its model for transformers

@@ -56,7 +56,7 @@ class Study(Verb):
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
         if self.dry_run:
             plan = plan_study(self.name, self.scale, out, workers=self.workers, reuse=self.reuse)
-            _report_plan(plan, self.json)
+            report_plan(plan, self.json)
             return 0
         outcomes = self._train(out) if not self.so_far else []
         analysis = answer_study(self.name, self.scale, out, outcomes)
@@ -81,11 +81,12 @@ class Study(Verb):
             progress=True,
         )
         if not self.json:
-            _report_outcomes(outcomes)
+            report_outcomes(outcomes)
         return outcomes
 
 
-def _report_plan(plan: Plan, as_json: bool) -> None:
+def report_plan(plan: Plan, as_json: bool) -> None:
+    """Print what the runs would cost."""
     if as_json:
         print_json(asdict(plan))
         return
@@ -100,7 +101,8 @@ def _report_plan(plan: Plan, as_json: bool) -> None:
     print_table(("plan", "estimate"), rows)
 
 
-def _report_outcomes(outcomes: Sequence[Outcome]) -> None:
+def report_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """Print how each run ended."""
     rows = [(o.name, o.status, duration(o.seconds) if o.seconds else "before", o.detail) for o in outcomes]
     print_table(("run", "status", "time", "what went wrong"), rows)
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from auxin.architecture.initialization import POSITION_STD, SCHEMES, Draw, Map, Scheme
+from auxin.architecture.initialization import POSITION_STD, Draw, Map, Scheme
 from auxin.architecture.model import ModelConfig
 from auxin.architecture.network import Network
 from auxin.arguments import explained
@@ -64,7 +64,7 @@ class TransformerLM(nn.Module):
             self.output.weight = self.embedding.weight
         self.dropout = Dropout(config.dropout)
         if generator is not None:
-            self.draw(network, SCHEMES[config.initialization], generator)
+            self.draw(network, config.scheme, generator)
 
     @torch.no_grad()
     def draw(self, network: Network, scheme: Scheme, generator: torch.Generator) -> None:

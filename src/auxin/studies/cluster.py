@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
-from auxin.studies.pool import ATTEMPTS, Job, Outcome
+from auxin.studies.finished import is_trained
+from auxin.studies.pool import ATTEMPTS, Job, Outcome, next_free
 from auxin.studies.worker import train_one
 from auxin.values import from_json, to_json
 
@@ -28,19 +30,33 @@ def run_on_ray(
     ray = _connected(address)
     train = ray.remote(max_retries=ATTEMPTS - 1)(_train)
     pending: dict[Any, Job] = {}
-    for job in jobs:
-        gpus = int(job.config.device.startswith("cuda"))
-        placed = train.options(name=job.name, num_cpus=job.config.threads or 1, num_gpus=gpus)
-        pending[placed.remote(to_json(job.config), str(job.path))] = job
-    cancelled = False
-    while pending:
-        if stopping() and not cancelled:
-            cancelled = True
-            for task in pending:
-                ray.cancel(task)  # interrupts the run, which saves
-        done, _ = ray.wait(list(pending), num_returns=1, timeout=0.25)
+    waiting, cancelled = deque(jobs), False
+    while pending or waiting:
+        if stopping():
+            waiting.clear()
+            if not cancelled:
+                cancelled = True
+                for task in pending:
+                    ray.cancel(task)  # interrupts the run, which saves
+        while job := next_free(waiting):
+            if is_trained(job.config, job.path):  # by another process, meanwhile
+                yield Outcome(job.name, "finished")
+                continue
+            gpus = int(job.config.device.startswith("cuda"))
+            placed = train.options(name=job.name, num_cpus=job.config.threads or 1, num_gpus=gpus)
+            pending[placed.remote(to_json(job.config), str(job.path))] = job
+        done: list[Any] = []
+        if pending:
+            done, _ = ray.wait(list(pending), num_returns=1, timeout=0.25)
+        else:
+            time.sleep(0.25)
         for task in done:
-            yield _outcome(ray, task, pending.pop(task))
+            job = pending.pop(task)
+            outcome = _outcome(ray, task, job)
+            if outcome.status == "held":
+                waiting.append(job)
+            else:
+                yield outcome
         tick()
 
 
@@ -77,5 +93,7 @@ def _outcome(ray: Any, task: Any, job: Job) -> Outcome:
     except ray.exceptions.TaskCancelledError:
         return Outcome(job.name, "stopped")
     except ray.exceptions.RayError as error:
-        return Outcome(job.name, "failed", 0.0, str(error).strip().splitlines()[0])
+        lines = str(error).strip().splitlines()  # of a task: its traceback
+        raised = isinstance(error, ray.exceptions.RayTaskError)
+        return Outcome(job.name, "failed", 0.0, lines[-1 if raised else 0])
     return Outcome(job.name, status, seconds, detail)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import os
 import shlex
-import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,19 +12,16 @@ from typing import Any, Protocol, cast, get_args
 import polars as pl
 import torch
 
-from auxin.disk.folder import Folder, failing_clearly
-from auxin.disk.plain import Number, conform, parse_json
 from auxin.runs.environment import environment
 from auxin.studies.answers import Analysis, save_study
 from auxin.studies.design import NamedRun, Scale, StudyName
-from auxin.studies.directory import RUNS, SESSIONS, check_unclaimed, claim, runs_directory
-from auxin.studies.finished import is_finished, reusable, take_over
-from auxin.studies.plan import Plan, check_fits, existing, plan
+from auxin.studies.directory import RUNS, Owner, claim
+from auxin.studies.finished import is_finished
+from auxin.studies.plan import Plan
 from auxin.studies.pool import Outcome
-from auxin.studies.sweep import check_workers, default_workers, sweep, tables
+from auxin.studies.session import plan_session, read_sessions, train_session
+from auxin.studies.training import tables
 from auxin.values import check
-
-_SESSION = {"seconds": Number(0, 1e12), "workers": Number(0, 10**6, whole=True)}
 
 
 class Study(Protocol):
@@ -65,15 +58,7 @@ def plan_study(
     name: str, scale: Scale, out: str | Path, *, workers: int = 0, reuse: Sequence[str | Path] = ()
 ) -> Plan:
     """What remains to be trained of a study, and its cost here; raises ``ConfigError`` for what cannot fit."""
-    check_workers(workers)
-    directory = Path(out) / RUNS
-    if (present := existing(Path(out))) == Path(out).absolute():
-        with Folder.open(present) as folder:
-            check_unclaimed(folder, name, scale)
-    runs = [run for run in runs_of(name, scale) if not is_finished(run, directory)]
-    same = reusable(runs, directory, reuse)
-    runs = [run for run in runs if run.name not in same]
-    return plan(runs, out, workers=workers or default_workers([run.config for run in runs]))
+    return plan_session(runs_of(name, scale), out, Owner(name, scale), workers=workers, reuse=reuse)
 
 
 def train_study(
@@ -86,24 +71,11 @@ def train_study(
     reuse: Sequence[str | Path] = (),
     progress: bool = False,
 ) -> list[Outcome]:
-    """Train what remains of a study in ``out``; options and errors as for ``sweep``, and what cannot fit.
-
-    What finished with the same config in one of the studies ``reuse`` is copied from there.
-    """
-    check_workers(workers)
+    """Train what remains of a study in ``out``; options and errors as for ``train_session``."""
     runs = runs_of(name, scale)
-    claim(out, name, scale)
-    directory = runs_directory(out)
-    take_over(reusable(runs, directory, reuse), directory)
-    remaining = [run for run in runs if not is_finished(run, directory)]
-    workers = workers or default_workers([run.config for run in remaining])
-    if not ray:
-        check_fits(remaining, out, workers)
-    since = time.monotonic()
-    try:
-        return sweep(runs, out, workers=workers, ray=ray, progress=progress)
-    finally:
-        _note_session(Path(out), time.monotonic() - since, workers)
+    return train_session(
+        runs, out, Owner(name, scale), workers=workers, ray=ray, reuse=reuse, progress=progress
+    )
 
 
 def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Outcome] = ()) -> Analysis:
@@ -118,7 +90,7 @@ def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Ou
             Outcome(r.name, "finished" if done else "stopped") for r, done in zip(runs, there, strict=True)
         ]
     metrics = tables(runs, out)
-    claim(out, name, scale)
+    claim(out, Owner(name, scale))
     analysis = load_study(name).analyse(metrics)
     about: dict[str, Any] = {
         "study": name,
@@ -129,27 +101,3 @@ def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Ou
     }
     save_study(out, analysis, metrics, runs, outcomes, about)
     return analysis
-
-
-def _note_session(out: Path, seconds: float, workers: int) -> None:
-    """Append this session's wall time: a study may take several."""
-    line = json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n"
-    with (
-        Folder.open(out) as folder,
-        failing_clearly(out / SESSIONS),
-        os.fdopen(folder.descriptor(SESSIONS, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as file,
-    ):
-        file.write(line)
-
-
-def read_sessions(out: Path) -> list[dict[str, Any]]:
-    """Seconds and workers of every sitting; a line that a kill cut short, or that is none, is left out."""
-    sessions: list[dict[str, Any]] = []
-    with Folder.open(out) as folder:
-        lines = folder.read_text(SESSIONS).splitlines() if folder.has(SESSIONS) else []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            session = parse_json(line)
-            conform(session, _SESSION, "")
-            sessions.append(session)
-    return sessions

@@ -1,4 +1,4 @@
-"""What a study is made of: runs with names, and the settings that vary among them."""
+"""What a study or a sweep is made of: runs with names, and the settings that vary among them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
+from auxin.report.sweep_record import Setting
 from auxin.values import check
 
 Scale = Literal["minutes", "laptop", "paper"]
@@ -16,12 +17,14 @@ Scale = Literal["minutes", "laptop", "paper"]
 
 StudyName = Literal["grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals"]
 
-Setting = str | int | float
-
 
 @dataclass(frozen=True)
 class NamedRun:
-    """One run of a study; the name is its directory, the settings become columns of the study's tables."""
+    """One run of a study or a sweep; the name is its directory, the settings become columns of the tables.
+
+    >>> NamedRun("deep", RunConfig(seeds=(0,)), {"depth": 8}).name
+    'deep'
+    """
 
     name: str
     config: RunConfig
@@ -86,9 +89,11 @@ def apart(runs: Iterable[NamedRun], scale: Scale) -> list[NamedRun]:
     On a CPU a stack of five takes as long as five runs (507 against 533 ms a step at d=128, 4 layers, batch 32, on
     one core), which can be spread over the cores; a GPU wants the stack, and tiny runs to load their data once.
     """
-    if scale != "laptop":
-        return list(runs)
-    runs = list(runs)
+    return list(runs) if scale != "laptop" else seed_by_seed(runs)
+
+
+def seed_by_seed(runs: Iterable[NamedRun]) -> list[NamedRun]:
+    """A run for each seed, the first seed of all runs first."""
     alone = [
         (
             seed,

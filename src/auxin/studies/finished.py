@@ -20,8 +20,13 @@ from auxin.values import check
 
 def is_finished(run: NamedRun, directory: Path) -> bool:
     """Whether ``directory`` holds this very run, complete."""
-    config = finished_config(directory / run.name)
-    return config is not None and serves(config, run.config)
+    return is_trained(run.config, directory / run.name)
+
+
+def is_trained(config: RunConfig, path: Path) -> bool:
+    """Whether the finished run of a config is at ``path``."""
+    there = finished_config(path)
+    return there is not None and serves(there, config)
 
 
 def finished_config(path: Path) -> RunConfig | None:

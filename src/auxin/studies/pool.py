@@ -18,6 +18,9 @@ import torch
 
 from auxin.config import RunConfig
 from auxin.disk.folder import Folder, failing_clearly
+from auxin.errors import AuxinError
+from auxin.runs.store import is_held
+from auxin.studies.finished import is_trained
 from auxin.values import to_dict
 
 ATTEMPTS = 2  # a run whose worker was killed is resumed once; the second death is taken to be its own doing
@@ -37,10 +40,27 @@ class Outcome:
     """How a run ended; ``detail`` says why it failed."""
 
     name: str
-    status: Literal["finished", "failed", "stopped"]
+    status: Literal["finished", "failed", "stopped", "held"]
+    """``held``, by another process, is what no sweep ends with."""
     seconds: float = 0.0
     """Wall time of the last attempt."""
     detail: str = ""
+
+
+def next_free(waiting: deque[Job]) -> Job | None:
+    """Take the first job off the queue that no other process is at."""
+    for job in waiting:
+        if not _is_held(job.path):
+            waiting.remove(job)
+            return job
+    return None
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        return is_held(path)
+    except AuxinError:
+        return False  # training it will say what is wrong
 
 
 def run_locally(
@@ -56,7 +76,7 @@ def run_locally(
 
     ``tick`` is called several times a second. Once ``stopping`` says so, no run begins, those that train save and
     stop, and the iterator ends. What workers print goes to the file ``log``. Where all runs that want a GPU want
-    any (``cuda``), each worker sees but one.
+    any (``cuda``), each worker sees but one. A job that another process is at waits until it is finished or free.
     """
     wanted = {job.config.device for job in jobs} - {"cpu"}
     gpus = visible_gpus() if wanted == {"cuda"} else []
@@ -69,9 +89,14 @@ def run_locally(
                     for worker in pool:
                         worker.stop()
                 else:
-                    while waiting and sum(worker.job is not None for worker in pool) < workers:
-                        _idle(pool, selector, threads, errors, gpus).start(waiting.popleft())
-                if not any(worker.job for worker in pool):
+                    while sum(worker.job is not None for worker in pool) < workers and (
+                        job := next_free(waiting)
+                    ):
+                        if is_trained(job.config, job.path):  # by another process, meanwhile
+                            yield Outcome(job.name, "finished")
+                        else:
+                            _idle(pool, selector, threads, errors, gpus).start(job)
+                if not any(worker.job for worker in pool) and (stopping() or not waiting):
                     return
                 for key, _ in selector.select(timeout=0.25):
                     worker: _Worker = key.data
@@ -85,6 +110,8 @@ def run_locally(
                         elif job:
                             why = f"its worker died twice, {worker.end()}; what it said is in {log}"
                             yield Outcome(job.name, "failed", 0.0, why)
+                    elif outcome.status == "held" and job:
+                        waiting.append(job)
                     else:
                         yield outcome
                 tick()

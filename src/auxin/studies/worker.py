@@ -21,23 +21,24 @@ import torch
 from auxin.config import RunConfig
 from auxin.disk.folder import Busy
 from auxin.errors import AuxinError, Interrupted
-from auxin.experiment.signals import noted
 from auxin.experiment.train import train
 from auxin.runs.store import is_held
 from auxin.values import from_dict
 
-POLL = 0.5  # seconds
-Status = Literal["finished", "failed", "stopped"]
+Status = Literal["finished", "failed", "stopped", "held"]
 
 
 def train_one(config: RunConfig, path: str) -> tuple[Status, str]:
-    """Train a run; how it ended, and for a failure why in one line. Only a kill or a Ctrl-C gets out of here."""
+    """Train a run; how it ended, and for a failure why in one line. Only a kill or a Ctrl-C gets out of here.
+
+    ``held``: another process is at it.
+    """
     try:
-        while not _trained(config, path):
-            with noted() as signals:
-                time.sleep(POLL)
-            if signals.caught is not None:
-                return "stopped", "another process is writing it"
+        if is_held(path):
+            return "held", ""
+        train(config, path)
+    except Busy:  # it has just begun
+        return "held", ""
     except Interrupted as error:
         return "stopped", str(error)
     except AuxinError as error:
@@ -48,17 +49,6 @@ def train_one(config: RunConfig, path: str) -> tuple[Status, str]:
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {error}".splitlines()[0]
     return "finished", ""
-
-
-def _trained(config: RunConfig, path: str) -> bool:
-    """Train a run unless another process is at it: what that one finishes serves, what it leaves is taken over."""
-    try:
-        if not is_held(path):
-            train(config, path)
-            return True
-    except Busy:  # it has just begun
-        pass
-    return False
 
 
 def serve(threads: int, results: TextIO) -> None:

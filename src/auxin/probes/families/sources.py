@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from auxin.architecture import Network, Norm
-from auxin.architecture.initialization import SCHEMES, Map
+from auxin.architecture.initialization import Map
 from auxin.architecture.model import CLASSIC_NORM
 from auxin.arguments import explained
 from auxin.config import ModelConfig, RunConfig
@@ -182,7 +182,7 @@ def _ours(model: TransformerLM, stack: Stack) -> Described | None:
     first = next(iter(stack.layers.values()))
     if config.norm == "none" or config.layers or not all(_has(first, path) for path in OUR_PARTS.values()):
         return None
-    scheme = SCHEMES[config.initialization]
+    scheme = config.scheme
     sigmas = {
         "q": config.sigma_a**0.5,
         "k": config.sigma_a**0.5,

@@ -20,7 +20,7 @@ from auxin.studies.design import NamedRun
 from auxin.studies.finished import is_finished, reusable, take_over
 from auxin.studies.pool import Job, run_locally
 from auxin.studies.progress import SweepProgress
-from auxin.studies.sweep import SweepInterrupted, default_workers, sweep, tables
+from auxin.studies.training import SweepInterrupted, default_workers, tables, train_runs
 from studies.sweeps import content, last_step, tiny
 
 RUNS = [tiny("a", 0), tiny("b", 1)]
@@ -30,7 +30,7 @@ LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("swept")
-    assert [o.status for o in sweep(RUNS, out, workers=2)] == ["finished"] * 2
+    assert [o.status for o in train_runs(RUNS, out, workers=2)] == ["finished"] * 2
     return out
 
 
@@ -49,7 +49,7 @@ def test_a_worker_trains_what_training_here_does(swept: Path, tmp_path: Path) ->
 def test_finished_runs_are_left_alone_and_new_ones_trained(swept: Path) -> None:
     files = [swept / "runs" / name / "metrics.jsonl" for name in "ab"]
     before = [file.stat().st_mtime_ns for file in files]
-    outcomes = sweep([*RUNS, tiny("c", 2)], swept)
+    outcomes = train_runs([*RUNS, tiny("c", 2)], swept)
     assert [(o.name, o.status) for o in outcomes] == [(n, "finished") for n in "abc"]
     assert [o.seconds > 0 for o in outcomes] == [False, False, True]
     assert [file.stat().st_mtime_ns for file in files] == before
@@ -69,7 +69,7 @@ def test_a_failed_run_is_reported_and_the_rest_go_on(tmp_path: Path) -> None:
     (tmp_path / "runs" / "foreign").mkdir(parents=True)
     (tmp_path / "runs" / "foreign" / "thesis.txt").write_text("mine")
     lost = tiny("lost", data_dir=str(tmp_path / "nothing"))
-    outcomes = sweep([lost, tiny("foreign"), tiny("good", steps=5)], tmp_path, workers=1)
+    outcomes = train_runs([lost, tiny("foreign"), tiny("good", steps=5)], tmp_path, workers=1)
     assert [o.status for o in outcomes] == ["failed", "failed", "finished"]
     assert str(tmp_path / "nothing") in outcomes[0].detail
     assert "holds files of something else (thesis.txt)" in outcomes[1].detail
@@ -93,7 +93,7 @@ def test_another_run_of_the_name_is_not_taken_for_this_one(swept: Path) -> None:
     other = tiny("a", 0, steps=31)
     assert is_finished(RUNS[0], swept / "runs")
     assert not is_finished(other, swept / "runs")
-    (outcome,) = sweep([other], swept)
+    (outcome,) = train_runs([other], swept)
     assert outcome.status == "failed"
     assert "holds another run" in outcome.detail
 
@@ -130,7 +130,7 @@ def test_a_run_that_another_process_holds_is_waited_for_and_taken_over(swept: Pa
     held = RunDirectory.open(tmp_path / "runs" / "a", settings)
     timer = threading.Timer(2.0, held.close)  # as when it dies: the lock is gone, the run is not finished
     timer.start()
-    assert [(o.name, o.status) for o in sweep(RUNS, tmp_path, workers=2)] == [
+    assert [(o.name, o.status) for o in train_runs(RUNS, tmp_path, workers=2)] == [
         ("a", "finished"),
         ("b", "finished"),
     ]
@@ -208,19 +208,19 @@ def test_an_interrupted_sweep_resumes_to_the_same_bytes(
     with pytest.raises(
         SweepInterrupted, match=r"stopped with 0 of 2 runs finished and the others saved"
     ) as e:
-        sweep(runs, tmp_path, workers=1)
+        train_runs(runs, tmp_path, workers=1)
     assert e.value.signal == signal.SIGINT
     assert not (path / "summary.json").exists()
     assert not (tmp_path / "runs" / "later").exists()
-    assert [o.status for o in sweep(runs, tmp_path, workers=2)] == ["finished"] * 2
+    assert [o.status for o in train_runs(runs, tmp_path, workers=2)] == ["finished"] * 2
     assert content(path) == content(undisturbed)
 
 
 PROGRAM = """
 import sys
 from studies.sweeps import tiny
-from auxin.studies.sweep import sweep
-sweep([tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)], sys.argv[1])
+from auxin.studies.training import train_runs
+train_runs([tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)], sys.argv[1])
 """
 
 
@@ -278,17 +278,17 @@ def test_each_worker_has_a_gpu_of_its_own(
 
 def test_impossible_sweeps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"runs is ..; allowed: at least one"):
-        sweep([], tmp_path)
+        train_runs([], tmp_path)
     with pytest.raises(ConfigError, match="name of a run is 'a'; allowed: each name once"):
-        sweep([tiny("a"), tiny("a", 1)], tmp_path)
+        train_runs([tiny("a"), tiny("a", 1)], tmp_path)
     with pytest.raises(ConfigError, match="workers is -1; allowed: 0"):
-        sweep(RUNS, tmp_path, workers=-1)
+        train_runs(RUNS, tmp_path, workers=-1)
     for name in ("", "../up", "a/b", "A", ".hidden", "x" * 101):
         with pytest.raises(ConfigError, match="name of a run is"):
             NamedRun(name, RUNS[0].config)
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="file"):
-        sweep(RUNS, tmp_path / "file")
+        train_runs(RUNS, tmp_path / "file")
 
 
 def test_as_many_workers_as_the_threads_of_a_run_leave_cores_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +303,7 @@ def test_as_many_workers_as_the_threads_of_a_run_leave_cores_for(monkeypatch: py
 def test_progress_is_a_line_a_run_where_there_is_no_terminal(
     swept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep([*RUNS, tiny("bad", data_dir="/nowhere")], swept, progress=True)
+    train_runs([*RUNS, tiny("bad", data_dir="/nowhere")], swept, progress=True)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("3/3 bad failed: data_dir is '/nowhere'")

@@ -1,0 +1,144 @@
+"""What a sweep left in a directory, read for drawing; its content is not trusted.
+
+- ``sweep.json``: axes, runs (name, settings, status, detail), SHA-256 of the table and of the rest of this file.
+- ``table.csv``: a row a trained model: its run, the settings that differ, seed, summary, exponents at initialization.
+- ``runs/NAME/``: each run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auxin.arguments import explained
+from auxin.disk.folder import Folder
+from auxin.disk.plain import read_signed
+from auxin.errors import RunError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SWEEP, TABLE = "sweep.json", "table.csv"
+LARGEST_TABLE = 1 << 28  # bytes
+Setting = str | int | float | bool
+_SHAPE = {
+    "axes": [{"name": str, "values": list, "log": bool, "drawn": bool}],
+    "runs": [{"name": str, "status": str, "detail": str, "settings": dict}],
+    "table_sha256": str,
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a sweep varies."""
+
+    name: str
+    """A field of the run's config, dotted: ``model.depth``."""
+    values: tuple[Setting, ...]
+    """In the order of the sweep."""
+    log: bool = False
+    """Whether its values lie on a logarithmic scale."""
+    drawn: bool = False
+    """Whether its values were drawn together with those of the other axes, so that there is no grid."""
+
+    @property
+    def categorical(self) -> bool:
+        """Whether its values are words."""
+        return any(isinstance(value, (str, bool)) for value in self.values)
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A run of a sweep."""
+
+    name: str
+    status: str
+    """finished, failed or unfinished."""
+    detail: str
+    """Why it failed."""
+    settings: Mapping[str, Setting]
+    """Its value on each axis."""
+    path: Path
+    """Its directory, which ``auxin.open_run`` opens."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's axes, its runs, and the table of what came out."""
+
+    path: Path
+    axes: tuple[Axis, ...]
+    runs: tuple[SweepRun, ...]
+    table_sha256: str
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """A row a trained model; raises ``RunError`` when the file is not what was written.
+
+        Columns: ``run``, the settings, ``seed``; ``loss`` (training) and the shares of ``hierarchical`` and ``linear``
+        answers, means over the last fifth of the steps; ``accuracy_val``, ``_gen`` and ``_test`` at the end; those of
+        ``auxin.grokking_summary``; ``diverged``, the step; ``angle_total`` and ``gradient_total``, the accumulated
+        exponents at initialization. Null: what a run has not measured or not reached, and what the theory cannot say.
+        """
+        import polars as pl
+        from polars.exceptions import PolarsError
+
+        with Folder.open(self.path) as folder:
+            content = folder.read(TABLE, LARGEST_TABLE)
+        file = self.path / TABLE
+        if hashlib.sha256(content).hexdigest() != self.table_sha256:
+            raise RunError(f"{file}: damaged (its SHA-256 is not the one in {SWEEP})")
+        words = {axis.name: pl.String for axis in self.axes if axis.categorical}
+        try:
+            return pl.read_csv(content, infer_schema_length=None, schema_overrides=words)
+        except (PolarsError, OverflowError, ValueError):
+            raise RunError(f"{file}: not a table") from None
+
+
+def word(value: Setting) -> str:
+    """A setting as the table has it among words."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def holds_sweep(path: str | Path) -> bool:
+    """Whether a directory is a sweep's; ``RunError`` where it cannot be looked into."""
+    with Folder.open(path) as folder:
+        return folder.has(SWEEP)
+
+
+@explained
+def open_sweep(path: str | Path) -> Sweep:
+    """Open the directory of a sweep, finished or not; raises ``RunError`` saying what is missing or damaged."""
+    path = Path(path)
+    with Folder.open(path) as folder:
+        if not folder.has(SWEEP):
+            raise RunError(f"{path}: no sweep here ({SWEEP} is missing); auxin sweep writes it")
+        values = read_signed(folder, SWEEP, _SHAPE, _SHAPE)
+    axes = [_axis(path, axis) for axis in values["axes"]]
+    runs = [_run(path, run) for run in values["runs"]]
+    return Sweep(path, tuple(axes), tuple(runs), values["table_sha256"])
+
+
+def _axis(path: Path, axis: Mapping[str, Any]) -> Axis:
+    _check_settings(path, f"values of {axis['name']!r}", axis["values"])
+    return Axis(axis["name"], tuple(axis["values"]), axis["log"], axis["drawn"])
+
+
+def _run(path: Path, run: Mapping[str, Any]) -> SweepRun:
+    name = run["name"]
+    if name in ("", ".", "..") or "/" in name:
+        raise RunError(f"{path / SWEEP}: the name of a run is {name!r}; allowed: that of a directory")
+    _check_settings(path, f"settings of {name!r}", list(run["settings"].values()))
+    return SweepRun(name, run["status"], run["detail"], run["settings"], path / "runs" / name)
+
+
+def _check_settings(path: Path, what: str, values: list[Any]) -> None:
+    for value in values:
+        if not isinstance(value, (str, int, float)):
+            raise RunError(
+                f"{path / SWEEP}: {what} hold a {type(value).__name__}; allowed: numbers and words"
+            )

@@ -1,0 +1,95 @@
+"""One sitting at a list of runs, of a study or of a sweep: what it would cost, and its training in a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from auxin.disk.folder import Folder, failing_clearly
+from auxin.disk.plain import Number, conform, parse_json
+from auxin.studies.design import NamedRun
+from auxin.studies.directory import RUNS, SESSIONS, Owner, check_unclaimed, claim, runs_directory
+from auxin.studies.finished import is_finished, reusable, take_over
+from auxin.studies.plan import Plan, check_fits, existing, plan
+from auxin.studies.pool import Outcome
+from auxin.studies.training import check_workers, default_workers, train_runs
+
+_SESSION = {"seconds": Number(0, 1e12), "workers": Number(0, 10**6, whole=True)}
+
+
+def plan_session(
+    runs: Sequence[NamedRun],
+    out: str | Path,
+    owner: Owner,
+    *,
+    workers: int = 0,
+    reuse: Sequence[str | Path] = (),
+) -> Plan:
+    """What remains to be trained, and its cost here; raises ``ConfigError`` for what cannot fit."""
+    check_workers(workers)
+    directory = Path(out) / RUNS
+    if (present := existing(Path(out))) == Path(out).absolute():
+        with Folder.open(present) as folder:
+            check_unclaimed(folder, owner)
+    runs = [run for run in runs if not is_finished(run, directory)]
+    same = reusable(runs, directory, reuse)
+    runs = [run for run in runs if run.name not in same]
+    return plan(runs, out, workers=workers or default_workers([run.config for run in runs]))
+
+
+def train_session(
+    runs: Sequence[NamedRun],
+    out: str | Path,
+    owner: Owner,
+    *,
+    workers: int = 0,
+    ray: str = "",
+    reuse: Sequence[str | Path] = (),
+    progress: bool = False,
+) -> list[Outcome]:
+    """Train what remains of the runs in ``out``; options and errors as for ``train_runs``, and what cannot fit.
+
+    What finished with the same config in one of the directories ``reuse`` is copied from there.
+    """
+    check_workers(workers)
+    claim(out, owner)
+    directory = runs_directory(out)
+    take_over(reusable(runs, directory, reuse), directory)
+    remaining = [run for run in runs if not is_finished(run, directory)]
+    workers = workers or default_workers([run.config for run in remaining])
+    if not ray:
+        check_fits(remaining, out, workers)
+    since = time.monotonic()
+    try:
+        return train_runs(runs, out, workers=workers, ray=ray, progress=progress)
+    finally:
+        _note_session(Path(out), time.monotonic() - since, workers)
+
+
+def _note_session(out: Path, seconds: float, workers: int) -> None:
+    """Append this session's wall time: a study may take several."""
+    line = json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n"
+    with (
+        Folder.open(out) as folder,
+        failing_clearly(out / SESSIONS),
+        os.fdopen(folder.descriptor(SESSIONS, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as file,
+    ):
+        file.write(line)
+
+
+def read_sessions(out: Path) -> list[dict[str, Any]]:
+    """Seconds and workers of every sitting; a line that a kill cut short, or that is none, is left out."""
+    sessions: list[dict[str, Any]] = []
+    with Folder.open(out) as folder:
+        lines = folder.read_text(SESSIONS).splitlines() if folder.has(SESSIONS) else []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            session = parse_json(line)
+            conform(session, _SESSION, "")
+            sessions.append(session)
+    return sessions

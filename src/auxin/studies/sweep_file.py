@@ -1,0 +1,212 @@
+"""A sweep as people write it: ``sweep.toml``, whose base, settings, axes and seeds become named runs.
+
+Every error is one line that names the file, the setting, its value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auxin.errors import ConfigError
+from auxin.report.sweep_record import Axis, Setting
+from auxin.studies.design import NamedRun, seed_by_seed
+from auxin.studies.sweep_point import SECTIONS, Base, field_type, known_fields, label, point_name
+from auxin.values import check
+
+KEYS = ("preset", "config", "seeds", "draw", "set", "axes")
+MOST_RUNS = 10_000
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a sweep consists of."""
+
+    axes: tuple[Axis, ...]
+    runs: list[NamedRun]
+
+
+def read_sweep(path: str | Path) -> Design:
+    """The axes and runs of a sweep file; raises ``ConfigError`` for what it must not hold."""
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
+        return _design(values, path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _design(values: Mapping[str, Any], folder: Path) -> Design:
+    for key in values:
+        check(key in KEYS, "a setting of a sweep", key, ", ".join(KEYS))
+    fixed, varied = (_flat(values.get(key, {}), key) for key in ("set", "axes"))
+    for name in varied:
+        check(name not in fixed, f"[axes] {name}", varied[name], "a field that is not in [set], too")
+    places = {**values, **varied}
+    given = [name for name in ("preset", "config") if name in values] + [
+        name for name in ("preset", "config") if name in varied
+    ]
+    check(len(given) > 0, "preset", None, "a preset, or a config file, or an axis of either")
+    check(len(given) < 2, given[-1], places[given[-1]], f"nothing, beside {given[0]}")
+    count, unit = _draw(values.get("draw"))
+    ranges = [_Range.of(name, spec, count > 0) for name, spec in varied.items()]
+    if count:
+        check(len(ranges) > 0, "draw", values["draw"], "nothing, without [axes]")
+        points = [tuple(r.at(u) for r, u in zip(ranges, row, strict=True)) for row in unit(len(ranges))]
+    else:
+        points = list(itertools.product(*(r.values for r in ranges)))
+    base = Base(folder, {key: values[key] for key in ("preset", "config") if key in values} | fixed)
+    runs = _runs(base, [r.name for r in ranges], points, values.get("seeds"))
+    return Design(tuple(_axis(r, points, i, count > 0) for i, r in enumerate(ranges)), runs)
+
+
+def _runs(
+    base: Base, names: Sequence[str], points: Sequence[tuple[Any, ...]], seeds: object
+) -> list[NamedRun]:
+    """The runs of all points: on a CPU one for each seed, on a GPU a stack of all seeds."""
+    stacks: dict[tuple[Setting, ...], NamedRun] = {}
+    for values in points:
+        point = dict(zip(names, values, strict=True))
+        settings = {name: label(name, value) for name, value in point.items()}
+        key = tuple(settings.values())
+        check(
+            key not in stacks,
+            "a point of [axes]",
+            settings,
+            "each point once; draw fewer, or from wider ranges",
+        )
+        stacks[key] = NamedRun(point_name(settings), base.config(point, seeds), settings)
+    runs = [stack for stack in stacks.values() if stack.config.device != "cpu"]
+    runs += seed_by_seed(stack for stack in stacks.values() if stack.config.device == "cpu")
+    check(len(runs) <= MOST_RUNS, "number of runs", len(runs), f"up to {MOST_RUNS}")
+    return runs
+
+
+def _flat(table: object, where: str) -> dict[str, Any]:
+    """The fields of [set] or [axes] by dotted name: ``model.depth = …`` without quotes is a table to TOML."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} is {table!r}; allowed: a table, [{where}]")
+    fields: dict[str, Any] = {}
+    for key, value in table.items():
+        inside = key in SECTIONS and isinstance(value, dict)
+        fields |= {f"{key}.{name}": each for name, each in value.items()} if inside else {key: value}
+    allowed = known_fields() if where == "set" else (*known_fields(), "preset", "config")
+    for name in fields:
+        if name not in allowed:
+            close = difflib.get_close_matches(name, allowed, n=1)
+            meant = f"perhaps {close[0]!r}; " if close else ""
+            section = name.rpartition(".")[0]
+            same = [field for field in allowed if field.rpartition(".")[0] == section] or list(allowed)
+            raise ConfigError(
+                f"[{where}] has {name!r}, no setting of a run; {meant}allowed: {', '.join(same)}"
+            )
+    return fields
+
+
+def _draw(spec: object) -> tuple[int, Callable[[int], Iterable[Any]]]:
+    """How many points are drawn (0: none, a grid), and the points of the unit cube of a dimension."""
+    if spec is None:
+        return 0, lambda _: ()
+    kinds = ({"sobol"}, {"random"}, {"random", "seed"})
+    fits = isinstance(spec, dict) and set(spec) in kinds and all(type(n) is int for n in spec.values())
+    check(fits, "draw", spec, "{ sobol = N } or { random = N, seed = S }")
+    assert isinstance(spec, dict)
+    count, seed = spec.get("sobol", spec.get("random", 0)), spec.get("seed", 0)
+    check(1 <= count <= MOST_RUNS, "draw", spec, f"1 to {MOST_RUNS} points")
+    check(0 <= seed < 2**63, "seed of draw", seed, "0 to 2^63 − 1")
+
+    def unit(dimension: int) -> Iterable[Any]:
+        """A larger number of points begins with those of a smaller one."""
+        import numpy as np
+        from scipy.stats import qmc
+
+        if "random" in spec:
+            return np.random.default_rng(seed).random((count, dimension))
+        sobol = qmc.Sobol(dimension, scramble=False)
+        sobol.fast_forward(1)  # past the corner of all lowest values
+        return sobol.random(count)
+
+    return count, unit
+
+
+@dataclass(frozen=True)
+class _Range:
+    """The values of an axis, or the range from which they are drawn."""
+
+    name: str
+    values: tuple[Any, ...]
+    """Of a list or a grid."""
+    ends: tuple[float, float] | None = None
+    """Of a range that is drawn from."""
+    log: bool = False
+
+    @classmethod
+    def of(cls, name: str, spec: object, drawn: bool) -> _Range:
+        where = f"[axes] {name}"
+        if isinstance(spec, list):
+            check(len(spec) > 0, where, spec, "one value or more")
+            once = all(value not in spec[:i] for i, value in enumerate(spec))
+            check(once, where, spec, "each value once")
+            return cls(name, tuple(spec), log=geometric(spec))
+        points = {} if drawn else {"points"}
+        form = "a list, { log = [low, high]%s } or { linear = … }" % ("" if drawn else ", points = N")
+        fits = isinstance(spec, dict) and set(spec) in ({"log", *points}, {"linear", *points})
+        check(fits, where, spec, form + (", with draw" if drawn else ""))
+        assert isinstance(spec, dict)
+        log = "log" in spec
+        low, high = _ends(where, spec["log" if log else "linear"], log)
+        kind = field_type(name)
+        check(kind in (int, float), where, spec, "a list, of a field that is no number")
+        if drawn:
+            return cls(name, (), (low, high), log)
+        count = spec["points"]
+        check(
+            type(count) is int and 2 <= count <= MOST_RUNS, f"points of {where}", count, f"2 to {MOST_RUNS}"
+        )
+        values = [cls(name, (), (low, high), log).at(i / (count - 1)) for i in range(count)]
+        check(len(set(values)) == count, where, values, "each value once; fewer points of whole numbers")
+        return cls(name, tuple(values), log=log)
+
+    def at(self, u: float) -> Any:
+        """The value at a place from 0 to 1: whole where the field is, else to six digits."""
+        if self.ends is None:
+            return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
+        low, high = self.ends
+        value = low * (high / low) ** u if self.log else low + (high - low) * u
+        return round(value) if field_type(self.name) is int else float(f"{value:.6g}")
+
+
+def _ends(where: str, ends: object, log: bool) -> tuple[float, float]:
+    numbers = isinstance(ends, list) and len(ends) == 2 and all(type(e) in (int, float) for e in ends)
+    low, high = ends if isinstance(ends, list) and numbers else (0, 0)
+    fits = (0 if log else -math.inf) < low < high < math.inf
+    check(fits, where, ends, "[low, high], numbers with low < high" + (" and low > 0" if log else ""))
+    return float(low), float(high)
+
+
+def geometric(values: Sequence[object]) -> bool:
+    """Whether values have a constant ratio, so that they lie evenly on a logarithmic scale."""
+    numbers = [v for v in values if type(v) in (int, float) and v > 0]  # pyright: ignore[reportOperatorIssue]
+    if len(numbers) < max(3, len(values)):
+        return False
+    ratios = [b / a for a, b in itertools.pairwise(numbers)]  # pyright: ignore[reportOperatorIssue]
+    return ratios[0] != 1 and all(math.isclose(r, ratios[0], rel_tol=1e-6) for r in ratios)
+
+
+def _axis(range_: _Range, points: Sequence[tuple[Any, ...]], i: int, drawn: bool) -> Axis:
+    if range_.ends is None:
+        values = [label(range_.name, value) for value in range_.values]
+    else:
+        values = sorted({point[i] for point in points})
+    return Axis(range_.name, tuple(values), range_.log, drawn)

@@ -1,0 +1,148 @@
+"""A point of a sweep: the fields that can be set, the config that they make, the name that the run has."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from auxin.architecture.model import ModelConfig
+from auxin.config import RunConfig, preset
+from auxin.errors import ConfigError
+from auxin.report.sweep_record import Setting, word
+from auxin.values import check, from_dict, from_toml, to_dict
+
+FILES = ("config", "model")
+"""What is set by the path of a TOML file: a whole run, or the [model] of one."""
+SECTIONS = ("model", "optimizer", "dials")
+LONGEST_FILE = 1 << 18  # bytes
+LONGEST_WORD, LONGEST_NAME = 40, 80
+
+
+@cache
+def known_fields() -> dict[str, Any]:
+    """The type of every field that can be set, by its dotted name; of the whole ``model``, a path."""
+    fields: dict[str, Any] = {"model": str}
+    for name, hint in get_type_hints(RunConfig).items():
+        if name in SECTIONS:
+            fields |= {
+                f"{name}.{field}": kind for field, kind in get_type_hints(hint).items() if field != "ranges"
+            }
+        elif name not in ("ranges", "seeds"):
+            fields[name] = hint
+    return fields
+
+
+def field_type(name: str) -> Any:
+    """The type of a field; that of a preset or a file is text."""
+    return known_fields().get(name, str)
+
+
+class Base:
+    """What all points of a sweep share; paths are relative to ``folder``."""
+
+    def __init__(self, folder: Path, fixed: Mapping[str, Any]) -> None:
+        """``fixed`` holds fields by dotted name, and ``preset`` or ``config``."""
+        self.folder, self.fixed = folder, dict(fixed)
+
+    def config(self, point: Mapping[str, Any], seeds: object) -> RunConfig:
+        """The config of a point; raises ``ConfigError`` naming the point and what is wrong there."""
+        try:
+            return self._config({**self.fixed, **point}, seeds)
+        except ConfigError as error:
+            at = ", ".join(f"{name} = {label(name, value)}" for name, value in point.items())
+            raise ConfigError(f"at {at}: {error}" if at else str(error)) from None
+
+    def _config(self, fields: dict[str, Any], seeds: object) -> RunConfig:
+        if "preset" in fields:
+            plain = to_dict(preset(fields.pop("preset"), fields.get("task", "question")))
+        else:
+            plain = to_dict(_from_toml(self._read("config", fields.pop("config"))))
+        if "model" in fields:
+            plain["model"] = self._model(fields.pop("model"))
+        for name, value in fields.items():
+            section, _, field = name.rpartition(".")
+            (plain[section] if section else plain)[field] = value
+        if seeds is not None:
+            plain["seeds"] = seeds
+        config = from_dict(RunConfig, plain)
+        paths = {name: path for name in ("data_dir", "grammar") if (path := getattr(config, name))}
+        changes: dict[str, Any] = {name: os.path.join(self.folder, path) for name, path in paths.items()}
+        if (
+            config.device == "cpu" and not config.threads
+        ):  # numbers then don't depend on how many runs go on at a time
+            changes["threads"] = 1
+        return dataclasses.replace(config, **changes)
+
+    def _model(self, path: object) -> dict[str, Any]:
+        values = _toml(self._read("model", path))
+        check("model" in values, f"model {path}", "without [model]", "a file with a table [model]")
+        # a run's own config has the vocabulary size of its task
+        return to_dict(dataclasses.replace(from_dict(ModelConfig, values["model"]), vocabulary_size=0))
+
+    def _read(self, name: str, path: object) -> str:
+        check(isinstance(path, str), name, path, "the path of a TOML file")
+        file = self.folder / str(path)
+        try:
+            content = file.read_bytes()
+            check(len(content) <= LONGEST_FILE, name, path, f"a file of up to {LONGEST_FILE} bytes")
+            return content.decode("utf-8-sig")
+        except OSError as error:
+            raise ConfigError(
+                f"{name} is {path!r}; allowed: a TOML file ({file}: {error.strerror})"
+            ) from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{name} is {path!r}; allowed: a TOML file (it is not UTF-8 text)") from None
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"not valid TOML: {error}") from None
+
+
+def _from_toml(text: str) -> RunConfig:
+    config = from_toml(RunConfig, text)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, vocabulary_size=0))
+
+
+def label(name: str, value: object) -> Setting:
+    """What stands for a value in names and tables: of a file its stem, of a list or table its JSON."""
+    if name in FILES and isinstance(value, str):
+        return Path(value).stem
+    if isinstance(value, (str, int, float)):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError):  # a date
+        raise ConfigError(f"{name} is {value}; allowed: a number, a word, a list or a table") from None
+
+
+def point_name(settings: Mapping[str, Setting]) -> str:
+    """The name of a point's run, which does not depend on what else there is in the sweep.
+
+    >>> point_name({"model.depth": 2, "optimizer.learning_rate": 1e-05})
+    'depth=2-learning_rate=1e-05'
+    """
+    ends = [name.rpartition(".")[2] for name in settings]
+    names = ends if len(set(ends)) == len(ends) else list(settings)
+    words = [f"{name}={_word(value)}" for name, value in zip(names, settings.values(), strict=True)]
+    name = "-".join(words) or "run"
+    return name if len(name) <= LONGEST_NAME else f"point-{_digest(settings)}"
+
+
+def _word(value: Setting) -> str:
+    text = word(value)
+    return text if re.fullmatch(rf"[a-z0-9.+_-]{{1,{LONGEST_WORD}}}", text) else _digest(value)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
