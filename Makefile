@@ -33,7 +33,7 @@ lowest: setup
 
 # a hundred thousand damaged files for the readers, other ones every time: for a night, not for every change
 fuzz: setup
-	HYPOTHESIS_PROFILE=search $(BIN)/pytest -n 2 --timeout 14400 tests/reliability/test_fuzzing.py
+	HYPOTHESIS_PROFILE=search $(BIN)/pytest -n 2 --timeout 14400 --hypothesis-show-statistics tests/reliability/test_fuzzing.py
 
 # for a machine with a GPU, in an environment that has a torch for it: tests, speed, the published sweep (resumable)
 gpu:

@@ -11,5 +11,5 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from hypothesis import settings
 
 settings.register_profile("auxin", deadline=None, derandomize=True)
-settings.register_profile("search", deadline=None, max_examples=5000)
+settings.register_profile("search", deadline=None, max_examples=3600)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "auxin"))

@@ -7,6 +7,7 @@ import resource
 import struct
 import time
 from collections.abc import Callable, Iterator
+from random import Random
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -72,19 +73,21 @@ TOKENS = [
 ]
 
 
-@st.composite
-def damaged(draw: st.DrawFn, valid: list[bytes]) -> bytes:
+def damaged(valid: list[bytes]) -> st.SearchStrategy[bytes]:
     """One of the files with up to four places overwritten, cut out, doubled or pieced together from another."""
-    content = draw(st.sampled_from(valid))
-    for _ in range(draw(st.integers(1, 4))):
-        a, b = sorted(draw(st.tuples(*[st.integers(0, len(content))] * 2)))
-        b = min(b, a + draw(st.sampled_from([0, 1, 4, 40, len(content)])))
-        other = draw(st.sampled_from(valid))
-        new = draw(
-            st.sampled_from(TOKENS)
-            | st.binary(max_size=8)
-            | st.sampled_from([content[a:b] * 2, other[a:b], other[:a], b""])
-        )
+    return st.tuples(st.integers(1, 4), st.integers(0, 2**64 - 1)).map(lambda drawn: _damage(valid, *drawn))
+
+
+def _damage(valid: list[bytes], places: int, seed: int) -> bytes:
+    """By a generator of its own: drawing each choice from hypothesis takes longer than reading the file."""
+    random = Random(seed)
+    content = random.choice(valid)
+    for _ in range(places):
+        a, b = sorted(random.randint(0, len(content)) for _ in range(2))
+        b = min(b, a + random.choice([0, 1, 4, 40, len(content)]))
+        other = random.choice(valid)
+        pieces = [random.choice(TOKENS), random.randbytes(random.randint(0, 8)), content[a:b] * 2, other[a:b]]
+        new = random.choice([*pieces, *pieces[:2], other[:a], b""])
         content = content[:a] + new + content[b:]
     return content
 

@@ -22,7 +22,9 @@ from auxin.errors import RunError
 from auxin.models.formats import load_model, model_bytes
 from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
+from auxin.report.drawings import Drawings
 from auxin.report.record import open_study
+from auxin.report.study_figures import study_figures
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.runs.settings import config_bytes
 from auxin.studies.session import read_sessions
@@ -40,6 +42,7 @@ from reliability.hostile import (
     safetensors,
     shapes,
 )
+from report.answered import STUDIES, analysis
 
 CONFIG = RunConfig(seeds=(1, 0))
 SMALL = ModelConfig(depth=1, width=4, heads=2, vocabulary_size=3, feedforward=4, max_length=8)
@@ -50,6 +53,7 @@ DYCK = b"(a (b b) a) END\n(c c) (d (a a) d)\n"
 PENN = b"(S (NP (DT the) (NN newt)) (VP (VBZ does) (VP (VB read))) (. .))\n( (S (-NONE- *) (NN yak)))\n"
 
 fuzzed = settings(max_examples=EXAMPLES, suppress_health_check=[*HealthCheck.__members__.values()])
+slower, drawn = settings(fuzzed, max_examples=EXAMPLES // 2), settings(fuzzed, max_examples=EXAMPLES // 10)
 
 
 def model(config: ModelConfig = SMALL) -> TransformerLM:
@@ -219,7 +223,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@fuzzed
+@slower
 @given(st.data(), st.sampled_from(RUN_FILES), st.booleans())
 def test_runs(folder: Path, run: Path, quick: None, data: st.DataObject, name: str, finished: bool) -> None:
     """Read and, where it is not finished, resumed."""
@@ -282,7 +286,7 @@ STUDY_FILES = {
 }
 
 
-@fuzzed
+@slower
 @given(st.data(), st.sampled_from(sorted(STUDY_FILES)))
 def test_studies(folder: Path, data: st.DataObject, name: str) -> None:
     study = folder / "study"
@@ -296,6 +300,78 @@ def test_studies(folder: Path, data: st.DataObject, name: str) -> None:
             refused_or_read(look)
 
     refused_or_read(read)
+
+
+CELLS = [
+    "",
+    "0",
+    "-1",
+    "1e-300",
+    "1e300",
+    "inf",
+    "nan",
+    "true",
+    "9" * 30,
+    "x",
+    '"a, b"',
+    "²",
+    "<b>",
+    "a" * 2000,
+]
+"""What may stand in a table where something else should."""
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """The tables of every study as CSV, beside a study.json without digests, so that damage gets through."""
+    tables = {
+        name: {table: frame.write_csv().encode() for table, frame in analysis(name).tables.items()}
+        for name in STUDIES
+    }
+    path = tmp_path_factory.mktemp("sound")
+    for name in STUDIES:  # imports what draws
+        assert draw_study(path, name, tables[name]) == []
+    return tables
+
+
+def draw_study(path: Path, name: str, tables: dict[str, bytes]) -> list[str]:
+    """Draw a study's figures as the page does; what cannot be drawn, in words."""
+    shutil.rmtree(path / "tables", ignore_errors=True)
+    (path / "tables").mkdir()
+    for table, content in tables.items():
+        (path / "tables" / f"{table}.csv").write_bytes(content)
+    (path / "study.json").write_text(json.dumps({**STUDY, "study": name}))
+    figures, missing = study_figures(name, open_study(path).tables)
+    drawings = Drawings()
+    for figure in figures:
+        drawings.place(figure)
+    return missing
+
+
+@st.composite
+def tampered(draw: st.DrawFn, content: bytes) -> bytes:
+    """A table with up to three cells replaced, rows lost, doubled or in another order; or with damaged bytes."""
+    if draw(st.integers(0, 3)) == 0:
+        return draw(damaged([content]))
+    head, *rows = (line.split(b",") for line in content.splitlines())
+    for _ in range(draw(st.integers(1, 3))):
+        row = draw(st.sampled_from(rows))
+        row[draw(st.integers(0, len(row) - 1))] = draw(st.sampled_from(CELLS)).encode()
+    chosen = draw(st.none() | st.lists(st.sampled_from(rows), max_size=8))
+    return b"\n".join(b",".join(row) for row in [head, *(rows if chosen is None else chosen)]) + b"\n"
+
+
+@drawn
+@given(st.data(), st.sampled_from(STUDIES))
+def test_figures_of_damaged_tables(
+    folder: Path, answered: dict[str, dict[str, bytes]], data: st.DataObject, name: str
+) -> None:
+    """Each is drawn, or a word says why not."""
+    study = folder / "drawn"
+    study.mkdir(exist_ok=True)
+    table = data.draw(st.sampled_from(sorted(answered[name])))
+    tables = answered[name] | {table: data.draw(tampered(answered[name][table]))}
+    refused_or_read(lambda: draw_study(study, name, tables))
 
 
 LINES = {"train": ["the newt", "my yaks"], "val": ["a raven"]}
