@@ -1,12 +1,14 @@
 """Figures of the theory: the zero line is where the function is zero; nothing is drawn from holes."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from auxin.errors import DataError
 from auxin.report.theory_figures import (
@@ -82,14 +84,18 @@ def test_a_grid_with_holes_is_refused() -> None:
 
 def test_theory_and_simulation_share_their_panels() -> None:
     layers = np.arange(1.0, 4.0)
-    theory = SimpleNamespace(cosine=layers / 4, norm=layers, gradient=layers[::-1])
+    theory: Any = SimpleNamespace(cosine=layers / 4, norm=layers, gradient=layers[::-1])
     errors = {f"{name}_error": np.full(3, 10.0) for name in ("cosine", "norm", "gradient")}
+    student = 10 * float(stats.t(df=3).ppf(0.975))
     assert [len(p["layer"]) for p in propagation(theory).to_dict()["hconcat"]] == [1, 1, 1]
-    spec = propagation(theory, SimpleNamespace(**vars(theory), **errors)).to_dict()
+    simulation: Any = SimpleNamespace(**vars(theory), **errors, draws=4)
+    spec = propagation(theory, simulation).to_dict()
     for panel, log in zip(spec["hconcat"], (False, True, True), strict=True):
         rows = spec["datasets"][panel["layer"][1]["data"]["name"]]
-        assert all(row["high"] == row["value"] + 20 for row in rows)
-        assert all((row["low"] > 0) == log for row in rows)
+        for row in rows:
+            assert row["high"] == (pytest.approx(row["value"] + student) if log else 1)
+            assert row["low"] > 0 if log else row["low"] == -1
+    assert "95% interval" in spec["title"]["subtitle"]
 
 
 def test_empty_tables_are_errors() -> None:

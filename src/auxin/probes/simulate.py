@@ -41,6 +41,8 @@ LINEAR = 1e-11, 1e-2
 class Simulation:
     """Measured signal propagation, layers 0 (input) … depth; means over draws with their standard errors."""
 
+    draws: int
+    """Networks that were drawn."""
     cosine: Array
     """[depth + 1], mean overlap of two tokens divided by the mean squared norm."""
     norm: Array
@@ -165,7 +167,7 @@ def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
     norm, overlap = norm_and_overlap(grams)
     gradient = norm_and_overlap(gradients)[0]
     gradient_exponent = np.log(gradient[:, 0] / gradient[:, -1]) / depth
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {"draws": len(grams)}
     for name, values in (
         ("cosine", overlap / norm),
         ("norm", norm),

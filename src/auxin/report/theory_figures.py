@@ -8,6 +8,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from auxin.errors import DataError
 from auxin.report.figures import drawable, line_ends
@@ -130,9 +131,9 @@ def sections(frame: pl.DataFrame, y_name: str, count: int = 5) -> pl.DataFrame:
 
 
 def propagation(theory: Propagation, simulation: Propagation | None = None) -> alt.HConcatChart:
-    """Cosine, norm and gradient layer by layer: theory as lines, simulation as points ± 2 standard errors.
+    """Cosine, norm and gradient layer by layer: theory as lines, simulation as points with Student's 95% intervals.
 
-    ``simulation`` carries ``cosine_error``, ``norm_error`` and ``gradient_error`` beside the values.
+    ``simulation`` carries standard errors, ``cosine_error``, ``norm_error`` and ``gradient_error``, over ``draws``.
     """
     titles = {"cosine": "cosine of two tokens", "norm": "squared norm", "gradient": "squared gradient norm"}
     panels: list[Panel] = []
@@ -150,12 +151,12 @@ def propagation(theory: Propagation, simulation: Propagation | None = None) -> a
         frame = pl.DataFrame({"layer": range(len(values)), "value": values})
         layers = [alt.Chart(frame).mark_line(strokeWidth=2, color=BLUE).encode(x, y, tooltip=tip)]
         if simulation is not None:
-            measured = _with_errors(getattr(simulation, name), getattr(simulation, f"{name}_error"), log)
+            measured = _with_intervals(simulation, name)
             bars = alt.Chart(measured).mark_rule(color=VERMILION).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
             dots = alt.Chart(measured).mark_point(filled=True, size=45, color=VERMILION, opacity=1)
             layers += [bars, dots.encode(x, y, tooltip=tip)]
         panels.append(alt.layer(*layers).properties(width=210, height=210))
-    subtitle = "line: theory" + (", points: random networks ± 2 standard errors" if simulation else "")
+    subtitle = "line: theory" + (", points: mean of random networks, 95% interval" if simulation else "")
     return alt.hconcat(*panels).properties(title=alt.Title("Signal propagation", subtitle=subtitle))
 
 
@@ -197,10 +198,10 @@ def _edges(name: str, centers: NDArray[Any]) -> pl.DataFrame:
     return pl.DataFrame({name: centers, f"{name}0": low, f"{name}1": high})
 
 
-def _with_errors(values: NDArray[Any], errors: NDArray[Any], log: bool) -> pl.DataFrame:
-    """A point a layer with the ends of its error bar; on a logarithmic axis bars end above zero."""
-    low = values - 2 * errors
-    low = np.maximum(low, values / 100) if log else low
-    return pl.DataFrame(
-        {"layer": range(len(values)), "value": values, "low": low, "high": values + 2 * errors}
-    )
+def _with_intervals(simulation: Any, name: str) -> pl.DataFrame:
+    """A point a layer with the ends of its interval, within what can be; on a logarithmic axis above zero."""
+    values, errors = getattr(simulation, name), getattr(simulation, f"{name}_error")
+    margins = stdtrit(simulation.draws - 1, 0.975) * errors
+    lowest, highest = (-1.0, 1.0) if name == "cosine" else (values / 100, np.inf)
+    low, high = np.maximum(values - margins, lowest), np.minimum(values + margins, highest)
+    return pl.DataFrame({"layer": range(len(values)), "value": values, "low": low, "high": high})
