@@ -26,7 +26,7 @@ ALLOWED = {
     "measures": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
     "training": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
     "runs": {"disk", "config", "architecture", "arguments", "values", "errors"},
-    "report": {"disk", "runs", "theory", "config", "architecture", "arguments", "values", "errors"},
+    "report": {"disk", "runs", "tasks", "theory", "config", "architecture", "arguments", "values", "errors"},
 }
 EVERYTHING = set(ALLOWED)
 ALLOWED["experiment"] = EVERYTHING

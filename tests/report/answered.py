@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from auxin.config import ModelConfig, RunConfig
+from auxin.measures.grokking import grokking_summary
 from auxin.report.run_section import RunView, TreeDrawing
 from auxin.runs import Metric, RunDirectory, open_run
 from auxin.runs.environment import environment
@@ -68,6 +69,9 @@ def a_run(out: Path, word: str = "newt") -> RunView:
         ]
         directory.append_metrics([Metric(*row) for row in rows])
         directory.finish({"accuracy": {"gen": {"0": 0.25, "7": None}, word: {"0": 1.0}, "odd": {}}})
-    svg = '<svg width="40px" height="30px" xmlns="http://www.w3.org/2000/svg"></svg>'
-    trees = [TreeDrawing(caption, svg, f"({word})") for caption in ("step 10", "gold")]
-    return RunView(open_run(out), trees)
+    trees = [
+        TreeDrawing(f"step {step}", (word, ("a", "b")), f"({word} (a b))", f1)
+        for step, f1 in ((10, 0.5), (20, 1.0))
+    ]
+    run = open_run(out)
+    return RunView(run, trees, ((word, "a"), "b"), overall=grokking_summary(run.metrics).overall)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auxin.report.markup import Markup, duration, element, join, number, setting, table
+from auxin.report.markup import duration, number, setting
+from auxin.report.terms import TERMS, Glossary, identifier, prose
 
 
 class Reader(HTMLParser):
@@ -16,42 +17,47 @@ class Reader(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.attributes: dict[str, str | None] = {}
         self.text = ""
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.attributes |= dict(attrs)
 
     def handle_data(self, data: str) -> None:
         self.text += data
 
 
-@given(st.text(), st.text())
-def test_whatever_the_text_it_stays_text(child: str, value: str) -> None:
-    read = Reader(element("p", child, title=value))
+@given(st.text())
+def test_whatever_the_text_it_stays_text(text: str) -> None:
+    """Also where terms are marked in it; ``prose`` alone changes minus signs and brackets."""
+    glossary = Glossary()
+    read = Reader(glossary.mark(text))
     clean = lambda text: text.replace("\r\n", "\n").replace("\r", "\n")
-    assert read.tags == ["p"]
-    assert clean(read.text) == clean(child)
-    assert read.attributes["title"] == value
+    assert set(read.tags) <= {"button"}
+    assert clean(read.text) == clean(prose(text))
 
 
-def test_markup_is_not_escaped_twice() -> None:
-    inner = element("b", "a < b")
-    assert element("p", inner, " & ", class_="x", aria_label='"') == (
-        '<p class="x" aria-label="&quot;"><b>a &lt; b</b> &amp; </p>'
-    )
-    assert join(["<", Markup("<br>")]) == "&lt;<br>"
+def test_a_term_is_marked_where_it_first_stands_in_a_section() -> None:
+    glossary = Glossary()
+    told = glossary.mark("Seeds <b> grok at R² = -0.5 [-1.2, 0.3], seeds again.")
+    assert told.count("<button") == 3
+    assert "&lt;b&gt;" in told
+    assert "= −0.5 (−1.2 to 0.3), seeds again." in told
+    assert "<button" not in glossary.mark("a seed")
+    assert list(glossary.used) == ["seed", "grokking", "R²"]
+    glossary.begin()
+    assert "<button" in glossary.mark("a seed")
 
 
-def test_a_table_names_its_columns_and_rows_and_can_be_scrolled_by_keyboard() -> None:
-    text = table("Costs", ("run", "time"), [("<a>", "3 s")])
-    assert "<caption>Costs</caption>" in text
-    assert '<th scope="col">time</th>' in text
-    assert '<th scope="row">&lt;a&gt;</th><td>3 s</td>' in text
-    assert 'tabindex="0"' in text
+@pytest.mark.parametrize("text", ["post-norm", "a 3-4 split", "x-1", "step-000000010", "2024-01-05"])
+def test_hyphens_are_left_alone(text: str) -> None:
+    assert prose(text) == text
+
+
+def test_every_term_has_a_meaning_and_an_element_of_its_own() -> None:
+    assert all(meaning.endswith(".") for _, meaning in TERMS.values())
+    assert len({identifier(name) for name in TERMS}) == len(TERMS)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The page of studies: well formed, complete, safe whatever the data holds, and drawn by a real browser."""
 
+import html
 import json
 import re
 import shutil
@@ -16,8 +17,10 @@ from auxin.report.markup import setting
 from auxin.report.page import page, save_page
 from auxin.report.record import StudyRecord, open_study
 from auxin.report.run_section import RunView
+from auxin.report.stories import STORIES
 from auxin.report.study_figures import study_figures
-from auxin.report.theme import specification
+from auxin.report.terms import prose
+from auxin.report.theme import bundle, specification, title
 from report.answered import STUDIES, a_run, answered
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert(2)">'{{bundle}}&amp;"""
@@ -78,12 +81,15 @@ def changed(study: Path, values: dict[str, Any]) -> StudyRecord:
 
 def test_every_part_of_the_study_is_there(study: Path, outline: Outline) -> None:
     record = open_study(study)
-    for name in ("question", "answer", "command"):
+    assert STORIES["grokking"].question in outline.words
+    for name in ("question", "command"):
         assert record.values[name] in outline.words
+    assert prose(record.values["answer"]) in outline.words
     for claim in record.values["claims"]:
-        assert all(text in outline.words for text in claim.values())
+        assert claim["statement"] in outline.words
+        assert f"{claim['verdict']}:" in outline.words
     for finding in record.values["findings"]:
-        assert finding["sentence"] in outline.words
+        assert outline.words.count(prose(finding["sentence"])) == 1
     assert "0.929" in outline.words
     assert re.search(r"0\.856 \((in|out)side\)", outline.words)
     assert "Wall time of training: 75 s (runs at a time: 2)" in outline.words
@@ -102,7 +108,7 @@ def test_headings_descend_and_every_link_and_label_has_its_target(outline: Outli
     names = [a["id"] for _, a in outline.elements if a.get("id")]
     assert len(names) == len(set(names))
     for _, attributes in outline.elements:
-        for key in ("href", "aria-labelledby"):
+        for key in ("href", "aria-labelledby", "popovertarget", "for"):
             if key in attributes:
                 assert str(attributes[key]).removeprefix("#") in names
     assert outline.all("html") == [{"lang": "en"}]
@@ -125,7 +131,11 @@ def test_the_page_draws_from_the_specifications_of_the_files(study: Path, outlin
     record = open_study(study)
     figures, _ = study_figures(record.study, record.tables)
     drawn = json.loads(outline.data)["figures"]
-    assert list(drawn.values())[:2] == [json.loads(json.dumps(specification(f.chart))) for f in figures]
+    specs = [json.loads(json.dumps(specification(f.chart))) for f in figures]
+    assert list(drawn.values())[:2] == [
+        {k: v for k, v in s.items() if k not in ("title", "$schema")} for s in specs
+    ]
+    assert all(title(spec) in outline.words for spec in specs)
     places = [a["id"] for a in outline.all("div") if a.get("class") == "drawing"]
     assert places == list(drawn)
     assert all(spec["description"] in outline.words for spec in drawn.values())
@@ -157,7 +167,7 @@ def test_text_from_data_stays_text(study: Path, outline: Outline, tmp_path: Path
     read = Outline(text)
     assert HOSTILE not in text
     assert len(read.all("script")) == len(outline.all("script"))
-    assert all(str(image["src"]).startswith("data:image/svg+xml;base64,") for image in read.all("img"))
+    assert read.all("img") == []
     assert not any(name.startswith("on") for _, a in read.elements for name in a)
     assert HOSTILE in read.words
     drawn = json.loads(read.data)["figures"]
@@ -195,8 +205,17 @@ def test_what_cannot_be_written_or_is_no_study_is_an_error(study: Path, tmp_path
 USE = """<script>
   const paths = (root, extra = "") => [...root.querySelectorAll(".mark-group path" + extra)];
   const pause = () => new Promise((go) => setTimeout(go, 300));
+  async function all(count) {
+    for (const folded of document.querySelectorAll("details")) folded.open = true;
+    for (let last = -1, now = 0; now !== last || !now; now = document.querySelectorAll(".drawn, .failed").length) {
+      last = now;
+      window.dispatchEvent(new Event("beforeprint"));
+      await pause();
+      if (now >= count) break;
+    }
+  }
   async function use() {
-    while (!document.body.dataset.drawn) await pause();
+    await all(18);
     const figure = document.querySelector("#figure-1");
     const legend = figure.querySelector(".role-legend-symbol path");
     legend.dispatchEvent(new MouseEvent("click", { bubbles: true }));
@@ -213,12 +232,15 @@ USE = """<script>
     document.body.dataset.trees = told.textContent;
     range.value = 0;
     range.dispatchEvent(new Event("input"));
-    const seen = document.querySelectorAll(".slider [role=group]:not([hidden])").length;
+    const seen = [...document.querySelectorAll(".slider svg")].filter((tree) => tree.checkVisibility()).length;
     document.body.dataset.trees += ", then " + told.textContent + (seen === 1 ? " alone" : " among others");
+    const term = document.querySelector(".term");
+    term.click();
+    document.body.dataset.term = document.querySelector(":popover-open").id === term.getAttribute("popovertarget");
   }
   use();
 </script></body>"""
-"""A reader who clicks on a legend, chooses another predictor, and looks at the first tree."""
+"""A reader who unfolds all, clicks on a legend, another predictor, the first tree, and a word that is explained."""
 
 
 def browse(path: Path, profile: Path) -> tuple[str, str]:
@@ -228,27 +250,81 @@ def browse(path: Path, profile: Path) -> tuple[str, str]:
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{part}" for part in quiet),
         "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", f"--user-data-dir={profile}",
-        "--virtual-time-budget=20000", "--dump-dom", path.as_uri(),
+        "--virtual-time-budget=30000", "--dump-dom", path.as_uri(),
     ]  # fmt: skip
     seen = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     return seen.stdout, "\n".join(line for line in seen.stderr.splitlines() if ":CONSOLE" in line)
 
 
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of all seven studies and a run, as text."""
+    where = tmp_path_factory.mktemp("all")
+    studies = [open_study(answered(where / name, name)) for name in STUDIES]
+    return page([*studies, a_run(where / "question")])
+
+
+def test_the_page_of_everything_weighs_little_more_than_what_draws_it(report: str) -> None:
+    assert len(report.encode()) < len(bundle().encode()) + 500_000
+    assert report.count(bundle()) == 1
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
-def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(tmp_path: Path) -> None:
+def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(report: str, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
-    studies = [open_study(answered(tmp_path / name, name)) for name in STUDIES]
-    save_page([*studies, a_run(tmp_path / "question")], out)
-    content, _, end = out.read_text().rpartition("</body>")
-    broken = '"figure-12": {"transform": 3, '
-    out.write_text(content.replace('"figure-12": {', broken) + USE + end)
-    assert broken in content.replace('"figure-12": {', broken)
+    content, _, end = report.rpartition("</body>")
+    broken = '"figure-12":{"transform": 3, '
+    out.write_text(content.replace('"figure-12":{', broken) + USE + end)
+    assert broken in content.replace('"figure-12":{', broken)
     dom, console = browse(out, tmp_path / "profile")
     assert console == ""
-    assert dom.count('class="drawing vega-embed') == 17
-    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 17
-    assert 'data-drawn="17"' in dom
+    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 18
+    assert 'data-drawn="18"' in dom
     assert re.search(r'id="figure-12" class="drawing[^"]* failed"[^>]*>This figure could not be drawn: ', dom)
     assert 'data-moved="true"' in dom
-    assert 'data-trees="gold, then step 10 alone"' in dom
+    assert 'data-trees="step 20, then step 10 alone"' in dom
+    assert 'data-term="true"' in dom
     assert re.search(r'data-faint="[1-9]', dom)
+
+
+MEASURE = """<script>
+  const out = (e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1;
+  const cut = (what) => [...document.querySelectorAll(what)].filter((e) => out(e) && !e.closest(".wide, .tall, defs"));
+  async function measured() {
+    for (let last = -1, now = 0; now !== last || !now; now = document.querySelectorAll(".drawn").length) {
+      last = now;
+      window.dispatchEvent(new Event("beforeprint"));
+      await new Promise((go) => setTimeout(go, 300));
+    }
+    const told = { height: document.body.offsetHeight, drawn: document.querySelectorAll(".drawn").length };
+    told.cut = cut("body *").map((e) => e.outerHTML.slice(0, 80));
+    for (const folded of document.querySelectorAll("details")) folded.open = true;
+    told.cut.push(...cut("p, h2, h3, pre, button, summary").map((e) => e.outerHTML.slice(0, 80)));
+    parent.postMessage(told, "*");
+  }
+  measured();
+</script></body>"""
+FRAMES = """<!doctype html><body><iframe width="390" height="800" src="report.html"></iframe>
+<iframe width="1400" height="800" src="report.html"></iframe><pre></pre><script>
+  const told = {};
+  window.addEventListener("message", ({ data, source }) => {
+    told[source === frames[0] ? "phone" : "screen"] = data;
+    document.querySelector("pre").textContent = JSON.stringify(told);
+  });
+</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+def test_on_a_phone_and_on_a_screen_nothing_is_cut_and_five_studies_are_short(tmp_path: Path) -> None:
+    studies = [open_study(answered(tmp_path / name, name)) for name in STUDIES[:5]]
+    content, _, end = page([*studies, a_run(tmp_path / "question")]).rpartition("</body>")
+    (tmp_path / "report.html").write_text(content + MEASURE + end)
+    (tmp_path / "frames.html").write_text(FRAMES)
+    dom, console = browse(tmp_path / "frames.html", tmp_path / "profile")
+    assert console == ""
+    told = json.loads(html.unescape(re.findall(r"<pre>(.*?)</pre>", dom)[0]))
+    for frame in ("phone", "screen"):
+        assert told[frame]["cut"] == []
+        assert told[frame]["drawn"] == 6  # one a section
+    assert told["phone"]["height"] < 12_000
+    assert told["screen"]["height"] < 9_000

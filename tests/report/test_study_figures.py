@@ -19,7 +19,7 @@ from report.answered import STUDIES, analysis, answered
 NAMES = {
     "grokking": ["learning-curves", "early-stopping"],
     "depth": ["by-depth", "curves-by-depth"],
-    "dynamics": ["dynamics"],
+    "dynamics": ["tree-scores", "dynamics"],
     "trainability": ["loss-map", "predictions", "scores"],
     "joint": ["hierarchical-by-exponent", "linear-by-exponent", "neither-by-exponent", "rule-over-steps"],
     "repair": ["repair", "repair-curves"],
@@ -103,8 +103,9 @@ def test_depths_have_their_colours_and_stand_apart_by_less_than_exponents_do(tab
     assert len(shifts) == 2
     assert max(map(abs, shifts)) < 0.25
     spec = specification(figure.chart)
-    colors = [u["encoding"]["color"]["scale"] for u in units(spec)]
-    assert all(color["domain"] == ["1", "2"] and len(set(color["range"])) == 2 for color in colors)
+    colors = [u["encoding"]["color"] for u in units(spec)]
+    assert all(color["scale"] == {"domain": ["1", "2"]} for color in colors)
+    assert {color["type"] for color in colors} == {"ordinal"}  # depth is ordered, and so are its colours
     assert "95% interval" in spec["title"]["subtitle"]
 
 
@@ -122,7 +123,7 @@ def test_cells_of_the_loss_map_tile_the_plane_and_lines_lie_where_exponents_vani
             middle = between(low, high)
             assert center == pytest.approx(middle / 2 if between is np.add else middle**0.5, rel=1e-3)
     lines = rows(figure, "rule")
-    assert {r["line"] for r in lines} == {"λ_a = 0, angles of tokens"}
+    assert {r["line"] for r in lines} == {"angle exponent λ_a = 0"}
     ends = [(r[f"alpha_mlp_{i}"], r[f"sigma_w_{i}"]) for r in lines for i in (0, 1)]
     np.testing.assert_allclose([np.log(b) - a for a, b in ends], 0, atol=1e-9)
     assert "λ_g > 0 throughout" in specification(figure.chart)["title"]["subtitle"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,9 @@ from auxin.errors import DataError
 if TYPE_CHECKING:
     from auxin.report.run_section import RunView
     from auxin.runs import Run
+
+MOST_WITH_TREES = 4
+"""Runs whose checkpoints are looked into, which takes seconds each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +41,25 @@ class Report(Writing):
         if not self.paths:
             raise UsageError("the following arguments are required: DIR...")
         runs = {path: open_run(path) for path in self.paths if holds_run(path)}
-        parts = [_view(runs[path]) if path in runs else open_study(path) for path in self.paths]
+        few = len(runs) <= MOST_WITH_TREES
+        parts = [_view(runs[path], trees=few) if path in runs else open_study(path) for path in self.paths]
         save_page(parts, self.out, force=self.force)
         print(self.out)
 
 
-def _view(run: Run) -> RunView:
+def _view(run: Run, *, trees: bool) -> RunView:
     """A run with its trees, or with the reason why there are none: its sentences may be gone, its numbers are not."""
     from auxin.cli.structure import tree_drawings
     from auxin.cli.summary import stability
     from auxin.measures.grokking import grokking_summary
     from auxin.report.run_section import RunView
 
-    note = stability(grokking_summary(run.metrics).members)
+    summary = grokking_summary(run.metrics)
+    view = RunView(run, note=stability(summary.members), overall=summary.overall)
+    if not trees:
+        return view
     try:
-        return RunView(run, tree_drawings(run), note=note)
+        drawings, gold = tree_drawings(run)
     except DataError as error:
-        return RunView(run, note=note, missing=f"No trees: {error}.")
+        return replace(view, missing=f"No trees: {error}.")
+    return replace(view, trees=drawings, gold=gold)

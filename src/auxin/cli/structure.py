@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from auxin.tasks.trees import Tree
 
 
-SHORT, SLIDER, FEW = 20, 20, 10_000
+SHORT, SLIDER, FEW = 14, 20, 10_000
 """Words of a sentence, and checkpoints, that a page's slider takes at most; training sentences generated for it."""
 
 
@@ -205,24 +205,24 @@ def _spread(run: Run, count: int) -> list[int]:
     return [saved[i * (len(saved) - 1) // (count - 1)] for i in range(count)] if saved else []
 
 
-def tree_drawings(run: Run) -> list[TreeDrawing]:
-    """What the run's first member makes of a short sentence of gen, from checkpoint to checkpoint, and gold.
+def tree_drawings(run: Run) -> tuple[list[TreeDrawing], Tree | None]:
+    """What the run's first member makes of a short sentence of gen, from checkpoint to checkpoint, and its gold tree.
 
     Few sentences are generated for it, however many the run was trained on. Raises ``DataError`` where there are none.
     """
     from auxin.experiment.data import task_of
     from auxin.report.run_section import TreeDrawing
-    from auxin.tasks.trees import to_brackets, to_svg
+    from auxin.tasks.trees import parseval, to_brackets
 
     config = run.config
     few = config if config.data_dir else replace(config, train_size=min(config.train_size or FEW, FEW))
     task = task_of(replace(run, config=few))
-    if len(task.vocabulary) != config.model.vocabulary_size:
-        return []
-    sentence = next((s for s in task.splits["gen"] if len(s.words) <= SHORT), None)
-    if sentence is None or not run.checkpoints:
-        return []
-    induced = _induced(run, task, sentence, _spread(run, SLIDER), run.config.seeds[0])
-    trees = [(f"step {step:,}", tree) for step, tree in induced]
-    trees += [("gold", sentence.gold)] if sentence.has_gold else []
-    return [TreeDrawing(caption, to_svg(tree), to_brackets(tree)) for caption, tree in trees]
+    sentence = next((s for s in task.splits["gen"] if 1 < len(s.words) <= SHORT), None)
+    if len(task.vocabulary) != config.model.vocabulary_size or sentence is None or not run.checkpoints:
+        return [], None
+    gold = sentence.gold if sentence.has_gold else None
+    drawings: list[TreeDrawing] = []
+    for step, tree in _induced(run, task, sentence, _spread(run, SLIDER), run.config.seeds[0]):
+        f1 = None if gold is None else parseval([tree], [gold]).f1
+        drawings.append(TreeDrawing(f"step {step:,}", tree, to_brackets(tree), f1))
+    return drawings, gold

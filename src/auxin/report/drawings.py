@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from auxin.report.marks import Figure
-from auxin.report.markup import Markup, details, element
 from auxin.report.theme import specification, title
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A figure on the page: the element that it will be drawn in, and its words."""
+
+    id: str
+    title: str
+    subtitle: str
+    words: str
 
 
 @dataclass
@@ -16,14 +26,21 @@ class Drawings:
 
     specifications: dict[str, Any] = field(default_factory=dict)
 
-    def place(self, figure: Figure) -> Markup:
-        """The element that the figure will be drawn in, with its description in words."""
+    def place(self, figures: Iterable[Figure]) -> list[Placed]:
+        """The figures' elements and words. Titles stand on the page, where they wrap, not in the drawing."""
+        return [self._place(figure) for figure in figures]
+
+    def _place(self, figure: Figure) -> Placed:
         name = f"figure-{len(self.specifications) + 1}"
-        spec = self.specifications[name] = specification(figure.chart)
-        heading, drawing = title(spec), element("div", id=name, class_="drawing")
-        words = element("p", spec["description"], class_="soft")
-        return element(
-            "figure",
-            element("div", drawing, class_="wide", tabindex="0", role="group", aria_label=heading),
-            element("figcaption", details(f"In words: {heading}", words)),
-        )
+        spec = specification(figure.chart)
+        heading, below = title(spec), _subtitle(spec)
+        self.specifications[name] = {
+            key: value for key, value in spec.items() if key not in ("title", "$schema")
+        }
+        return Placed(name, heading, below, spec.get("description", ""))
+
+
+def _subtitle(spec: dict[str, Any]) -> str:
+    found = spec.get("title", "")
+    lines = found.get("subtitle", "") if isinstance(found, dict) else ""
+    return "; ".join(lines) if isinstance(lines, list) else lines

@@ -10,22 +10,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from auxin.errors import DataError
-from auxin.report.marks import (
-    Figure,
-    Groups,
-    Tables,
-    columns,
-    facets,
-    figure,
-    in_words,
-    share,
-    steps,
-    tips,
-)
+from auxin.report.marks import Figure, Groups, band_words, facets, figure, share, steps, tips
+from auxin.report.markup import minus
+from auxin.report.tables import Tables, columns, in_words
 from auxin.report.theme import BLUE, GRAY
 from auxin.report.theory_figures import zero_contour
 
-LINES = {"angle": "λ_a = 0, angles of tokens", "gradient": "λ_g = 0, gradients"}
+LINES = {"angle": "angle exponent λ_a = 0", "gradient": "gradient exponent λ_g = 0"}
 RULES = {
     "hierarchical": "Answers by the hierarchical rule",
     "linear": "Answers by the linear rule",
@@ -63,7 +54,7 @@ def loss_map(tables: Tables) -> Figure:
         for name, label in LINES.items()
     )
     signs = [
-        f"{label.partition(' ')[0]} {'>' if phase[name].min() >= 0 else '<'} 0 throughout"  # pyright: ignore[reportOperatorIssue]
+        f"{label.partition(' = ')[0]} {'>' if phase[name].min() >= 0 else '<'} 0 throughout"  # pyright: ignore[reportOperatorIssue]
         for name, label in LINES.items()
         if label not in zero["line"]
     ]
@@ -170,14 +161,14 @@ def rule_by_exponent(tables: Tables, rule: str) -> Figure:
     points = columns(tables, "points", "depth exponent share low high models", "task norm rule")
     points = points.filter(rule=rule).rename({"share": "value"}).sort("exponent", maintain_order=True)
     depths = points["depth"].unique().sort().to_list()
-    groups = Groups([f"{depth:.0f}" for depth in depths], "depth (layers)")
+    groups = Groups([f"{depth:.0f}" for depth in depths], "depth (layers)", ordered=True)
     shift = {depth: DODGE * (i - (len(depths) - 1) / 2) for i, depth in enumerate(depths)}
     points = points.with_columns(
         series=pl.col("depth").cast(pl.Int64).cast(pl.String),
         arm=pl.format("{}, {}-norm", "task", "norm"),
         shown=pl.col("exponent") + pl.col("depth").replace_strict(shift),
     )
-    x = alt.X("shown:Q", title="L·λ_a at initialization")
+    x = alt.X("shown:Q", title="accumulated angle exponent L·λ_a")
     tip = tips(".0%", "series:N", "exponent:Q", "models:Q")
     layers = groups.intervals(points, x, share("share of answers"), tip)
     arms = points["arm"].unique(maintain_order=True).to_list()
@@ -199,15 +190,15 @@ def rule_over_steps(tables: Tables) -> Figure:
     curves = columns(tables, "curves", "depth exponent step value low high", "task norm name")
     curves = curves.filter(name="hierarchical", task=curves["task"][0], norm=curves["norm"][0])
     exponents = curves["exponent"].unique().sort(descending=True).to_list()
-    groups = Groups([f"{exponent:g}" for exponent in exponents], "L·λ_a")
-    names = dict(zip(exponents, groups.names, strict=True))
+    names = [minus(f"{exponent:g}") for exponent in exponents]
+    groups = Groups(names, "accumulated angle exponent L·λ_a", ordered=True)
     curves = curves.sort("depth", maintain_order=True).with_columns(
-        series=pl.col("exponent").replace_strict(names),
-        panel=pl.format("depth {}", pl.col("depth").cast(pl.Int64)),
+        series=pl.col("exponent").replace_strict(dict(zip(exponents, names, strict=True))),
+        panel=pl.format("{} layers", pl.col("depth").cast(pl.Int64)),
     )
     layers = groups.bands(curves, steps(), share("share of answers"), tips(".1%", "series:N", "step:Q"))
     panels = curves["panel"].unique(maintain_order=True).to_list()
-    subtitle = f"{curves['task'][0]}, {curves['norm'][0]}-norm; mean over seeds, 95% interval"
+    subtitle = f"{curves['task'][0]}, {curves['norm'][0]}-norm; {band_words(groups)}"
     return figure(
         "rule-over-steps",
         groups.choosing(facets(layers, "panel", panels, width=330, height=180, wrap=2)),

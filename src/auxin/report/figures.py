@@ -7,13 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 import altair as alt
-import numpy as np
 import polars as pl
-from scipy.special import stdtrit
 
 from auxin.errors import DataError
-from auxin.report.theme import BLUE, GRAY, PALETTE, VERMILION, Panel
-from auxin.runs.rows import limits
+from auxin.report.marks import Groups, band_words, number, panel, share, steps, tips
+from auxin.report.tables import bands, drawable, rounded, stretch_length, thinned
+from auxin.report.theme import BLUE, GRAY, VERMILION, Panel
 
 SPLITS = {"val": "in-domain", "gen": "generalization"}
 PANELS = {
@@ -24,7 +23,8 @@ PANELS = {
     ("train", "attention_sparsity"): "attention sparsity (nats)",
 }
 """What ``dynamics`` shows: (split, name) and the axis title."""
-FORMATS = {"accuracy": ".0%"}
+MOST_MEMBERS, MEMBERS_POINTS = 50, 8000
+"""Thin lines of a figure of learning curves, and the points of all of them together."""
 
 
 def learning_curves(
@@ -44,9 +44,12 @@ def learning_curves(
         pl.col("name") == name, pl.col("split").is_in(list(SPLITS)), pl.col("step") >= int(log)
     )
     rows = drawable(rows, f"metric {name!r} on {' or '.join(SPLITS)}")
-    rows = thinned(rows).with_columns(series=pl.col("split").replace_strict(SPLITS))
+    rows = rows.select("step", "member", "value", series=pl.col("split").replace_strict(SPLITS))
     members = rows["member"].n_unique()
-    means = _bands(rows, ["series", "step"], name)
+    means = bands(rows, ["series", "step"], name).drop("models")
+    stretch = stretch_length(means, "series")
+    shown = thinned(means, "series")["step"].unique()
+    means = rounded(means.filter(pl.col("step").is_in(shown.implode())))
     order = [title for title in SPLITS.values() if title in means["series"]]
     color = alt.Color(
         "series:N", legend=None, scale=alt.Scale(domain=order, range=[BLUE, VERMILION][: len(order)])
@@ -54,25 +57,31 @@ def learning_curves(
     x = alt.X(
         "step:Q", title="optimizer steps", scale=alt.Scale(type="log" if log else "linear", nice=not log)
     )
-    y = alt.Y("value:Q", title="accuracy", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1]))
+    y = share("accuracy")
     mean = alt.Chart(means).mark_line(strokeWidth=2.5).encode(x, y, color)
     layers: list[alt.Chart] = [
         line_ends(means, 0.07).mark_text(align="left", dx=6).encode(x, y, color, text="series:N")
     ]
     if members > 1:
         band = alt.Chart(means).mark_area(opacity=0.18, clip=True)
-        band = band.encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)
-        few = rows["member"].unique().sort()[:MOST_MEMBERS].to_list()
-        thin = alt.Chart(rows.filter(pl.col("member").is_in(few))).mark_line(strokeWidth=0.8, opacity=0.35)
-        thin = thin.encode(x, y, color, detail="member:N")
-        layers += [band, thin]
+        layers += [band.encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color), _members(rows, x, y, color)]
     if saturation is not None:
         layers += _marked_step(saturation, "in-domain ≥ 99%")
     wide = means.pivot(on="series", index="step", values="value")
-    subtitle = f"mean and 95% interval of {members} seeds" if members > 1 else f"seed {rows['member'][0]}"
-    subtitle = [subtitle, note] if note else subtitle
-    title = alt.Title("Learning curves", subtitle=subtitle)
+    subtitle = [f"mean and 95% interval of {members} seeds" if members > 1 else f"seed {rows['member'][0]}"]
+    subtitle += [note] if note else []
+    subtitle += [f"of every {stretch:,} evaluations the lowest and the highest"] if stretch > 1 else []
+    title = alt.Title("Learning curves", subtitle=subtitle if len(subtitle) > 1 else subtitle[0])
     return alt.layer(*layers, mean, _reader(wide, x, order)).properties(title=title, width=560, height=320)
+
+
+def _members(rows: pl.DataFrame, x: alt.X, y: alt.Y, color: alt.Color) -> alt.Chart:
+    """A thin line a member, of the first ones."""
+    few = rows["member"].unique().sort()[:MOST_MEMBERS]
+    rows = rows.filter(pl.col("member").is_in(few.implode()))
+    lines = len(few) * rows["series"].n_unique()
+    thin = alt.Chart(rounded(thinned(rows, "series", "member", most=MEMBERS_POINTS // lines)))
+    return thin.mark_line(strokeWidth=0.8, opacity=0.35).encode(x, y, color, detail="member:N")
 
 
 def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None) -> alt.ConcatChart:
@@ -81,40 +90,36 @@ def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None
     ``metrics`` may hold a column ``group`` (say, the depth); ``baselines`` maps the names of trees that know
     nothing of the model to their F1, drawn as rules. Raises ``DataError`` when nothing can be drawn.
     """
-    if "group" not in metrics.columns:
-        metrics = metrics.with_columns(group=pl.lit("all seeds"))
-    rows = metrics.with_columns(pl.col("group").cast(pl.String))
-    rows = drawable(rows.filter(pl.col("name").is_in([name for _, name in PANELS])), "structural measure")
-    groups = rows["group"].unique(maintain_order=True).to_list()
-    scale = alt.Scale(domain=groups, range=[PALETTE[i % len(PALETTE)] for i in range(len(groups))])
-    legend = alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
-    color = alt.Color("group:N", title=None, scale=scale, legend=legend if len(groups) > 1 else None)
-    panels: list[Panel] = []
-    for (split, name), title in PANELS.items():
-        chosen = rows.filter(pl.col("split") == split, pl.col("name") == name)
-        if chosen.height:
-            means = _bands(thinned(chosen), ["group", "step"], name)
-            x = alt.X("step:Q", title="optimizer steps", axis=alt.Axis(tickCount=5))
-            y = alt.Y(
-                "value:Q",
-                title=title,
-                axis=alt.Axis(format=FORMATS.get(name, "")),
-                scale=alt.Scale(zero=False),
-            )
-            tip = ["group:N", "step:Q", alt.Tooltip("value:Q", format=".3f")]
-            band = alt.Chart(means).mark_area(opacity=0.18).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)
-            line = (
-                alt.Chart(means).mark_line(strokeWidth=2, point={"size": 18}).encode(x, y, color, tooltip=tip)
-            )
-            rules = _baseline_rules(baselines or {}) if name == "t_parseval" else []
-            panels.append(alt.layer(band, line, *rules).properties(width=280, height=190))
-    if not panels:
-        raise DataError("no structural measure on the expected splits; measure the run first")
-    return alt.concat(*panels, columns=2).properties(
-        title=alt.Title(
-            "What changes while the model generalizes", subtitle="mean and 95% interval over seeds"
-        )
+    group = pl.col("group").cast(pl.String) if "group" in metrics.columns else pl.lit("all seeds")
+    rows = metrics.filter(
+        pl.any_horizontal((pl.col("split") == split) & (pl.col("name") == name) for split, name in PANELS)
     )
+    rows = drawable(rows.with_columns(series=group), "structural measure on the expected splits")
+    groups = Groups(rows["series"].unique(maintain_order=True).to_list())
+    means = [
+        bands(own, ["series", "step"], str(name)).with_columns(name=pl.lit(name))
+        for (name,), own in rows.group_by("name")
+    ]
+    panels = measured_panels(pl.concat(means), groups, width=280, baselines=baselines)
+    title = alt.Title("What changes while the model generalizes", subtitle=band_words(groups))
+    return alt.concat(*panels, columns=2).properties(title=title)
+
+
+def measured_panels(
+    means: pl.DataFrame, groups: Groups, *, width: int, baselines: Mapping[str, float] | None = None
+) -> list[Panel]:
+    """A panel for each of ``PANELS`` that a table with columns name, series, step, value, low and high has."""
+    panels: list[Panel] = []
+    for (_, name), title in PANELS.items():
+        own = means.filter(name=name).select("series", "step", "value", "low", "high")
+        if len(own):
+            y, form = (share(title), ".1%") if name == "accuracy" else (number(title), ".3f")
+            layers = groups.bands(own, steps(), y, tips(form, "series:N", "step:Q"))
+            layers += _baseline_rules(baselines or {}) if name == "t_parseval" else []
+            panels.append(panel(layers, "", width, 190))
+    if not panels:
+        raise DataError("there is no structural measure to draw")
+    return panels
 
 
 def tree_strip(drawings: Sequence[tuple[str, str]], wrap: float = 1000) -> str:
@@ -152,26 +157,6 @@ def _size(caption: str, svg: str) -> tuple[float, float]:
     return float(found[0][1]), float(found[1][1])
 
 
-MOST_STEPS, MOST_MEMBERS = 500, 50
-
-
-def thinned(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows of at most ``MOST_STEPS`` steps, evenly chosen with the first and the last: no screen shows more."""
-    steps = frame["step"].unique().sort().to_numpy()
-    if len(steps) <= MOST_STEPS:
-        return frame
-    kept = np.unique(np.linspace(0, len(steps) - 1, MOST_STEPS).round().astype(np.int64))
-    return frame.filter(pl.col("step").is_in(steps[kept].tolist()))
-
-
-def drawable(frame: pl.DataFrame, what: str, column: str = "value") -> pl.DataFrame:
-    """The rows that can be drawn; raises ``DataError`` when none is left, instead of an empty figure."""
-    frame = frame.filter(pl.col(column).is_finite())
-    if frame.is_empty():
-        raise DataError(f"there is no {what} to draw")
-    return frame
-
-
 def line_ends(means: pl.DataFrame, gap: float) -> alt.Chart:
     """The last point of every ``series``, moved apart by at least ``gap``, so that labels don't collide."""
     last = means.sort("step").group_by("series", maintain_order=True).last().sort("value")
@@ -183,22 +168,6 @@ def line_ends(means: pl.DataFrame, gap: float) -> alt.Chart:
     for i in reversed(range(len(heights) - 1)):
         heights[i] = min(heights[i], heights[i + 1] - gap)
     return alt.Chart(last.with_columns(value=pl.Series(heights)))
-
-
-def _bands(rows: pl.DataFrame, keys: list[str], name: str) -> pl.DataFrame:
-    """Mean over members with Student's 95% interval, within what the metric ``name`` can be."""
-    groups = rows.group_by(keys, maintain_order=True).agg("value")
-    bounds = [np.clip(_interval(values.to_numpy()), *limits(name)).tolist() for values in groups["value"]]
-    low, high = zip(*bounds, strict=True)
-    return groups.with_columns(pl.col("value").list.mean(), low=pl.Series(low), high=pl.Series(high)).sort(
-        keys
-    )
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    mean, n = float(values.mean()), len(values)
-    margin = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-    return mean - margin, mean + margin
 
 
 def _marked_step(step: int, text: str) -> list[alt.Chart]:

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import polars as pl
 
-from auxin.report.figures import PANELS
+from auxin.report.figures import PANELS, SPLITS, measured_panels
 from auxin.report.marks import (
     Figure,
     Groups,
-    Tables,
-    columns,
+    band_words,
     facets,
     figure,
     grid,
-    in_words,
     number,
     panel,
     share,
     steps,
     tips,
 )
+from auxin.report.tables import Tables, columns, in_words
 from auxin.report.theme import BLUE, GRAY, VERMILION, Panel
 
 ACCURACY = PANELS["gen", "accuracy"]
+LOSS = "training loss (nats a token)"
 
 
 def accuracy_curves(tables: Tables) -> Figure:
     """In-domain and generalization accuracy against steps, a panel a task."""
     curves = columns(tables, "curves", "step value low high models", "task split")
-    names = {"val": "in-domain", "gen": "generalization"}
-    curves = curves.with_columns(series=pl.col("split").replace(names))
-    groups = Groups(list(names.values()), palette=(BLUE, VERMILION))
+    curves = curves.with_columns(series=pl.col("split").replace(SPLITS))
+    groups = Groups(list(SPLITS.values()), palette=(BLUE, VERMILION))
     tasks = curves["task"].unique(maintain_order=True).to_list()
     layers = groups.bands(curves, steps(), share("accuracy"), tips(".1%", "series:N", "step:Q"))
     chart = facets(layers, "task", tasks, width=330, height=230, wrap=2).resolve_scale(x="independent")
@@ -42,7 +41,7 @@ def accuracy_curves(tables: Tables) -> Figure:
     return figure(
         "learning-curves",
         groups.choosing(chart),
-        ("In-domain and generalization accuracy", "mean over seeds, 95% interval"),
+        ("In-domain and generalization accuracy", band_words(groups)),
         f"In-domain and generalization accuracy against steps. Generalization at the last step, {words}.",
     )
 
@@ -83,29 +82,14 @@ def early_stopping(tables: Tables) -> Figure:
 
 def by_depth(tables: Tables) -> Figure:
     """Share of seeds ever above 80%, late accuracy and training loss against depth, with intervals."""
-    names = ("ever", "late", "loss")
-    numbers = " ".join(f"{name} {name}_low {name}_high" for name in names)
-    depths = columns(tables, "depths", f"depth models grokked {numbers}")
-    titles = (
-        "seeds ever above 80%, Wilson interval",
-        "accuracy late in the run, mean",
-        "training loss late in the run, mean",
-    )
-    x = _depth_axis(depths["depth"].to_list())
-    axes = (share("share of seeds"), share(ACCURACY), number("loss (nats a token)"))
-    single = Groups(["all seeds of a depth"])
-    panels: list[Panel] = []
-    for name, title, y in zip(names, titles, axes, strict=True):
-        own = depths.select(
-            "depth",
-            "models",
-            value=name,
-            low=f"{name}_low",
-            high=f"{name}_high",
-            series=pl.lit(single.names[0]),
-        )
-        tip = tips(".3f" if name == "loss" else ".0%", "depth:Q", "models:Q")
-        panels.append(panel(single.intervals(own, x, y, tip), title, 220, 220))
+    names = {
+        "ever": ("seeds ever above 80%, Wilson's interval", share("share of seeds")),
+        "late": ("accuracy late in the run, mean", share(ACCURACY)),
+        "loss": ("training loss late in the run, mean", number(LOSS)),
+    }
+    depths = columns(tables, "depths", f"depth models {_estimates(names)}")
+    groups = Groups(["all seeds of a depth"])
+    panels = _against_depth(depths.with_columns(series=pl.lit(groups.names[0])), groups, names)
     rows = depths.with_columns(label=pl.format("{} layers", pl.col("depth").cast(pl.Int64)))
     words = in_words(rows.select("label", "ever", "ever_low", "ever_high").iter_rows(), ".0%")
     return figure(
@@ -116,32 +100,30 @@ def by_depth(tables: Tables) -> Figure:
     )
 
 
-def _depth_axis(depths: Sequence[float]) -> alt.X:
-    axis = alt.Axis(values=list(depths), format="d", grid=False)
-    return alt.X("depth:Q", title="depth (layers)", axis=axis, scale=alt.Scale(zero=False, padding=14))
+def _estimates(names: Mapping[str, object]) -> str:
+    """The columns of quantities that have intervals."""
+    return " ".join(f"{name} {name}_low {name}_high" for name in names)
+
+
+def _against_depth(
+    points: pl.DataFrame, groups: Groups, names: Mapping[str, tuple[str, alt.Y]]
+) -> list[Panel]:
+    """A panel a quantity, its title and axis given by name, against depth."""
+    depths = points["depth"].unique().sort().to_list()
+    axis = alt.Axis(values=depths, format="d", grid=False)
+    x = alt.X("depth:Q", title="depth (layers)", axis=axis, scale=alt.Scale(zero=False, padding=14))
+    panels: list[Panel] = []
+    for name, (title, y) in names.items():
+        estimate = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
+        own = points.select("depth", "models", "series", **estimate)
+        tip = tips(".3f" if name == "loss" else ".0%", "series:N", "depth:Q", "models:Q")
+        panels.append(panel(groups.intervals(own, x, y, tip), title, 220, 220))
+    return panels
 
 
 def curves_by_depth(tables: Tables) -> Figure:
     """Generalization and training loss against steps, a colour a depth."""
-    frames = {
-        name: columns(tables, name, "depth step value low high") for name in ("curves", "training_loss")
-    }
-    names = [f"{depth:.0f}" for depth in frames["curves"]["depth"].unique().sort()]
-    groups = Groups(names, "depth (layers)")
-    axes = {
-        "curves": (share(ACCURACY), ".1%"),
-        "training_loss": (number("training loss (nats a token)"), ".3f"),
-    }
-    panels: list[Panel] = []
-    for name, (y, form) in axes.items():
-        frame = frames[name].with_columns(series=pl.col("depth").cast(pl.Int64).cast(pl.String))
-        panels.append(panel(groups.bands(frame, steps(), y, tips(form, "series:N", "step:Q")), "", 330, 240))
-    return figure(
-        "curves-by-depth",
-        grid(panels, groups.chosen, 2),
-        ("Generalization and training loss over steps", "mean over seeds, 95% interval"),
-        f"Generalization accuracy and training loss against steps for depths {', '.join(names)}.",
-    )
+    return _curves(tables, "curves-by-depth", {})
 
 
 LINES = {"published": "branches of strength 1", "held": "L·λ_a held at its best"}
@@ -149,32 +131,23 @@ LINES = {"published": "branches of strength 1", "held": "L·λ_a held at its bes
 
 def repair(tables: Tables) -> Figure:
     """In-domain and generalization accuracy and training loss against depth, as published and held."""
-    names = ("in_domain", "late", "loss")
-    numbers = " ".join(f"{name} {name}_low {name}_high" for name in names)
-    points = columns(tables, "points", f"depth models {numbers}", "line")
+    names = {
+        "in_domain": ("in-domain accuracy late in the run", share("accuracy")),
+        "late": ("generalization late in the run", share(ACCURACY)),
+        "loss": ("training loss late in the run", number(LOSS)),
+    }
+    points = columns(tables, "points", f"depth models {_estimates(names)}", "line")
     meeting = points.filter(depth=points["depth"].min()).with_columns(line=pl.lit("held"))
     points = pl.concat([points, meeting]).unique(
         maintain_order=True
     )  # both lines begin at the depth they share
     points = points.with_columns(series=pl.col("line").replace(LINES))
-    titles = (
-        "in-domain accuracy late in the run",
-        "generalization late in the run",
-        "training loss late in the run",
-    )
-    axes = (share("accuracy"), share(ACCURACY), number("loss (nats a token)"))
-    x = _depth_axis(points["depth"].unique().sort().to_list())
     groups = Groups(list(LINES.values()), palette=(VERMILION, BLUE))
-    panels: list[Panel] = []
-    for name, title, y in zip(names, titles, axes, strict=True):
-        own = points.select("depth", "models", "series", value=name, low=f"{name}_low", high=f"{name}_high")
-        tip = tips(".3f" if name == "loss" else ".0%", "series:N", "depth:Q", "models:Q")
-        panels.append(panel(groups.intervals(own, x, y, tip), title, 220, 220))
     rows = points.with_columns(label=pl.format("{} layers, {}", pl.col("depth").cast(pl.Int64), "series"))
     words = in_words(rows.select("label", "in_domain", "in_domain_low", "in_domain_high").iter_rows(), ".0%")
     return figure(
         "repair",
-        grid(panels, groups.chosen, 3),
+        grid(_against_depth(points, groups, names), groups.chosen, 3),
         ("Depth, as published and with its start held", "means over seeds, 95% intervals"),
         f"In-domain accuracy late in the run, {words}.",
     )
@@ -182,48 +155,54 @@ def repair(tables: Tables) -> Figure:
 
 def repair_curves(tables: Tables) -> Figure:
     """Training loss and generalization against steps, a panel a line, a colour a depth."""
-    axes = {
-        "curves": (share(ACCURACY), ".1%"),
-        "training_loss": (number("training loss (nats a token)"), ".3f"),
-    }
-    frames = {name: columns(tables, name, "depth step value low high", "line") for name in axes}
-    names = [f"{depth:.0f}" for depth in frames["curves"]["depth"].unique().sort()]
-    groups = Groups(names, "depth (layers)")
+    return _curves(tables, "repair-curves", LINES)
+
+
+def _curves(tables: Tables, figure_name: str, lines: Mapping[str, str]) -> Figure:
+    """Generalization and training loss against steps, a colour a depth, a panel for each of the ``lines``."""
+    axes = {"curves": (share(ACCURACY), ".1%"), "training_loss": (number(LOSS), ".3f")}
+    which = "line" if lines else ""
+    frames = {name: columns(tables, name, "depth step value low high", which) for name in axes}
+    depths = [f"{depth:.0f}" for depth in frames["curves"]["depth"].unique().sort()]
+    groups = Groups(depths, "depth (layers)", ordered=True)
     panels: list[Panel] = []
     for name, (y, form) in axes.items():
         frame = frames[name].with_columns(series=pl.col("depth").cast(pl.Int64).cast(pl.String))
-        for line, title in LINES.items():
-            own = frame.filter(line=line)
-            panels.append(
-                panel(groups.bands(own, steps(), y, tips(form, "series:N", "step:Q")), title, 330, 200)
-            )
+        for line, title in lines.items() or [("", "")]:
+            own = frame.filter(line=line) if line else frame
+            layers = groups.bands(own, steps(), y, tips(form, "series:N", "step:Q"))
+            panels.append(panel(layers, title, 330, 220))
     return figure(
-        "repair-curves",
+        figure_name,
         grid(panels, groups.chosen, 2),
-        ("Generalization and training loss over steps", "mean over seeds, 95% interval"),
-        f"Generalization and training loss against steps for depths {', '.join(names)}, as published and held.",
+        ("Generalization and training loss over steps", band_words(groups)),
+        f"Generalization and training loss against steps for depths {', '.join(depths)}"
+        f"{', as published and held' if lines else ''}.",
     )
 
 
 def structure(tables: Tables) -> Figure:
     """Generalization and the structural measures against steps, a colour a depth."""
+    return _structure(tables, "dynamics", list(PANELS.values()))
+
+
+def tree_scores(tables: Tables) -> Figure:
+    """Generalization and the tree score alone, the two that the study's question is about."""
+    return _structure(tables, "tree-scores", [ACCURACY, PANELS["train", "t_score"]])
+
+
+def _structure(tables: Tables, figure_name: str, titles: Sequence[str]) -> Figure:
+    shown = [name for (_, name), title in PANELS.items() if title in titles]
     curves = columns(tables, "curves", "depth step value low high", "kind name")
-    label = pl.format("{} layers, {}", pl.col("depth").cast(pl.Int64), "kind")
-    curves = curves.sort("depth", maintain_order=True).with_columns(series=label)
-    names = curves["series"].unique(maintain_order=True).to_list()
-    groups = Groups(names)
-    panels: list[Panel] = []
-    for (_, name), title in PANELS.items():
-        own = curves.filter(name=name)
-        if len(own):
-            y = share(title) if name == "accuracy" else number(title)
-            tip = tips(".1%" if name == "accuracy" else ".3f", "series:N", "step:Q")
-            panels.append(panel(groups.bands(own, steps(), y, tip), "", 330, 190))
+    curves = curves.filter(pl.col("name").is_in(shown)).sort("depth", maintain_order=True)
+    curves = curves.with_columns(series=pl.format("{} layers, {}", pl.col("depth").cast(pl.Int64), "kind"))
+    groups = Groups(curves["series"].unique(maintain_order=True).to_list(), ordered=True)
+    panels = measured_panels(curves, groups, width=330)
     scores = curves.filter(name="t_score").group_by("series", maintain_order=True).last()
     words = in_words(scores.select("series", "value", "low", "high").iter_rows(), ".3f")
     return figure(
-        "dynamics",
+        figure_name,
         grid(panels, groups.chosen, 2),
-        ("What changes while the model generalizes", "mean over seeds, 95% interval"),
+        ("What changes while the model generalizes", band_words(groups)),
         f"Generalization and structural measures against steps. Tree score at the end, {words}.",
     )

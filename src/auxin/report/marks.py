@@ -1,21 +1,22 @@
-"""What the studies' figures are made of: tables held to their columns, bands, intervals, clickable legends."""
+"""What figures are made of: groups with a colour each, bands, intervals, clickable legends, panels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import altair as alt
 import polars as pl
-from polars.exceptions import PolarsError
+import polars.selectors as cs
 
-from auxin.errors import DataError
-from auxin.report.figures import drawable, thinned
+from auxin.report.tables import drawable, rounded, thinned
 from auxin.report.theme import PALETTE, Panel
 
-Tables = Mapping[str, pl.DataFrame]
+STEPS = "optimizer steps"
+MOST_BANDS = 3
+"""Groups whose bands can be told apart where they overlap."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +28,6 @@ class Figure:
     chart: alt.TopLevelMixin
 
 
-def columns(tables: Tables, name: str, numbers: str, words: str = "") -> pl.DataFrame:
-    """The named columns of a table, numbers as floats and words as text; raises ``DataError`` when one lacks."""
-    if name not in tables:
-        raise DataError(f"the study has no table {name!r}")
-    table = tables[name]
-    for column in (*numbers.split(), *words.split()):
-        if column not in table.columns:
-            raise DataError(f"table {name!r} has no column {column!r}")
-    if table.is_empty():
-        raise DataError(f"table {name!r} is empty")
-    kinds = dict.fromkeys(numbers.split(), pl.Float64) | dict.fromkeys(words.split(), pl.String)
-    try:
-        chosen = table.select(pl.col(column).cast(kind) for column, kind in kinds.items())
-    except PolarsError:
-        raise DataError(f"table {name!r} holds text where there should be a number") from None
-    return chosen.with_columns(pl.col(pl.String).fill_null(""))
-
-
 @dataclass(frozen=True)
 class Groups:
     """Groups of rows by their column ``series``, a colour each; a click on the legend highlights one."""
@@ -52,6 +35,8 @@ class Groups:
     names: Sequence[str]
     title: str | None = None
     palette: Sequence[str] = PALETTE
+    ordered: bool = False
+    """Whether the names are those of an ordered quantity, whose colours then are a scale."""
 
     @cached_property
     def chosen(self) -> alt.Parameter | None:
@@ -61,33 +46,58 @@ class Groups:
 
     @property
     def color(self) -> alt.Color:
-        """Names beyond the palette begin it again."""
-        span = [self.palette[i % len(self.palette)] for i in range(len(self.names))]
+        """A colour each, with the legend above when there are several."""
         legend = alt.Legend(
             orient="top", labelLimit=400, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1
         )
-        scale = alt.Scale(domain=list(self.names), range=span)
-        return alt.Color("series:N", title=self.title, scale=scale, legend=legend if self.chosen else None)
+        colors = [self.palette[i % len(self.palette)] for i in range(len(self.names))]
+        given = alt.Undefined if self.ordered else colors
+        scale = alt.Scale(domain=list(self.names), range=given)
+        shown = legend if len(self.names) > 1 else None
+        return alt.Color(
+            "series:O" if self.ordered else "series:N", title=self.title, scale=scale, legend=shown
+        )
 
     def opacity(self, shown: float) -> alt.OpacityValue:
         """``shown``, and a fifth of it for what is not chosen."""
-        if self.chosen is None:
-            return alt.OpacityValue(shown)
-        condition = alt.ConditionalParameterValueDefnumberExprRef(param=self.chosen.name, value=shown)
-        return alt.OpacityValue(shown / 5, condition=condition)
+        return self._chosen(shown, shown / 5) if self.chosen else alt.OpacityValue(shown)
+
+    def _chosen(self, shown: float, other: float, *, empty: bool = True) -> alt.OpacityValue:
+        """``shown`` for what is chosen, which is everything (or, without ``empty``, nothing) where nothing is."""
+        when = alt.ConditionalParameterValueDefnumberExprRef(param="chosen", empty=empty, value=shown)
+        return alt.OpacityValue(other, condition=when)
 
     def choosing(self, chart: alt.FacetChart) -> alt.FacetChart:
         """The chart with its legend listening."""
         return chart if self.chosen is None else chart.add_params(self.chosen)
 
     def bands(self, frame: pl.DataFrame, x: alt.X, y: alt.Y, tip: Sequence[Any]) -> list[alt.Chart]:
-        """A line a group over the steps through ``value`` with its band from ``low`` to ``high``."""
-        chart = alt.Chart(thinned(drawable(frame, "value")))
-        band = chart.mark_area(clip=True).encode(
-            x, alt.Y("low:Q"), alt.Y2("high:Q"), self.color, opacity=self.opacity(0.18)
-        )
+        """A line a group over the steps through ``value`` with its band from ``low`` to ``high``.
+
+        Where there are more bands than can be told apart, a click shows one, and each line ends in its interval.
+        """
+        many = len(self.names) > MOST_BANDS
+        frame = drawable(frame, "value")
+        keys = frame.select(cs.string()).columns
+        frame = self._ends(rounded(thinned(frame, *keys)), keys) if many else rounded(thinned(frame, *keys))
+        chart = alt.Chart(frame)
+        low, high = alt.Y("low:Q"), alt.Y2("high:Q")
+        band = chart.mark_area(clip=True).encode(x, low, high, self.color)
         line = chart.mark_line(strokeWidth=2, point={"size": 18})
-        return [band, line.encode(x, y, self.color, opacity=self.opacity(1), tooltip=list(tip))]
+        line = line.encode(x, y, self.color, opacity=self.opacity(1), tooltip=list(tip))
+        if not many:
+            return [band.encode(opacity=self.opacity(0.18)), line]
+        ends = chart.mark_rule(strokeWidth=2).transform_filter("isValid(datum.end)")
+        ends = ends.encode(alt.X("end:Q", title=STEPS), low, high, self.color, opacity=self.opacity(1))
+        return [band.encode(opacity=self._chosen(0.25, 0, empty=False)), line, ends]
+
+    def _ends(self, frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+        """With ``end``, of the last row of every line: where its interval stands, beside those of the others."""
+        last = pl.col("step") == pl.col("step").max().over(keys)
+        gap = 0.015 * pl.col("step").max()
+        places = {name: i + 1 for i, name in enumerate(self.names)}
+        place = pl.col("series").replace_strict(places, default=1, return_dtype=pl.Float64)
+        return frame.with_columns(end=pl.when(last).then(pl.col("step") + gap * place))
 
     def intervals(self, frame: pl.DataFrame, x: alt.X, y: alt.Y, tip: Sequence[Any]) -> list[alt.Chart]:
         """A point a row at ``value`` with a rule from ``low`` to ``high``, joined by a thin line a group."""
@@ -100,9 +110,16 @@ class Groups:
         return [line, rule, dot.encode(x, y, self.color, opacity=self.opacity(1), tooltip=list(tip))]
 
 
+def band_words(groups: Groups) -> str:
+    """What the bands of these groups are, for a subtitle."""
+    if len(groups.names) <= MOST_BANDS:
+        return "mean over seeds, 95% interval"
+    return "mean over seeds; bars at the end: 95% interval; click a colour for its band"
+
+
 def steps() -> alt.X:
     """The horizontal axis of a curve."""
-    return alt.X("step:Q", title="optimizer steps", axis=alt.Axis(tickCount=5))
+    return alt.X("step:Q", title=STEPS, axis=alt.Axis(tickCount=5))
 
 
 def share(title: str, column: str = "value") -> alt.Y:
@@ -151,15 +168,3 @@ def figure(
     """The chart under a title and subtitle, with its description."""
     heading = alt.Title(title[0], subtitle=title[1])
     return Figure(name, chart.properties(title=heading, description=description))
-
-
-def in_words(rows: Iterable[tuple[str, float | None, float | None, float | None]], form: str) -> str:
-    """``2: 10% (4% to 20%); 4: …`` for those who do not see the figure."""
-    return "; ".join(f"{label}: {_interval(form, *estimate)}" for label, *estimate in rows)
-
-
-def _interval(form: str, value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
-        return "unknown"
-    form = f"z{form}"  # no "-0"
-    return f"{value:{form}}" + ("" if low is None or high is None else f" ({low:{form}} to {high:{form}})")

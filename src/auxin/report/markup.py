@@ -1,47 +1,62 @@
-"""HTML that escapes whatever it is not told to be HTML, and numbers as people read them."""
+"""Templates that escape whatever they are not told to be HTML, and numbers and settings as people read them."""
 
 from __future__ import annotations
 
-import html
+import json
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
-VOID = ("img", "input")
+import jinja2
+from markupsafe import Markup
+
+from auxin.report.terms import Glossary, identifier
 
 
-class Markup(str):
-    """Text that is HTML already."""
+class Table(NamedTuple):
+    """A table whose first column names its rows."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
-def element(name: str, *children: str, **attributes: str) -> Markup:
-    """``<name attributes>children</name>``, every child escaped that is not ``Markup``; ``class_`` is class."""
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items()
+def fill(template: str, **values: Any) -> str:
+    """A template of this package with its ``values``; text in them stays text, and its terms are explained once."""
+    return _templates().get_template(template).render(glossary=Glossary(), **values)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("auxin.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    end = "" if name in VOID else f"{join(children)}</{name}>"
-    return Markup(f"<{name}{written}>{end}")
+    environment.filters |= {
+        "number": number,
+        "setting": setting,
+        "duration": duration,
+        "minus": minus,
+        "script_json": script_json,
+        "term_id": identifier,
+        "mark": _mark,
+    }
+    return environment
 
 
-def join(children: Iterable[str]) -> Markup:
-    """The children one after the other, every one escaped that is not ``Markup``."""
-    return Markup("".join(c if isinstance(c, Markup) else html.escape(c) for c in children))
+@jinja2.pass_context
+def _mark(context: jinja2.runtime.Context, text: str) -> Markup:
+    """The text with the terms that the section has not marked yet."""
+    return context["glossary"].mark(text)
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
-    """A table whose first column names its rows; it scrolls where the page is too narrow for it."""
-    head = element("tr", *(element("th", head, scope="col") for head in heads))
-    body = [
-        element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
-        for row in rows
-    ]
-    inner = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
-    return element("div", inner, class_="wide", tabindex="0", role="region", aria_label=caption)
-
-
-def details(summary: str, *children: str) -> Markup:
-    """What is shown when the reader asks for it."""
-    return element("details", element("summary", summary), *children)
+def script_json(value: Any) -> Markup:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def number(value: float | None) -> str:
@@ -50,7 +65,11 @@ def number(value: float | None) -> str:
         return "–"
     if abs(value) < 1e-12:
         return "0"
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
+
+
+def minus(text: str) -> str:
+    """The text of a number with a true minus sign."""
     return text.replace("-", "−")
 
 

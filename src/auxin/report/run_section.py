@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,35 +12,42 @@ import polars as pl
 
 from auxin.config import preset
 from auxin.report.drawings import Drawings
-from auxin.report.figures import PANELS, dynamics, learning_curves, tree_strip
+from auxin.report.facing import facing
+from auxin.report.figures import PANELS, dynamics, learning_curves
 from auxin.report.marks import Figure
-from auxin.report.markup import Markup, details, element, setting, table
+from auxin.report.markup import Table, setting
 from auxin.report.record import flat
 from auxin.runs.reader import Run
+from auxin.tasks.trees import Tree
 
 
 @dataclass(frozen=True)
 class TreeDrawing:
-    """A tree of one sentence, to be seen or read."""
+    """The tree that a checkpoint computes for one sentence."""
 
     caption: str
-    """Whose tree: a step, or gold."""
-    svg: str
-    """The drawing, as ``auxin.tasks.trees.to_svg`` makes it."""
-    brackets: str
+    """Which: a step."""
+    tree: Tree
+    text: str
     """The same in brackets."""
+    f1: float | None = None
+    """Against gold, where there is a gold tree."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run, with the trees that its checkpoints compute for a sentence."""
+    """A run, with its grokking summary, and the trees that its checkpoints compute for a sentence."""
 
     run: Run
     trees: Sequence[TreeDrawing] = ()
+    gold: Tree | None = None
+    """The sentence's own tree."""
     missing: str = ""
-    """Why there are none."""
+    """Why there are no trees."""
     note: str = ""
     """A line below the title of its learning curves."""
+    overall: pl.DataFrame | None = None
+    """``auxin.grokking_summary(run.metrics).overall``."""
 
     @property
     def title(self) -> str:
@@ -51,26 +57,60 @@ class RunView:
         return f"{self.run.path.name}: {config.task}, {config.model.depth} layers, {seeds}"
 
 
-def run_section(view: RunView, name: str, drawings: Drawings) -> Markup:
-    """The run as the section ``name``; raises ``RunError`` when damaged, ``DataError`` without curves."""
+def run_section(view: RunView, name: str, drawings: Drawings) -> dict[str, Any]:
+    """What run.html shows of the run as the section ``name``; raises ``RunError`` when damaged, ``DataError`` without
+    curves."""
     run = view.run
-    settings = ((key, setting(value)) for key, value in flat(run.config).items())
-    made = ((key, setting(value)) for key, value in run.environment.items())
-    return element(
-        "section",
-        element("h2", view.title, id=f"{name}-title"),
-        _state(run),
-        element("h3", "Figures"),
-        *map(drawings.place, _figures(run.metrics, view.note)),
-        *_slider(view.trees, name),
-        element("p", view.missing, class_="missing") if view.missing else "",
-        element("h3", "How it was made"),
-        element("pre", element("code", command(run))),
-        details("Versions and machine", table("Versions and machine", ("", "value"), made)),
-        details("Settings", table("Settings", ("setting", "value"), settings)),
-        id=name,
-        aria_labelledby=f"{name}-title",
-    )
+    return {
+        "template": "run.html",
+        "id": name,
+        "title": view.title,
+        "unfinished": not run.finished,
+        "at": run.metrics["step"].max() or 0,
+        "steps": run.config.steps,
+        "answer": "" if view.overall is None else answer(view.overall),
+        "figures": drawings.place(_figures(run.metrics, view.note)),
+        "trees": [(tree, facing(tree.tree, view.gold)) for tree in view.trees],
+        "gold": view.gold is not None,
+        "missing": view.missing,
+        "accuracy": _accuracy(run),
+        "scored": run.scored if run.finished else "",
+        "command": command(run),
+        "environment": [(key, setting(value)) for key, value in run.environment.items()],
+        "settings": [(key, setting(value)) for key, value in flat(run.config).items()],
+    }
+
+
+def answer(overall: pl.DataFrame) -> str:
+    """What a run came to, in a sentence or two."""
+    found = {row["quantity"]: row for row in overall.to_dicts()}
+    seeds = found["grokked"]["members"]
+    several = seeds > 1
+    saturated, grokked, final = (found[name] for name in ("saturation_step", "grokking_step", "final"))
+    parts: list[str] = []
+    if saturated["value"] is None:
+        parts.append("In-domain accuracy never reaches 99%")
+    else:
+        of = f" in {saturated['members']} of {seeds} seeds" if several else ""
+        mean = " on average" if several else ""
+        parts.append(f"In-domain accuracy reaches 99%{of} after {saturated['value']:,.0f} steps{mean}")
+    if grokked["value"] is None:
+        parts.append("generalization never passes 80%")
+    elif several:
+        share = share_text(found["grokked"])
+        parts.append(f"generalization passes 80% in {grokked['members']} of {seeds}, {share}")
+    else:
+        parts.append(f"generalization passes 80% after {grokked['value']:,.0f}")
+    return f"{'; '.join(parts)}, and ends at {share_text(final)}."
+
+
+def share_text(row: Mapping[str, Any]) -> str:
+    """A share of the summary with its interval, where there is one."""
+    value, low, high = row["value"], row["low"], row["high"]
+    if value is None:
+        return "–"
+    bounds = "" if low is None else f" ({100 * max(low, 0):.0f} to {100 * min(high, 1):.0f})"
+    return f"{100 * value:.0f}%{bounds}"
 
 
 def command(run: Run) -> str:
@@ -99,15 +139,12 @@ def _typed(value: Any) -> list[str]:
     return [str(each) for each in value] if isinstance(value, list) else [str(value)]
 
 
-def _state(run: Run) -> Markup:
-    """Accuracy of a finished run on its held-out splits; where another one is."""
-    if not run.finished:
-        step = run.metrics["step"].max() or 0
-        return element("p", f"Not finished: at step {step} of {run.config.steps}.", class_="missing")
-    accuracy = run.summary.get("accuracy")
-    splits: Mapping[str, Any] = accuracy if isinstance(accuracy, dict) else {}
+def _accuracy(run: Run) -> Table:
+    """Accuracy of a finished run on its held-out splits."""
+    found = run.summary.get("accuracy") if run.finished else None
+    splits: Mapping[str, Any] = found if isinstance(found, dict) else {}
     rows = [(str(seed), *(_share(splits[split], seed) for split in splits)) for seed in run.config.seeds]
-    return table(f"Accuracy on {run.scored} of each split", ("seed", *splits), rows)
+    return Table(["seed", *splits], rows if splits else [])
 
 
 def _share(scores: object, seed: int) -> str:
@@ -124,22 +161,3 @@ def _figures(metrics: pl.DataFrame, note: str) -> list[Figure]:
         words = "Generalization and structural measures against steps."
         found.append(Figure("dynamics", measures.properties(description=words)))
     return found
-
-
-def _slider(trees: Sequence[TreeDrawing], name: str) -> list[Markup]:
-    """One tree at a time; the page's script shows the one that the slider is at."""
-    if not trees:
-        return []
-    drawings = []
-    for tree in trees:
-        svg = base64.b64encode(tree_strip([(tree.caption, tree.svg)]).encode()).decode()
-        source = f"data:image/svg+xml;base64,{svg}"
-        image = element("img", src=source, alt=f"{tree.caption}: {tree.brackets}")
-        drawings.append(
-            element("div", image, class_="wide", tabindex="0", role="group", aria_label=tree.caption)
-        )
-    last = str(len(trees) - 1)
-    control = element("input", id=f"{name}-step", type="range", min="0", max=last, value=last)
-    label = element("label", "Checkpoint ", control, " ", element("output"))
-    heading = element("h3", "What tree does it compute?")
-    return [heading, element("figure", label, *drawings, class_="slider")]

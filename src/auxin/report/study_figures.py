@@ -26,16 +26,18 @@ from auxin.report.grokking_figures import (
     repair,
     repair_curves,
     structure,
+    tree_scores,
 )
-from auxin.report.marks import Figure, Tables
+from auxin.report.marks import Figure
 from auxin.report.record import StudyRecord
+from auxin.report.tables import Tables
 from auxin.report.theme import save_own
 from auxin.values import check
 
 STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "grokking": (accuracy_curves, early_stopping),
     "depth": (by_depth, curves_by_depth),
-    "dynamics": (structure,),
+    "dynamics": (tree_scores, structure),
     "trainability": (loss_map, predictions, scores_by_predictor),
     "joint": (*(partial(rule_by_exponent, rule=rule) for rule in RULES), rule_over_steps),
     "repair": (repair, repair_curves),

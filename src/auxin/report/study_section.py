@@ -6,93 +6,90 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auxin.report.drawings import Drawings
-from auxin.report.markup import Markup, details, duration, element, join, number, setting, table
+from auxin.report.markup import Table, duration, number, setting
 from auxin.report.record import RunRecord, StudyRecord
+from auxin.report.stories import SCALES, STORIES
 from auxin.report.study_figures import study_figures
 
 OF_THE_RUN = ("seeds", "data_seed", "threads", "device")
 """What ``environment.json`` repeats of a run's settings."""
 
 
-def study_section(study: StudyRecord, name: str, drawings: Drawings) -> Markup:
-    """The study as the section ``name``; raises ``RunError`` for a damaged one, ``ConfigError`` for an unknown."""
+def study_section(study: StudyRecord, name: str, drawings: Drawings) -> dict[str, Any]:
+    """What study.html shows of the study as the section ``name``.
+
+    Raises ``RunError`` for a damaged study, ``ConfigError`` for an unknown one.
+    """
     drawn, undrawn = study_figures(study.study, study.tables)
-    values = study.values
-    return element(
-        "section",
-        element("h2", values["question"], id=f"{name}-question"),
-        element("p", f"Study {study.study}, at {values['scale']} scale.", class_="soft"),
-        element("p", values["answer"], class_="answer"),
-        _missing(study.runs, undrawn),
-        element("h3", "Claims put to the test"),
-        element("ul", *map(_claim, values["claims"]), class_="claims"),
-        element("h3", "Figures"),
-        *map(drawings.place, drawn),
-        element("h3", "Numbers"),
-        _findings(values["findings"]),
-        element("h3", "How it was made"),
-        *_making(study),
-        id=name,
-        aria_labelledby=f"{name}-question",
-    )
+    values, story = study.values, STORIES[study.study]
+    answer, rest = _first_clause(values["answer"])
+    configs = [run.config for run in study.runs if run.config is not None]
+    shared = _shared(configs)
+    told = " ".join([values["answer"], *(claim["evidence"] for claim in values["claims"])])
+    return {
+        "template": "study.html",
+        "id": name,
+        "title": story.question,
+        "setting": story.setting,
+        "asked": values["question"],
+        "answer": answer,
+        "rest": rest,
+        "figures": drawings.place(drawn),
+        "undrawn": undrawn,
+        "claims": [_claim(claim, values["answer"]) for claim in values["claims"]],
+        "findings": [_finding(finding, told) for finding in values["findings"]],
+        "published": any(finding["published"] is not None for finding in values["findings"]),
+        "scale": SCALES.get(values["scale"], f"Scale: {values['scale']}."),
+        "command": values["command"],
+        "cost": _cost(study),
+        "runs": study.runs,
+        "unfinished": [run for run in study.runs if run.status != "finished"],
+        "configs": len(configs),
+        "environment": _environments(study),
+        "settings": [(key, setting(value)) for key, value in shared.items()],
+        "varied": _runs(study.runs, shared),
+    }
 
 
-def _missing(runs: Sequence[RunRecord], undrawn: Sequence[str]) -> Markup:
-    """What a study lacks that has not been trained to its end."""
-    unfinished = [run for run in runs if run.status != "finished"]
-    parts: list[Markup] = []
-    if unfinished:
-        count = f"{len(unfinished)} of {len(runs)} runs have not finished"
-        named = [f"{run.name} {run.status}{run.detail and ': '}{run.detail}" for run in unfinished]
-        parts.append(element("p", f"{count}; everything here rests on the others."))
-        parts.append(details("Which", *(element("p", line) for line in named)))
-    parts += [element("p", f"A figure is missing: {reason}.") for reason in undrawn]
-    return element("div", *parts, class_="missing", role="note") if parts else Markup()
+def _first_clause(text: str) -> tuple[str, str]:
+    """An answer up to its first semicolon or full stop outside brackets, and what follows, each as a sentence."""
+    depth = 0
+    for at, (letter, after) in enumerate(zip(text, [*text[1:], ""], strict=True)):
+        depth += (letter in "([") - (letter in ")]")
+        if not depth and letter in ";." and after == " ":
+            rest = text[at + 2 :]
+            return f"{text[:at]}.", rest[:1].upper() + rest[1:]
+    return text, ""
 
 
-def _claim(claim: Mapping[str, Any]) -> Markup:
-    verdict = element("span", claim["verdict"], class_="verdict", data_verdict=claim["verdict"])
-    source = element("span", f"({claim['source']})", class_="source")
-    return element(
-        "li",
-        element("p", verdict, ": ", claim["statement"]),
-        element("p", claim["evidence"], " ", source),
-    )
+def _claim(claim: Mapping[str, str], answer: str) -> dict[str, str]:
+    """The claim; evidence that the answer has given is not given again."""
+    evidence = claim["evidence"]
+    if answer and evidence.startswith(answer):
+        evidence = f"as answered above.{evidence[len(answer) :]}"
+    return {**claim, "evidence": evidence}
 
 
-def _findings(findings: Sequence[Mapping[str, Any]]) -> Markup:
-    heads = ("what was measured", "here", "95% interval", "published")
-    return table("Every number that bears on the question", heads, map(_finding, findings))
-
-
-def _finding(finding: Mapping[str, Any]) -> list[str]:
+def _finding(finding: Mapping[str, Any], told: str) -> dict[str, Any]:
+    """A row of the numbers, and its sentence unless the section has it already."""
     low, high, published = (finding[name] for name in ("low", "high", "published"))
     known = low is not None and high is not None
-    written = number(published)
+    written = "" if published is None else number(published)
     if known and published is not None:
         written += " (inside)" if low <= published <= high else " (outside)"
-    interval = f"{number(low)} to {number(high)}" if known else "–"
-    sentence = element("p", finding["sentence"], class_="source")
-    return [join([finding["name"], sentence]), number(finding["value"]), interval, written]
-
-
-def _making(study: StudyRecord) -> list[Markup]:
-    """The command, the cost, the machines and every setting."""
-    configs = [run.config for run in study.runs if run.config is not None]
-    shared = {
-        name: value
-        for name, value in (configs[0] if configs else {}).items()
-        if all(config.get(name) == value for config in configs)
+    return {
+        "name": finding["name"],
+        "sentence": "" if finding["sentence"] in told else finding["sentence"],
+        "value": finding["value"],
+        "interval": f"{number(low)} to {number(high)}" if known else "–",
+        "published": written,
     }
-    settings = ((name, setting(value)) for name, value in shared.items())
-    return [
-        element("p", "This command trains what is missing, and answers again:"),
-        element("pre", element("code", study.values["command"])),
-        element("p", _cost(study)),
-        _environments(study),
-        details(f"Settings of all {len(configs)} runs", table("Settings", ("setting", "value"), settings)),
-        details(f"The {len(study.runs)} runs", _runs(study.runs, shared)),
-    ]
+
+
+def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that are the same in all of them."""
+    first = configs[0] if configs else {}
+    return {name: v for name, v in first.items() if all(config.get(name) == v for config in configs)}
 
 
 def _cost(study: StudyRecord) -> str:
@@ -107,7 +104,7 @@ def _cost(study: StudyRecord) -> str:
     )
 
 
-def _environments(study: StudyRecord) -> Markup:
+def _environments(study: StudyRecord) -> Table:
     """Versions, commits and machines, a column for each that runs were made with, and one for the answer."""
     made: dict[str, list[str]] = {}
     kinds: dict[str, Mapping[str, Any]] = {}
@@ -119,8 +116,7 @@ def _environments(study: StudyRecord) -> Markup:
         made.setdefault(str(kept), []).append(label)
     names = list(dict.fromkeys(name for kept in kinds.values() for name in kept))
     rows = [(name, *(setting(kept.get(name)) for kept in kinds.values())) for name in names]
-    heads = [_counted(labels, len(study.runs)) for labels in made.values()]
-    return table("Versions and machine", ("", *heads), rows)
+    return Table(["", *(_counted(labels, len(study.runs)) for labels in made.values())], rows)
 
 
 def _counted(labels: Sequence[str], runs: int) -> str:
@@ -130,10 +126,10 @@ def _counted(labels: Sequence[str], runs: int) -> str:
     return " and ".join([*told, *(["the answer"] if answered else [])])
 
 
-def _runs(runs: Sequence[RunRecord], shared: Mapping[str, Any]) -> Markup:
+def _runs(runs: Sequence[RunRecord], shared: Mapping[str, Any]) -> Table:
     """A row a run with what sets it apart from the others."""
     varied = list(dict.fromkeys(name for run in runs for name in run.config or () if name not in shared))
-    rows = (
+    rows = [
         [
             run.name,
             run.status,
@@ -141,5 +137,5 @@ def _runs(runs: Sequence[RunRecord], shared: Mapping[str, Any]) -> Markup:
             duration(run.seconds) if run.seconds is not None else "–",
         ]
         for run in runs
-    )
-    return table("Runs and the settings that vary", ("run", "status", *varied, "wall time"), rows)
+    ]
+    return Table(["run", "status", *varied, "wall time"], rows)

@@ -13,9 +13,9 @@ from scipy.special import stdtrit
 
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import DataError
-from auxin.report.figures import drawable
-from auxin.report.marks import Figure, Groups, in_words, tips
+from auxin.report.marks import Figure, Groups, tips
 from auxin.report.sweep_record import Axis, Sweep, word
+from auxin.report.tables import drawable, in_words
 from auxin.report.theme import BLUE, Panel, save_own
 from auxin.runs.rows import limits
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
-from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import altair
 import vl_convert
+from markupsafe import Markup
 
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.output import check_output, marked_png, marked_text, write_output
+from auxin.report.markup import fill
 
 Panel: TypeAlias = altair.LayerChart | altair.FacetChart
 """What layering charts gives."""
@@ -27,8 +24,8 @@ GRAY = "#808080"
 """For rules and captions; readable on both backgrounds."""
 
 
-def _config(ink: str, faint: str, background: str) -> dict[str, Any]:
-    """A Vega-Lite configuration: thin axes, a faint horizontal grid, no box."""
+def _config(ink: str, faint: str, background: str, ordered: tuple[float, float]) -> dict[str, Any]:
+    """A Vega-Lite configuration: thin axes, a faint horizontal grid, no box; ``ordered`` is a part of plasma."""
     text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12}
     return {
         "background": background,
@@ -53,14 +50,14 @@ def _config(ink: str, faint: str, background: str) -> dict[str, Any]:
             "subtitleFontSize": 12,
             "offset": 12,
         },
-        "range": {"category": list(PALETTE)},
+        "range": {"category": list(PALETTE), "ordinal": {"scheme": "plasma", "extent": list(ordered)}},
     }
 
 
 VERSION = altair.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
 """Of Vega-Lite: the one that altair writes."""
-LIGHT = _config("#222222", "#e6e6e6", "#ffffff")
-DARK = _config("#e6e6e6", "#33363d", "#16181d")
+LIGHT = _config("#222222", "#e6e6e6", "#ffffff", (0.02, 0.82))
+DARK = _config("#e6e6e6", "#33363d", "#16181d", (0.3, 1.0))
 
 
 def save(figure: altair.TopLevelMixin | str, stem: str | Path, *, force: bool = False) -> list[Path]:
@@ -116,22 +113,10 @@ def title(spec: dict[str, Any]) -> str:
 
 def _page(title: str, *, drawing: str = "", spec: dict[str, Any] | None = None) -> str:
     figure = {"spec": spec, "light": LIGHT, "dark": DARK} if spec else None
-    parts = {"title": html.escape(title), "drawing": drawing, "figure": script_json(figure)}
-    return fill("figure.html", parts | {"bundle": bundle() if spec else ""})
+    return fill("figure.html", title=title, drawing=Markup(drawing), figure=figure, bundle=bundle)
 
 
 @cache
-def bundle() -> str:
+def bundle() -> Markup:
     """JavaScript that defines ``window.vegaEmbed``, with all that it needs; 0.9 MB that take seconds to make."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VERSION)
-
-
-def script_json(value: Any) -> str:
-    """JSON that cannot end the script element that it stands in."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
-
-
-def fill(template: str, parts: Mapping[str, str]) -> str:
-    """A template of this package with each ``{{part}}`` replaced; what is filled in is not looked at again."""
-    page = resources.files("auxin.report").joinpath(template).read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], page)
+    return Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VERSION))

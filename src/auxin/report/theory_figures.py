@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from auxin.errors import DataError
-from auxin.report.figures import drawable, line_ends
+from auxin.report.figures import line_ends
+from auxin.report.tables import drawable
 from auxin.report.theme import BLUE, GREEN, PALETTE, VERMILION, Panel
 
 

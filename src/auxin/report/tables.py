@@ -1,0 +1,103 @@
+"""From tidy tables to what is drawn: checked columns, means with intervals, and curves thinned so that jumps stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+from scipy.special import stdtrit
+
+from auxin.errors import DataError
+from auxin.runs.rows import limits
+
+Tables = Mapping[str, pl.DataFrame]
+MOST_POINTS = 400
+"""Of a curve: more than a screen shows."""
+DIGITS = 5
+"""Of a number that is drawn."""
+
+
+def columns(tables: Tables, name: str, numbers: str, words: str = "") -> pl.DataFrame:
+    """The named columns of a table, numbers as floats and words as text; raises ``DataError`` when one lacks."""
+    if name not in tables:
+        raise DataError(f"the study has no table {name!r}")
+    table = tables[name]
+    for column in (*numbers.split(), *words.split()):
+        if column not in table.columns:
+            raise DataError(f"table {name!r} has no column {column!r}")
+    if table.is_empty():
+        raise DataError(f"table {name!r} is empty")
+    kinds = dict.fromkeys(numbers.split(), pl.Float64) | dict.fromkeys(words.split(), pl.String)
+    try:
+        chosen = table.select(pl.col(column).cast(kind) for column, kind in kinds.items())
+    except PolarsError:
+        raise DataError(f"table {name!r} holds text where there should be a number") from None
+    return chosen.with_columns(pl.col(pl.String).fill_null(""))
+
+
+def drawable(frame: pl.DataFrame, what: str, column: str = "value") -> pl.DataFrame:
+    """The rows that can be drawn; raises ``DataError`` when none is left, instead of an empty figure."""
+    frame = frame.filter(pl.col(column).is_finite())
+    if frame.is_empty():
+        raise DataError(f"there is no {what} to draw")
+    return frame
+
+
+def rounded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Numbers to the digits that are drawn, which is most of a page's weight."""
+    return frame.with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS))
+
+
+def bands(rows: pl.DataFrame, keys: list[str], name: str) -> pl.DataFrame:
+    """Mean over members with Student's 95% interval, within what the metric ``name`` can be; sorted by ``keys``."""
+    value = pl.col("value")
+    groups = (
+        rows.group_by(keys).agg(value.mean(), spread=value.std().fill_null(0), models=pl.len()).sort(keys)
+    )
+    mean, spread, n = (groups[column].to_numpy() for column in ("value", "spread", "models"))
+    t = stdtrit(np.maximum(n - 1, 1), 0.975)
+    margin = np.where(n > 1, t * spread / np.sqrt(n), 0.0)
+    low, high = (np.clip(mean + side * margin, *limits(name)) for side in (-1, 1))
+    return groups.drop("spread").with_columns(low=pl.Series(low), high=pl.Series(high))
+
+
+def thinned(frame: pl.DataFrame, *keys: str, most: int = MOST_POINTS) -> pl.DataFrame:
+    """At most about ``most`` rows of every curve, which the ``keys`` tell apart: of each stretch of steps the lowest
+    and the highest ``value``, so that jumps stay, the first row and the last."""
+    if frame.is_empty() or stretch_length(frame, *keys, most=most) == 1:
+        return frame
+    steps = pl.col("step").cast(pl.Float64)
+    first, last = frame["step"].min(), frame["step"].max()
+    place = ((steps - first) / (last - first) * (most // 2)).floor()  # pyright: ignore[reportOperatorIssue]
+    numbered = frame.with_row_index("row").with_columns(stretch=place)
+    row, value = pl.col("row"), pl.col("value")
+    inner = numbered.group_by([*keys, "stretch"]).agg(
+        low=row.get(value.arg_min()), high=row.get(value.arg_max())
+    )
+    ends = numbered.group_by(keys or pl.lit(0)).agg(
+        low=row.get(pl.col("step").arg_min()), high=row.get(pl.col("step").arg_max())
+    )
+    kept = pl.concat([part[side] for part in (inner, ends) for side in ("low", "high")])
+    return frame[kept.drop_nulls().unique().sort()]
+
+
+def stretch_length(frame: pl.DataFrame, *keys: str, most: int = MOST_POINTS) -> int:
+    """How many rows of a curve ``thinned`` takes two from; 1 where it leaves them as they are."""
+    longest = frame.group_by(keys).len()["len"].max() if keys else frame.height
+    assert isinstance(longest, int)
+    return 1 if longest <= most else -(-longest * 2 // most)
+
+
+def in_words(rows: Iterable[tuple[str, float | None, float | None, float | None]], form: str) -> str:
+    """``2: 10% (4% to 20%); 4: …`` for those who do not see the figure."""
+    return "; ".join(f"{label}: {_interval(form, *estimate)}" for label, *estimate in rows)
+
+
+def _interval(form: str, value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "unknown"
+    form = f"z{form}"  # no "-0"
+    bounds = "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
+    return f"{value:{form}}{bounds}".replace("-", "−")
