@@ -130,7 +130,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             "phase --x sigma_w 5 1",
             "auxin phase: --x is sigma_w 5 1; allowed: a name, from, to, from below to",
         ),
-        ("export x", "auxin export: --out is None; allowed: --out FILE or --hf DIR"),
+        (
+            "export x",
+            "auxin export: --out is None; allowed: one or more of --out FILE, --hf DIR, --tensorboard DIR",
+        ),
     ],
 )
 def test_bad_arguments_are_explained_in_one_line(

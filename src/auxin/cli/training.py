@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import tyro
 
@@ -33,7 +33,22 @@ class _Defaults:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Verb):
+class Following(Verb):
+    """Base of the verbs whose metrics can be looked at elsewhere."""
+
+    tensorboard: Path | None = None
+    """Directory for TensorBoard, which gets the metrics as they are written."""
+    wandb: str | None = None
+    """Project of Weights & Biases, which gets them, too."""
+
+    @property
+    def sinks(self) -> dict[str, Any]:
+        """Both by name."""
+        return {"tensorboard": self.tensorboard, "wandb": self.wandb}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Following):
     """Train a stack of seeds on a task; a run that was stopped goes on where it was.
 
     Example: auxin train --task question --model.depth 4 --steps 3000 --seeds 0 1 2 --out runs/question
@@ -58,11 +73,11 @@ class Train(Verb):
         from auxin.cli.summary import report
         from auxin.experiment.train import train
 
-        report(train(self.config, self.out, progress=True), self.json)
+        report(train(self.config, self.out, progress=True, **self.sinks), self.json)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume(Verb):
+class Resume(Following):
     """Go on with a run from its own settings: to its last step, or, also where it is finished, to more steps.
 
     Example: auxin resume runs/question --steps 20000
@@ -95,9 +110,8 @@ class Resume(Verb):
         from auxin.runs.store import CHANGEABLE
 
         given = {name: getattr(self, name) for name in CHANGEABLE if getattr(self, name) is not None}
-        report(
-            resume(self.run_path, steps=self.steps, stretch=self.stretch, progress=True, **given), self.json
-        )
+        settings = {"steps": self.steps, "stretch": self.stretch, **self.sinks, **given}
+        report(resume(self.run_path, progress=True, **settings), self.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +145,7 @@ class Demo(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Writing):
-    """Write a run's metrics as one table, or its model as a folder that transformers loads.
+    """Write a run's metrics as one table, or for TensorBoard, or its model as a folder that transformers loads.
 
     The table's columns are step, member, split, name and value.
 
@@ -143,6 +157,10 @@ class Export(Writing):
     """The run's directory."""
     out: Path | None = None
     """File of the table; its ending decides: .parquet or .csv."""
+    tensorboard: Path | None = None
+    """Directory for TensorBoard."""
+    wandb: str | None = None
+    """Project of Weights & Biases."""
     hf: Path | None = None
     """Folder of the model and its vocabulary, for transformers."""
     checkpoint: int | None = None
@@ -153,7 +171,9 @@ class Export(Writing):
     """Where the sentences of a run with a --data-dir are now, if they have moved."""
 
     def __post_init__(self) -> None:
-        check(self.out is not None or self.hf is not None, "out", self.out, "--out FILE or --hf DIR")
+        given = (self.out, self.hf, self.tensorboard, self.wandb)
+        allowed = "one or more of --out FILE, --hf DIR, --tensorboard DIR, --wandb PROJECT"
+        check(any(each is not None for each in given), "out", self.out, allowed)
 
     def run(self) -> None:
         from auxin.runs import export, open_run
@@ -162,6 +182,12 @@ class Export(Writing):
         if self.out is not None:
             export(run, self.out, force=self.force)
             print(self.out)
+        if self.tensorboard is not None or self.wandb is not None:
+            from auxin.experiment.sinks import send, sinks_of
+
+            sinks = sinks_of(self.tensorboard, self.wandb)
+            send(run, sinks)
+            print("\n".join(sink.name for sink in sinks))
         if self.hf is not None:
             from auxin.experiment.huggingface import save_huggingface
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from auxin.errors import CheckpointError, ConfigError, Interrupted
 from auxin.experiment.data import anchored
 from auxin.experiment.progress import TrainingProgress
 from auxin.experiment.signals import Signals, Stopped, noted
+from auxin.experiment.sinks import Sink, following, send, sinks_of
 from auxin.measures.accuracy import Evaluator
 from auxin.measures.structure import measured_sentences, structure
 from auxin.models.devices import check_device
@@ -36,7 +38,15 @@ MEASURED_SENTENCES = 1000  # of the structural measures taken during training
 
 
 @explained
-def train(config: RunConfig, out: str | Path, *, task: Task | None = None, progress: bool = False) -> Run:
+def train(
+    config: RunConfig,
+    out: str | Path,
+    *,
+    task: Task | None = None,
+    progress: bool = False,
+    tensorboard: str | Path | None = None,
+    wandb: str | None = None,
+) -> Run:
     """Train every member of ``config`` to its last step and return the run in ``out``.
 
     ``task`` is trained on instead of the config's, which then is named ``custom``; a run is resumed only with a task
@@ -45,8 +55,10 @@ def train(config: RunConfig, out: str | Path, *, task: Task | None = None, progr
     An unfinished run of the same config is resumed bit for bit, a finished one is returned as it is. There is no
     early stopping. Ctrl-C and SIGTERM finish the step, save, and raise ``Interrupted``. Raises ``RunError`` for a
     directory that holds something else, ``ConfigError`` and ``DataError`` for what cannot be trained.
+
+    ``tensorboard``, a directory, and ``wandb``, a project, get the metrics as they are written; docs/sinks.md.
     """
-    _go(config, out, task, progress)
+    _go(config, out, task, progress, sinks_of(tensorboard, wandb))
     return open_run(out)
 
 
@@ -58,6 +70,8 @@ def resume(
     stretch: bool = False,
     task: Task | None = None,
     progress: bool = False,
+    tensorboard: str | Path | None = None,
+    wandb: str | None = None,
     **changes: str | int,
 ) -> Run:
     """Go on with the run in ``path`` from its own config: to its last step, or to ``steps``, finished or not.
@@ -66,7 +80,7 @@ def resume(
     the longer one logs or keeps a checkpoint, those of that step are there in addition. ``changes`` are settings
     that don't change what is learned: ``runs.store.CHANGEABLE``. A learning rate that decays to the end of the run
     depends on its length: extending such a run is refused unless ``stretch`` says that from here on the rate is to
-    be the longer run's. Raises ``RunError``, ``ConfigError`` and ``DataError`` as ``train``.
+    be the longer run's. ``task``, ``tensorboard``, ``wandb`` and what is raised are as in ``train``.
     """
     before = open_run(path).config
     for name in changes:
@@ -81,17 +95,31 @@ def resume(
             f"schedule is {optimizer.schedule!r} to the end of the run, and was one of {before.steps} steps; allowed: "
             f"stretch (--stretch), to go on at the rates of a run of {steps} steps, or a run of its own"
         )
-    _go(config, path, task, progress, extend=steps > before.steps)
+    _go(config, path, task, progress, sinks_of(tensorboard, wandb), extend=steps > before.steps)
     return open_run(path)
 
 
-def _go(config: RunConfig, out: str | Path, task: Task | None, progress: bool, extend: bool = False) -> None:
+def _go(
+    config: RunConfig,
+    out: str | Path,
+    task: Task | None,
+    progress: bool,
+    sinks: Sequence[Sink],
+    extend: bool = False,
+) -> None:
     check_device(config.device)
     with on_threads(config.threads):
-        _train(config, out, task, progress, extend)
+        _train(config, out, task, progress, sinks, extend)
 
 
-def _train(config: RunConfig, out: str | Path, handed: Task | None, progress: bool, extend: bool) -> None:
+def _train(
+    config: RunConfig,
+    out: str | Path,
+    handed: Task | None,
+    progress: bool,
+    sinks: Sequence[Sink],
+    extend: bool,
+) -> None:
     task = handed or config.load_task()
     if handed:
         config = dataclasses.replace(config, task="custom")
@@ -101,15 +129,18 @@ def _train(config: RunConfig, out: str | Path, handed: Task | None, progress: bo
     parts = None if over else _parts(config, task)
     data = "" if task.generated and not handed else task.sha256
     with RunDirectory.open(out, config, data, extend=extend) as directory:
-        if parts and not directory.finished:
-            precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
-            with precision, TrainingProgress(config, enabled=progress) as bar, noted() as signals:
-                for warning in directory.warnings:
-                    bar.warn(warning)
-                if extend and not (config.log_every and config.checkpoint_every):
-                    bar.warn(
-                        f"automatic logs and checkpoints follow the schedule of {config.steps} steps from here on"
-                    )
+        if not parts or directory.finished:
+            send(open_run(out), sinks)
+            return
+        precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
+        with precision, TrainingProgress(config, enabled=progress) as bar, noted() as signals:
+            for warning in directory.warnings:
+                bar.warn(warning)
+            if extend and not (config.log_every and config.checkpoint_every):
+                bar.warn(
+                    f"automatic logs and checkpoints follow the schedule of {config.steps} steps from here on"
+                )
+            with following(directory.path, config, sinks, bar.warn):
                 _Session(directory, config, task, parts, bar).run(signals)
 
 
