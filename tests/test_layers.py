@@ -14,24 +14,26 @@ SOURCE = Path(__file__).parents[1] / "src" / "auxin"
 ALLOWED = {
     "errors": set(),
     "screen": set(),
+    "display": set(),
     "values": {"errors"},
     "disk": {"errors"},
     "arguments": {"values", "errors"},
     "architecture": {"arguments", "values", "errors"},
     "tasks": {"disk", "arguments", "values", "errors"},
     "config": {"architecture", "tasks", "arguments", "values", "errors"},
-    "theory": {"config", "architecture", "arguments", "values", "errors"},
+    "theory": {"display", "config", "architecture", "arguments", "values", "errors"},
     "models": {"disk", "config", "architecture", "arguments", "values", "errors"},
-    "probes": {"models", "theory", "config", "architecture", "arguments", "values", "errors"},
-    "measures": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
+    "probes": {"display", "models", "theory", "config", "architecture", "arguments", "values", "errors"},
+    "measures": {"display", "models", "tasks", "config", "architecture", "arguments", "values", "errors"},
     "training": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
-    "runs": {"disk", "config", "architecture", "arguments", "values", "errors"},
+    "runs": {"display", "disk", "config", "architecture", "arguments", "values", "errors"},
     "report": {"disk", "runs", "tasks", "theory", "config", "architecture", "arguments", "values", "errors"},
 }
 EVERYTHING = set(ALLOWED)
 ALLOWED["experiment"] = EVERYTHING
 ALLOWED["studies"] = EVERYTHING | {"experiment"}
-ALLOWED["__init__"] = EVERYTHING | {"experiment", "studies"}
+ALLOWED["notebook"] = EVERYTHING | {"experiment", "studies"}
+ALLOWED["__init__"] = EVERYTHING | {"experiment", "studies", "notebook"}
 ALLOWED["cli"] = EVERYTHING | {"experiment", "studies", "__init__"}
 ALLOWED["__main__"] = {"cli"}
 

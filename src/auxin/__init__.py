@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from auxin import display
+
 if TYPE_CHECKING:
     from auxin.architecture import MLP, Attention, Block, Layer, Network, Norm, Rotary, Sublayer
     from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from auxin.theory.moments import attention_moments
     from auxin.theory.phase import phase_diagram
     from auxin.theory.propagation import propagate
+
+display.drawing = lambda: import_module("auxin.notebook")
 
 _MODULES = {
     "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from auxin.architecture.block import Block
 from auxin.architecture.initialization import Scheme
@@ -70,3 +71,9 @@ class Network(Value):
         check(len(period) > 0, "layers to repeat", period, "one or more")
         layers = [period[i % len(period)] for i in range(depth)]
         return cls(tuple(layer.layer if isinstance(layer, Block) else layer for layer in layers), final)
+
+
+def described(source: Any) -> Any:
+    """The network of a config, which has one; anything else as it is."""
+    network = getattr(source, "network", None)
+    return network() if callable(network) else source

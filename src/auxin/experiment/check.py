@@ -13,6 +13,7 @@ import polars as pl
 from torch import nn
 
 from auxin.arguments import explained
+from auxin.display import Drawn
 from auxin.errors import AuxinError
 from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_design
 from auxin.probes.families.configs import design_of
@@ -35,7 +36,7 @@ class UnhealthyModel(AuxinError, AssertionError):
 
 
 @dataclass(frozen=True)
-class CheckReport:
+class CheckReport(Drawn):
     """What ``check`` found; prints as a table, draws itself in a notebook."""
 
     diagnosis: Diagnosis

@@ -26,7 +26,7 @@ from auxin.values import check
 
 @explained
 def measure(
-    path: str | Path,
+    path: str | Path | Run,
     checkpoints: Sequence[int] | None = None,
     *,
     measures: Sequence[str] = MEASURES,
@@ -53,6 +53,7 @@ def measure(
     """
     check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
     check(sentences >= 0, "sentences", sentences, "0 (the published number) or more")
+    path = Path(path)
     run = open_run(path)
     chosen = _chosen(run, checkpoints)
     with on_threads(run.config.threads), float32_products(run.config.precision):

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from auxin.arguments import explained
+from auxin.display import Displayed
 from auxin.errors import DataError
 from auxin.measures.intervals import welch, wilson
 
@@ -33,7 +34,7 @@ QUANTITIES = (
 
 
 @dataclass(frozen=True)
-class GrokkingSummary:
+class GrokkingSummary(Displayed):
     """Both tables of ``grokking_summary``."""
 
     members: pl.DataFrame
@@ -61,11 +62,11 @@ def grokking_summary(metrics: pl.DataFrame) -> GrokkingSummary:
 
     Args:
         metrics: tidy, with columns step, member, split, name, value; rows named ``accuracy`` of the splits val
-            and gen are read.
+            and gen are read. A run stands for its metrics.
 
     Raises ``DataError`` when a column or every pair of such accuracies is missing.
     """
-    curves = _curves(metrics)
+    curves = _curves(getattr(metrics, "metrics", metrics))
     rows = [_member(name, curve) for (name,), curve in curves.group_by("member", maintain_order=True)]
     members = pl.DataFrame(rows, infer_schema_length=None)
     overall: list[dict[str, object]] = []

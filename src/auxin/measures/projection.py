@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from auxin.arguments import explained
+from auxin.display import Displayed
 from auxin.errors import ConfigError, DataError
 from auxin.measures.passes import (
     Progress,
@@ -47,7 +48,7 @@ class NonFiniteStates(DataError):
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
+class Projection(Displayed):
     """A sentence of n words, its chart, and the trees that follow from it."""
 
     words: tuple[str, ...]

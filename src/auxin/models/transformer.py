@@ -44,6 +44,7 @@ class TransformerLM(nn.Module):
     @explained
     def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        config = getattr(config, "model", config)  # a run's stands for its model's
         if not config.vocabulary_size:
             raise ConfigError("vocabulary_size is 0; allowed here: 1 or more (0 is settled by a task)")
         network = config.network()

@@ -17,6 +17,7 @@ from auxin.architecture import Block, Layer, Network
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.sizes import Sizes
 from auxin.arguments import explained
+from auxin.display import Drawn
 from auxin.models.context import Context
 from auxin.models.drawing import draw_stack
 from auxin.models.stack import Stack
@@ -38,7 +39,7 @@ LINEAR = 1e-11, 1e-2
 
 
 @dataclass(frozen=True)
-class Simulation:
+class Simulation(Drawn):
     """Measured signal propagation, layers 0 (input) … depth; means over draws with their standard errors."""
 
     draws: int

@@ -13,6 +13,7 @@ from auxin.config import RunConfig
 from auxin.disk.folder import Folder, NotThere
 from auxin.disk.output import MARK, write_output
 from auxin.disk.plain import Each, Number, read_signed
+from auxin.display import Displayed, Drawn
 from auxin.errors import RunError
 from auxin.runs.checkpoints import Checkpoint, list_checkpoints
 from auxin.runs.rows import MEASURES, METRICS, check_measures, read_table
@@ -30,11 +31,15 @@ _UNSIGNED_SUMMARY_SHAPE = {"accuracy": _ACCURACY, "steps": Number(0, 10**9, whol
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Displayed, Drawn):
     """A run as it was on the disk when first looked at; open it again to see a live run's progress."""
 
     path: Path
     config: RunConfig
+
+    def __fspath__(self) -> str:
+        """Its directory: a run is taken wherever a run's path is."""
+        return str(self.path)
 
     @cached_property
     def metrics(self) -> polars.DataFrame:
@@ -112,12 +117,13 @@ def is_finished(path: str | Path) -> bool:
 
 
 @explained
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | Path | Run) -> Run:
     """Open a run's directory, finished or not; raises ``RunError`` saying what is missing or damaged."""
+    path = Path(path)
     with Folder.open(path) as folder:
         if not folder.has(CONFIG):
             raise RunError(f"{path}: no run here (config.toml is missing)")
-        return Run(Path(path), read_config(folder))
+        return Run(path, read_config(folder))
 
 
 @explained

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.plain import dump_signed
+from auxin.display import Displayed
 from auxin.studies.design import NamedRun
 from auxin.studies.directory import LOCK, METRICS, STUDY, TABLES
 from auxin.studies.pool import Outcome
@@ -83,7 +84,7 @@ def finding(name: str, estimate: Estimate, sentence: str, published: float | Non
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Displayed):
     """A study's answer."""
 
     question: str

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from auxin.architecture import Block, Layer, Network
 from auxin.architecture.block import replace
+from auxin.architecture.network import described
 from auxin.arguments import explained
+from auxin.display import Displayed, Drawn
 from auxin.theory.fixed import LARGEST, Map, collapsed, settle
 from auxin.theory.propagation import BARELY, check_start, token_count, totals
 from auxin.values import check
@@ -37,7 +39,7 @@ SCAN = 400
 
 
 @dataclass(frozen=True)
-class Exponents:
+class Exponents(Displayed, Drawn):
     """Exponents and fixed point of one block (floats), or of a grid (arrays)."""
 
     angle: Any
@@ -59,6 +61,8 @@ class Exponents:
     """log ‖g_0‖²/‖g_L‖²: growth of squared gradient norms from a network's output to its input."""
     gradient_total_error: float = 0.0
     """Standard error of the gradient's total, where attention is sampled."""
+    depth: int | None = None
+    """Layers that the totals are over."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def exponents(
     ``angle`` and ``gradient`` as the totals a layer; ``norm`` and ``cosine`` are those at the output.
 
     Args:
-        network: what is asked about.
+        network: what is asked about; a config stands for its network, here and wherever a network is asked for.
         cosine: of all pairs of tokens at the input. Angle and phase of a layer do not depend on it; the fixed point,
             and with it λ_g, can where collapse and repulsion are both stable.
         depth: layers that the totals are over; of a ``Network`` its own.
@@ -114,6 +118,7 @@ def exponents(
     Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1], a norm² that is not positive, or a post-norm of
     states that are all zero.
     """
+    network = described(network)
     n = token_count(network, n_tokens)
     check_start(n, cosine, norm)
     if isinstance(network, Network):
@@ -124,7 +129,11 @@ def exponents(
         return found
     sums = totals(Network.repeat(network, depth), cosine, norm, n, causal, draws, seed)
     return dataclasses.replace(
-        found, angle_total=sums.angle, gradient_total=sums.gradient, gradient_total_error=sums.gradient_error
+        found,
+        angle_total=sums.angle,
+        gradient_total=sums.gradient,
+        gradient_total_error=sums.gradient_error,
+        depth=depth,
     )
 
 
@@ -144,6 +153,7 @@ def _of_network(
         angle_total=sums.angle,
         gradient_total=sums.gradient,
         gradient_total_error=sums.gradient_error,
+        depth=depth,
     )
 
 
@@ -206,6 +216,12 @@ def _at_points(forward: Map, cosine: float) -> Exponents:
 @explained
 def fixed_point(block: Layer | Block, cosine: float = 0.3) -> FixedPoint:
     """The stable fixed point that tokens of the given cosine reach; errors as for ``exponents``."""
+    check(
+        not isinstance(described(block), Network),
+        "block",
+        block,
+        "a Layer or a Block, which is repeated for ever",
+    )
     values = exponents(block, cosine)
     return FixedPoint(values.norm, values.cosine, True)
 

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from auxin.architecture import Attention, Block, Layer, Network
+from auxin.architecture.network import described
 from auxin.arguments import explained
 from auxin.errors import ConfigError
 from auxin.theory import compose
@@ -119,6 +120,7 @@ def propagate_gram(
 
 def as_network(source: Network | Layer | Block, depth: int | None, default: int) -> Network:
     """A network as it is, a layer repeated ``depth`` times."""
+    source = described(source)
     if isinstance(source, Network):
         check(depth in (None, source.depth), "depth", depth, f"that of the network, {source.depth}")
         return source

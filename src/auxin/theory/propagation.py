@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from auxin.architecture import Block, Layer, Network
+from auxin.architecture.network import described
 from auxin.arguments import explained
+from auxin.display import Drawn
 from auxin.theory.compose import Step, SymmetricLayer
 from auxin.theory.gram import as_network, propagate_gram
 from auxin.theory.states import Array, PartError
@@ -22,7 +24,7 @@ BARELY = 0.1
 
 
 @dataclass(frozen=True)
-class Propagation:
+class Propagation(Drawn):
     """Layer-by-layer quantities; index l = 0 is the input, l = depth the output."""
 
     cosine: Array
@@ -81,6 +83,7 @@ def propagate(
     0, hyperparameters under which every token's state becomes zero, or a part that tells tokens apart by more than
     their cosine (``propagate_gram`` takes any).
     """
+    network = described(network)
     n = token_count(network, n_tokens)
     check_start(n, cosine, norm)
     steps = _steps(network, depth, n, 1 / norm, 1 - cosine)

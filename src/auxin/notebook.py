@@ -1,0 +1,219 @@
+"""What a notebook shows: the HTML of runs, exponents, trees, summaries and answers, and their figures.
+
+All text is escaped. A page's own colours are kept: nothing but rules, a figure excepted, which brings its background.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+import altair
+import numpy as np
+import vl_convert
+from markupsafe import Markup
+
+from auxin.errors import AuxinError
+from auxin.experiment.check import CheckReport
+from auxin.measures.grokking import QUANTITIES, GrokkingSummary, grokking_summary
+from auxin.measures.projection import Projection
+from auxin.probes.simulate import Simulation
+from auxin.report import figures, theory_figures
+from auxin.report.growth_figure import growth
+from auxin.report.theme import LIGHT, VERSION, specification
+from auxin.runs import Run
+from auxin.studies.answers import Analysis
+from auxin.tasks.trees import to_svg
+from auxin.theory.diagram import PhaseDiagram
+from auxin.theory.exponents import Exponents
+from auxin.theory.propagation import Propagation
+
+SHARES = {"at_saturation", "early_stopping", "final", "best", "committed", "grokked", "relapsed"}
+"""Quantities of a summary that are shares."""
+LAYERS = 24
+"""Layers that exponents are drawn over where no depth was given."""
+
+
+@singledispatch
+def html(value: Any) -> str:
+    """The HTML of a value."""
+    raise NotImplementedError(type(value).__name__)
+
+
+@singledispatch
+def figure(value: Any) -> altair.TopLevelMixin:
+    """The figure of a value."""
+    raise NotImplementedError(type(value).__name__)
+
+
+@html.register
+def _(run: Run) -> str:
+    config = run.config
+    state = "finished" if run.finished else "not finished"
+    rows = {
+        "task": config.task,
+        "model": f"{config.model.depth} layers of width {config.model.width}, {config.model.heads} heads",
+        "seeds": ", ".join(map(str, config.seeds)),
+        "steps": f"{config.steps:,}, {state}",
+        "checkpoints": f"{len(run.checkpoints)}",
+    }
+    parts = [_heading(f"Run {run.path}"), _pairs(rows)]
+    try:
+        summary = grokking_summary(run.metrics)
+        parts += [_members(summary), _picture(figure(run))]
+    except AuxinError as error:
+        parts.append(_paragraph(str(error)))
+    return _all(parts)
+
+
+@figure.register
+def _(run: Run) -> altair.TopLevelMixin:
+    saturation = grokking_summary(run.metrics).members["saturation_step"].median()
+    step = None if saturation is None else round(saturation)  # pyright: ignore[reportArgumentType]
+    return figures.learning_curves(run.metrics, saturation=step)
+
+
+@html.register
+def _(summary: GrokkingSummary) -> str:
+    parts = [_members(summary)]
+    if len(summary.members) > 1:
+        rows = [
+            [_words(row["quantity"]), *(_quantity(row["quantity"], row[n]) for n in ("value", "low", "high"))]
+            for row in summary.overall.to_dicts()
+        ]
+        parts.append(_table("Over seeds", ("", "mean", "95% from", "to"), rows))
+    return _all(parts)
+
+
+def _members(summary: GrokkingSummary) -> Markup:
+    names = (*QUANTITIES, "relapsed")
+    rows = [
+        [str(row["member"]), *(_quantity(name, row[name]) for name in names)]
+        for row in summary.members.to_dicts()
+    ]
+    return _table("Grokking", ("seed", *map(_words, names)), rows)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _quantity(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or not name.endswith("step"):
+        return f"{value:.1%}" if value is not None and name in SHARES else number(value)
+    return f"{value:,.0f}"
+
+
+@html.register
+def _(projection: Projection) -> str:
+    score = _paragraph(f"tree score {number(projection.tree_score)}")
+    return _all([Markup(to_svg(projection.tree)), score])
+
+
+@html.register
+def _(found: Exponents) -> str:
+    if np.ndim(found.angle):
+        shape = " × ".join(map(str, np.shape(found.angle)))
+        return _all([_paragraph(f"Exponents of {shape} points")])
+    rows = {
+        "phase": str(found.phase),
+        "angle exponent, per layer": number(found.angle),
+        "gradient exponent, per layer": number(found.gradient),
+        "norm² at the fixed point": number(found.norm),
+        "cosine at the fixed point": number(found.cosine),
+    }
+    if found.angle_total is not None:
+        rows |= {"angle, over the depth": number(found.angle_total)}
+    if found.gradient_total is not None:
+        rows |= {"gradient, over the depth": number(found.gradient_total)}
+    return _all([_pairs(rows)])
+
+
+@figure.register
+def _(found: Exponents) -> altair.TopLevelMixin:
+    if np.ndim(found.angle):
+        raise AuxinError("exponents of a grid have no figure of their own; allowed: phase_diagram(…).plot()")
+    if found.depth and found.angle_total is not None and found.gradient_total is not None:
+        return growth(
+            found.angle_total / found.depth, found.gradient_total / found.depth, found.depth, found.phase
+        )
+    return growth(found.angle, found.gradient, LAYERS, found.phase)
+
+
+@figure.register(Propagation)
+@figure.register(Simulation)
+def _(found: Propagation | Simulation) -> altair.TopLevelMixin:
+    return theory_figures.propagation(found)
+
+
+@figure.register
+def _(diagram: PhaseDiagram) -> altair.TopLevelMixin:
+    return theory_figures.phase_diagram(diagram, x_title=diagram.names[0], y_title=diagram.names[1])
+
+
+@figure.register
+def _(report: CheckReport) -> altair.TopLevelMixin:
+    return report.figure()
+
+
+@html.register
+def _(analysis: Analysis) -> str:
+    claims = [[claim.verdict, claim.statement, claim.evidence] for claim in analysis.claims]
+    findings = [
+        [each.sentence, *(number(v) for v in (each.value, each.low, each.high))] for each in analysis.findings
+    ]
+    return _all(
+        [
+            _heading(analysis.question),
+            _paragraph(analysis.answer),
+            _table("Claims", ("", "claim", "evidence"), claims),
+            _table("Findings", ("", "value", "95% from", "to"), findings),
+        ]
+    )
+
+
+def number(value: Any) -> str:
+    """A number to three digits, large ones whole; – for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    text = f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
+def _all(parts: Iterable[Markup]) -> str:
+    return str(Markup('<div style="overflow-x: auto">{}</div>').format(Markup("").join(parts)))
+
+
+def _picture(chart: altair.TopLevelMixin) -> Markup:
+    svg = vl_convert.vegalite_to_svg(specification(chart), vl_version=VERSION, config=LIGHT)
+    return Markup(svg)  # made here, of text that vl-convert has escaped
+
+
+def _heading(text: str) -> Markup:
+    return Markup("<h4>{}</h4>").format(text)
+
+
+def _paragraph(text: str) -> Markup:
+    return Markup("<p>{}</p>").format(text)
+
+
+def _pairs(rows: Mapping[str, str]) -> Markup:
+    each = [
+        Markup('<tr><th style="text-align: left">{}</th><td>{}</td></tr>').format(*row)
+        for row in rows.items()
+    ]
+    return Markup("<table><tbody>{}</tbody></table>").format(Markup("").join(each))
+
+
+def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
+    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in heads)
+    body = (
+        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row))
+        for row in rows
+    )
+    form = Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table>")
+    return form.format(caption, head, Markup("").join(body))
