@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from auxin.cli import UsageError
 from auxin.cli.options import Flag, Writing
+from auxin.errors import ConfigError
 from auxin.values import check
 
 if TYPE_CHECKING:
@@ -17,6 +21,17 @@ if TYPE_CHECKING:
 FOUND = 3
 """Exit status where something was found."""
 KINDS = ("dead", "mismatch", "collapse", "explode", "loss")
+
+
+@contextlib.contextmanager
+def _bad_arguments() -> Iterator[None]:
+    """A source that is not there, or is nothing to check, is a bad argument; one whose own code raises has failed."""
+    try:
+        yield
+    except ConfigError as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError | None):
+            raise
+        raise UsageError(str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +101,15 @@ class Check(Writing):
 
     def _report(self) -> CheckReport:
         from auxin.experiment.check import check as examine
-        from auxin.experiment.sources import (
-            arguments_of,
-            build,
-            is_config,
-            model_of_config,
-            tokens_of,
-        )
+        from auxin.experiment.sources import arguments_of, build, is_config, model_of_config, tokens_of
         from auxin.probes.families.configs import design_of, read_config
         from auxin.probes.inputs import vocabulary_of
 
         if is_config(self.source):
             check(not self.kwargs, "kwargs", self.kwargs, "none, of a config")
-            settings = read_config(self.source)
-            design_of(settings)
+            with _bad_arguments():
+                settings = read_config(self.source)
+                design_of(settings)
             model = model_of_config(settings, self.seed)
             if isinstance(model, str):
                 from auxin.experiment.check import CheckReport
@@ -107,7 +117,8 @@ class Check(Writing):
                 report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
                 return CheckReport(report.diagnosis.noting(model))
         else:
-            model = build(self.source, arguments_of(self.kwargs))
+            with _bad_arguments():
+                model = build(self.source, arguments_of(self.kwargs))
         inputs: Any = None
         if self.data is not None:
             table = vocabulary_of(model)
