@@ -64,7 +64,7 @@ def train(
 
 @explained
 def resume(
-    path: str | Path,
+    path: str | Path | Run,
     *,
     steps: int = 0,
     stretch: bool = False,
@@ -82,6 +82,7 @@ def resume(
     depends on its length: extending such a run is refused unless ``stretch`` says that from here on the rate is to
     be the longer run's. ``task``, ``tensorboard``, ``wandb`` and what is raised are as in ``train``.
     """
+    path = Path(path)
     before = open_run(path).config
     for name in changes:
         check(name in CHANGEABLE, "setting to change", name, ", ".join(CHANGEABLE))
