@@ -199,13 +199,21 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         "except auxin.AuxinError as error: print(error)"
     )
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
-    assert result.stdout == f"{path}: cannot be written: File too large\n"
+    assert result.stdout == f"{path}: the disk is full (File too large)\n"
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
-    with pytest.raises(CheckpointError, match="cannot be written: No such file or directory"):
+    with pytest.raises(
+        CheckpointError, match="missing is no such directory; allowed: a directory that is there"
+    ):
         save_model(model(), tmp_path / "missing" / "m.safetensors")
-    with pytest.raises(CheckpointError, match="not a regular file"):
+    with pytest.raises(CheckpointError, match="a directory; allowed: a file"):
         save_model(model(), tmp_path)
+    path.write_text("precious")
+    with pytest.raises(CheckpointError, match="not written by auxin"):
+        save_model(model(), path)
+    assert path.read_text() == "precious"
+    save_model(model(), path, force=True)
+    assert path.read_bytes() == content
 
 
 def test_a_model_is_not_saved_through_a_link(tmp_path: Path) -> None:

@@ -186,15 +186,14 @@ def _induced(
 ) -> list[tuple[int, Any]]:
     """Step and greedy tree of every checkpoint asked for."""
     from auxin.measures.projection import tree_projections
-    from auxin.models.formats import load_model
+    from auxin.models.formats import model_of
 
     saved = {checkpoint.step: checkpoint for checkpoint in run.checkpoints}
     check(bool(saved), "checkpoints of the run", str(run.path), "a run with checkpoints")
     found: list[tuple[int, Any]] = []
     for step in sorted(set(steps)):
         check(step in saved, "checkpoint", step, ", ".join(map(str, saved)))
-        saved[step].read(member)  # compares its hash
-        model = load_model(saved[step].members[member])
+        model = model_of(saved[step].read(member), saved[step].members[member])
         found.append((step, tree_projections(model, [sentence.words], task.vocabulary)[0].tree))
     return found
 

@@ -14,7 +14,7 @@ from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.output import MARK, check_output, write_output
 from auxin.disk.plain import dump_json
 from auxin.experiment.data import task_of
-from auxin.models.formats import load_model
+from auxin.models.formats import model_of
 from auxin.models.transformer import TransformerLM
 from auxin.probes.families.export import huggingface
 from auxin.runs import Run, open_run
@@ -91,8 +91,8 @@ def _trained(run: Run, step: int | None, member: int | None) -> TransformerLM:
     step = max(saved) if step is None else step
     check(step in saved, "checkpoint", step, ", ".join(map(str, saved)))
     member = run.config.seeds[0] if member is None else member
-    saved[step].read(member)  # compares its hash
-    return load_model(saved[step].members[member])
+    content = saved[step].read(member)
+    return model_of(content, saved[step].members[member])
 
 
 def _write(path: Path, files: Mapping[str, bytes], force: bool) -> None:

@@ -13,7 +13,7 @@ from auxin.errors import CheckpointError, RunError
 from auxin.experiment.data import task_of
 from auxin.measures.structure import MEASURES, measured_sentences, structure
 from auxin.models.devices import has_device
-from auxin.models.formats import load_model
+from auxin.models.formats import model_of
 from auxin.models.threads import on_threads
 from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, Run, open_run
@@ -113,9 +113,8 @@ def _missing(
 
 
 def _load(checkpoint: Checkpoint, member: int, vocabulary_size: int) -> TransformerLM:
-    checkpoint.read(member)  # compares its hash
-    path = checkpoint.members[member]
-    model = load_model(path)
+    content, path = checkpoint.read(member), checkpoint.members[member]
+    model = model_of(content, path)
     if model.config.vocabulary_size != vocabulary_size:
         raise CheckpointError(
             f"{path}: a vocabulary of {model.config.vocabulary_size} tokens; the task's has {vocabulary_size}"

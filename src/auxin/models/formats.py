@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from auxin.arguments import explained
 from auxin.config import ModelConfig
-from auxin.disk.folder import Folder, NotThere
+from auxin.disk.output import write_output
 from auxin.errors import CheckpointError, ConfigError, RunError
 from auxin.models import released
 from auxin.models.transformer import TransformerLM
@@ -22,6 +23,8 @@ from auxin.values import check, from_json, to_json
 
 WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 """Prefixes of names that DistributedDataParallel and torch.compile leave."""
+MARK = b'"auxin.model"'
+"""What stands in the header of a file that auxin wrote."""
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 PROBE = 16  # tokens on which a model and what was saved of it are compared
 
@@ -35,12 +38,13 @@ def model_bytes(parameters: Mapping[str, Tensor], config: ModelConfig) -> bytes:
 
 
 @explained
-def save_model(model: TransformerLM, path: str | Path) -> None:
+def save_model(model: TransformerLM, path: str | Path, *, force: bool = False) -> None:
     """Write a model's weights and config to one safetensors file, which ``load_model`` reads back.
 
     A compiled model is saved as the one that it was compiled from. Raises ``CheckpointError`` when the file cannot be
-    written (an older one stays whole) or is a link, and for a model that a file could not hold: parameters of another
-    precision, or changed by hand so that it computes something else than its config and weights say.
+    written (an older one stays whole), is a link or another's file (which ``force`` replaces), and for a model that a
+    file could not hold: parameters of another precision, or changed by hand so that it computes something else than
+    its config and weights say.
     """
     path, model = Path(path), _unwrapped(model)
     tensors = {WRAPPED.sub("", name): tensor for name, tensor in model.state_dict().items()}
@@ -57,7 +61,10 @@ def save_model(model: TransformerLM, path: str | Path) -> None:
     content = model_bytes(tensors, model.config)
     kept = {name: t.cpu() for name, t in tensors.items() if not (tied and name == "output.weight")}
     _check_same(model, _filled(model.config, kept, path))
-    _replace(path, content)
+    try:
+        write_output(path, content, force=force, mark=MARK)
+    except RunError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _unwrapped(model: nn.Module) -> TransformerLM:
@@ -90,21 +97,6 @@ def _check_same(model: TransformerLM, saved: TransformerLM) -> None:
         )
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all, and not through a link."""
-    try:
-        with Folder.open(path.parent) as folder:
-            folder.replace(path.name, content)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
-    except NotThere:
-        raise CheckpointError(
-            f"{path}: cannot be written: No such file or directory: {path.parent}"
-        ) from None
-    except RunError as error:
-        raise CheckpointError(str(error)) from None
-
-
 @explained
 def load_model(path: str | Path) -> TransformerLM:
     """Load a model, in eval mode, from our own file or from one with the released code's parameter names.
@@ -114,7 +106,18 @@ def load_model(path: str | Path) -> TransformerLM:
     file when it is missing, damaged, a pickle, does not fit its config, or holds what the model has no place for.
     """
     path = Path(path)
-    tensors, metadata = read_tensors(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    return model_of(content, path)
+
+
+def model_of(content: bytes, path: Path) -> TransformerLM:
+    """As ``load_model``, of a file that has been read from a path."""
+    tensors, metadata = _tensors(content, path)
     if "auxin.model" in metadata:
         try:
             config = from_json(ModelConfig, metadata["auxin.model"])
@@ -127,15 +130,12 @@ def load_model(path: str | Path) -> TransformerLM:
     return _filled(config, tensors, path)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; raises ``CheckpointError`` when it cannot be read."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+def _tensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; raises ``CheckpointError`` when it is none."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            named = [(WRAPPED.sub("", name), file.get_tensor(name)) for name in file.keys()]  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError, struct.error) as error:
+        named = [(WRAPPED.sub("", name), tensor) for name, tensor in load(content).items()]
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    except (SafetensorError, ValueError, KeyError, RuntimeError, struct.error) as error:
         if path.suffix in PICKLES:
             raise CheckpointError(f"{path}: {_conversion(path)}") from None
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from None
