@@ -27,7 +27,7 @@ lowest: setup
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-lowest.txt -e .
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 	  $$(.venv-lowest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz-rest.pth
-	.venv-lowest/bin/python -m pytest -W default tests/cli tests/report/test_theory_figures.py \
+	.venv-lowest/bin/python -m pytest -W default tests/cli tests/runs tests/report/test_theory_figures.py \
 	  tests/report/test_figures.py tests/tasks/test_trees.py tests/tasks/test_grammar.py tests/models/test_formats.py \
 	  tests/test_config.py tests/theory/test_phase.py tests/measures/test_grokking.py
 
