@@ -111,6 +111,13 @@ def _shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ),
     ],
 )
+def test_zero_has_no_minus(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["exponents", "--attention-branch", "0.003", "--mlp-branch", "0.003", "--depth", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "+0.0000" in printed
+    assert "-0.000" not in printed
+
+
 def test_what_is_out_of_range_is_refused(
     arguments: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,7 +85,7 @@ class Simulate(BlockVerb, Writing):
             _print(COMPARED[name], agreement)
         for name, numbers in _exponents(found).items():
             theory, measured, error = numbers.values()
-            print(f"{name} exponent: theory {theory:+.4f} a layer, measured {measured:+.4f} ± {error:.4f}")
+            print(f"{name} exponent: theory {theory:+z.4f} a layer, measured {measured:+z.4f} ± {error:.4f}")
         hint = "" if found.passed else "; more --draws tell chance from error"
         print(f"{'pass' if found.passed else 'FAIL'}: {_nearest(agreements)}{hint}")
         if paths:
@@ -112,7 +112,7 @@ def _fields(agreement: Agreement) -> dict[str, Any]:
 def _print(title: str, agreement: Agreement) -> None:
     columns = (getattr(agreement, name) for name in COLUMNS)
     rows = [
-        [str(layer), f"{p:.4g}", f"{m:.4g}", f"{e:.1g}", f"{d:+.1%}", f"{t:.1%}", "" if abs(d) <= t else "!"]
+        [str(layer), f"{p:.4g}", f"{m:.4g}", f"{e:.1g}", f"{d:+z.1%}", f"{t:.1%}", "" if abs(d) <= t else "!"]
         for layer, (p, m, e, d, t) in enumerate(zip(*columns, strict=True))
     ]
     print_table(["layer", "theory", "measured", "±", "deviation", "allowed", ""], rows, title)
@@ -127,4 +127,4 @@ def _nearest(agreements: Mapping[str, Agreement]) -> str:
     name = max(shares, key=lambda name: shares[name].max())
     layer = int(shares[name].argmax())
     found, allowed = agreements[name].deviation[layer], agreements[name].tolerance[layer]
-    return f"the {COMPARED[name]} in layer {layer} is off by {found:+.1%}, allowed {allowed:.1%}"
+    return f"the {COMPARED[name]} in layer {layer} is off by {found:+z.1%}, allowed {allowed:.1%}"

@@ -117,7 +117,7 @@ def report_measures(run: Run, baselines: dict[str, float], as_json: bool) -> Non
         print_json({"run": str(run.path), "measures": measures, "baselines": baselines, "figures": figures})
         return
     written = [
-        [str(row["step"]), *(_written(row[name], lambda value: f"{value:.4f}") for name in found)]
+        [str(row["step"]), *(_written(row[name], lambda value: f"{value:z.4f}") for name in found)]
         for row in table.to_dicts()
     ]
     print_table(["step", *found], written, "structural measures, mean over seeds")

@@ -48,14 +48,14 @@ class Exponents(BlockVerb):
             print_json({**shown, "depth": depth, "input_norm": norm, **about})
             return
         rows = [
-            ["angle exponent λ_a", f"{found.angle:+.4f}", f"{found.angle_total:+.3f}"],
-            ["gradient exponent λ_g", f"{found.gradient:+.4f}", f"{found.gradient_total:+.3f}"],
+            ["angle exponent λ_a", f"{found.angle:+z.4f}", f"{found.angle_total:+z.3f}"],
+            ["gradient exponent λ_g", f"{found.gradient:+z.4f}", f"{found.gradient_total:+z.3f}"],
         ]
         if found.gradient_spectrum is not None:
-            rows.append(["its second eigenvalue", f"{found.gradient_spectrum[1]:+.4f}", ""])
+            rows.append(["its second eigenvalue", f"{found.gradient_spectrum[1]:+z.4f}", ""])
         where = "q*" if isinstance(source, Block) else "at the output"
         rows += [[f"squared norm {where}", f"{found.norm:.4g}", ""]]
-        rows += [[f"cosine {'c*' if isinstance(source, Block) else where}", f"{found.cosine:.4f}", ""]]
+        rows += [[f"cosine {'c*' if isinstance(source, Block) else where}", f"{found.cosine:z.4f}", ""]]
         print_table(["quantity", "a layer", f"{depth} layers"], rows)
         total = f"over {depth} layers {_meaning(found.angle_total, found.gradient_total, BARELY, LARGE)}"
         if isinstance(source, Block) and found.norm == np.inf:

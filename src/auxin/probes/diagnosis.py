@@ -163,7 +163,7 @@ def verdict(
     depth = len(cosine) - 1
     if cosine[-1] > limits.cosine > cosine[0]:
         said = (
-            f"Behind the last of {depth} layers tokens have a mean cosine of {cosine[-1]:.4f} ({cosine[0]:.2f} at "
+            f"Behind the last of {depth} layers tokens have a mean cosine of {cosine[-1]:z.4f} ({cosine[0]:z.2f} at "
             f"the start; {how}): they collapse into one."
         )
         yield Finding("collapse", stack, float(cosine[-1]), limits.cosine, said)
