@@ -137,6 +137,22 @@ def test_names_of_the_library_exist(path: Path) -> None:
             found = getattr(found, part)
 
 
+def test_the_tests_that_hold_a_promise_exist() -> None:
+    """Whose names may end in an ellipsis."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    files = {path: path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    named = re.findall(r"`(?:tests/[a-z/]*)?(test_\w+)(\.py|…|)`", page)
+    assert len(named) > 20
+    for name, ending in named:
+        if ending == ".py":
+            assert any(path.stem == name for path in files), name
+        else:
+            end = "" if ending else r"\("
+            assert any(re.search(rf"^def {name}{end}", text, re.MULTILINE) for text in files.values()), name
+    for path in re.findall(r"`(tests/[\w/]+\.py)`", page):
+        assert (ROOT / path).is_file(), path
+
+
 def test_every_dependency_has_a_tested_version() -> None:
     """constraints.txt pins what pyproject.toml asks for; constraints-lowest.txt the least of it, but for torch."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
