@@ -1,5 +1,6 @@
 """Tiny runs for the tests of sweeps."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -37,3 +38,12 @@ def last_step(run: Path) -> int:
         return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     except (OSError, IndexError, ValueError):
         return -1
+
+
+def process_with_open(file: Path) -> int:
+    """The process that has a file open."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if link.resolve() == file.resolve():
+                return int(link.parts[2])
+    raise AssertionError(f"nobody holds {file}")

@@ -1,7 +1,6 @@
 """The same runs under Ray give the same bytes, also when a worker is killed."""
 
 import builtins
-import contextlib
 import os
 import signal
 import threading
@@ -13,8 +12,10 @@ import pytest
 
 from auxin.errors import ConfigError
 from auxin.experiment.train import train
+from auxin.studies.design import NamedRun
+from auxin.studies.sweep import sweep
 from auxin.studies.training import train_runs
-from studies.sweeps import content, last_step, tiny
+from studies.sweeps import content, last_step, process_with_open, tiny
 
 LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
 
@@ -39,13 +40,15 @@ def test_ray_trains_what_training_here_does(two_workers: None, tmp_path: Path) -
         assert content(tmp_path / "ray" / "runs" / run.name) == content(tmp_path / run.name)
 
 
-def process_with_open(file: Path) -> int:
-    """The process that has a file open."""
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if link.resolve() == file.resolve():
-                return int(link.parts[2])
-    raise AssertionError(f"nobody holds {file}")
+def test_a_sweep_on_ray_is_the_one_trained_here(two_workers: None, tmp_path: Path) -> None:
+    runs = [tiny("a", 0), tiny("b", 1)]
+    runs = [NamedRun(run.name, run.config, {"depth": i}) for i, run in enumerate(runs)]
+    for where, ray in (("ray", "auto"), ("here", "")):
+        assert {run.status for run in sweep(runs, tmp_path / where, ray=ray, workers=1).runs} == {"finished"}
+    for name in ("table.csv", "sweep.json"):
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    for name in "ab":
+        assert content(tmp_path / "ray" / "runs" / name) == content(tmp_path / "here" / "runs" / name)
 
 
 def test_a_run_whose_worker_is_killed_resumes_elsewhere(two_workers: None, tmp_path: Path) -> None:

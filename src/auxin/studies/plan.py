@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from auxin.config import ModelConfig, RunConfig
-from auxin.errors import ConfigError
+from auxin.errors import AuxinError, ConfigError
 from auxin.experiment.train import MEASURED_SENTENCES, settled
 from auxin.models.transformer import TransformerLM
 from auxin.studies.design import NamedRun
@@ -93,9 +93,9 @@ def plan(runs: Sequence[NamedRun], out: str | Path, *, workers: int) -> Plan:
 def check_fits(runs: Sequence[NamedRun], out: str | Path, workers: int) -> tuple[float, float]:
     """Bytes of memory and of disk that the runs need; raises ``ConfigError`` when there are not so many."""
     configs = [run.config for run in runs]
-    sizes = sorted(map(run_memory, configs))
+    sizes = sorted(estimated(run_memory, config) for config in configs)
     memory = sum(sizes[-workers:])
-    disk = sum(map(run_disk, configs))
+    disk = sum(estimated(run_disk, config) for config in configs)
     if configs:
         device = configs[0].device
         gpus = max(1, torch.cuda.device_count()) if device == "cuda" else 1  # which workers are spread over
@@ -103,6 +103,14 @@ def check_fits(runs: Sequence[NamedRun], out: str | Path, workers: int) -> tuple
         _check_fits("memory", largest, free_memory(device), "fewer --workers")
         _check_fits("disk", disk, shutil.disk_usage(existing(Path(out))).free, "another --out")
     return memory, disk
+
+
+def estimated(estimate: Callable[[RunConfig], float], config: RunConfig) -> float:
+    """An estimate of a run; 0 for one that cannot be trained, which fails alone and says why."""
+    try:
+        return estimate(config)
+    except AuxinError:
+        return 0.0
 
 
 @cache

@@ -4,21 +4,21 @@ when one fails; and the tables of what they logged."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from auxin.config import RunConfig
-from auxin.errors import AuxinError, Interrupted
+from auxin.errors import Interrupted
 from auxin.experiment.signals import noted
 from auxin.runs import open_run
 from auxin.studies.cluster import run_on_ray
 from auxin.studies.design import NamedRun, check_names
 from auxin.studies.directory import LOG, RUNS, runs_directory
 from auxin.studies.finished import is_finished
-from auxin.studies.plan import free_memory, run_memory, step_flops
+from auxin.studies.plan import estimated, free_memory, run_memory, step_flops
 from auxin.studies.pool import Job, Outcome, run_locally
 from auxin.studies.progress import SweepProgress
 from auxin.values import check
@@ -62,7 +62,7 @@ def train_runs(
     directory = runs_directory(out)
     outcomes = {run.name: Outcome(run.name, "finished") for run in runs if is_finished(run, directory)}
     jobs = [Job(run.name, run.config, directory / run.name) for run in runs if run.name not in outcomes]
-    costs = {job.name: (job, _estimated(step_flops, job.config) * job.config.steps) for job in jobs}
+    costs = {job.name: (job, estimated(step_flops, job.config) * job.config.steps) for job in jobs}
     workers = workers or default_workers([run.config for run in runs])
     threads = max(1, (os.cpu_count() or 1) // workers)
     with SweepProgress(costs, len(outcomes), progress) as bar, noted() as signals:
@@ -81,14 +81,6 @@ def train_runs(
     return [outcomes[run.name] for run in runs]
 
 
-def _estimated(estimate: Callable[[RunConfig], float], config: RunConfig) -> float:
-    """An estimate of a run; 0 for one that cannot be trained, which fails alone and says why."""
-    try:
-        return estimate(config)
-    except AuxinError:
-        return 0.0
-
-
 def check_workers(workers: int) -> None:
     """Refuse a negative number of runs at a time."""
     check(workers >= 0, "workers", workers, "0 (all cores) or more")
@@ -101,7 +93,7 @@ def default_workers(configs: Sequence[RunConfig]) -> int:
         return max(1, torch.cuda.device_count())
     threads = max((config.threads for config in configs), default=1) or 1
     workers = max(1, min(len(configs), (os.cpu_count() or 1) // threads))
-    largest = max((_estimated(run_memory, config) for config in configs), default=0.0) or 1.0
+    largest = max((estimated(run_memory, config) for config in configs), default=0.0) or 1.0
     return max(1, min(workers, int(free_memory("cpu") // largest)))
 
 
