@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from auxin.errors import ConfigError
 from auxin.probes.diagnosis import diagnose
-from auxin.probes.observe import observe
+from auxin.probes.observe import Reading, observe
 from probes import models, shapes, slips
 
 
@@ -24,7 +24,7 @@ def test_a_slip_is_named(kind: str, slip: str) -> None:
     for seed in range(3):
         model = fresh(kind, seed)
         named = slips.planted(model, kind, slip)
-        found = diagnose(model, n_tokens=32, seed=seed, predicting=False).findings
+        found = diagnose(model, Reading(n_tokens=32, seed=seed), predicting=False).findings
         assert found, f"{slip} not found"
         assert any(finding.module == named for finding in found), [f.sentence for f in found]
         assert found[0].module == named, [f.sentence for f in found]
@@ -33,7 +33,7 @@ def test_a_slip_is_named(kind: str, slip: str) -> None:
 @pytest.mark.parametrize("kind", [*slips.NAMES, *models.CLASSES])
 def test_an_unharmed_model_is_left_in_peace(kind: str) -> None:
     for seed in range(2):
-        assert not diagnose(fresh(kind, seed), n_tokens=32, seed=seed, predicting=False).findings
+        assert not diagnose(fresh(kind, seed), Reading(n_tokens=32, seed=seed), predicting=False).findings
 
 
 class LayerScaled(shapes.MinGPT):
@@ -84,5 +84,5 @@ def test_what_has_two_stacks_or_stages_is_refused_by_name() -> None:
         ):
             observe(transformers.SwinModel(swin))
         albert = models.settings("bert", width=32) | {"embedding_size": 16}
-        seen = observe(transformers.AlbertModel(transformers.AlbertConfig(**albert)), n_tokens=8)
+        seen = observe(transformers.AlbertModel(transformers.AlbertConfig(**albert)), Reading(n_tokens=8))
     assert seen.depth == 3  # one layer that runs three times

@@ -7,7 +7,7 @@ from torch import nn
 
 from auxin.errors import ConfigError
 from auxin.probes.hooks import measure_signals
-from auxin.probes.observe import observe
+from auxin.probes.observe import Reading, observe
 from probes import shapes
 
 TOKENS = torch.randint(shapes.V, (2, 7), generator=torch.Generator().manual_seed(1))
@@ -28,7 +28,7 @@ def encoder(batch_first: bool, norm_first: bool = False, seed: int = 0) -> nn.Tr
 
 def test_numbers_are_those_computed_by_hand() -> None:
     model = shapes.NanoGPT()
-    seen = observe(model, TOKENS)
+    seen = observe(model, Reading(TOKENS))
     model.eval()
     x = (
         (model.transformer["wte"](TOKENS) + model.transformer["wpe"](torch.arange(7)))
@@ -58,7 +58,7 @@ def test_numbers_are_those_computed_by_hand() -> None:
     ).mean()
     assert seen.excess_loss == pytest.approx(loss.item() - np.log(shapes.V), abs=1e-5)
     # the mean gradient over many random combinations is the squared norm of the Jacobian
-    probes = [observe(model, TOKENS, seed=s).gradient[0] for s in range(6)]
+    probes = [observe(model, Reading(TOKENS, seed=s)).gradient[0] for s in range(6)]
     jacobian = torch.autograd.functional.jacobian(lambda x: _layers(model, x), states[0])
     assert np.mean(probes) == pytest.approx(jacobian.square().sum().item() / x.numel(), rel=0.1)
 
@@ -101,8 +101,8 @@ def test_skips_and_strengths_are_read_off_the_sums() -> None:
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_tokens_are_told_from_sequences(norm_first: bool) -> None:
     x = torch.randn(5, 5, 24, generator=torch.Generator().manual_seed(2))  # the shape does not tell
-    rows = observe(encoder(True, norm_first), x)
-    columns = observe(encoder(False, norm_first), x.transpose(0, 1))
+    rows = observe(encoder(True, norm_first), Reading(x))
+    columns = observe(encoder(False, norm_first), Reading(x.transpose(0, 1)))
     assert "the stream is [tokens, batch, d]" in columns.notes
     np.testing.assert_allclose(rows.cosine, columns.cosine, rtol=1e-4)
     np.testing.assert_allclose(rows.norm, columns.norm, rtol=1e-4)
@@ -123,14 +123,14 @@ def test_the_callers_state_does_not_matter_and_is_restored() -> None:
     needing = [p.requires_grad for p in model.parameters()]
     state = torch.get_rng_state()
     with torch.no_grad():
-        seen = observe(model, TOKENS)
+        seen = observe(model, Reading(TOKENS))
     assert modes == [m.training for m in model.modules()]
     assert needing == [p.requires_grad for p in model.parameters()]
     assert torch.equal(state, torch.get_rng_state())
     assert all(p.grad is None for p in model.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     with torch.inference_mode():
-        again = observe(model.eval(), TOKENS)
+        again = observe(model.eval(), Reading(TOKENS))
     np.testing.assert_array_equal(seen.gradient, again.gradient)
     model.train().transformer["drop"].eval()  # outside the layers, dropout is the caller's
     layers = list(model.transformer["h"])  # pyright: ignore[reportArgumentType]
@@ -151,7 +151,7 @@ def test_small_differences_grow_as_those_of_two_close_inputs() -> None:
 
 
 def test_half_precision_and_a_dropout_that_is_always_on() -> None:
-    seen = observe(shapes.NanoGPT().bfloat16(), TOKENS)
+    seen = observe(shapes.NanoGPT().bfloat16(), Reading(TOKENS))
     assert seen.gap is None
     assert [b.kind for b in seen.branches] == ["attention", "mlp"] * 3
     model = shapes.MinGPT()
@@ -168,17 +168,17 @@ def test_what_cannot_be_measured_is_named() -> None:
         observe(model)
     model = shapes.MinGPT()
     with pytest.raises(ConfigError, match="does not run on float32"):
-        observe(model, torch.randn(2, 3))
+        observe(model, Reading(torch.randn(2, 3)))
     with pytest.raises(
         ConfigError, match="largest token id is 60; allowed: below the model's vocabulary of 60"
     ):
-        observe(model, TOKENS.clamp(min=60))
+        observe(model, Reading(TOKENS.clamp(min=60)))
     with pytest.raises(ConfigError, match="tokens of a sequence is 1; allowed: 2 or more"):
-        observe(model, TOKENS[:, :1])
+        observe(model, Reading(TOKENS[:, :1]))
     with pytest.raises(ConfigError, match=r"inputs is \(0, 7\); allowed: one token or more"):
-        observe(model, TOKENS[:0])
+        observe(model, Reading(TOKENS[:0]))
     with pytest.raises(ConfigError, match="layers is 'blocs'; allowed: the name of one of blocks"):
-        observe(model, layers="blocs")
+        observe(model, Reading(layers="blocs"))
     model.blocks[1] = shapes.InPlace(shapes.GPTConfig())
     with pytest.raises(ConfigError, match="inplace"):
         observe(model)

@@ -19,6 +19,7 @@ from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_design
 from auxin.probes.families.configs import design_of
 from auxin.probes.families.sources import settings_of
 from auxin.probes.findings import KINDS, Finding, Kind
+from auxin.probes.observe import Reading
 from auxin.probes.prediction import angle_total
 from auxin.probes.remedy import Remedy, remedies
 from auxin.probes.stack import Layers
@@ -238,18 +239,8 @@ def check(
                 design_of(settings_of(model)), n_tokens=n_tokens, seed=seed, thresholds=thresholds
             )
         )
-    diagnosis = diagnose(
-        model,
-        inputs,
-        layers=layers,
-        batch=batch,
-        n_tokens=n_tokens,
-        batch_first=batch_first,
-        seed=seed,
-        branch=branch,
-        thresholds=thresholds,
-    )
-    return CheckReport(diagnosis)
+    reading = Reading(inputs, layers, batch, n_tokens, batch_first, seed)
+    return CheckReport(diagnose(model, reading, branch=branch, thresholds=thresholds))
 
 
 def assert_healthy(

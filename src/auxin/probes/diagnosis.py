@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,9 @@ from auxin.probes.families.design import Design
 from auxin.probes.families.modules import measured_std
 from auxin.probes.families.sources import Described, describe
 from auxin.probes.findings import Finding, together
-from auxin.probes.observe import Observation, observe
+from auxin.probes.observe import Observation, Reading, observe
 from auxin.probes.prediction import Prediction, predict, predicted_of
-from auxin.probes.stack import Layers, find_stack
+from auxin.probes.stack import find_stack
 from auxin.probes.thresholds import Thresholds
 from auxin.probes.weights import (
     copied_layers,
@@ -56,29 +55,24 @@ class Diagnosis:
 
 def diagnose(
     model: nn.Module,
-    inputs: Any = None,
+    reading: Reading = Reading(),  # noqa: B008  # it is frozen
     *,
-    layers: Layers | None = None,
-    batch: int = 2,
-    n_tokens: int = 64,
-    batch_first: bool | None = None,
-    seed: int = 0,
     branch: float = 1.0,
     thresholds: Thresholds | None = None,
     predicting: bool = True,
 ) -> Diagnosis:
-    """Measure a model and hold it against its family's scheme; arguments as in ``auxin.check``.
+    """Measure a model and hold it against its family's scheme; ``branch`` and ``thresholds`` as in ``auxin.check``.
 
     Without ``predicting``, the Gram engine is left out: findings do not need it.
     """
     limits = thresholds or Thresholds()
     dead = list(dead_tensors(model))
-    described = describe(model, layers)
+    described = describe(model, reading.layers)
     if described is not None and branch != 1:
         described = dataclasses.replace(
             described, design=dataclasses.replace(described.design, branch_factor=branch)
         )
-    stack = find_stack(model, layers)
+    stack = find_stack(model, reading.layers)
     findings = [*dead, *unlike_layers(stack)]
     notes: list[str] = []
     design = None if described is None else described.design
@@ -97,9 +91,7 @@ def diagnose(
         )
     seen = predicted = None
     if not any("NaN" in finding.sentence for finding in dead):
-        seen = observe(
-            model, inputs, layers=layers, batch=batch, n_tokens=n_tokens, batch_first=batch_first, seed=seed
-        )
+        seen = observe(model, reading)
         if described is not None:
             std = measured_std(list(described.matrices), described.design)
             findings += _unexplained(branch_mismatches(seen, described.design, std, limits), findings)

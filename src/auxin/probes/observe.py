@@ -68,28 +68,35 @@ class Observation:
         return len(self.layers)
 
 
-def observe(
-    model: nn.Module,
-    inputs: Any = None,
-    *,
-    layers: Layers | None = None,
-    batch: int = 2,
-    n_tokens: int = 64,
-    batch_first: bool | None = None,
-    seed: int = 0,
-) -> Observation:
+@dataclass(frozen=True)
+class Reading:
+    """What a model reads to be measured, and where its stream is."""
+
+    inputs: Any = None
+    """What its forward takes: a tensor, a tuple of arguments or a dict of named ones; None: random token ids, pixels
+    or vectors, as the model seems to want."""
+    layers: Layers | None = None
+    """The container of the layers by name, or the layers in order, where they are not found."""
+    batch: int = 2
+    """Sequences of the default inputs."""
+    n_tokens: int = 64
+    """Tokens of each."""
+    batch_first: bool | None = None
+    """Whether the stream is [B, n, d]; None: it is found out."""
+    seed: int = 0
+    """Of the default inputs and of the combination that is differentiated."""
+
+    def __post_init__(self) -> None:
+        check_whole("batch", self.batch, 1, 10_000)
+        check_whole("n_tokens", self.n_tokens, 2, 1_000_000)
+        check_whole("seed", self.seed, 0, 2**63 - 1)
+
+
+def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # it is frozen
     """Find the residual stream of a model and measure it.
 
-    The model runs in evaluation mode with frozen parameters, and is left as it was.
-
-    Args:
-        model: any module whose repeated layers map a stream [B, n, d] or [n, B, d] to one of its shape.
-        inputs: what its forward takes: a tensor, a tuple of arguments or a dict of named ones. By default random
-            token ids, pixels or vectors, as the model seems to want.
-        layers: the container of the layers by name, or the layers in order, where they are not found.
-        batch, n_tokens: of the default inputs.
-        batch_first: whether the stream is [B, n, d]; by default it is found out.
-        seed: of the default inputs and of the combination that is differentiated.
+    The model, any module whose repeated layers map a stream [B, n, d] or [n, B, d] to one of its shape, runs in
+    evaluation mode with frozen parameters, and is left as it was.
 
     Cost: a pass forward and back and one more forward; memory for the activations of the layers.
 
@@ -98,19 +105,16 @@ def observe(
             a stream whose tokens cannot be told from its sequences; parameters without data.
     """
     check(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
-    check_whole("batch", batch, 1, 10_000)
-    check_whole("n_tokens", n_tokens, 2, 1_000_000)
-    check_whole("seed", seed, 0, 2**63 - 1)
-    stack = find_stack(model, layers)
-    generator = torch.Generator().manual_seed(seed)
+    stack = find_stack(model, reading.layers)
+    generator = torch.Generator().manual_seed(reading.seed)
     with prepared(model):
-        call = call_of(model, inputs, batch, n_tokens, generator)
+        call = call_of(model, reading.inputs, reading.batch, reading.n_tokens, generator)
         state = torch.get_rng_state()
         tracer = Tracer(model, stack)
         with tracer, SoftmaxWatch(tracer.softmax):
             output = run(model, call)
         tracer.finish(output)
-        first, axis_note = _batch_first(model, tracer, call, batch_first)
+        first, axis_note = _batch_first(model, tracer, call, reading.batch_first)
         measured = _statistics(tracer, call, first, generator)
         gap = _gap(model, call, tracer, first, generator)
         notes = [*call.notes, *axis_note, *tracer.notes]

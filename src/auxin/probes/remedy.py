@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from auxin.architecture import Layer, Network
 from auxin.errors import ConfigError
 from auxin.probes.families.sources import describe
-from auxin.probes.observe import observe
+from auxin.probes.observe import Reading, observe
 from auxin.probes.prediction import predict
 from auxin.probes.stack import Layers
 from auxin.probes.tracing import is_norm
@@ -150,7 +150,7 @@ def rescale_(
     check(len(factors) == 2, "branch", branch, "a factor, or (attention's, the MLP's)")
     for factor in factors:
         check_finite("branch", factor, 0, 1e6, "0 to 1e+06")
-    seen = observe(model, inputs, layers=layers)
+    seen = observe(model, Reading(inputs, layers))
     check(len(seen.branches) > 0, "branches of the model", 0, "a model whose branches are found")
     described = describe(model, layers)
     shift = 0.0 if described is None else described.design.gain_shift
