@@ -1,9 +1,9 @@
-# make setup | demo | test | lowest | fuzz; each works alone on a fresh machine with Python 3.11 or later. make gpu: see there.
+# make setup | demo | test | docs | lowest | fuzz; each works alone on a fresh machine with Python 3.11 or later. make gpu: see there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lowest fuzz gpu
+.PHONY: setup demo test docs lowest fuzz gpu
 
 setup: $(READY)
 
@@ -20,6 +20,11 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/pytest -n 2
+
+# the documentation, in site/; a warning is an error
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # the lowest versions that are declared, where a library's interface counts; what is not pinned is that of .venv
 lowest: setup

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +21,18 @@ from torch import Tensor, nn
 import auxin
 
 VOCABULARY, TOKENS, HEADS = 1000, 32, 8
-SIZES = {"vocab_size": VOCABULARY, "num_attention_heads": HEADS}
+SIZES: dict[str, Any] = {"vocab_size": VOCABULARY, "num_attention_heads": HEADS}
 
 
 def configs(d: int, depth: int) -> dict[str, transformers.PretrainedConfig]:
-    common = SIZES | {"hidden_size": d, "num_hidden_layers": depth, "intermediate_size": 4 * d}
-    gated = common | {"intermediate_size": 11 * d // 4, "num_key_value_heads": 2}
-    per_head = gated | {"head_dim": d // HEADS}
-    quiet = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
+    common: dict[str, Any] = SIZES | {
+        "hidden_size": d,
+        "num_hidden_layers": depth,
+        "intermediate_size": 4 * d,
+    }
+    gated: dict[str, Any] = common | {"intermediate_size": 11 * d // 4, "num_key_value_heads": 2}
+    per_head: dict[str, Any] = gated | {"head_dim": d // HEADS}
+    quiet: dict[str, Any] = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
     return {
         "GPT-2": transformers.GPT2Config(n_embd=d, n_layer=depth, n_head=HEADS, vocab_size=VOCABULARY),
         "Llama": transformers.LlamaConfig(**gated),
@@ -64,10 +70,9 @@ def states(model: nn.Module, tokens: Tensor) -> list[Tensor]:
     return seen
 
 
-def measured(config: transformers.PretrainedConfig, draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean Gram matrices of states and gradients, [depth + 1, n, n]."""
+def drawn(config: transformers.PretrainedConfig, draws: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Gram matrices of states and gradients, [depth + 1, n, n] each, of one random network after the other."""
     generator = torch.Generator().manual_seed(0)
-    grams, gradients = [], []
     for seed in range(draws):
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
@@ -76,10 +81,9 @@ def measured(config: transformers.PretrainedConfig, draws: int) -> tuple[np.ndar
         x = states(model, 4 + torch.randperm(VOCABULARY - 4, generator=generator)[None, :TOKENS])
         probe = torch.randn(x[-1].shape, generator=generator)
         found = torch.autograd.grad(x[-1], x, probe)
-        for total, tensors in ((grams, x), (gradients, found)):
-            stack = torch.stack([t.detach()[0] for t in tensors]).double()
-            total.append((stack @ stack.mT / stack.shape[-1]).numpy())
-    return np.mean(grams, 0), np.mean(gradients, 0)
+        stacks = (torch.stack([t.detach()[0] for t in tensors]).double() for tensors in (x, found))
+        gram, gradient = ((stack @ stack.mT / stack.shape[-1]).numpy() for stack in stacks)
+        yield gram, gradient
 
 
 def summary(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +109,7 @@ def main() -> None:
         if arguments.families and name not in arguments.families:
             continue
         start = time.perf_counter()
-        gram, gradient = measured(config, arguments.draws)
+        gram, gradient = (np.mean(each, 0) for each in zip(*drawn(config, arguments.draws), strict=True))
         causal = name != "BERT"
         found = auxin.propagate_gram(auxin.network_of(config), gram[0], causal=causal, draws=1024)
         (norm, cosine), (norm2, cosine2) = summary(gram), summary(found.gram)

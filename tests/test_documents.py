@@ -8,16 +8,22 @@ import importlib
 import io
 import os
 import re
+import runpy
 import shlex
+import shutil
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 import auxin
 from auxin.cli import VERBS, main
+from auxin.cli.summary import print_members
+from auxin.measures.grokking import grokking_summary
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -27,6 +33,7 @@ SMALLER = {
         " model=auxin.ModelConfig(depth=1, width=8, heads=2))"
     ),
 }
+TINY = "steps = 2\neval_size = 2\nfinal_size = 2"
 PLACEHOLDERS = {"NAME": "depth", "VERB": "phase", "DIR": "x", "DIR…": "x", "RUN": "x", "SOURCE": "x"}
 RUN = {"exponents", "critical"}  # verbs that write nothing and take a second or two
 ENDLESS = {"…", "..."}
@@ -34,19 +41,60 @@ PLANNED = {"check", "sweep"} - set(VERBS)  # spoken of in plans
 OTHER_NAMES = {"auxin.model"}  # a key in the header of a file
 
 
+NUMBER = re.compile(r"[-+−]?\d[\d,]*\.?\d*(?:e-?\d+)?")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
 def blocks(path: Path) -> Iterator[tuple[str, str]]:
     """Language and text of every fenced block."""
-    for fence in re.finditer(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+    for fence in FENCE.finditer(path.read_text()):
         yield fence[1], fence[2]
+
+
+def shown(path: Path) -> list[tuple[str, str, str]]:
+    """Language and text of every block of code, and what is shown as printed: the ``text`` right below it, or ""."""
+    text = path.read_text()
+    fences = [*FENCE.finditer(text), None]
+    found: list[tuple[str, str, str]] = []
+    for fence, after in pairwise(fences):
+        if fence is not None and fence[1] in ("python", "sh"):
+            below = after is not None and after[1] == "text" and not text[fence.end() : after.start()].strip()
+            found.append((fence[1], fence[2], after[2] if below and after is not None else ""))
+    return found
+
+
+def assert_printed(expected: str, printed: str) -> None:
+    """Word by word, numbers within what another processor's rounding may do; a line of … leaves out any lines."""
+    words, position = printed.split(), 0
+    masked = [NUMBER.sub("#", word) for word in words]
+    parts = [part.split() for part in re.split(r"^…$", expected, flags=re.MULTILINE)]
+    for part in parts:
+        wanted = [NUMBER.sub("#", word) for word in part]
+        last = len(words) - len(part)
+        starts = (
+            [position] if part is parts[0] else [last] if part is parts[-1] else range(position, last + 1)
+        )
+        start = next((i for i in starts if i >= position and masked[i : i + len(part)] == wanted), None)
+        assert start is not None, f"{' '.join(part)}\n\nis not in\n\n{printed}"
+        position = start + len(part)
+        pairs = zip(
+            NUMBER.findall(" ".join(part)), NUMBER.findall(" ".join(words[start:position])), strict=True
+        )
+        for said, found in pairs:
+            a, b = (float(number.replace(",", "").replace("−", "-")) for number in (said, found))
+            assert b == pytest.approx(a, rel=0.05, abs=0.011), f"{said} is {found} in\n\n{printed}"
+    assert len(parts) > 1 or position == len(words), printed
 
 
 def commands(path: Path) -> Iterator[str]:
     """The lines of shell blocks, what follows a ``$`` in transcripts, and inline commands of auxin, make and pip."""
     for language, text in blocks(path):
-        if language in ("sh", "bash", "") and language != "python":
-            shown = "$ " in text
+        if language in ("sh", "bash", ""):
+            is_transcript = "$ " in text
             lines = [
-                line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ") or not shown
+                line.removeprefix("$ ")
+                for line in text.splitlines()
+                if line.startswith("$ ") or not is_transcript
             ]
             yield from (line for line in lines if re.match(r"(auxin|make|pip|python|pytest) ", line))
     prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -71,17 +119,91 @@ def given(folder: Path) -> None:
 def test_python_blocks_run_and_print_what_they_say(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A document's blocks one after the other; a comment right after a ``print`` is what it prints."""
+    """A document's blocks one after the other; what they print is below them, or in a comment after a ``print``."""
     given(tmp_path)
     monkeypatch.chdir(tmp_path)
-    text = "\n".join(text for language, text in blocks(path) if language == "python")
-    for long, short in SMALLER.items():
-        text = text.replace(long, short)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(text, path.name, "exec"), {"__name__": path.stem})
-    for said in re.findall(r"^print\(.*\n# (.*)$", text, re.MULTILINE):
-        assert said in printed.getvalue()
+    names: dict[str, object] = {"__name__": path.stem}
+    with torch.random.fork_rng(devices=[]):
+        for language, text, expected in shown(path):
+            if language != "python":
+                continue
+            for long, short in SMALLER.items():
+                text = text.replace(long, short)
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(text, path.name, "exec"), names)
+            if expected:
+                assert_printed(expected, printed.getvalue())
+            for said in re.findall(r"^print\(.*\n# (.*)$", text, re.MULTILINE):
+                assert said in printed.getvalue()
+
+
+SHOWN = [
+    (path.name, i)
+    for path in DOCUMENTS
+    for i, (language, _, below) in enumerate(shown(path))
+    if language == "sh" and below
+]
+
+
+@pytest.mark.parametrize(("document", "index"), SHOWN)
+def test_commands_print_what_is_shown(
+    document: str,
+    index: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Shell blocks of auxin with their output below, in a directory where only the examples of a checkout are.
+
+    Sweeps are made small: what is shown of them must not depend on that.
+    """
+    (path,) = (path for path in DOCUMENTS if path.name == document)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    for file in (tmp_path / "examples").glob("*.toml"):
+        file.write_text(re.sub(r"^steps = .*$", TINY, file.read_text(), flags=re.MULTILINE))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    _, text, expected = shown(path)[index]
+    for command in text.replace("\\\n", "").splitlines():
+        words = shlex.split(command, comments=True)
+        assert words[0] == "auxin"
+        main(words[1:])
+    assert_printed(expected, capsys.readouterr().out)
+
+
+def test_files_that_are_shown_are_those_of_the_checkout() -> None:
+    """``examples/x.toml`` in backquotes, a colon, and its content as a block."""
+    for path in DOCUMENTS:
+        for name, text in re.findall(
+            r"`(examples/[\w./-]+)`:\n\n```\w+\n(.*?)```", path.read_text(), re.DOTALL
+        ):
+            assert (ROOT / name).read_text() == text
+    grammar = re.search(
+        r"^`reflexive.gr`:\n\n```text\n(.*?)```", (ROOT / "docs/tasks.md").read_text(), re.M | re.S
+    )
+    assert grammar is not None
+    assert (ROOT / "examples" / "reflexive.gr").read_text() == grammar[1]
+
+
+def test_the_demo_prints_the_table_that_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    curves = pl.read_csv(ROOT / "docs/tables/demo.csv").with_columns(
+        member=pl.lit(0), name=pl.lit("accuracy")
+    )
+    print_members(grokking_summary(curves))
+    assert " ".join(capsys.readouterr().out.split()) in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_the_picture_is_drawn_from_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["readme.py", "--out", str(tmp_path)])
+    runpy.run_path(str(ROOT / "docs/figures/readme.py"), run_name="__main__")
+    for name in ("readme-light.png", "readme-dark.png"):
+        assert (tmp_path / name).stat().st_size == pytest.approx(
+            (ROOT / "docs/figures" / name).stat().st_size, rel=0.1
+        )
 
 
 def test_what_is_made_smaller_is_still_said() -> None:
@@ -104,7 +226,8 @@ def test_commands_are_understood(
         targets = re.findall(r"^(\w+):", Path("Makefile").read_text(), re.MULTILINE)
         assert {word for word in words if "=" not in word} <= set(targets)
     elif program != "auxin":
-        assert all(os.path.exists(word) for word in words if "." in word or "/" in word)
+        paths = [word.partition("[")[0] for word in words if re.search(r"[./]", word) and "://" not in word]
+        assert all(os.path.exists(path) for path in paths)
     elif words[0] == "--version" or words[0] == "help" or "--help" in words:
         assert main(words) == 0
     else:

@@ -26,7 +26,11 @@ PresetName = Literal["laptop", "paper", "released-code", "gpt2", "llama", "pythi
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(Value):
-    """AdamW with warm-up and a schedule; the gradient of each member is clipped by its own norm."""
+    """AdamW with warm-up and a schedule; the gradient of each member is clipped by its own norm.
+
+    >>> OptimizerConfig(learning_rate=3e-4, warmup=100).schedule
+    'constant'
+    """
 
     learning_rate: float = 1e-3
     """Peak rate, reached at the end of the warm-up."""
@@ -61,7 +65,12 @@ class OptimizerConfig(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Value):
-    """Everything that determines a run: the data, the model, the optimization and what is logged when."""
+    """Everything that determines a run: the data, the model, the optimization and what is logged when.
+
+    >>> config = RunConfig(task="tense", seeds=(0, 1), steps=100, model=ModelConfig(depth=2))
+    >>> config.task, config.model.depth
+    ('tense', 2)
+    """
 
     task: str = "question"
     """question, tense, dyck, passivization, agreement; files (of data_dir), grammar (of the file grammar); a
@@ -166,6 +175,10 @@ def preset(name: PresetName, task: str = "question") -> RunConfig:
     most of its seeds grok (docs/preset-study.md): eight narrow post-norm layers with the published branches and a
     rate that stays high, L·λ_a = −5.5. ``gpt2``, ``llama``, ``pythia``, ``qwen3`` and ``bert-encoder`` are these
     architectures with their own initialization, 6 layers of width 128; the last is not causal and cannot be trained.
+
+    >>> laptop = preset("laptop")
+    >>> laptop.model.depth, laptop.model.width, laptop.steps
+    (8, 64, 6000)
     """
     check(name in get_args(PresetName), "preset", name, ", ".join(get_args(PresetName)))
     max_length = kind(task).max_length

@@ -7,7 +7,14 @@ LONGEST = 800  # characters of a message: what it quotes may be a whole file
 
 
 class AuxinError(Exception):
-    """Base of every error that auxin raises on purpose."""
+    """Base of every error that auxin raises on purpose.
+
+    >>> try:
+    ...     ModelConfig(heads=3, width=64)
+    ... except AuxinError as error:
+    ...     print(error)
+    heads is 3; allowed: a divisor of the width (64)
+    """
 
     def __init__(self, message: str) -> None:
         message = "".join(c if c.isprintable() else "�" for c in " ".join(message.splitlines()))

@@ -16,6 +16,9 @@ class Rotary(Value):
     """Rotary positions (Su et al. 2021): pairs of a head's dimensions turned by angles that grow with the position.
 
     Pair i of the first ``fraction`` of the head's d_h dimensions turns by t·base^(−2i/(fraction·d_h)) at token t.
+
+    >>> Rotary(fraction=0.25)  # as GPT-NeoX has it
+    Rotary(base=10000.0, fraction=0.25)
     """
 
     base: float = 10_000.0

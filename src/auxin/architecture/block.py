@@ -37,6 +37,11 @@ class Block(Value):
 
     Any number may be an array: the block is then a grid of blocks, for which the exponents are arrays as well.
     Raises ``ConfigError`` naming the field, its value and the allowed range.
+
+    >>> exponents(Block(norm="post", activation="relu", sigma_w=1.0)).phase
+    'ordered'
+    >>> Block.of(preset("released-code")).norm
+    'post'
     """
 
     norm: NormPlacement = "pre"

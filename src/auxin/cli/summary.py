@@ -48,7 +48,7 @@ def report(run: Run, as_json: bool) -> None:
             }
         )
         return
-    _print_members(summary)
+    print_members(summary)
     _print_overall(summary.overall)
     _print_paths(run, paths)
 
@@ -66,7 +66,8 @@ def stability(members: pl.DataFrame) -> str:
     return f"generalization varies by {varies:.2f} in total{kept}"
 
 
-def _print_members(summary: GrokkingSummary) -> None:
+def print_members(summary: GrokkingSummary) -> None:
+    """Print the quantities of the grokking summary, a row a seed."""
     rows = [
         [
             str(member["member"]),

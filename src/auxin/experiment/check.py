@@ -221,7 +221,8 @@ def check(
             alone.
         inputs: what its forward takes (a tensor, a tuple, a dict); by default random token ids, pixels or vectors.
         layers: the container of the layers by name, or the layers in order, where they are not found.
-        batch, n_tokens: of the default inputs.
+        batch: sequences of the default inputs.
+        n_tokens: tokens of each.
         batch_first: whether the residual stream is [B, n, d]; found out by default.
         seed: of the default inputs, and of what is differentiated.
         branch: factor by which the branches' output maps were rescaled on purpose (``rescale_``).
@@ -232,6 +233,12 @@ def check(
 
     Raises ``ConfigError`` for a model without layers that are found, inputs that it does not take, weights without
     data (device meta), and configs of unknown families.
+
+    >>> import torch
+    >>> model = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(64, 4), 3, enable_nested_tensor=False)
+    >>> report = check(model, n_tokens=8)
+    >>> report.ok
+    True
     """
     if not isinstance(model, nn.Module):
         return CheckReport(
@@ -249,6 +256,10 @@ def assert_healthy(
     """Raise ``UnhealthyModel``, an ``AssertionError``, where ``check`` finds something of the given kinds.
 
     For a test suite; ``settings`` are those of ``check``.
+
+    >>> import torch
+    >>> layer = torch.nn.TransformerEncoderLayer(64, 4)
+    >>> assert_healthy(torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False), n_tokens=8)
     """
     for kind in kinds:
         check_value(kind in KINDS, "kind", kind, ", ".join(KINDS))

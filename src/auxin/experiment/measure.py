@@ -50,6 +50,12 @@ def measure(
     written durably when it is done, with split "train". Raises ``RunError`` for a step without a checkpoint or a
     directory that another process measures, ``CheckpointError`` for a damaged checkpoint or one of another
     vocabulary than the task's, ``ConfigError`` for an unknown measure.
+
+    >>> tiny = ModelConfig(depth=1, width=8, heads=2)
+    >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
+    >>> run = measure(train(config, "measured").path, [2], measures=["norms"])
+    >>> "weight_norm" in run.metrics["name"]
+    True
     """
     check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
     check(sentences >= 0, "sentences", sentences, "0 (the published number) or more")

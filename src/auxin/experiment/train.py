@@ -57,6 +57,12 @@ def train(
     directory that holds something else, ``ConfigError`` and ``DataError`` for what cannot be trained.
 
     ``tensorboard``, a directory, and ``wandb``, a project, get the metrics as they are written; docs/sinks.md.
+
+    >>> tiny = ModelConfig(depth=1, width=8, heads=2)
+    >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
+    >>> run = train(config, "run")
+    >>> run.config.steps, run.checkpoints[-1].step
+    (2, 2)
     """
     _go(config, out, task, progress, sinks_of(tensorboard, wandb))
     return open_run(out)
@@ -81,6 +87,12 @@ def resume(
     that don't change what is learned: ``runs.store.CHANGEABLE``. A learning rate that decays to the end of the run
     depends on its length: extending such a run is refused unless ``stretch`` says that from here on the rate is to
     be the longer run's. ``task``, ``tensorboard``, ``wandb`` and what is raised are as in ``train``.
+
+    >>> tiny = ModelConfig(depth=1, width=8, heads=2)
+    >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
+    >>> run = train(config, "resumed")
+    >>> resume("resumed", steps=4).checkpoints[-1].step
+    4
     """
     path = Path(path)
     before = open_run(path).config

@@ -65,6 +65,14 @@ def grokking_summary(metrics: pl.DataFrame) -> GrokkingSummary:
             and gen are read. A run stands for its metrics.
 
     Raises ``DataError`` when a column or every pair of such accuracies is missing.
+
+    >>> import polars
+    >>> accuracy = {"val": [0.5, 0.99, 1.0], "gen": [0.1, 0.2, 0.9]}
+    >>> rows = [(100 * i, 0, split, "accuracy", a[i]) for split, a in accuracy.items() for i in range(3)]
+    >>> names = ["step", "member", "split", "name", "value"]
+    >>> (member,) = grokking_summary(polars.DataFrame(rows, schema=names, orient="row")).members.to_dicts()
+    >>> member["saturation_step"], member["grokking_step"], member["early_stopping"]
+    (100, 200, 0.9)
     """
     curves = _curves(getattr(metrics, "metrics", metrics))
     rows = [_member(name, curve) for (name,), curve in curves.group_by("member", maintain_order=True)]

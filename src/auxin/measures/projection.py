@@ -130,6 +130,14 @@ def tree_projections(
         DataError: a sentence of fewer than two words (a single word has no tree), an unknown word, or states
             that are not finite (``NonFiniteStates``).
         ConfigError: a model that is not causal or too short for a sentence; an unknown layer or metric.
+
+    >>> import torch
+    >>> words = Vocabulary(["newts", "read", "well"])
+    >>> config = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=len(words))
+    >>> model = TransformerLM(config, torch.Generator().manual_seed(0))
+    >>> (p,) = tree_projections(model, ["newts read well"], words)
+    >>> p.chart.shape
+    (3, 3)
     """
     check(metric in get_args(Metric), "metric", metric, ", ".join(get_args(Metric)))
     check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")

@@ -45,6 +45,10 @@ def save_model(model: TransformerLM, path: str | Path, *, force: bool = False) -
     written (an older one stays whole), is a link or another's file (which ``force`` replaces), and for a model that a
     file could not hold: parameters of another precision, or changed by hand so that it computes something else than
     its config and weights say.
+
+    >>> import torch
+    >>> config = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5)
+    >>> save_model(TransformerLM(config, torch.Generator().manual_seed(0)), "model.safetensors")
     """
     path, model = Path(path), _unwrapped(model)
     tensors = {WRAPPED.sub("", name): tensor for name, tensor in model.state_dict().items()}
@@ -104,6 +108,12 @@ def load_model(path: str | Path) -> TransformerLM:
     The latter say nothing of heads: 8 unless a ``.json`` of the same stem holds ``n_heads``. Prefixes that
     torch.compile and DistributedDataParallel put before names are taken off. Raises ``CheckpointError`` naming the
     file when it is missing, damaged, a pickle, does not fit its config, or holds what the model has no place for.
+
+    >>> import torch
+    >>> config = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5)
+    >>> save_model(TransformerLM(config, torch.Generator().manual_seed(0)), "model.safetensors")
+    >>> load_model("model.safetensors").config == config
+    True
     """
     path = Path(path)
     if not path.is_file():

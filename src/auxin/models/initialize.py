@@ -28,6 +28,11 @@ def initialize(model: TransformerLM, network: Network | Layer | Block, generator
 
     Raises ``ConfigError`` where the model's layers differ from the network's in what no weights can make up for:
     strengths, kinds and places of norms, bodies, biases that the model does not have.
+
+    >>> import torch
+    >>> config = ModelConfig(depth=2, width=16, heads=2, vocabulary_size=9, activation="tanh")
+    >>> model = TransformerLM(config, torch.Generator().manual_seed(0))
+    >>> initialize(model, Block(norm="post", sigma_w=2.0), torch.Generator().manual_seed(0))
     """
     config = model.config
     if isinstance(network, Block):

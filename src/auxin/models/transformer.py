@@ -39,6 +39,12 @@ class TransformerLM(nn.Module):
 
     Without a generator the weights are left as allocated, for a state dict to fill. Raises ``ConfigError`` when
     the vocabulary size is 0, which stands for "that of the task" and has to be settled first.
+
+    >>> import torch
+    >>> config = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5)
+    >>> model = TransformerLM(config, torch.Generator().manual_seed(0))
+    >>> model(torch.tensor([[3, 1, 2]])).logits.shape  # [batch, tokens, vocabulary]
+    torch.Size([1, 3, 5])
     """
 
     @explained

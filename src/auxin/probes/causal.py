@@ -30,6 +30,13 @@ def as_causal_model(model: nn.Module, *, layers: Layers | None = None) -> Causal
         layers: where the layers are not found, see ``auxin.check``.
 
     Raises ``ConfigError`` for a model that takes no ``input_ids``, or whose layers are not found.
+
+    >>> from transformers import GPT2Config, GPT2LMHeadModel
+    >>> config = GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=20)
+    >>> words = Vocabulary(["newts", "read", "well"])
+    >>> (p,) = tree_projections(as_causal_model(GPT2LMHeadModel(config)), ["newts read well"], words)
+    >>> p.words
+    ('newts', 'read', 'well')
     """
     if isinstance(model, TransformerLM):
         return model

@@ -139,12 +139,18 @@ def rescale_(
     Args:
         model: any that ``auxin.check`` measures.
         branch: factor on all branches, or (attention, MLP).
-        inputs, layers: as of ``auxin.check``, to find the branches.
+        inputs: as of ``auxin.check``, to find the branches.
+        layers: likewise.
 
     Returns the names of the modules that were multiplied. A module that runs in several layers is multiplied once.
     Afterwards, ``auxin.check(model, branch=...)`` knows that the factor is meant. Cost: one observation.
 
     Raises ``ConfigError`` for a factor below 0, or a branch whose output map is not found.
+
+    >>> import torch
+    >>> model = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(32, 4), 1, enable_nested_tensor=False)
+    >>> rescale_(model, 0.5)
+    ['layers.0.self_attn.out_proj', 'layers.0.linear2']
     """
     factors = branch if isinstance(branch, tuple) else (branch, branch)
     check(len(factors) == 2, "branch", branch, "a factor, or (attention's, the MLP's)")

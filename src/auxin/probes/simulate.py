@@ -95,8 +95,8 @@ def simulate(
         network: its σ's are the weights'; a ``Layer`` or ``Block`` is repeated ``depth`` times (12 by default).
         cosine: of all pairs of tokens at the input.
         depth: layers; of a ``Network`` its own.
-        width, heads: of the model; an MLP has 4·width hidden units. Heads of attention that is not plain have the
-            dimensions that the description gives them.
+        width: of the model; an MLP has 4·width hidden units.
+        heads: of attention; where it is not plain they have the dimensions that the description gives them.
         draws: networks, at least 2; standard errors are over networks.
         seed: of the weights, orientations and output gradients.
         causal: token i attends to tokens 0 … i; otherwise to all.

@@ -112,7 +112,14 @@ def holds_sweep(path: str | Path) -> bool:
 
 @explained
 def open_sweep(path: str | Path) -> Sweep:
-    """Open the directory of a sweep, finished or not; raises ``RunError`` saying what is missing or damaged."""
+    """Open the directory of a sweep, finished or not; raises ``RunError`` saying what is missing or damaged.
+
+    >>> try:
+    ...     open_sweep("not-swept")
+    ... except AuxinError as error:
+    ...     print(error)
+    not-swept: no such directory
+    """
     path = Path(path)
     with Folder.open(path) as folder:
         if not folder.has(SWEEP):

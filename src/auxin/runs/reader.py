@@ -118,7 +118,14 @@ def is_finished(path: str | Path) -> bool:
 
 @explained
 def open_run(path: str | Path | Run) -> Run:
-    """Open a run's directory, finished or not; raises ``RunError`` saying what is missing or damaged."""
+    """Open a run's directory, finished or not; raises ``RunError`` saying what is missing or damaged.
+
+    >>> tiny = ModelConfig(depth=1, width=8, heads=2)
+    >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
+    >>> _ = train(config, "opened")
+    >>> open_run("opened").metrics.columns
+    ['step', 'member', 'split', 'name', 'value']
+    """
     path = Path(path)
     with Folder.open(path) as folder:
         if not folder.has(CONFIG):

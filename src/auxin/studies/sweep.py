@@ -56,6 +56,13 @@ def sweep(
     A run that fails does not stop the others; ``.runs`` says why. Ctrl-C and SIGTERM let all runs save, then raise
     ``SweepInterrupted``. Raises ``ConfigError`` for a sweep file that cannot be, ``RunError`` for a directory that is
     another's.
+
+    >>> from dataclasses import replace
+    >>> tiny = ModelConfig(depth=1, width=8, heads=2)
+    >>> base = RunConfig(train_size=40, steps=1, eval_size=2, final_size=2, model=tiny)
+    >>> found = sweep([NamedRun(f"batch-{n}", replace(base, batch_size=n)) for n in (2, 4)], "swept", workers=1)
+    >>> found.table["batch_size"].to_list()
+    [2, 4]
     """
     train_sweep(designed(runs), out, workers=workers, ray=ray, only=only, reuse=reuse, progress=progress)
     return open_sweep(out)

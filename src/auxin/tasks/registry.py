@@ -98,6 +98,10 @@ def load_task(
     ``dials`` turn what training data hold, ``scoring`` "choices" compares the right target with the linear rule's.
     Raises ``ConfigError`` for an unknown task, an impossible size or an option that the task does not have, and
     ``DataError`` for a malformed file.
+
+    >>> task = load_task("question", train_size=100)
+    >>> task.splits["gen"][0].source.split()[-1], len(task.splits["train"])
+    ('quest', 100)
     """
     found, dials = kind(name), dials or Dials()
     check(type(seed) is int and 0 <= seed < 2**63, "seed", seed, "0 to 2^63 − 1")

@@ -48,6 +48,12 @@ class Task:
         scorer: what counts as right: ``Answers`` (by default, to whole targets), ``Choices`` or ``Brackets``.
         measured: which training sentences the structural measures are taken of, and ``measured_count``, of how many.
         generated: whether a run's config determines every sentence; others are recognized by their digest.
+
+    >>> from auxin.tasks import Sentence
+    >>> sentence = Sentence("the newt reads . quest", "does the newt read ?")
+    >>> sentences = {split: [sentence] for split in ("train", "val", "gen")}
+    >>> len(Task("mine", sentences).vocabulary)
+    11
     """
 
     def __init__(

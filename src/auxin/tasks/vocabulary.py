@@ -22,6 +22,12 @@ class Vocabulary:
 
     The three special tokens need not be among ``words``. Raises ``DataError`` when a word is no text, is
     empty or holds white space, and when there is none.
+
+    >>> words = Vocabulary(["newts", "read"])
+    >>> words.encode(["newts", "read"])
+    [1, 2]
+    >>> len(words)
+    5
     """
 
     @explained

@@ -104,7 +104,8 @@ def exponents(
         n_tokens: sequence length; that of a ``Block``, else 32.
         causal: whether tokens attend to earlier ones alone. None: all attend to all where two numbers can
             express the network; the Gram engine with a causal mask where they cannot.
-        draws, seed: of the Gram engine, see ``propagate_gram``.
+        draws: of the Gram engine, see ``propagate_gram``.
+        seed: likewise.
 
     Cost about 50 ms (a user's activation: seconds), and 5 ms a layer of depth; seconds in the Gram engine.
 
@@ -215,7 +216,12 @@ def _at_points(forward: Map, cosine: float) -> Exponents:
 
 @explained
 def fixed_point(block: Layer | Block, cosine: float = 0.3) -> FixedPoint:
-    """The stable fixed point that tokens of the given cosine reach; errors as for ``exponents``."""
+    """The stable fixed point that tokens of the given cosine reach; errors as for ``exponents``.
+
+    >>> point = fixed_point(Block(norm="post", sigma_w=9.0))
+    >>> print(f"norm² {point.norm:.3f}, cosine {point.cosine:.3f}")
+    norm² 1.000, cosine 0.904
+    """
     check(
         not isinstance(described(block), Network),
         "block",

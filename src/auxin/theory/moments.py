@@ -71,6 +71,10 @@ def attention_moments(
             distinct rows share nothing).
 
     Raises ``ConfigError`` for an argument out of range.
+
+    >>> uniform = attention_moments(16, 0.0, 0.0)  # logits without spread: every weight is 1/16
+    >>> round(float(uniform.r1), 6)
+    0.0625
     """
     check(method in get_args(Method), "method", method, ", ".join(get_args(Method)))
     n, s, c = np.broadcast_arrays(*(np.asarray(a, float) for a in (n_tokens, spread, cosine)))

@@ -34,6 +34,10 @@ def phase_diagram(block: Block, x: Axis, y: Axis, cosine: float = 0.3) -> PhaseD
     (the attention moments are tabulated once, see ``MomentsTable``); without norm, where logits scale with
     the stream, about 10 s, for a user's activation half a minute. Raises ``ConfigError`` for an
     unknown name, the same name twice, an empty axis or a value out of range.
+
+    >>> grid = phase_diagram(Block(norm="post"), ("sigma_w", [1, 8]), ("sigma_o", [0.5, 1]))
+    >>> grid.select("x", "y", "phase").rows()
+    [(1.0, 0.5, 'ordered'), (8.0, 0.5, 'ordered'), (1.0, 1.0, 'ordered'), (8.0, 1.0, 'chaotic')]
     """
     from auxin.theory.diagram import PhaseDiagram  # polars is loaded only where a table is made
 

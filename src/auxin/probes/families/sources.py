@@ -59,6 +59,11 @@ def network_of(source: Any, *, actual: bool = False) -> Network:
 
     Raises:
         ConfigError: a family that is not known (the known ones are listed), or a setting that is missing.
+
+    >>> settings = {"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257}
+    >>> network = network_of(settings)
+    >>> len(network.layers), round(exponents(network).gradient_total, 2)
+    (12, 0.07)
     """
     if isinstance(source, Network):
         return source
