@@ -342,9 +342,7 @@ def draw_study(path: Path, name: str, tables: dict[str, bytes]) -> list[str]:
         (path / "tables" / f"{table}.csv").write_bytes(content)
     (path / "study.json").write_text(json.dumps({**STUDY, "study": name}))
     figures, missing = study_figures(name, open_study(path).tables)
-    drawings = Drawings()
-    for figure in figures:
-        drawings.place(figure)
+    Drawings().place(figures)
     return missing
 
 
