@@ -1,12 +1,15 @@
 """The page on tasks of one's own does what it says: its files are written, its commands run, at a small size."""
 
+import os
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from auxin.cli import main
+from auxin.report.sweep_record import open_sweep
 from auxin.runs import open_run
 from auxin.tasks import load_task
 
@@ -14,21 +17,38 @@ PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf
 FILES = re.findall(r"^`([\w./-]+)`:\n\n```text\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 SMALL = {"--steps 2000": "--steps 6", "--steps 2500": "--steps 9"}
+SMALL_SWEEP = {
+    "steps = 2000": 'steps = 6\nlog_every = 3\neval_size = 5\nfinal_size = 5\n"model.width" = 8\n"model.heads" = 1',
+    "seeds = [0, 1, 2]": "seeds = [0, 1]",
+    "[1, 2, 4]": "[1, 2]",
+}
 TINY = "--model.depth 1 --model.width 16 --model.heads 2 --log-every 3 --checkpoint-every 3 --eval-size 20"
 
 
+@pytest.fixture
+def local_ray() -> Iterator[None]:
+    ray = pytest.importorskip("ray", reason="ray is not installed (pip install 'auxin[ray]')")
+    paths = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": paths})
+    yield
+    ray.shutdown()
+
+
 def test_every_file_and_every_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name, text in FILES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
+        for large, small in SMALL_SWEEP.items():
+            text = text.replace(large, small)
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert [name for name, _ in FILES] == [
         *(f"reflexive/{s}.tsv" for s in ("train", "val", "gen")),
         "reflexive.gr",
+        "reflexives.toml",
     ]
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 9
     for command in COMMANDS:
         for large, small in SMALL.items():
             command = command.replace(large, small)
@@ -40,7 +60,12 @@ def test_every_file_and_every_command(
         assert {"hierarchical", "linear", "neither"} <= set(run.metrics.filter(split="gen")["name"])
     assert open_run(tmp_path / "runs" / "from-grammar").summary["steps"] == 9
     assert "t_parseval" in set(open_run(tmp_path / "runs" / "from-grammar").metrics["name"])
-    assert (tmp_path / "reflexive.html").stat().st_size > 10_000
+    sweep = open_sweep(tmp_path / "runs" / "reflexives")
+    assert sweep.table.select("model.depth", "seed").rows() == [(1, 0), (2, 0), (1, 1), (2, 1)]
+    assert sweep.table["hierarchical"].null_count() == 0
+    assert (sweep.path / "figures" / "model-depth.png").stat().st_size > 10_000
+    for page in ("reflexive.html", "reflexives.html"):
+        assert (tmp_path / page).stat().st_size > 10_000
 
 
 def test_both_definitions_say_the_same(tmp_path: Path) -> None:
