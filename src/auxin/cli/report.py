@@ -1,4 +1,4 @@
-"""The verb that makes one page of studies and runs."""
+"""The verb that makes one page of studies, sweeps and runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from auxin.cli.options import Writing
 from auxin.errors import DataError
 
 if TYPE_CHECKING:
+    from auxin.report.record import StudyRecord
     from auxin.report.run_section import RunView
+    from auxin.report.sweep_record import Sweep
     from auxin.runs import Run
 
 MOST_WITH_TREES = 4
@@ -22,19 +24,18 @@ MOST_WITH_TREES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Writing):
-    """Write one HTML page of studies and runs: answers, claims, figures, numbers, and how they were made.
+    """Write one HTML page of studies, sweeps and runs: answers, claims, figures, numbers, and how they were made.
 
     Example: auxin report runs/studies/depth runs/question --out report.html
     """
 
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(name="dir", metavar="DIR...")]
-    """Directories that auxin study or auxin train wrote."""
+    """Directories that auxin study, auxin sweep or auxin train wrote."""
     out: Annotated[Path, tyro.conf.arg(aliases=("-o",))] = Path("report.html")
     """The page: one file that needs no network."""
 
     def run(self) -> None:
         from auxin.report.page import save_page
-        from auxin.report.record import open_study
         from auxin.runs import open_run
         from auxin.runs.reader import holds_run
 
@@ -42,9 +43,17 @@ class Report(Writing):
             raise UsageError("the following arguments are required: DIR...")
         runs = {path: open_run(path) for path in self.paths if holds_run(path)}
         few = len(runs) <= MOST_WITH_TREES
-        parts = [_view(runs[path], trees=few) if path in runs else open_study(path) for path in self.paths]
+        parts = [_view(runs[path], trees=few) if path in runs else _opened(path) for path in self.paths]
         save_page(parts, self.out, force=self.force)
         print(self.out)
+
+
+def _opened(path: Path) -> StudyRecord | Sweep:
+    """The sweep or the study of a directory."""
+    from auxin.report.record import open_study
+    from auxin.report.sweep_record import holds_sweep, open_sweep
+
+    return open_sweep(path) if holds_sweep(path) else open_study(path)
 
 
 def _view(run: Run, *, trees: bool) -> RunView:

@@ -13,9 +13,11 @@ from auxin.report.markup import fill
 from auxin.report.record import StudyRecord
 from auxin.report.run_section import RunView, run_section
 from auxin.report.study_section import study_section
+from auxin.report.sweep_record import Sweep
+from auxin.report.sweep_section import sweep_section
 from auxin.report.theme import DARK, LIGHT, bundle
 
-Part: TypeAlias = StudyRecord | RunView
+Part: TypeAlias = StudyRecord | Sweep | RunView
 MOST_RUNS = 12
 """Runs that get a section each; more of them are only compared."""
 OF_ENGLISH = ("question", "tense", "passivization", "agreement")
@@ -23,20 +25,26 @@ OF_ENGLISH = ("question", "tense", "passivization", "agreement")
 
 
 def save_page(parts: Sequence[Part], path: str | Path, *, force: bool = False) -> None:
-    """Write the page of studies and runs by the rule of ``write_output``; ``RunError`` also when that fails."""
+    """Write the page of studies, sweeps and runs by the rule of ``write_output``; ``RunError`` also when that fails."""
     write_output(path, marked_text(page(parts)), force=force)
 
 
 def page(parts: Sequence[Part]) -> str:
-    """The page as HTML: a section for every study; for several runs one that compares them, and one for each of few.
+    """The page as HTML: a section for every study and sweep; for several runs one that compares them, and one for each of few.
 
     About 0.9 MB of JavaScript besides the data. Raises ``RunError`` for a damaged study or run, ``ConfigError``
     for a study of unknown name, ``DataError`` for a run without curves.
     """
     drawings = Drawings()
-    studies = [part for part in parts if isinstance(part, StudyRecord)]
     runs = [part for part in parts if isinstance(part, RunView)]
-    sections = [study_section(study, f"part-{i}", drawings) for i, study in enumerate(studies, 1)]
+    sections = [
+        study_section(part, f"part-{i}", drawings)
+        if isinstance(part, StudyRecord)
+        else sweep_section(part, f"part-{i}", drawings)
+        for i, part in enumerate(parts, 1)
+        if not isinstance(part, RunView)
+    ]
+    studies = any(isinstance(part, StudyRecord) for part in parts)
     if len(runs) > 1:
         sections.append(runs_section(runs, "runs", drawings, alone=len(runs) <= MOST_RUNS))
     if len(runs) <= MOST_RUNS:
@@ -45,7 +53,7 @@ def page(parts: Sequence[Part]) -> str:
         "page.html",
         title=f"auxin: {', '.join(section['title'] for section in sections[:6])}",
         heading="What was found" if studies else "What was trained",
-        example=bool(studies) or any(view.run.config.task in OF_ENGLISH for view in runs),
+        example=studies or any(view.run.config.task in OF_ENGLISH for view in runs),
         sections=sections,
         drawings=drawings,
         light=LIGHT,

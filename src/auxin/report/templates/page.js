@@ -4,6 +4,7 @@ const views = new Map();
 
 // A figure as wide as there is room: panels in fewer columns, then narrower ones, legends above.
 function fitted(spec, room, margin) {
+  if (spec.vconcat) return { ...spec, vconcat: spec.vconcat.map((row) => fitted(row, room, margin)) };
   const panels = spec.concat ?? spec.hconcat, inner = panels?.[0] ?? spec.spec ?? spec;
   const most = spec.columns ?? panels?.length ?? 1;
   const columns = Math.max(1, Math.min(most, Math.floor(room / (0.85 * inner.width + margin))));
