@@ -209,6 +209,8 @@ def tree_drawings(run: Run) -> tuple[list[TreeDrawing], Tree | None]:
 
     Few sentences are generated for it, however many the run was trained on. Raises ``DataError`` where there are none.
     """
+    if not run.checkpoints:
+        return [], None
     from auxin.experiment.data import task_of
     from auxin.report.run_section import TreeDrawing
     from auxin.tasks.trees import parseval, to_brackets
@@ -217,7 +219,7 @@ def tree_drawings(run: Run) -> tuple[list[TreeDrawing], Tree | None]:
     few = config if config.data_dir else replace(config, train_size=min(config.train_size or FEW, FEW))
     task = task_of(replace(run, config=few))
     sentence = next((s for s in task.splits["gen"] if 1 < len(s.words) <= SHORT), None)
-    if len(task.vocabulary) != config.model.vocabulary_size or sentence is None or not run.checkpoints:
+    if len(task.vocabulary) != config.model.vocabulary_size or sentence is None:
         return [], None
     gold = sentence.gold if sentence.has_gold else None
     drawings: list[TreeDrawing] = []

@@ -10,6 +10,7 @@ import polars as pl
 
 from auxin.report.drawings import Drawings
 from auxin.report.figures import SPLITS
+from auxin.report.labels import label
 from auxin.report.marks import Figure, Groups, figure, grid, panel, share, steps
 from auxin.report.markup import Table, minus, setting
 from auxin.report.record import flat
@@ -38,8 +39,9 @@ def runs_section(views: Sequence[RunView], name: str, drawings: Drawings, *, alo
 
 
 def _varied(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all of them, and their values run by run."""
+    """The settings that are not the same in all of them, the model's first, and their values run by run."""
     names = dict.fromkeys(name for config in configs for name in config)
+    names = sorted(names, key=lambda name: not name.startswith("model."))
     found = {name: [config.get(name) for config in configs] for name in names}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
 
@@ -99,7 +101,8 @@ def _groups(views: Sequence[RunView], varied: Mapping[str, Sequence[Any]]) -> tu
             by_value = (
                 sorted(zip(values, labels, strict=True)) if ordered else zip(values, labels, strict=True)
             )
-            return Groups(list(dict.fromkeys(label for _, label in by_value)), name, ordered=ordered), labels
+            names = dict.fromkeys(text for _, text in by_value)
+            return Groups(list(names), label(name), ordered=ordered), labels
     names = [view.run.path.name for view in views]
     labels = names if len(views) <= MOST_COLORS else ["all runs"] * len(views)
     return Groups(list(dict.fromkeys(labels))), labels

@@ -30,7 +30,7 @@ def save_page(parts: Sequence[Part], path: str | Path, *, force: bool = False) -
 
 
 def page(parts: Sequence[Part]) -> str:
-    """The page as HTML: a section for every study and sweep; for several runs one that compares them, and one for each of few.
+    """The page as HTML: a section for every study, sweep and run, and one that compares runs; of many it alone.
 
     About 0.9 MB of JavaScript besides the data. Raises ``RunError`` for a damaged study or run, ``ConfigError``
     for a study of unknown name, ``DataError`` for a run without curves.

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import DataError
+from auxin.report.labels import label
 from auxin.report.marks import Figure, Groups, tips
 from auxin.report.sweep_record import Axis, Sweep, word
 from auxin.report.tables import drawable, in_words
@@ -91,7 +92,7 @@ def _figure(table: pl.DataFrame, pair: Pair, shown: Sequence[Response], others: 
             f"mean and 95% interval over models ({len(table)} in all)" + ", over all other axes, too" * others
         )
         words = " ".join(f"{r.title}: {_in_words(m, r)}." for m, r in zip(means, shown, strict=True))
-    over = " and ".join(axis.name for axis in pair if axis)
+    over = " and ".join(label(axis.name) for axis in pair if axis)
     title = alt.Title(f"What {over} {'does' if pair[1] is None else 'do'}", subtitle=said)
     description = f"{', '.join(r.title for r in shown)} over {over}. {words}".strip()
     name = "-by-".join(axis.name.replace(".", "-") for axis in pair if axis)
@@ -146,7 +147,8 @@ def _grid(
 ) -> alt.HConcatChart | alt.VConcatChart:
     """Lines with bands, a panel a response, and for two axes heat maps below them."""
     first, second = pair
-    groups = Groups(_order(second), title=second.name if second else None)
+    title, ordered = (label(second.name), not second.categorical) if second else (None, False)
+    groups = Groups(_order(second), title=title, ordered=ordered)
     lines = [_lines(m, first, groups, r) for m, r in zip(means, shown, strict=True)]
     if groups.chosen is not None:
         lines[0] = lines[0].add_params(groups.chosen)
@@ -177,12 +179,12 @@ def _lines(means: pl.DataFrame, axis: Axis, groups: Groups, response: Response) 
 
 def _x(axis: Axis) -> alt.X:
     if axis.categorical:
-        return alt.X("x:N", title=axis.name, sort=_order(axis), axis=alt.Axis(labelAngle=0))
+        return alt.X("x:N", title=label(axis.name), sort=_order(axis), axis=alt.Axis(labelAngle=0))
     return alt.X("x:Q", title=_title(axis), scale=_scale(axis), axis=_ticks(axis))
 
 
 def _title(axis: Axis) -> str:
-    return f"{axis.name} (logarithmic)" if axis.log else axis.name
+    return f"{label(axis.name)} (logarithmic)" if axis.log else label(axis.name)
 
 
 def _scale(axis: Axis) -> alt.Scale:
@@ -217,8 +219,8 @@ def _color(response: Response, legend: bool) -> alt.Color:
 def _map(means: pl.DataFrame, first: Axis, second: Axis, response: Response) -> Panel:
     """A cell a point, coloured by the mean, with its number where there is room."""
     cells = means.with_columns(bright=_bright(means["value"], response))
-    x = alt.X("place:O", title=first.name, sort=_order(first), axis=alt.Axis(labelAngle=0))
-    y = alt.Y("series:O", title=second.name, sort=_order(second)[:: 1 if second.categorical else -1])
+    x = alt.X("place:O", title=label(first.name), sort=_order(first), axis=alt.Axis(labelAngle=0))
+    y = alt.Y("series:O", title=label(second.name), sort=_order(second)[:: 1 if second.categorical else -1])
     tip = tips(response.form, "place:N", "series:N", "models:Q")
     chart = alt.Chart(drawable(cells, response.title))
     numbers = max(len(first.values), len(second.values)) <= MOST_NUMBERS
@@ -245,7 +247,7 @@ def _dots(rows: pl.DataFrame, pair: Pair, response: Response) -> alt.Chart:
     """A dot a model: over one axis at its height, over two in its colour."""
     first, second = pair
     form = [
-        alt.Tooltip("x", title=first.name),
+        alt.Tooltip("x", title=label(first.name)),
         alt.Tooltip("value:Q", format=response.form),
         "run:N",
         "seed:N",
@@ -254,7 +256,7 @@ def _dots(rows: pl.DataFrame, pair: Pair, response: Response) -> alt.Chart:
     if second is None:
         return chart.encode(_x(first), _y(response), color=alt.value(BLUE), tooltip=form).properties(**PANEL)
     if second.categorical:
-        y = alt.Y("y:N", title=second.name, sort=_order(second))
+        y = alt.Y("y:N", title=label(second.name), sort=_order(second))
     else:
         y = alt.Y("y:Q", title=_title(second), scale=_scale(second), axis=_ticks(second))
     form.insert(1, alt.Tooltip("y", title=second.name))

@@ -9,6 +9,7 @@ import polars as pl
 
 from auxin.errors import DataError
 from auxin.report.drawings import Drawings
+from auxin.report.labels import label
 from auxin.report.marks import Figure
 from auxin.report.markup import Table, number, setting
 from auxin.report.sweep_figures import sweep_figures
@@ -33,7 +34,7 @@ def sweep_section(sweep: Sweep, name: str, drawings: Drawings) -> dict[str, Any]
     return {
         "template": "sweep.html",
         "id": name,
-        "title": f"{sweep.path.name}: a sweep over {' and '.join(axes) or 'seeds'}",
+        "title": f"{sweep.path.name}: a sweep over {' and '.join(map(label, axes)) or 'seeds'}",
         "figures": drawings.place(figures),
         "undrawn": undrawn,
         "unfinished": [run for run in sweep.runs if run.status != "finished"],
@@ -53,11 +54,15 @@ def _points(sweep: Sweep, axes: list[str]) -> Table:
     """A row a point: its settings, how many models, and their means with 95% intervals."""
     table = sweep.table
     shown = [column for column in SHOWN if column in table.columns and table[column].is_not_null().any()]
-    points = table.group_by(axes, maintain_order=True).len() if axes else pl.DataFrame({"len": [table.height]})
+    points = (
+        table.group_by(axes, maintain_order=True).len() if axes else pl.DataFrame({"len": [table.height]})
+    )
     rows = [[setting(value) for value in (*point[:-1], point[-1])] for point in points.iter_rows()]
     for column in shown:
         _, metric, write = SHOWN[column]
-        values = table.select(*axes, value=pl.col(column).cast(pl.Float64)).filter(pl.col("value").is_finite())
+        values = table.select(*axes, value=pl.col(column).cast(pl.Float64)).filter(
+            pl.col("value").is_finite()
+        )
         means = {row[: len(axes)]: row for row in _means(values, axes, metric).iter_rows()}
         for point, row in zip(points.iter_rows(), rows, strict=True):
             row.append(_written(means.get(point[:-1]), len(axes), write))

@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 
 from auxin.errors import DataError
 from auxin.report.figures import line_ends
+from auxin.report.labels import label
 from auxin.report.tables import drawable
 from auxin.report.theme import BLUE, GREEN, PALETTE, VERMILION, Panel
 
@@ -47,8 +48,8 @@ def phase_diagram(
     frame = frame.sort("y", "x")
     cells = frame.join(_edges("x", xs), on="x").join(_edges("y", ys), on="y")
     axes = {
-        "x": alt.X("x0:Q", title=x_title, scale=alt.Scale(domain=[xs[0], xs[-1]], nice=False)),
-        "y": alt.Y("y0:Q", title=y_title, scale=alt.Scale(domain=[ys[0], ys[-1]], nice=False)),
+        "x": alt.X("x0:Q", title=label(x_title), scale=alt.Scale(domain=[xs[0], xs[-1]], nice=False)),
+        "y": alt.Y("y0:Q", title=label(y_title), scale=alt.Scale(domain=[ys[0], ys[-1]], nice=False)),
     }
     titles = {
         "angle": alt.Title("Angle exponent", subtitle="below 0 tokens align, above 0 they separate"),
@@ -71,11 +72,30 @@ def phase_diagram(
         segments = pl.DataFrame(zero_contour(xs, ys, values), schema=["x0", "y0", "x1", "y1"], orient="row")
         line = alt.Chart(segments).mark_rule(strokeWidth=1.5, color="black", clip=True, aria=False)
         layers = [heat, line.encode(**axes, x2="x1", y2="y1")]
+        if not values.any():
+            layers.append(_in_the_middle(NOTHING))
         if point is not None and xs[0] <= point[0] <= xs[-1] and ys[0] <= point[1] <= ys[-1]:
             dot = alt.Chart(pl.DataFrame({"x0": [point[0]], "y0": [point[1]]}))
             layers.append(dot.mark_point(size=110, filled=True, color="black", stroke="white").encode(**axes))
         panels.append(alt.layer(*layers).properties(title=title, width=290, height=290))
     return alt.hconcat(*panels).resolve_scale(color="independent")
+
+
+NOTHING = [
+    "With skips of 1 before every norm the stream",
+    "grows for ever, and a layer's part in it tends to 0:",
+    "in the limit no exponent is left.",
+    "auxin exponents --depth adds up the layers",
+    "of a network as deep as yours.",
+]
+"""Why a panel of an ordinary pre-norm block is empty."""
+
+
+def _in_the_middle(lines: list[str]) -> alt.Chart:
+    text = alt.Chart(pl.DataFrame({"": [0]})).mark_text(
+        text=lines, fontSize=12, color="black", baseline="middle"
+    )
+    return text.encode(x=alt.value(145), y=alt.value(110))
 
 
 def zero_contour(xs: NDArray[Any], ys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
@@ -108,7 +128,7 @@ def bifurcation(frame: pl.DataFrame, *, x_title: str = "α") -> Panel:
         frame if "curve" in frame.columns else frame.with_columns(curve=pl.lit("")), "cosine", "cosine"
     )
     color = alt.Color("curve:N", title=None, legend=None, scale=alt.Scale(range=list(PALETTE)))
-    x = alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False, nice=False))
+    x = alt.X("x:Q", title=label(x_title), scale=alt.Scale(zero=False, nice=False))
     y = alt.Y("cosine:Q", title="fixed point c* of the cosine")
     tip = ["curve:N", alt.Tooltip("x:Q", format=".3f"), alt.Tooltip("cosine:Q", format=".4f")]
     line = alt.Chart(frame).mark_line(strokeWidth=2.5).encode(x, y, color, tooltip=tip)
@@ -137,28 +157,51 @@ def propagation(theory: Propagation, simulation: Propagation | None = None) -> a
     ``simulation`` carries standard errors, ``cosine_error``, ``norm_error`` and ``gradient_error``, over ``draws``.
     """
     titles = {"cosine": "cosine of two tokens", "norm": "squared norm", "gradient": "squared gradient norm"}
+    x = alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1), scale=alt.Scale(padding=8, nice=False))
     panels: list[Panel] = []
     for name, title in titles.items():
-        log = name != "cosine"
         values = np.asarray(getattr(theory, name), float)
-        domain = [values.min() / 1.25, values.max() * 1.25] if log else alt.Undefined
-        x = alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1))
-        y = alt.Y(
-            "value:Q",
-            title=title,
-            scale=alt.Scale(type="log" if log else "linear", domain=domain, nice=not log, zero=False),
-        )
-        tip = ["layer:Q", alt.Tooltip("value:Q", format=".4g")]
         frame = pl.DataFrame({"layer": range(len(values)), "value": values})
+        measured = None if simulation is None else _with_intervals(simulation, name)
+        shown = (
+            values if measured is None else np.r_[values, measured.select("low", "high").to_numpy().ravel()]
+        )
+        y = _linear(title) if name == "cosine" else _logarithmic(title, shown)
+        tip = ["layer:Q", alt.Tooltip("value:Q", format=".4g")]
         layers = [alt.Chart(frame).mark_line(strokeWidth=2, color=BLUE).encode(x, y, tooltip=tip)]
-        if simulation is not None:
-            measured = _with_intervals(simulation, name)
+        if measured is not None:
             bars = alt.Chart(measured).mark_rule(color=VERMILION).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
             dots = alt.Chart(measured).mark_point(filled=True, size=45, color=VERMILION, opacity=1)
             layers += [bars, dots.encode(x, y, tooltip=tip)]
         panels.append(alt.layer(*layers).properties(width=210, height=210))
     subtitle = "line: theory" + (", points: mean of random networks, 95% interval" if simulation else "")
     return alt.hconcat(*panels).properties(title=alt.Title("Signal propagation", subtitle=subtitle))
+
+
+def _linear(title: str) -> alt.Y:
+    return alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, padding=8))
+
+
+def _logarithmic(title: str, shown: NDArray[np.float64]) -> alt.Y:
+    """An axis over all that is ``shown``, intervals too, with few ticks: 1, 2, 5, or powers of ten where it is long."""
+    low, high = shown[shown > 0].min(initial=np.inf), shown[np.isfinite(shown)].max(initial=0)
+    if not 0 < low <= high:
+        return _linear(title)
+    domain = [low / 1.15, high * 1.15]
+    powers = np.arange(np.floor(np.log10(domain[0])), np.ceil(np.log10(domain[1])) + 1)
+    steps = [1, 2, 5] if len(powers) <= 3 else [1]
+    ticks = [
+        step * 10.0**power
+        for power in powers
+        for step in steps
+        if domain[0] <= step * 10.0**power <= domain[1]
+    ]
+    axis = (
+        alt.Axis(values=ticks[:: -(-len(ticks) // 6) or 1], format="~g")
+        if len(ticks) > 1
+        else alt.Axis(tickCount=3)
+    )
+    return alt.Y("value:Q", title=title, axis=axis, scale=alt.Scale(type="log", domain=domain, nice=False))
 
 
 def attention_moments(frame: pl.DataFrame) -> alt.HConcatChart:

@@ -103,7 +103,7 @@ class Evidence:
             return "These models cannot tell: with one a point there is no scatter to compare with."
         if min(f.p_first, f.p_second) >= LEVEL:
             return f"Neither L·λ_a nor depth makes a difference that these runs can show; {numbers}."
-        return f"None of the three hypotheses as they were stated: {repair}; {numbers}."
+        return f"{repair[0].upper()}{repair[1:]}, which none of the three hypotheses foresaw; {numbers}."
 
     def claims(self) -> tuple[Claim, ...]:
         """The three hypotheses, each with the numbers that its rule looks at."""
