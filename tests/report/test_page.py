@@ -279,6 +279,7 @@ def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(report: str
     dom, console = browse(out, tmp_path / "profile")
     assert console == ""
     assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 18
+    assert not re.search(r'<svg [^>]*class="marks" width="0"', dom)
     assert 'data-drawn="18"' in dom
     assert re.search(r'id="figure-12" class="drawing[^"]* failed"[^>]*>This figure could not be drawn: ', dom)
     assert 'data-moved="true"' in dom

@@ -9,7 +9,7 @@ function fitted(spec, room, margin) {
   const most = spec.columns ?? panels?.length ?? 1;
   const columns = Math.max(1, Math.min(most, Math.floor(room / (0.85 * inner.width + margin))));
   const width = Math.max(120, Math.min(1.5 * inner.width, Math.floor(room / columns) - margin));
-  const height = columns === 1 && most > 1 ? 0.7 * inner.height : inner.height;
+  const height = columns === 1 && most > 1 ? 0.6 * inner.height : inner.height;
   if (panels) {
     const { hconcat, ...rest } = spec;
     return { ...rest, concat: panels.map((panel) => ({ ...panel, width, height })), columns };
@@ -23,8 +23,9 @@ async function draw(place) {
   views.get(place)?.view.finalize();
   views.set(place, { room, view: { finalize() {} } });
   const colors = scheme.matches ? dark : light;
-  const config = room < 560 ? { ...colors, legend: { ...colors.legend, orient: "top" } } : colors;
-  const options = { config, renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } };
+  const stacked = { orient: "top", columns: 3, layout: { top: { direction: "vertical", margin: 6 } } };
+  const config = room < 560 ? { ...colors, legend: { ...colors.legend, ...stacked } } : colors;
+  const options = { mode: "vega-lite", config, renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } };
   try {
     for (let margin = 70, tries = 0; tries < 4; tries++) {
       const found = await vegaEmbed(place, fitted(spec, room, margin), options);
