@@ -12,6 +12,7 @@ import torch
 
 from auxin.config import RunConfig
 from auxin.errors import Interrupted
+from auxin.experiment.data import anchored
 from auxin.experiment.signals import noted
 from auxin.runs import open_run
 from auxin.studies.cluster import run_on_ray
@@ -59,9 +60,12 @@ def train_runs(
     """
     check_names(runs)
     check_workers(workers)
-    directory = runs_directory(out)
+    directory = runs_directory(out).absolute()
     outcomes = {run.name: Outcome(run.name, "finished") for run in runs if is_finished(run, directory)}
-    jobs = [Job(run.name, run.config, directory / run.name) for run in runs if run.name not in outcomes]
+    # anchored: a machine of Ray's stands elsewhere
+    jobs = [
+        Job(run.name, anchored(run.config), directory / run.name) for run in runs if run.name not in outcomes
+    ]
     costs = {job.name: (job, estimated(step_flops, job.config) * job.config.steps) for job in jobs}
     workers = workers or default_workers([run.config for run in runs])
     threads = max(1, (os.cpu_count() or 1) // workers)
