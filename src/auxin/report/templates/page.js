@@ -17,13 +17,22 @@ function fitted(spec, room, margin) {
   return spec.spec ? { ...spec, columns, spec: { ...spec.spec, width, height } } : { ...spec, width };
 }
 
+// The words that legends name: all domains of a specification.
+function named(part) {
+  if (!part || typeof part !== "object") return [];
+  return Object.entries(part).flatMap(([key, value]) =>
+    key === "datasets" ? [] : key === "domain" && Array.isArray(value) ? value.map(String) : named(value));
+}
+
 async function draw(place) {
   const spec = figures[place.id], room = place.clientWidth;
   if (!spec || !room || !place.checkVisibility() || views.get(place)?.room === room) return;
   views.get(place)?.view.finalize();
   views.set(place, { room, view: { finalize() {} } });
   const colors = scheme.matches ? dark : light;
-  const stacked = { orient: "top", columns: 3, layout: { top: { direction: "vertical", margin: 6 } } };
+  const longest = Math.max(1, ...named(spec).map((word) => word.length));
+  const columns = Math.max(1, Math.floor((room - 60) / (30 + 7 * longest)));
+  const stacked = { orient: "top", columns, layout: { top: { direction: "vertical", margin: 6 } } };
   const config = room < 560 ? { ...colors, legend: { ...colors.legend, ...stacked } } : colors;
   const options = { mode: "vega-lite", config, renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } };
   try {
