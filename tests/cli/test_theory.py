@@ -97,7 +97,7 @@ def _shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--activation swish", "'swish' for argument '--activation'. Expected one of ('relu', 'gelu'"),
+        ("--activation swish", "invalid choice 'swish' for argument '--activation'"),
         ("--n-tokens 1", "--n-tokens is 1; allowed: a whole number from 2"),
         ("--run missing", "missing: no such directory"),
         ("--cosine 2", "cosine is 2.0; allowed: "),
@@ -111,18 +111,18 @@ def _shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ),
     ],
 )
-def test_zero_has_no_minus(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["exponents", "--attention-branch", "0.003", "--mlp-branch", "0.003", "--depth", "2"]) == 0
-    printed = capsys.readouterr().out
-    assert "+0.0000" in printed
-    assert "-0.000" not in printed
-
-
 def test_what_is_out_of_range_is_refused(
     arguments: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["exponents", *arguments.split()]) in (1, 2)
     assert message in capsys.readouterr().err
+
+
+def test_zero_has_no_minus(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["exponents", "--attention-branch", "0.003", "--mlp-branch", "0.003", "--depth", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "+0.0000" in printed
+    assert "-0.000" not in printed
 
 
 def test_phase_writes_table_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
