@@ -74,4 +74,5 @@ def a_run(out: Path, word: str = "newt") -> RunView:
         for step, f1 in ((10, 0.5), (20, 1.0))
     ]
     run = open_run(out)
-    return RunView(run, trees, ((word, "a"), "b"), overall=grokking_summary(run.metrics).overall)
+    overall = grokking_summary(run.metrics).overall
+    return RunView(run, run.metrics, trees=trees, gold=((word, "a"), "b"), overall=overall)

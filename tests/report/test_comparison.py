@@ -33,7 +33,7 @@ def a_run(out: Path, config: RunConfig, logs: int = 3, *, finished: bool = True)
         if finished:
             directory.finish({})
     run = open_run(out)
-    return RunView(run, overall=grokking_summary(run.metrics).overall)
+    return RunView(run, run.metrics, overall=grokking_summary(run.metrics).overall)
 
 
 @pytest.fixture(scope="module")

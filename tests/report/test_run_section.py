@@ -83,12 +83,17 @@ def test_a_summary_is_told_in_words() -> None:
     assert answer(pl.DataFrame(never)) == told
 
 
+def _seen(path: Path) -> RunView:
+    run = open_run(path)
+    return RunView(run, run.metrics)
+
+
 def test_an_unfinished_run_says_where_it_is_and_one_without_curves_is_an_error(tmp_path: Path) -> None:
     with RunDirectory.open(tmp_path / "x", RunConfig()) as directory:
         with pytest.raises(DataError, match="no metric 'accuracy'"):
-            run_section(RunView(open_run(tmp_path / "x")), "run-1", Drawings())
+            run_section(_seen(tmp_path / "x"), "run-1", Drawings())
         directory.append_metrics([Metric(30, 0, "gen", "accuracy", 0.5)])
-    section = run_section(RunView(open_run(tmp_path / "x")), "run-1", Drawings())
+    section = run_section(_seen(tmp_path / "x"), "run-1", Drawings())
     assert (section["unfinished"], section["at"], section["steps"]) == (True, 30, 4000)
     assert section["accuracy"].rows == []
-    assert "Not finished: at step 30 of 4,000." in page([RunView(open_run(tmp_path / "x"))])
+    assert "Not finished: at step 30 of 4,000." in page([_seen(tmp_path / "x")])

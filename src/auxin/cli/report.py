@@ -61,10 +61,12 @@ def _view(run: Run, *, trees: bool) -> RunView:
     from auxin.cli.structure import tree_drawings
     from auxin.cli.summary import stability
     from auxin.measures.grokking import grokking_summary
+    from auxin.report.figures import PANELS
     from auxin.report.run_section import RunView
 
-    summary = grokking_summary(run.metrics)
-    view = RunView(run, note=stability(summary.members), overall=summary.overall)
+    metrics = run.metrics_named(name for _, name in PANELS)
+    summary = grokking_summary(metrics)
+    view = RunView(run, metrics, note=stability(summary.members), overall=summary.overall)
     if not trees:
         return view
     try:

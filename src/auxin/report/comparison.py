@@ -55,7 +55,7 @@ def _table(views: Sequence[RunView], varied: Mapping[str, Sequence[Any]]) -> Tab
         passed = found.get("grokked")
         count = "–" if passed is None else f"{passed['value'] * passed['members']:.0f} of {passed['members']}"
         final = share_text(found["final"]) if found else "–"
-        state = "finished" if view.run.finished else f"at step {view.run.metrics['step'].max() or 0:,}"
+        state = "finished" if view.run.finished else f"at step {view.at:,}"
         own = [setting(values[i]) for values in varied.values()]
         rows.append([view.run.path.name, *own, count, final, state])
     return Table(heads, rows)
@@ -66,7 +66,7 @@ def _compared(views: Sequence[RunView], varied: Mapping[str, Sequence[Any]]) -> 
     groups, labels = _groups(views, varied)
     frames: list[pl.DataFrame] = []
     for i, view in enumerate(views):
-        rows = view.run.metrics.filter(pl.col("name") == "accuracy", pl.col("split").is_in(list(SPLITS)))
+        rows = view.metrics.filter(pl.col("name") == "accuracy", pl.col("split").is_in(list(SPLITS)))
         rows = rows.filter(pl.col("value").is_finite()).select("step", "member", "value", "split")
         most = max(20, MOST_POINTS // (len(views) * len(SPLITS)))
         means = thinned(bands(rows, ["split", "step"], "accuracy"), "split", most=most)

@@ -39,6 +39,8 @@ class RunView:
     """A run, with its grokking summary, and the trees that its checkpoints compute for a sentence."""
 
     run: Run
+    metrics: pl.DataFrame
+    """Those that are drawn, or more."""
     trees: Sequence[TreeDrawing] = ()
     gold: Tree | None = None
     """The sentence's own tree."""
@@ -48,6 +50,11 @@ class RunView:
     """A line below the title of its learning curves."""
     overall: pl.DataFrame | None = None
     """``auxin.grokking_summary(run.metrics).overall``."""
+
+    @property
+    def at(self) -> int:
+        """The last step of its metrics."""
+        return self.metrics.select(pl.col("step").max().fill_null(0)).item()
 
     @property
     def title(self) -> str:
@@ -66,10 +73,10 @@ def run_section(view: RunView, name: str, drawings: Drawings) -> dict[str, Any]:
         "id": name,
         "title": view.title,
         "unfinished": not run.finished,
-        "at": run.metrics["step"].max() or 0,
+        "at": view.at,
         "steps": run.config.steps,
         "answer": "" if view.overall is None else answer(view.overall),
-        "figures": drawings.place(_figures(run.metrics, view.note)),
+        "figures": drawings.place(_figures(view.metrics, view.note)),
         "trees": [(tree, facing(tree.tree, view.gold)) for tree in view.trees],
         "gold": view.gold is not None,
         "missing": view.missing,

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 METRICS, MEASURES, MEASURED = "metrics.jsonl", "measures.jsonl", "measures.json"
 LONGEST_LINE = 4096
-CHUNK = 1 << 22  # bytes read at a time
+CHUNK = 1 << 20  # bytes read at a time
 _MARK_SHAPE = {"size": Number(0, 2**63, whole=True), "sha256": str}
 
 
@@ -101,11 +101,11 @@ _ROW = rf'^\{{"step": {_WHOLE}, "member": {_WHOLE}, "split": {_TEXT}, "name": {_
 """A line as ``encode`` writes it, its texts without commas; any other goes to ``decode``."""
 
 
-def read_table(folder: Folder, name: str) -> polars.DataFrame:
-    """The rows of a file in order; a last line without its end is a write in progress and left out.
+def read_table(folder: Folder, name: str, names: Collection[str] = ()) -> polars.DataFrame:
+    """The rows of a file in order, or those with certain ``names``.
 
-    Columns as the fields of ``Metric``. Raises ``RunError`` naming file and line at the first damaged one. About
-    1 µs a row.
+    A last line without its end is a write in progress and left out. Columns as the fields of ``Metric``. Raises
+    ``RunError`` naming file and line at the first damaged one. About 1 µs a row.
     """
     import polars as pl
 
@@ -118,7 +118,8 @@ def read_table(folder: Folder, name: str) -> polars.DataFrame:
         while chunk := file.read(CHUNK):
             lines, end, rest = (rest + chunk).rpartition(b"\n")
             if end:
-                frames.append(_rows(lines, folder.path / name, number))
+                rows = _rows(lines, folder.path / name, number)
+                frames.append(rows.filter(pl.col("name").is_in(names)) if names else rows)
                 number += lines.count(b"\n") + 1
             if len(rest) >= LONGEST_LINE:
                 raise _damaged(folder.path / name, number + 1, f"longer than {LONGEST_LINE} bytes")
