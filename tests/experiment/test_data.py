@@ -54,11 +54,11 @@ def test_sentences_that_have_moved_are_given_and_compared(run: Path) -> None:
 
 def test_a_report_needs_no_sentences(run: Path) -> None:
     assert main(["report", str(run), "--out", "with.html"]) == 0
-    assert "What tree does it compute?" in Path("with.html").read_text()
+    assert "What tree does its computation follow?" in Path("with.html").read_text()
     (run.parent / "data").rename(run.parent / "moved")
     assert main(["report", str(run), "--out", "without.html"]) == 0
     page = Path("without.html").read_text()
-    assert "What tree does it compute?" not in page
+    assert "What tree does its computation follow?" not in page
     assert "No trees: data_dir is" in page
 
 
@@ -76,4 +76,4 @@ def test_a_report_generates_little_for_a_run_on_much(tmp_path: Path, monkeypatch
     )
     assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0
     assert asked == [10_000]
-    assert "What tree does it compute?" in (tmp_path / "page.html").read_text()
+    assert "What tree does its computation follow?" in (tmp_path / "page.html").read_text()

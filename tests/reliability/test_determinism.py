@@ -131,6 +131,7 @@ MAY_READ_A_CLOCK = {
     "studies/session.py": "wall time of a sitting",
     "studies/plan.py": "how fast this machine is",
     "runs/store.py": "events.log",
+    "screen.py": "how long a terminal has been silent",
 }
 
 

@@ -102,6 +102,8 @@ def _as_json(read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
     def from_text(words: list[str]) -> Any:
         try:
             return read(words[0])
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{words[0]!r} is not JSON: {error}") from None
         except (ConfigError, TypeError) as error:
             raise ValueError(str(error)) from None
 

@@ -127,9 +127,9 @@ class WandB:
 
     def write(self, rows: Sequence[Metric]) -> None:
         if rows[0].step not in self._there:
-            seed = lambda row: f"/seed-{row.member}" if self._several else ""
+            own = lambda row: f"/seed-{row.member}" if self._several else ""
             values = {
-                f"{row.split}/{row.name}{seed(row)}": row.value for row in rows if math.isfinite(row.value)
+                f"{row.split}/{row.name}{own(row)}": row.value for row in rows if math.isfinite(row.value)
             }
             self._run.log(values, step=rows[0].step)
 
