@@ -162,7 +162,7 @@ def test_layers_are_typed_as_json(
 ) -> None:
     assert main(["train", "--out", str(tmp_path / "x"), "--model.layers", layers]) == 2
     said = capsys.readouterr().err
-    assert re.search(message, " ".join(said.split()))
+    assert re.search(message, " ".join(re.sub("[^ -~]", " ", said).split()))  # without tyro's box
 
 
 def test_a_described_layer_is_typed_with_its_commas() -> None:
