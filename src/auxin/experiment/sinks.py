@@ -109,6 +109,7 @@ class WandB:
         self._several = False
 
     def begin(self, path: Path, config: RunConfig) -> None:
+        """Open this run's log in the run's directory, and note the steps that it has already."""
         wandb, path = _package("wandb"), path.resolve()
         with Folder.open(path) as folder, folder.reading(EVENTS) as events:
             born = events.readline()  # another run in this place later on is another one there

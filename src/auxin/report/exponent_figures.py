@@ -35,7 +35,12 @@ def loss_map(tables: Tables) -> Figure:
         points = points.join(
             _cells(name, points[name].unique().sort().to_numpy(), name == "sigma_w"), on=name
         )
-    x = alt.X("alpha_mlp_0:Q", title="MLP strength α_M", scale=alt.Scale(nice=False, zero=False))
+    x = alt.X(
+        "alpha_mlp_0:Q",
+        title="MLP strength α_M",
+        scale=alt.Scale(nice=False, zero=False),
+        axis=alt.Axis(tickCount=10),
+    )
     y = alt.Y(
         "sigma_w_0:Q",
         title="MLP gain σ_w (logarithmic)",

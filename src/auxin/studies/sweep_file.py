@@ -153,6 +153,7 @@ class _Range:
 
     @classmethod
     def of(cls, name: str, spec: object, drawn: bool) -> _Range:
+        """An axis as it is written; ``drawn`` says that ranges are drawn from, not divided into points."""
         where = f"[axes] {name}"
         if isinstance(spec, list):
             check(len(spec) > 0, where, spec, "one value or more")

@@ -106,6 +106,8 @@ class _Reader:
         return NAMES.get(name, (name,))[0], None
 
     def design(self) -> Design:
+        """The network that the config describes, with its sizes and initialization; ``ConfigError`` for what is not
+        covered."""
         family = self.family
         width, depth, heads = self.whole("width"), self.whole("depth"), self.whole("heads")
         check(depth <= 10_000, "number of layers", depth, "1 to 10000")
