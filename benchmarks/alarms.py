@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from auxin.config import ModelConfig
+from auxin.config import ModelConfig, preset
 from auxin.models.transformer import TransformerLM
 from auxin.probes.diagnosis import diagnose
 from auxin.probes.observe import Reading
@@ -37,7 +38,14 @@ def builders(depth: int, width: int) -> Iterator[tuple[str, Callable[[int], nn.M
     yield "nanoGPT", lambda seed: shapes.NanoGPT(sizes, seed)
     for scheme in ("xavier", "gpt2"):
         config = ModelConfig(vocabulary_size=50, width=width, depth=depth, norm="pre", initialization=scheme)
-        yield f"auxin {scheme}", lambda seed, c=config: TransformerLM(c, torch.Generator().manual_seed(seed))
+        yield f"auxin {scheme}", partial(_ours, config)
+    for name in ("gpt2", "llama", "pythia", "qwen3"):
+        config = replace(preset(name).model, vocabulary_size=50, depth=depth, width=width)
+        yield f"auxin's preset {name}", partial(_ours, config)
+
+
+def _ours(config: ModelConfig, seed: int) -> TransformerLM:
+    return TransformerLM(config, torch.Generator().manual_seed(seed))
 
 
 def main() -> None:

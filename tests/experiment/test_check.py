@@ -112,6 +112,12 @@ def test_designs_that_collapse_explode_or_start_badly() -> None:
             elif name.endswith("bias"):
                 p.zero_()
     assert [f.kind for f in auxin.check(deep, n_tokens=8).findings] == ["collapse"]
+    scaled = auxin.ModelConfig(depth=24, width=64, heads=4, vocabulary_size=71, branch_scale=4.0)
+    for seed in range(4):  # where tokens are one, chance decides what logits spread by
+        drawn = auxin.TransformerLM(scaled, torch.Generator().manual_seed(seed))
+        kinds = {f.kind for f in auxin.check(drawn, n_tokens=24, seed=seed).findings}
+        assert "collapse" in kinds
+        assert "mismatch" not in kinds
     config = auxin.ModelConfig(
         norm="none", depth=12, width=32, initialization="gaussian", sigma_o=2.0, vocabulary_size=20
     )

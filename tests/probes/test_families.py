@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 import auxin
-from auxin.config import ModelConfig, preset
+from auxin import MLP, Attention, Layer, Norm, Sublayer
+from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
 from auxin.models.transformer import TransformerLM
 from auxin.probes.families.sources import describe
@@ -79,6 +81,45 @@ def test_torch_nanogpt_and_ours() -> None:
         for matrix in ours.matrices:
             assert matrix.std == pytest.approx(ours.design.std(matrix.role, matrix.layer), rel=0.05)
     assert auxin.network_of(preset("paper")).depth == 6
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "pythia", "qwen3", "bert-encoder", "laptop"])
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_our_presets_are_known_with_their_branches_scaled(name: PresetName, scale: float) -> None:
+    config = replace(preset(name).model, depth=3, vocabulary_size=50, branch_scale=scale)
+    model = TransformerLM(config, torch.Generator().manual_seed(0))
+    ours = describe(model)
+    assert ours is not None
+    for found, expected in zip(ours.intended.layers, config.network().layers, strict=True):
+        assert found.parallel == expected.parallel
+        for one, other in zip(found.sublayers, expected.sublayers, strict=True):
+            assert (one.before, one.after, one.stream) == (other.before, other.after, other.stream)
+            for field in fields(other.body):
+                value, meant = (getattr(sublayer.body, field.name) for sublayer in (one, other))
+                if field.name == "head_dim" and meant is None:  # plain attention does not need to know
+                    continue
+                same = pytest.approx(meant, rel=1e-12) if isinstance(meant, float) else meant
+                assert value == same, field.name
+    for matrix in ours.matrices:
+        assert matrix.std == pytest.approx(ours.design.std(matrix.role, matrix.layer), rel=0.05)
+    report = auxin.check(model, n_tokens=16)
+    assert report.ok, report
+    assert report.totals["predicted_gradient"] == pytest.approx(report.totals["gradient"], abs=0.6)
+    assert report.remedies()[0].branch == 1
+
+
+def test_layers_of_ours_that_are_no_family_are_measured_alone() -> None:
+    attention, mlp = Sublayer(Attention(), before=Norm("rms")), Sublayer(MLP("gelu"), before=Norm("layer"))
+    odd = (
+        (Layer((attention, mlp)),),  # two kinds of norm
+        (Layer((replace(mlp, before=Norm("rms")), attention)),),
+        (Layer((attention, replace(mlp, before=Norm("rms")))), Layer((attention,))),
+    )
+    for layers in odd:
+        config = ModelConfig(layers=layers, vocabulary_size=50, width=32, initialization="normal")
+        model = TransformerLM(config, torch.Generator().manual_seed(0))
+        assert describe(model) is None
+        assert auxin.network_of(model) == config.network()
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:

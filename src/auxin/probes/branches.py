@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 SMALLEST = 1e-3
 """Spread of logits below which tokens are equal up to rounding, and attention is uniform whatever the logits are."""
 CHANCE = 4.0
-"""Standard deviations of a branch's norm² that chance may have: all tokens can share one random direction, whose
-norm² scatters by √(2/d)."""
+"""Standard deviations that chance may have, of the logarithm of a spread, and of a branch's norm²: all tokens can
+share one random direction, whose norm² scatters by √(2/d)."""
 Std = Mapping[tuple[str, int], float]
 
 
@@ -35,8 +35,11 @@ def branch_mismatches(seen: Observation, design: Design, std: Std, limits: Thres
         yield from _strengths(branch, design, limits)
         expected = None if branch.spread is None else logit_spread(seen, design, std, layer)
         if branch.spread is not None and expected is not None and expected > SMALLEST:
-            ratio = branch.spread / expected
-            if not 1 / limits.spread <= ratio <= limits.spread:
+            ratio, allowed = (
+                branch.spread / expected,
+                max(limits.spread, spread_by_chance(seen, design, layer)),
+            )
+            if not 1 / allowed <= ratio <= allowed:
                 said = (
                     f"{name}: logits spread by {branch.spread:.4g} where its weights make {expected:.4g}: "
                     f"{_times(ratio)}; look at the factor 1/√{design.layers[layer].head_dim} and the norm before it."
@@ -100,6 +103,17 @@ def logit_spread(seen: Observation, design: Design, std: Std, layer: int) -> flo
     else:
         variance = diagonal * (diagonal.mean(1) - turned.mean((1, 2)))[:, None]
     return size * math.sqrt(max(float(variance.mean()), 0.0)) or None
+
+
+def spread_by_chance(seen: Observation, design: Design, layer: int) -> float:
+    """The factor by which weights of the right size may make a layer's logits spread more or less.
+
+    Each head's variance is a mean over as many independent queries as the Gram matrix G of what attention sees has
+    directions, (tr G)²/‖G‖²: all tokens' number where they are orthogonal, one where they are one token.
+    """
+    gram = _attention_sees(seen.grams[layer], design)
+    directions = np.einsum("bii->b", gram) ** 2 / (gram**2).sum((1, 2))
+    return math.exp(CHANCE * math.sqrt(1 / (2 * design.heads * float(directions.mean()))))
 
 
 def _attention_sees(gram: Array, design: Design) -> Array:

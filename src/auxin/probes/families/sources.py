@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from auxin.architecture import Network, Norm
-from auxin.architecture.initialization import Map
-from auxin.architecture.model import CLASSIC_NORM
+from auxin.architecture import MLP, Attention, Layer, Network, Norm
 from auxin.arguments import explained
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
+from auxin.models.stack import norms_of
 from auxin.models.transformer import TransformerLM
 from auxin.probes.families.configs import design_of, read_config
 from auxin.probes.families.design import WRITERS, Design, Heads
 from auxin.probes.families.laws import likely, torch_attention
 from auxin.probes.families.modules import Matrix, matrices, measured_std
-from auxin.probes.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, TORCH_PARTS
+from auxin.probes.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, PLACES, TORCH_PARTS
 from auxin.probes.stack import Layers, Stack, find_stack
 from auxin.values import check
 
@@ -182,45 +181,79 @@ def _nanogpt(model: nn.Module, stack: Stack) -> Described | None:
 
 
 def _ours(model: TransformerLM, stack: Stack) -> Described | None:
-    """auxin's own classic layers."""
+    """auxin's own layers, each of one attention and one MLP, which differ in nothing but what attention may see."""
     config = model.config
-    first = next(iter(stack.layers.values()))
-    if config.norm == "none" or config.layers or not all(_has(first, path) for path in OUR_PARTS.values()):
+    network, scheme = config.network(), config.scheme
+    layer = network.layers[0]
+    if len({_apart_from_sight(each) for each in network.layers}) > 1 or len(layer.sublayers) != 2:
         return None
-    scheme = config.scheme
-    sigmas = {
-        "q": config.sigma_a**0.5,
-        "k": config.sigma_a**0.5,
-        "up": config.sigma_w,
-        "down": config.sigma_o,
-    }
-    inside = {"v": config.sigma_v**0.5, "out": config.sigma_v**0.5} | sigmas
-
-    def drawn(role: str, fan_in: int, fan_out: int) -> Map:
-        branches = 2 * config.depth if role in WRITERS else 0
-        rectified = role == "up" and config.activation == "relu"
-        return Map(fan_in, fan_out, inside[role], config.sigma_b, config.mlp_bias, rectified, branches)
-
-    head_dim = config.width // config.heads
+    attention, mlp = (sublayer.body for sublayer in layer.sublayers)
+    norms = {norm for sublayer in layer.sublayers for norm in norms_of(sublayer).values()}
+    places = {tuple(norms_of(sublayer)) for sublayer in layer.sublayers}
+    standard = isinstance(attention, Attention) and isinstance(mlp, MLP) and len(norms) == len(places) == 1
+    if not standard:
+        return None
+    assert isinstance(attention, Attention)
+    assert isinstance(mlp, MLP)
+    sizes = config.sizes
+    maps = attention.maps(sizes, network.branches) | mlp.maps(sizes, network.branches)
+    maps |= {short: maps[name] for short, name in {"q": "query", "k": "key", "v": "value"}.items()}
+    scaled = config.initialization == "gpt2"
+    undone = dict.fromkeys(
+        WRITERS, network.branches**0.5 if scaled else 1.0
+    )  # it is the design's own division
+    head_dim = attention.dimensions(sizes)
     design = Design(
         family="auxin",
         width=config.width,
         hidden=config.hidden,
         heads=config.heads,
-        layers=(Heads(head_dim),) * config.depth,
-        norm=CLASSIC_NORM,
-        placement="pre" if config.norm == "pre" else "post",
-        activation=config.activation,
-        law=lambda role, fan_in, fan_out: scheme.weight(drawn(role, fan_in, fan_out)).std,
+        layers=tuple(_heads(each, head_dim) for each in network.layers),
+        norm=norms.pop(),
+        placement=PLACES[places.pop()],
+        activation=str(mlp.activation),
+        gated=mlp.gated,
+        parallel=layer.parallel,
+        scaled=scaled,
+        law=lambda role, *_: scheme.weight(maps[role]).std * undone.get(role, 1.0),
         said=f"the scheme {config.initialization}",
-        bias=lambda role, fan_in, fan_out: scheme.bias(drawn(role, fan_in, fan_out)).std,
-        strengths=(
-            (config.attention_skip, config.attention_branch),
-            (config.mlp_skip, config.mlp_branch),
-        ),
+        embedding_norm=config.input_norm(),
+        embedding_std=scheme.embeddings(config.embedding).std,
+        key_width=0 if sizes.key_heads == sizes.heads else sizes.key_heads * head_dim,
+        vocabulary=config.vocabulary_size,
+        tied=config.tied,
+        causal=config.causal,
+        bias=lambda role, *_: scheme.bias(maps[role]).std,
+        strengths=tuple((sublayer.skip, sublayer.branch) for sublayer in layer.sublayers),  # pyright: ignore[reportArgumentType]
     )
     found = matrices(stack.layers, OUR_PARTS, "rows", config.heads, head_dim)
     return Described(design, tuple(found), meant=True)
+
+
+def _heads(layer: Layer, head_dim: int) -> Heads:
+    """What a layer's attention does besides the plain product."""
+    attention = layer.sublayers[0].body
+    assert isinstance(attention, Attention)
+    return Heads(
+        head_dim,
+        attention.scale,
+        attention.qk_norm,
+        attention.rotary,
+        attention.alibi,
+        attention.window,
+        attention.softcap,
+    )
+
+
+def _apart_from_sight(layer: Layer) -> Layer:
+    """A layer whose attention sees everything, wherever it stands."""
+    sublayers = tuple(
+        replace(sublayer, body=replace(sublayer.body, window=None, rotary=None))
+        if isinstance(sublayer.body, Attention)
+        else sublayer
+        for sublayer in layer.sublayers
+    )
+    return replace(layer, sublayers=sublayers)
 
 
 def _with_law(design: Design, found: list[Matrix], biased: bool) -> Described:

@@ -33,7 +33,20 @@ TORCH_PARTS = {
     "up": "linear1",
     "down": "linear2",
 }
-OUR_PARTS = {"qkv": "attention.qkv", "out": "attention.out", "up": "mlp.up", "down": "mlp.down"}
+OUR_PARTS = {
+    "qkv": "attention.qkv",
+    "out": "attention.out",
+    "gate": "mlp.gate",
+    "up": "mlp.up",
+    "down": "mlp.down",
+}
+PLACES: Mapping[tuple[str, ...], Placement] = {
+    ("before",): "pre",
+    ("stream",): "post",
+    ("after",): "after",
+    ("before", "after"): "sandwich",
+}
+"""Placements by where the norms of a described sublayer stand."""
 
 
 @dataclass(frozen=True)

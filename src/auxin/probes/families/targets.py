@@ -6,20 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from auxin.architecture import MLP, Attention, Layer, Norm, Rotary
+from auxin.architecture import MLP, Attention, Layer, Norm, Rotary, Sublayer
 from auxin.architecture.model import ModelConfig
 from auxin.models.stack import norms_of
 from auxin.probes.families.design import Placement
-from auxin.probes.families.table import BY_TYPE, Family
+from auxin.probes.families.table import BY_TYPE, PLACES, Family
 from auxin.values import check
-
-PLACES = {
-    ("before",): "pre",
-    ("stream",): "post",
-    ("after",): "after",
-    ("before", "after"): "sandwich",
-    (): "none",
-}
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,7 @@ class Parts:
 
     def form(self) -> dict[str, Any]:
         """What decides about the class."""
-        places = {PLACES.get(tuple(norms_of(s)), " and ".join(norms_of(s))) for s in self.layer.sublayers}
+        places = {_place(sublayer) for sublayer in self.layer.sublayers}
         return {
             "causal": self.config.causal,
             "place of the norms": " or ".join(sorted(places)),
@@ -78,6 +70,12 @@ class Parts:
             "qk_norm": self.attention.qk_norm,
             "parallel": self.layer.parallel,
         }
+
+
+def _place(sublayer: Sublayer) -> str:
+    """Where a sublayer's norms stand, in a word where there is one."""
+    where = tuple(norms_of(sublayer))
+    return PLACES.get(where) or " and ".join(where) or "none"
 
 
 @dataclass(frozen=True, kw_only=True)
