@@ -55,6 +55,11 @@ def test_the_sweeps_of_architectures_are_read(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text(FILES[1])
     (tmp_path / "architectures").symlink_to(ROOT / "examples" / "architectures")
     assert len(read_sweep(tmp_path / "sweep.toml").runs) == 6
-    runs = read_sweep(ROOT / "examples" / "architectures.toml").runs
-    assert len(runs) == 75
-    assert {(r.config.model.depth, r.config.model.width, r.config.model.heads) for r in runs} == {(24, 64, 4)}
+    every = sorted((ROOT / "examples" / "architectures").glob("*.toml"))
+    assert len(every) == 5
+    (tmp_path / "all.toml").write_text(
+        f'preset = "laptop"\n[axes]\nmodel = {[str(path) for path in every]}\n'
+    )
+    models = [run.config.model for run in read_sweep(tmp_path / "all.toml").runs]
+    assert {(model.depth, model.width, model.heads) for model in models} == {(24, 64, 4)}
+    assert len({model.network() for model in models}) == 5

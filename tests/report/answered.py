@@ -16,7 +16,7 @@ from auxin.studies.dynamics import MEASURES
 from auxin.studies.pool import Outcome
 from studies.synthetic import Curves, ramp, table
 
-STUDIES = ("grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals")
+STUDIES = ("grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures")
 
 
 def everything(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:

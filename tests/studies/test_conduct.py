@@ -49,7 +49,7 @@ def train_here(runs: list[NamedRun], out: Path, **_: object) -> list[Outcome]:
 
 
 @pytest.mark.parametrize(
-    "name", ["grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals"]
+    "name", ["grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures"]
 )
 def test_a_study_from_its_runs_to_its_files(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -197,7 +197,16 @@ def test_a_step_is_timed_with_the_real_trainer(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_study_has_valid_runs_at_every_scale() -> None:
-    for name in ("grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals"):
+    for name in (
+        "grokking",
+        "depth",
+        "dynamics",
+        "trainability",
+        "joint",
+        "repair",
+        "totals",
+        "architectures",
+    ):
         for scale in ("minutes", "laptop", "paper"):
             runs = runs_of(name, scale)
             assert len({run.name for run in runs}) == len(runs)

@@ -29,7 +29,7 @@ class Study(Verb):
     """
 
     name: Annotated[StudyName, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """Which: grokking, depth, dynamics, trainability, joint, repair, totals."""
+    """Which: grokking, depth, dynamics, trainability, joint, repair, totals, architectures."""
     scale: Scale = "laptop"
     """minutes: tiny models; laptop: hours on two cores; paper: the published sizes, on a GPU."""
     out: Path | None = None

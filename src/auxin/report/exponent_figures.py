@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from auxin.errors import DataError
-from auxin.report.marks import Figure, Groups, band_words, facets, figure, share, steps, tips
+from auxin.report.marks import Figure, Groups, band_words, facets, figure, number, share, steps, tips
 from auxin.report.markup import minus
 from auxin.report.tables import Tables, columns, in_words
 from auxin.report.theme import BLUE, GRAY
@@ -159,6 +159,42 @@ def scores_by_predictor(tables: Tables) -> Figure:
         ("What predicts the final loss", "R² for unseen points, 95% interval; what is below −1 stands at −1"),
         f"R² of each predictor. From {order[0]}: {in_words(both.iter_rows(), '.2f')}.",
     )
+
+
+def loss_by_total(tables: Tables) -> Figure:
+    """Loss of the stacks against the total of their starts, a colour a stack."""
+    x = alt.X("total:Q", title="|angle total| + |gradient total| at the start")
+    return _loss_of_stacks(tables, "loss-by-total", x, ("Loss reached, by the total of the start", ""))
+
+
+def loss_by_scale(tables: Tables) -> Figure:
+    """Loss of the stacks against the scale of their branches, a colour a stack."""
+    axis = alt.Axis(values=[0.25, 0.5, 1, 2, 4], format="~g", grid=False)
+    x = alt.X(
+        "branch_scale:Q",
+        title="factor on the branches' output maps (logarithmic)",
+        scale=alt.Scale(type="log", base=2, padding=14),
+        axis=axis,
+    )
+    return _loss_of_stacks(
+        tables, "loss-by-scale", x, ("Loss reached, by the scale of the branches", "1: as published; ")
+    )
+
+
+def _loss_of_stacks(tables: Tables, name: str, x: alt.X, title: tuple[str, str]) -> Figure:
+    numbers = "branch_scale models failed loss loss_low loss_high angle_total gradient_total total"
+    cells = columns(tables, "cells", numbers, "stack")
+    cells = cells.rename({"stack": "series", "loss": "value", "loss_low": "low", "loss_high": "high"})
+    groups = Groups(cells["series"].unique(maintain_order=True).to_list())
+    extra = ("branch_scale", "angle_total", "gradient_total")
+    tip = [*tips(".2f", "series:N"), *(alt.Tooltip(f"{field}:Q", format=".3g") for field in extra)]
+    layers = groups.intervals(cells, x, number("training loss (nats a token)"), tip)
+    label = pl.format("{} × {}", "series", "branch_scale")
+    words = in_words(cells.select(label, "value", "low", "high").iter_rows(), ".2f")
+    chart = alt.layer(*layers).properties(width=460, height=300)
+    chart = chart if groups.chosen is None else chart.add_params(groups.chosen)
+    subtitle = f"{title[1]}mean over seeds, 95% interval"
+    return figure(name, chart, (title[0], subtitle), f"{title[0]}. {words}.")
 
 
 def rule_by_exponent(tables: Tables, rule: str) -> Figure:

@@ -49,6 +49,11 @@ STORIES = {
         "Depth and four strengths are drawn at random, and the exponents of all layers together compared with the loss "
         "reached.",
     ),
+    "architectures": Story(
+        "Can one tell before training which of today's architectures will train, and mend the others?",
+        "Deep stacks as people use them, with their own initialization, and with stronger and weaker branches. What "
+        "the theory and auxin check say of each start is compared with the loss reached.",
+    ),
 }  # fmt: skip
 
 SCALES = {

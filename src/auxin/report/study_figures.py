@@ -12,6 +12,8 @@ from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import DataError
 from auxin.report.exponent_figures import (
     RULES,
+    loss_by_scale,
+    loss_by_total,
     loss_map,
     predictions,
     rule_by_exponent,
@@ -42,6 +44,7 @@ STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "joint": (*(partial(rule_by_exponent, rule=rule) for rule in RULES), rule_over_steps),
     "repair": (repair, repair_curves),
     "totals": (predictions, scores_by_predictor),
+    "architectures": (loss_by_scale, loss_by_total),
 }
 """Each study's figures, its headline first."""
 

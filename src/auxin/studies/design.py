@@ -15,7 +15,9 @@ from auxin.values import check
 Scale = Literal["minutes", "laptop", "paper"]
 """minutes: tiny models, to see that everything works; laptop: two cores; paper: the published sizes, a GPU."""
 
-StudyName = Literal["grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals"]
+StudyName = Literal[
+    "grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures"
+]
 
 
 @dataclass(frozen=True)

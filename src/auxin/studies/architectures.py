@@ -1,0 +1,276 @@
+"""Over the stacks that people use, does the accumulated exponent at the start tell which will train?
+
+Five stacks of 24 layers with their own initialization, the output maps of their branches as they are and scaled by
+¼ to 4. The *total* of a start is |accumulated angle exponent| + |accumulated gradient exponent|; the *check* is what
+``auxin.check`` says of it. The plan is docs/architectures-study.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from auxin.architecture import Attention, Layer
+from auxin.config import ModelConfig, PresetName, preset
+from auxin.errors import ConfigError
+from auxin.experiment.check import CheckReport
+from auxin.models.transformer import TransformerLM
+from auxin.probes.diagnosis import diagnose
+from auxin.probes.observe import Reading
+from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
+from auxin.studies.curves import late
+from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.statistics import UNKNOWN, Estimate, contrast, mean_size
+from auxin.studies.verdicts import Verdicts
+from auxin.theory.exponents import exponents
+
+QUESTION = "Over the stacks that people use, does the accumulated exponent tell which will train?"
+SETTINGS = ("stack", "branch_scale", "depth", "width")
+STACKS: Mapping[str, PresetName] = {
+    "GPT-2": "gpt2",
+    "Llama": "llama",
+    "Qwen": "qwen3",
+    "Pythia": "pythia",
+    "post-norm": "laptop",
+}
+"""The stacks, by the presets that they are."""
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+TRAINS = 2.5
+"""Loss (nats a token) below which a model counts as trained."""
+WORDS = 71
+CHANCE = math.log(WORDS)
+"""Loss of a uniform guess, the worst that counts: what diverged is no better."""
+TARGET = -1.0
+"""Angle total that the remedy is asked for."""
+HARM = 0.05
+"""Nats by which the loss may rise where nothing was wrong."""
+DESIGN = {"collapse", "explode"}
+"""Findings of a check about a design."""
+DRAWS, TOKENS, SEED = 64, 24, 300
+SOURCE = "stated before the runs"
+
+
+def configs(scale: Scale) -> list[NamedRun]:
+    """Every stack at every scale of its branches, three seeds each."""
+    config = base(scale)
+    depth, width, stacks, seeds = 24, 64, list(STACKS), tuple(range(SEED, SEED + 3))
+    if scale == "minutes":
+        depth, width, stacks, seeds = 2, 32, ["Llama", "post-norm"], (0, 1)
+    else:
+        steps = {"laptop": 600, "paper": 10_000}[scale]
+        optimizer = {"learning_rate": 1e-3, "warmup": 60, "schedule": "constant", "clip": 1.0}
+        config = replace(config, steps=steps, log_every=steps // 10, checkpoint_every=steps, batch_size=16)
+        config = replace(config, optimizer=optimizer, eval_size=100, final_size=300, shares=1)
+    runs: list[NamedRun] = []
+    for stack in stacks:
+        for factor in SCALES:
+            settings = {"stack": stack, "branch_scale": factor, "depth": depth, "width": width}
+            own = dataclasses.replace(config, model=model_of(settings), seeds=seeds)
+            runs.append(NamedRun(f"{stack.lower()}-{factor:g}", own, settings))
+    return apart(runs, scale)
+
+
+def model_of(settings: Mapping[str, Any]) -> ModelConfig:
+    """The model of a stack, its branches scaled; heads have a quarter of the width."""
+    model = preset(STACKS[settings["stack"]]).model
+    head_dim = settings["width"] // 4
+
+    def narrow(layer: Layer) -> Layer:
+        """With heads of the model's width, where it gives their dimensions."""
+        sublayers = (
+            dataclasses.replace(s, body=dataclasses.replace(s.body, head_dim=head_dim))
+            if isinstance(s.body, Attention) and s.body.head_dim
+            else s
+            for s in layer.sublayers
+        )
+        return dataclasses.replace(layer, sublayers=tuple(sublayers))
+
+    return dataclasses.replace(
+        model,
+        layers=tuple(map(narrow, model.layers)),
+        heads=4,
+        max_length=64,
+        depth=settings["depth"],
+        width=settings["width"],
+        branch_scale=settings["branch_scale"],
+    )
+
+
+def starts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``angle_total``, ``gradient_total`` and ``total`` of a cell, and ``blamed``, whether the check finds fault.
+
+    Cost 1 to 5 s at 24 layers.
+    """
+    model = model_of(settings)
+    found = exponents(model.network(), norm=model.input_norm(), draws=DRAWS)
+    angle, gradient = float(found.angle_total or 0.0), float(found.gradient_total or 0.0)
+    blamed = any(f.kind in DESIGN for f in _checked(settings).findings)
+    return {
+        "angle_total": angle,
+        "gradient_total": gradient,
+        "total": abs(angle) + abs(gradient),
+        "blamed": blamed,
+    }
+
+
+def _checked(settings: Mapping[str, Any]) -> CheckReport:
+    """The check of a fresh model; its findings and remedies do not need the prediction."""
+    config = dataclasses.replace(model_of(settings), vocabulary_size=WORDS)
+    model = TransformerLM(config, torch.Generator().manual_seed(SEED))
+    return CheckReport(diagnose(model, Reading(n_tokens=TOKENS), predicting=False))
+
+
+def recommended(settings: Mapping[str, Any]) -> float | None:
+    """The scale, of those tried, nearest to the factor that brings a stack to the target; None: none does."""
+    try:
+        factor = _checked({**settings, "branch_scale": 1.0}).remedies(TARGET)[-1].branch
+    except ConfigError:
+        return None
+    return min(SCALES, key=lambda scale: abs(math.log(scale / factor)))
+
+
+def analyse(metrics: pl.DataFrame) -> Analysis:
+    """Whether totals and check tell which models train, and what the remedy does to the loss."""
+    runs = late(metrics, "train", "loss", SETTINGS).sort("stack", "branch_scale", "member")
+    runs = runs.with_columns(pl.col("loss").fill_null(CHANCE).clip(upper_bound=CHANCE))
+    cells = pl.DataFrame([_cell(key, own) for key, own in runs.group_by(SETTINGS, maintain_order=True)])
+    known = pl.DataFrame([starts(row) for row in cells.iter_rows(named=True)])
+    cells = cells.hstack(known)
+    runs = runs.join(cells.select(*SETTINGS, *known.columns), on=SETTINGS, maintain_order="left")
+    findings, claims = _telling(runs)
+    remedy, judgements = _remedy(runs)
+    answer = " ".join(f.sentence for f in (findings[0], remedy[0]))
+    tables = {"models": runs, "cells": cells}
+    return Analysis(QUESTION, answer, (*claims, *judgements), (*findings, *remedy), tables)
+
+
+def _cell(settings: tuple[Any, ...], runs: pl.DataFrame) -> dict[str, Any]:
+    """Settings, runs, those that failed, and the mean loss with its interval."""
+    loss = mean_size(runs["loss"].to_numpy())
+    failed = int((runs["loss"] >= TRAINS).sum())
+    return {
+        **dict(zip(SETTINGS, settings, strict=True)),
+        "models": len(runs),
+        "failed": failed,
+        "loss": loss.value,
+        "loss_low": loss.low,
+        "loss_high": loss.high,
+    }
+
+
+def _telling(runs: pl.DataFrame) -> tuple[list[Finding], list[Claim]]:
+    """How well the totals and the check tell the models that do not train from those that do."""
+    cell = runs.select(pl.struct("stack", "branch_scale").rank("dense")).to_series().to_numpy()
+    verdicts = Verdicts(cell, (runs["loss"] >= TRAINS).to_numpy())
+    scores = {
+        "total": runs["total"],
+        "angle total": runs["angle_total"].abs(),
+        "gradient total": runs["gradient_total"].abs(),
+    }
+    areas = {name: verdicts.area(score.to_numpy()) for name, score in scores.items()}
+    carried = verdicts.balanced(verdicts.carried_over(runs["total"].to_numpy(), runs["stack"].to_numpy()))
+    checked = verdicts.balanced(runs["blamed"].to_numpy())
+    limit = verdicts.threshold(runs["total"].to_numpy())
+    failed, models = int(verdicts.failed.sum()), len(runs)
+    counted = f"{failed} of {models} models do not train"
+    findings = [
+        finding(
+            f"area under the ROC curve of the {name}",
+            area,
+            f"The {name} has an area under the ROC curve of {area.text()} ({counted}).",
+        )
+        for name, area in areas.items()
+    ]
+    findings += [
+        finding(
+            "balanced accuracy of a threshold from the other stacks",
+            carried,
+            f"A threshold found on the other stacks has a balanced accuracy of {carried.percent()}.",
+        ),
+        finding(
+            "best threshold of the total",
+            Estimate(limit, math.nan, math.nan),
+            f"Over all stacks, the best threshold of the total is {limit:.1f}.",
+        ),
+        finding(
+            "balanced accuracy of the check",
+            checked,
+            f"The check has a balanced accuracy of {checked.percent()}: {_wrong(runs)}.",
+        ),
+    ]
+    by_name = {f.name: f for f in findings}
+    statements = (
+        ("The total tells which models train.", "area under the ROC curve of the total"),
+        (
+            "A threshold carries over to another stack.",
+            "balanced accuracy of a threshold from the other stacks",
+        ),
+        ("The check tells which models train.", "balanced accuracy of the check"),
+    )
+    claims: list[Claim] = []
+    for text, name in statements:
+        f = by_name[name]
+        half = Estimate(f.value - 0.5, f.low - 0.5, f.high - 0.5)
+        claims.append(judged(text, SOURCE, half, f.sentence, len(np.unique(cell))))
+    return findings, claims
+
+
+def _wrong(runs: pl.DataFrame) -> str:
+    """The cells about which the check is wrong in most of their runs, in words."""
+    failed = pl.col("loss").median() >= TRAINS
+    cells = runs.group_by("stack", "branch_scale", "blamed", maintain_order=True).agg(failed=failed)
+    said: list[str] = []
+    for blamed, what in ((True, "blamed and trained"), (False, "not blamed and failed")):
+        wrong = cells.filter(blamed=blamed, failed=not blamed)
+        names = [f"{stack} × {scale:g}" for stack, scale in wrong.select("stack", "branch_scale").iter_rows()]
+        said.append(f"{what}: {', '.join(names) or 'none'}")
+    return "; ".join(said)
+
+
+def _remedy(runs: pl.DataFrame) -> tuple[list[Finding], list[Claim]]:
+    """What the recommended scale does to the loss, where the check finds fault with a stack and where not."""
+    changes: dict[bool, list[tuple[str, float, list[np.ndarray]]]] = {True: [], False: []}
+    for settings in runs.filter(branch_scale=1.0).unique("stack", maintain_order=True).iter_rows(named=True):
+        best = recommended(settings)
+        if best is not None:
+            own = runs.filter(stack=settings["stack"])
+            losses = [own.filter(branch_scale=scale)["loss"].to_numpy() for scale in (best, 1.0)]
+            changes[settings["blamed"]].append((settings["stack"], best, losses))
+    findings: list[Finding] = []
+    estimates: dict[bool, Estimate] = {}
+    for blamed, where in ((True, "finds fault"), (False, "finds no fault")):
+        those = changes[blamed]
+        groups = [losses for _, _, pair in those for losses in pair]
+        mean = contrast(groups, [1 / len(those), -1 / len(those)] * len(those)) if those else UNKNOWN
+        names = ", ".join(f"{stack} × {best:g}" for stack, best, _ in those) or "no stack"
+        said = f"Where the check {where} ({names}), the recommended scale changes the loss by {mean.text()} nats."
+        findings.append(finding(f"change of loss where the check {where}", mean, said))
+        estimates[blamed] = mean
+    models = min(
+        (len(losses) for those in changes.values() for _, _, pair in those for losses in pair), default=0
+    )
+    counted = {blamed: 2 * models * len(those) for blamed, those in changes.items()}
+    harm = estimates[False]
+    claims = [
+        judged(
+            "The remedy lowers the loss where the check finds fault.",
+            SOURCE,
+            -estimates[True],
+            findings[0].sentence,
+            counted[True],
+        ),
+        judged(
+            f"Where it finds none, the remedy raises the loss by less than {HARM:g} nats.",
+            SOURCE,
+            Estimate(HARM - harm.value, HARM - harm.high, HARM - harm.low),
+            findings[1].sentence,
+            counted[False],
+        ),
+    ]
+    return findings, claims
