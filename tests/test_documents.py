@@ -197,10 +197,19 @@ def test_the_demo_prints_the_table_that_is_shown(
     assert " ".join(capsys.readouterr().out.split()) in " ".join((ROOT / "README.md").read_text().split())
 
 
-def test_the_picture_is_drawn_from_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["readme.py", "--out", str(tmp_path)])
-    runpy.run_path(str(ROOT / "docs/figures/readme.py"), run_name="__main__")
-    for name in ("readme-light.png", "readme-dark.png"):
+@pytest.mark.parametrize(
+    ("script", "files"),
+    [
+        ("readme.py", ("readme-light.png", "readme-dark.png")),
+        ("curves.py", ("dynamics-laptop.png", "joint-rule-over-steps.png")),
+    ],
+)
+def test_pictures_are_drawn_from_what_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, files: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("sys.argv", [script, "--out", str(tmp_path)])
+    runpy.run_path(str(ROOT / "docs/figures" / script), run_name="__main__")
+    for name in files:
         assert (tmp_path / name).stat().st_size == pytest.approx(
             (ROOT / "docs/figures" / name).stat().st_size, rel=0.1
         )

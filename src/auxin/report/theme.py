@@ -40,7 +40,7 @@ def _config(ink: str, faint: str, background: str, ordered: tuple[float, float])
         },
         "axisX": {"grid": False, "labelFlush": False},
         "axisY": {"gridColor": faint, "domain": False, "ticks": False, "labelPadding": 6},
-        "legend": {**text, "titleFontWeight": "normal"},
+        "legend": {**text, "titleFontWeight": "normal", "titleLimit": 400},
         "header": {**text, "titleFontWeight": "normal"},
         "title": {
             "color": ink,
