@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -99,17 +100,14 @@ def remedies(
     return rows
 
 
-def _factor(excess: Any, target: float) -> float:
-    """The factor at which the angle total is the target; a coarse scan, then Brent's method in log factor."""
-    grid = np.geomspace(SMALLEST, LARGEST, 7)
-    values = [excess(f) for f in grid]
-    for (low, high), (a, b) in zip(pairwise(grid), pairwise(values), strict=True):
-        if a == 0:
-            return float(low)
-        if a * b < 0:
-            root = brentq(lambda x: excess(math.exp(x)), math.log(low), math.log(high), xtol=0.01)
-            return math.exp(float(root))  # pyright: ignore[reportArgumentType]
-    reached = [v + target for v in values if math.isfinite(v)]
+def _factor(excess: Callable[[float], float], target: float) -> float:
+    """The factor nearest to 1 at which the angle total is the target; by its logarithm, a coarse scan, then Brent."""
+    value = cache(lambda x: excess(math.exp(x)))
+    grid = [float(x) for x in np.linspace(math.log(SMALLEST), math.log(LARGEST), 7)]
+    for low, high in sorted(pairwise(grid), key=lambda pair: abs(sum(pair))):
+        if value(low) * value(high) <= 0:
+            return math.exp(float(brentq(value, low, high, xtol=0.01)))  # pyright: ignore[reportArgumentType]
+    reached = [value(x) + target for x in grid if math.isfinite(value(x))]
     raise ConfigError(
         f"target is {target:g}; allowed: an angle total that some factor on the branches reaches, "
         f"{min(reached):.3g} to {max(reached):.3g}"
