@@ -7,15 +7,14 @@ import dataclasses
 import difflib
 import inspect
 import io
+import itertools
 import json
 import os
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
@@ -33,6 +32,8 @@ registry = ConstructorRegistry()
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch without its opposite."""
 NARROWEST, WIDEST = 60, 100  # columns that help is laid out for
+UNBROKEN = 2000
+"""Columns for what is not to be broken into lines."""
 OFTEN_TYPED = {
     "lr": "learning-rate", "bs": "batch-size", "wd": "weight-decay", "epochs": "steps", "seed": "seeds",
     "n-layers": "depth", "layers": "depth", "n-heads": "heads", "d-model": "width", "hidden-size": "width",
@@ -73,19 +74,19 @@ def parse(
     registry: ConstructorRegistry = registry,
 ) -> T:
     """An instance of ``cls`` from the command line; prints help and exits where that is asked for."""
-    if "--out=" in arguments or ("--out", "") in pairwise(arguments):
+    if "--out=" in arguments or ("--out", "") in itertools.pairwise(arguments):
         raise UsageError("--out is ''; allowed: a path (. is the current directory)")
     options = dict(_options(cls))
     arguments = _separated(arguments, {name for name, hint in options.items() if _takes_several(hint)})
     more: dict[str, Any] = {} if default is None else {"default": default}
     about = _paragraphs(inspect.getdoc(cls) or "")
-    with explained(program, options, arguments), _legible_width():
+    with explained(program, options, arguments), _legible_width({"-h", "--help"} & {*arguments}):
         return tyro.cli(cls, prog=program, description=about, args=arguments, registry=registry, **more)
 
 
 def parse_known(cls: type[T], program: str, arguments: Sequence[str]) -> T:
     """The options of ``cls`` alone, the others left for later: they may decide about the others' defaults."""
-    with explained(program, dict(_options(cls)), ()), _legible_width():
+    with explained(program, dict(_options(cls)), ()), _legible_width(helping=False):
         known, _ = tyro.cli(cls, prog=program, args=arguments, return_unknown_args=True, add_help=False)
         return known
 
@@ -96,6 +97,28 @@ def _description_as_json(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[An
     if info.type == tuple[Layer, ...]:
         return _as_json(lambda text: tuple(from_dict(Layer, each) for each in json.loads(text)))
     return _as_json(lambda text: from_json(Norm, text)) if info.type == (Norm | None) else None
+
+
+@registry.primitive_rule
+def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Numbers, with an error that says what a number is."""
+    allowed = {int: "a whole number", float: "a number"}.get(info.type)  # pyright: ignore[reportArgumentType,reportCallIssue]
+    if allowed is None:
+        return None
+
+    def from_text(words: list[str]) -> Any:
+        try:
+            return info.type(words[0])
+        except ValueError:
+            raise ValueError(f"{words[0]!r}; allowed: {allowed}") from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=info.type.__name__.upper(),
+        instance_from_str=from_text,
+        is_instance=lambda value: isinstance(value, info.type),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def _as_json(read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
@@ -150,7 +173,7 @@ def _separated(arguments: Sequence[str], lists: Collection[str]) -> list[str]:
 
 @contextlib.contextmanager
 def explained(program: str, options: Collection[str], arguments: Sequence[str]) -> Iterator[None]:
-    """One line where a value is not allowed or an option is none; what else tyro refuses, in tyro's own words."""
+    """One line for whatever is refused: by a configuration, by ``_unknown`` options, or by tyro."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
@@ -163,10 +186,19 @@ def explained(program: str, options: Collection[str], arguments: Sequence[str]) 
                 raise UsageError(_with_option(cause, options)) from None
             if unknown := _unknown(options, arguments):
                 raise UsageError(unknown) from None
-            sys.stderr.write(
-                told.getvalue() if sys.stderr.isatty() else Text.from_ansi(told.getvalue()).plain
-            )
+            if said := _sentence(told.getvalue()):
+                raise UsageError(said) from None
         raise
+
+
+def _sentence(told: str) -> str:
+    """What tyro says in its box in one line, between the heading and the hints; terminals differ in how it is drawn."""
+    lines = [line.strip("│ ") for line in Text.from_ansi(told).plain.splitlines()]
+    below = list(filter(None, lines))[1:]
+    rule = lambda line: set(line) <= set("─-")
+    first = itertools.takewhile(lambda line: not rule(line), itertools.dropwhile(rule, below))
+    said = re.sub("^Missing from .*?: ", "missing: ", " ".join(first))
+    return said.removeprefix("Error parsing ").rstrip(".")
 
 
 def _config_error(error: BaseException | None) -> ConfigError | None:
@@ -218,11 +250,11 @@ def _paragraphs(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _legible_width() -> Iterator[None]:
-    """Have help laid out for ``NARROWEST`` columns at least: for five it would take minutes."""
+def _legible_width(helping: object) -> Iterator[None]:
+    """Have help laid out for ``NARROWEST`` columns at least: for five it would take minutes. Errors are not broken."""
     before = os.environ.get("COLUMNS")
-    if shutil.get_terminal_size().columns < NARROWEST:
-        os.environ["COLUMNS"] = str(NARROWEST)
+    if not helping or shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST if helping else UNBROKEN)
     try:
         yield
     finally:
