@@ -22,6 +22,7 @@ from auxin.measures.projection import Projection
 from auxin.probes.simulate import Simulation
 from auxin.report import figures, theory_figures
 from auxin.report.growth_figure import growth
+from auxin.report.labels import layers
 from auxin.report.theme import LIGHT, VERSION, specification
 from auxin.runs import Run
 from auxin.studies.answers import Analysis
@@ -54,7 +55,7 @@ def _(run: Run) -> str:
     state = "finished" if run.finished else "not finished"
     rows = {
         "task": config.task,
-        "model": f"{config.model.depth} layers of width {config.model.width}, {config.model.heads} heads",
+        "model": f"{layers(config.model.depth)} of width {config.model.width}, {config.model.heads} heads",
         "seeds": ", ".join(map(str, config.seeds)),
         "steps": f"{config.steps:,}, {state}",
         "checkpoints": f"{len(run.checkpoints)}",

@@ -155,7 +155,7 @@ def test_what_cannot_be_drawn_has_a_reason_and_the_rest_is_drawn(
 def test_one_seed_has_points_without_intervals(tables: dict) -> None:
     depths = tables["depth"]["depths"].with_columns(pl.lit(None).alias("ever_low"))
     words = specification(by_depth(tables["depth"] | {"depths": depths}).chart)["description"]
-    assert f"1 layers: {depths['ever'][0]:.0%}; 2 layers: " in words
+    assert f"1 layer: {depths['ever'][0]:.0%}; 2 layers: " in words
 
 
 def test_a_study_of_unknown_name_is_refused() -> None:

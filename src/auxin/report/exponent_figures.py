@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from auxin.errors import DataError
+from auxin.report.labels import layers_of
 from auxin.report.marks import Figure, Groups, band_words, facets, figure, number, share, steps, tips
 from auxin.report.markup import minus
 from auxin.report.tables import Tables, columns, in_words
@@ -235,7 +236,7 @@ def rule_over_steps(tables: Tables) -> Figure:
     groups = Groups(names, "accumulated angle exponent L·λ_a", ordered=True)
     curves = curves.sort("depth", maintain_order=True).with_columns(
         series=pl.col("exponent").replace_strict(dict(zip(exponents, names, strict=True))),
-        panel=pl.format("{} layers", pl.col("depth").cast(pl.Int64)),
+        panel=layers_of("depth"),
     )
     layers = groups.bands(curves, steps(), share("share of answers"), tips(".1%", "series:N", "step:Q"))
     panels = curves["panel"].unique(maintain_order=True).to_list()

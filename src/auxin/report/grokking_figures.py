@@ -8,6 +8,7 @@ import altair as alt
 import polars as pl
 
 from auxin.report.figures import PANELS, SPLITS, measured_panels
+from auxin.report.labels import layers_of
 from auxin.report.marks import (
     Figure,
     Groups,
@@ -90,7 +91,7 @@ def by_depth(tables: Tables) -> Figure:
     depths = columns(tables, "depths", f"depth models {_estimates(names)}")
     groups = Groups(["all seeds of a depth"])
     panels = _against_depth(depths.with_columns(series=pl.lit(groups.names[0])), groups, names)
-    rows = depths.with_columns(label=pl.format("{} layers", pl.col("depth").cast(pl.Int64)))
+    rows = depths.with_columns(label=layers_of("depth"))
     words = in_words(rows.select("label", "ever", "ever_low", "ever_high").iter_rows(), ".0%")
     return figure(
         "by-depth",
@@ -143,7 +144,7 @@ def repair(tables: Tables) -> Figure:
     )  # both lines begin at the depth they share
     points = points.with_columns(series=pl.col("line").replace(LINES))
     groups = Groups(list(LINES.values()), palette=(VERMILION, BLUE))
-    rows = points.with_columns(label=pl.format("{} layers, {}", pl.col("depth").cast(pl.Int64), "series"))
+    rows = points.with_columns(label=pl.format("{}, {}", layers_of("depth"), "series"))
     words = in_words(rows.select("label", "in_domain", "in_domain_low", "in_domain_high").iter_rows(), ".0%")
     return figure(
         "repair",
@@ -195,7 +196,7 @@ def _structure(tables: Tables, figure_name: str, titles: Sequence[str]) -> Figur
     shown = [name for (_, name), title in PANELS.items() if title in titles]
     curves = columns(tables, "curves", "depth step value low high", "kind name")
     curves = curves.filter(pl.col("name").is_in(shown)).sort("depth", maintain_order=True)
-    curves = curves.with_columns(series=pl.format("{} layers, {}", pl.col("depth").cast(pl.Int64), "kind"))
+    curves = curves.with_columns(series=pl.format("{}, {}", layers_of("depth"), "kind"))
     groups = Groups(curves["series"].unique(maintain_order=True).to_list(), ordered=True)
     panels = measured_panels(curves, groups, width=330)
     scores = curves.filter(name="t_score").group_by("series", maintain_order=True).last()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 LABELS = {
     "model.depth": "depth (layers)",
     "model.width": "width",
@@ -23,6 +25,20 @@ LABELS = {
     "sigma_o": "MLP's output gain σ_o",
     "sigma_b": "MLP's bias σ_b",
 }
+
+
+def layers(depth: float) -> str:
+    """How many layers, in words.
+
+    >>> layers(1), layers(8.0)
+    ('1 layer', '8 layers')
+    """
+    return f"{depth:.0f} layer{'s' * (depth != 1)}"
+
+
+def layers_of(column: str) -> pl.Expr:
+    """The same for a column of depths."""
+    return pl.col(column).map_elements(layers, return_dtype=pl.String)
 
 
 def label(name: str) -> str:

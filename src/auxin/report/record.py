@@ -81,7 +81,7 @@ class StudyRecord:
 
     @property
     def study(self) -> str:
-        """Which of the five."""
+        """Its name."""
         return self.values["study"]
 
     @cached_property

@@ -14,6 +14,7 @@ from auxin.config import preset
 from auxin.report.drawings import Drawings
 from auxin.report.facing import facing
 from auxin.report.figures import PANELS, dynamics, learning_curves
+from auxin.report.labels import layers
 from auxin.report.marks import Figure
 from auxin.report.markup import Table, setting
 from auxin.report.record import flat
@@ -61,7 +62,7 @@ class RunView:
         """What was trained."""
         config = self.run.config
         seeds = f"{len(config.seeds)} seed{'s' if len(config.seeds) > 1 else ''}"
-        return f"{self.run.path.name}: {config.task}, {config.model.depth} layers, {seeds}"
+        return f"{self.run.path.name}: {config.task}, {layers(config.model.depth)}, {seeds}"
 
 
 def run_section(view: RunView, name: str, drawings: Drawings) -> dict[str, Any]:
