@@ -1,3 +1,4 @@
+import re
 from functools import cache
 
 import numpy as np
@@ -52,6 +53,19 @@ def test_a_loss_of_something_else_is_not() -> None:
         verdicts["For points left out, totals predict the loss better than all hyperparameters."]
         == "contradicted"
     )
+
+
+def test_what_the_totals_miss_is_named_with_the_region() -> None:
+    def loss(_: object, at: dict[str, float]) -> float:
+        return 2 + 0.3 * (at["depth"] - 7)
+
+    by_name = {f.name: f for f in analyse(table(some(), ending(loss))).findings}
+    left = by_name["R² of what totals leave, from one hyperparameter"]
+    assert "depth alone accounts for" in left.sentence
+    assert left.low > 0.3
+    region = by_name["error of totals where it is largest, less elsewhere"]
+    assert re.search("where depth is [678]( to [78])?: by ", region.sentence)
+    assert region.low < region.value < region.high
 
 
 def test_totals_are_those_of_the_network_that_is_trained() -> None:

@@ -22,7 +22,7 @@ from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import curve, late
 from auxin.studies.design import NamedRun, Scale, Setting, base, replace
 from auxin.studies.regression import KernelRidge, cross_validated
-from auxin.studies.statistics import UNKNOWN, Estimate, paired, r_squared, spearman
+from auxin.studies.statistics import UNKNOWN, Estimate, contrast, paired, r_squared, spearman
 from auxin.theory.exponents import exponents
 
 QUESTION = "Do the accumulated exponents predict the loss after training where all hyperparameters vary?"
@@ -145,7 +145,7 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
             statement = f"For {test}, totals predict the loss better than {rival}."
             claims.append(judged(statement, SOURCE, more, sentence, len(own["totals"])))
     answer = " ".join(f.sentence for f in findings if f.name.startswith("R² from totals, "))
-    findings += _best(points)
+    findings += [*_best(points), *_missed(points, predicted)]
     tables = {"points": points, "predictions": predicted, "scores": scores}
     return Analysis(QUESTION, answer, tuple(claims), tuple(findings), tables)
 
@@ -234,3 +234,38 @@ def _best(points: pl.DataFrame) -> list[Finding]:
         sentence = f"Of {count} models {those}, {both} {do}: {share.percent()}."
         found.append(finding(f"both totals near zero: {name}", share, sentence))
     return found
+
+
+def _missed(points: pl.DataFrame, predicted: pl.DataFrame) -> list[Finding]:
+    """Which one hyperparameter accounts for most of what the totals leave of the loss, and where they are most wrong.
+
+    Exploratory: the hyperparameter is chosen by what it explains, and the region of it by the error there.
+    """
+    own = predicted.filter(test=TESTS[0], predictor="totals")
+    residual = (own["loss"] - own["predicted"]).to_numpy()
+    fold = points["point"].to_numpy() % min(FOLDS, points["point"].n_unique())
+    columns = {name: points[name].to_numpy().astype(float) for name in PREDICTORS["all hyperparameters"]}
+    left = {
+        name: paired(r_squared, residual, cross_validated(values[:, None], residual, fold))
+        for name, values in columns.items()
+    }
+    name = max(left, key=lambda each: left[each].value)
+    values, label = columns[name], name.removeprefix("log_")
+    limits = np.quantile(values, [0, 1 / 3, 2 / 3, 1])
+    part = np.searchsorted(limits[1:-1], values, side="left")
+    worst = max(np.unique(part), key=lambda third: float(np.abs(residual[part == third]).mean()))
+    there, elsewhere = (np.abs(residual[mask]) for mask in (part == worst, part != worst))
+    more = contrast([there, elsewhere], [1, -1])
+    shown = np.exp(values[part == worst]) if name != label else values[part == worst]
+    explained = (
+        f"Of what totals leave, {label} alone accounts for R² = {left[name].text()}, more than any other."
+    )
+    ends = " to ".join(f"{end:.2g}" for end in sorted({float(shown.min()), float(shown.max())}))
+    region = (
+        f"Predictions from totals are furthest off where {label} is {ends}: by "
+        f"{there.mean():.2f} nats on average, {more.text()} more than elsewhere."
+    )
+    return [
+        finding("R² of what totals leave, from one hyperparameter", left[name], explained),
+        finding("error of totals where it is largest, less elsewhere", more, region),
+    ]
