@@ -19,7 +19,7 @@ from auxin.measures.grokking import grokking_summary
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "tables"
-PAGES = ("README.md", "docs/findings.md")
+PAGES = ("README.md", "docs/findings.md", "docs/limits.md")
 
 NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?"
 INTERVAL = rf"(?P<value>{NUMBER})(?P<unit>%| points| steps)?(?: \(|, )(?P<low>{NUMBER})(?:–| to )(?P<high>{NUMBER})\)?"

@@ -24,7 +24,7 @@ NAMES = {
     "joint": ["hierarchical-by-exponent", "linear-by-exponent", "neither-by-exponent", "rule-over-steps"],
     "repair": ["repair", "repair-curves"],
     "totals": ["predictions", "scores"],
-    "architectures": ["loss-by-scale", "loss-by-total"],
+    "architectures": ["loss-by-totals", "loss-by-scale"],
 }
 
 

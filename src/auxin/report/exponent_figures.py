@@ -11,7 +11,19 @@ from numpy.typing import NDArray
 
 from auxin.errors import DataError
 from auxin.report.labels import layers_of
-from auxin.report.marks import Figure, Groups, band_words, facets, figure, number, share, steps, tips
+from auxin.report.marks import (
+    Figure,
+    Groups,
+    band_words,
+    facets,
+    figure,
+    grid,
+    number,
+    panel,
+    share,
+    steps,
+    tips,
+)
 from auxin.report.markup import minus
 from auxin.report.tables import Tables, columns, in_words
 from auxin.report.theme import BLUE, GRAY
@@ -23,6 +35,7 @@ RULES = {
     "linear": "Answers by the linear rule",
     "neither": "Answers by neither rule",
 }
+REACHED = "training loss reached (nats a token)"
 DODGE = 0.09
 """Shift between depths at one exponent, so that their intervals can be told apart."""
 
@@ -162,40 +175,54 @@ def scores_by_predictor(tables: Tables) -> Figure:
     )
 
 
-def loss_by_total(tables: Tables) -> Figure:
-    """Loss of the stacks against the total of their starts, a colour a stack."""
-    x = alt.X("total:Q", title="|angle total| + |gradient total| at the start")
-    return _loss_of_stacks(tables, "loss-by-total", x, ("Loss reached, by the total of the start", ""))
-
-
 def loss_by_scale(tables: Tables) -> Figure:
     """Loss of the stacks against the scale of their branches, a colour a stack."""
-    axis = alt.Axis(values=[0.25, 0.5, 1, 2, 4], format="~g", grid=False)
-    x = alt.X(
-        "branch_scale:Q",
-        title="factor on the branches' output maps (logarithmic)",
-        scale=alt.Scale(type="log", base=2, padding=14),
-        axis=axis,
-    )
-    return _loss_of_stacks(
-        tables, "loss-by-scale", x, ("Loss reached, by the scale of the branches", "1: as published; ")
-    )
-
-
-def _loss_of_stacks(tables: Tables, name: str, x: alt.X, title: tuple[str, str]) -> Figure:
-    numbers = "branch_scale models failed loss loss_low loss_high angle_total gradient_total total"
-    cells = columns(tables, "cells", numbers, "stack")
+    cells = columns(tables, "cells", "branch_scale models failed loss loss_low loss_high", "stack")
     cells = cells.rename({"stack": "series", "loss": "value", "loss_low": "low", "loss_high": "high"})
     groups = Groups(cells["series"].unique(maintain_order=True).to_list())
-    extra = ("branch_scale", "angle_total", "gradient_total")
-    tip = [*tips(".2f", "series:N"), *(alt.Tooltip(f"{field}:Q", format=".3g") for field in extra)]
-    layers = groups.intervals(cells, x, number("training loss (nats a token)"), tip)
+    axis = alt.Axis(values=[0.25, 0.5, 1, 2, 4], format="~g", grid=False)
+    title = "factor on the branches' output maps (logarithmic)"
+    x = alt.X("branch_scale:Q", title=title, scale=alt.Scale(type="log", base=2, padding=14), axis=axis)
+    tip = tips(".2f", "series:N", "branch_scale:Q", "models:Q", "failed:Q")
     label = pl.format("{} × {}", "series", "branch_scale")
     words = in_words(cells.select(label, "value", "low", "high").iter_rows(), ".2f")
-    chart = alt.layer(*layers).properties(width=460, height=300)
-    chart = chart if groups.chosen is None else chart.add_params(groups.chosen)
-    subtitle = f"{title[1]}mean over seeds, 95% interval"
-    return figure(name, chart, (title[0], subtitle), f"{title[0]}. {words}.")
+    return figure(
+        "loss-by-scale",
+        grid([panel(groups.intervals(cells, x, number(REACHED), tip), "", 460, 300)], groups.chosen, 1),
+        (
+            "Loss of five stacks by the scale of their branches",
+            "1: as published; mean over seeds, 95% interval",
+        ),
+        f"Training loss of each stack at each scale of its branches. {words}.",
+    )
+
+
+def loss_by_totals(tables: Tables) -> Figure:
+    """Loss of every model against both totals of its start, a colour a stack."""
+    models = columns(tables, "models", "branch_scale member loss angle_total gradient_total", "stack")
+    models = models.rename({"stack": "series"})
+    groups = Groups(models["series"].unique(maintain_order=True).to_list())
+    panels = []
+    for name in ("angle_total", "gradient_total"):
+        title = f"|{name.replace('_', ' ')}| of the start"
+        scale = alt.Scale(type="symlog", domainMin=0)
+        x = alt.X("size:Q", title=title, scale=scale, axis=alt.Axis(values=[0, 1, 2, 5, 10, 20, 50]))
+        tip = ["series:N", "branch_scale:Q", *(alt.Tooltip(f"{f}:Q", format=".3g") for f in (name, "loss"))]
+        chart = alt.Chart(models.with_columns(size=pl.col(name).abs())).mark_point(size=50)
+        dots = chart.encode(
+            x, number(REACHED, "loss"), groups.color, opacity=groups.opacity(0.9), tooltip=tip
+        )
+        panels.append(panel([dots], "", 330, 250))
+    apart = models.group_by("series", maintain_order=True).agg(
+        pl.col("loss").max(), low=pl.col("angle_total").min(), high=pl.col("angle_total").max()
+    )
+    words = in_words(apart.select("series", "loss", "low", "high").iter_rows(), ".2f")
+    return figure(
+        "loss-by-totals",
+        grid(panels, groups.chosen, 2),
+        ("Loss of every model by the totals of its start", "a point a model; logarithmic from 1 on"),
+        f"Largest training loss of each stack, with the range of its angle totals. {words}.",
+    )
 
 
 def rule_by_exponent(tables: Tables, rule: str) -> Figure:

@@ -13,7 +13,7 @@ from auxin.errors import DataError
 from auxin.report.exponent_figures import (
     RULES,
     loss_by_scale,
-    loss_by_total,
+    loss_by_totals,
     loss_map,
     predictions,
     rule_by_exponent,
@@ -44,7 +44,7 @@ STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "joint": (*(partial(rule_by_exponent, rule=rule) for rule in RULES), rule_over_steps),
     "repair": (repair, repair_curves),
     "totals": (predictions, scores_by_predictor),
-    "architectures": (loss_by_scale, loss_by_total),
+    "architectures": (loss_by_totals, loss_by_scale),
 }
 """Each study's figures, its headline first."""
 
