@@ -199,9 +199,7 @@ def _ours(model: TransformerLM, stack: Stack) -> Described | None:
     maps = attention.maps(sizes, network.branches) | mlp.maps(sizes, network.branches)
     maps |= {short: maps[name] for short, name in {"q": "query", "k": "key", "v": "value"}.items()}
     scaled = config.initialization == "gpt2"
-    undone = dict.fromkeys(
-        WRITERS, network.branches**0.5 if scaled else 1.0
-    )  # it is the design's own division
+    undone = network.branches**0.5 if scaled else 1.0  # the division is the design's own
     head_dim = attention.dimensions(sizes)
     design = Design(
         family="auxin",
@@ -215,7 +213,7 @@ def _ours(model: TransformerLM, stack: Stack) -> Described | None:
         gated=mlp.gated,
         parallel=layer.parallel,
         scaled=scaled,
-        law=lambda role, *_: scheme.weight(maps[role]).std * undone.get(role, 1.0),
+        law=lambda role, *_: scheme.weight(maps[role]).std * (undone if role in WRITERS else 1.0),
         said=f"the scheme {config.initialization}",
         embedding_norm=config.input_norm(),
         embedding_std=scheme.embeddings(config.embedding).std,
