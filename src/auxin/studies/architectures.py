@@ -183,7 +183,8 @@ def _telling(runs: pl.DataFrame) -> tuple[list[Finding], list[Claim]]:
         finding(
             f"area under the ROC curve of the {name}",
             area,
-            f"The {name} has an area under the ROC curve of {area.text()} ({counted}).",
+            f"Of a model that fails and one that trains, the first has the larger {name} in {area.percent()} of "
+            f"pairs (area under the ROC curve; {counted}).",
         )
         for name, area in areas.items()
     ]
