@@ -278,7 +278,7 @@ def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(report: str
     assert broken in content.replace('"figure-12":{', broken)
     dom, console = browse(out, tmp_path / "profile")
     assert console == ""
-    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 18
+    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 20
     assert not re.search(r'<svg [^>]*class="marks" width="0"', dom)
     assert 'data-drawn="18"' in dom
     assert re.search(r'id="figure-12" class="drawing[^"]* failed"[^>]*>This figure could not be drawn: ', dom)
