@@ -150,7 +150,8 @@ def facets(
     """Layers of the same data drawn again and again, a panel a value of ``by``, in rows of ``wrap``."""
     header = alt.Header(labelAnchor="start", labelFontSize=12, labelPadding=4)
     heading = alt.Facet(f"{by}:N", title=None, sort=list(order), header=header)
-    return alt.layer(*layers).properties(width=width, height=height).facet(heading, columns=wrap)
+    chart = alt.layer(*layers).properties(width=width, height=height)
+    return chart.facet(heading, columns=wrap, spacing=36)
 
 
 def grid(panels: Sequence[Panel], chosen: alt.Parameter | None, wrap: int) -> alt.ConcatChart:
