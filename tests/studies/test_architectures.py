@@ -10,6 +10,7 @@ from auxin.studies.architectures import (
     CHANCE,
     SCALES,
     STACKS,
+    _remedy,
     analyse,
     configs,
     model_of,
@@ -27,7 +28,7 @@ def design() -> tuple[NamedRun, ...]:
     return tuple(
         NamedRun(
             f"{stack.lower()}-{scale:g}",
-            dataclasses.replace(config, seeds=(0, 1, 2)),
+            dataclasses.replace(config, seeds=(0, 1, 2, 3, 4)),
             {"stack": stack, "branch_scale": scale, **SIZES},
         )
         for stack in ("GPT-2", "post-norm")
@@ -74,7 +75,7 @@ def test_a_world_in_which_collapse_decides(as_check_says: Any) -> None:
     assert verdicts["The remedy lowers the loss where the check finds fault."] == "supported"
     cells = as_check_says.tables["cells"]
     assert cells.filter(branch_scale=4.0, stack="post-norm")["loss"].item() == pytest.approx(CHANCE)
-    assert cells.filter("blamed")["failed"].to_list() == [3, 3, 3]
+    assert cells.filter("blamed")["failed"].to_list() == [5, 5, 5]
     total = cells["angle_total"].abs() + cells["gradient_total"].abs()
     assert cells["total"].to_list() == pytest.approx(total.to_list())
     post = cells.filter(stack="post-norm").sort("branch_scale")["angle_total"].to_list()
@@ -90,6 +91,19 @@ def test_a_world_in_which_it_does_not() -> None:
     assert set(verdicts[1:]) == {"not supported"}
     assert "not blamed and failed: GPT-2 × 0.25, GPT-2 × 0.5" in analysis.findings[-3].sentence
     assert "(no stack)" in analysis.findings[-2].sentence
+
+
+def test_a_remedy_tried_on_few_models_is_no_test() -> None:
+    rows = [
+        {"stack": "post-norm", "branch_scale": scale, **SIZES, "loss": 1.5 + 2 * (scale == 1) + seed / 100}
+        for scale in SCALES
+        for seed in range(3)
+    ]
+    losses = pl.DataFrame(rows).with_columns(blamed=True)
+    (fault, _), (claim, _) = _remedy(losses)
+    assert fault.high < -1.8
+    assert claim.verdict == "not supported"
+    assert "Fewer than 5 models are no test" in claim.evidence
 
 
 def test_the_design_is_that_of_the_plan() -> None:

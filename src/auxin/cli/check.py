@@ -81,6 +81,7 @@ class Check(Writing):
         return [kind for kind in self.fail_on.split(",") if kind]
 
     def run(self) -> int:
+        """Print the findings, or JSON; the status says whether a kind of ``--fail-on`` is among them."""
         report = self._report()
         remedies = report.remedies(self.target) if self.target is not None else []
         figures = self._write(report)

@@ -35,6 +35,7 @@ class Report(Writing):
     """The page: one file that needs no network."""
 
     def run(self) -> None:
+        """Write the page of the studies, sweeps and runs."""
         from auxin.report.page import save_page
         from auxin.runs import open_run
         from auxin.runs.reader import holds_run

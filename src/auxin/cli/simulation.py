@@ -63,6 +63,7 @@ class Simulate(BlockVerb, Writing):
     """Stem of a figure (.png, .svg, .html)."""
 
     def run(self) -> int:
+        """Print theory beside simulation, or JSON; the status says whether they agree."""
         from auxin.probes.comparison import compare
 
         depth = self.own_depth(self.depth)

@@ -49,6 +49,7 @@ class Measure(Verb):
         check(self.sentences >= 0, "sentences", self.sentences, "0 (the published number) or more")
 
     def run(self) -> None:
+        """Measure the run and print its newest values."""
         from auxin.cli.summary import report_measures
         from auxin.experiment.measure import measure
 
@@ -119,6 +120,7 @@ class Trees(Writing):
         check(told, "sentence", self.sentence, "words, with --model")
 
     def run(self) -> None:
+        """Print the trees of one sentence, of a run or of a model of transformers."""
         if self.model is not None:
             self._show({"tree": _foreign(self.model, self.sentence)}, None)
             return

@@ -48,6 +48,7 @@ class Study(Verb):
     """Print the answer, or the plan, as one JSON object."""
 
     def run(self) -> int:
+        """Train what is left of the study and print its answer; the status says whether runs failed."""
         from auxin.report.record import open_study
         from auxin.report.study_figures import save_study_figures
         from auxin.studies.conduct import answer_study, plan_study

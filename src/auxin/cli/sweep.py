@@ -41,6 +41,7 @@ class Sweep(Verb):
     """Print the summary, or the plan, as one JSON object."""
 
     def run(self) -> int:
+        """Train what is left of the sweep and print its summary; the status says whether runs failed."""
         from auxin.studies.sweep import plan_sweep, train_sweep
         from auxin.studies.sweep_file import read_sweep
 
@@ -81,6 +82,7 @@ class Merge(Verb):
     """Print the summary as one JSON object."""
 
     def run(self) -> int:
+        """Copy the finished runs into one sweep and print its summary; the status says whether any are missing."""
         from auxin.studies.sweep import merge
 
         if not self.paths:

@@ -36,6 +36,7 @@ class Exponents(BlockVerb):
     """Norm² per dimension that the stream starts with; by default that of the preset's or run's embeddings, else 1."""
 
     def run(self) -> None:
+        """Print both exponents, a layer and over all."""
         from auxin.theory.exponents import CRITICAL, exponents
         from auxin.theory.propagation import BARELY
 
@@ -105,6 +106,7 @@ class Phase(BlockVerb, Writing):
 
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
+        """As every verb; the axis that is not chosen gives way to one that is, and a range has to rise."""
         found = super().parse(program, arguments)
         typed = {argument.split("=")[0] for argument in arguments}
         if (
@@ -119,6 +121,7 @@ class Phase(BlockVerb, Writing):
         return found
 
     def run(self) -> None:
+        """Draw the phase diagram and write its table."""
         from auxin.disk.output import write_output
         from auxin.report.theme import save
         from auxin.report.theory_figures import bifurcation, phase_diagram, sections
@@ -173,6 +176,7 @@ class Critical(BlockVerb):
     """One or two hyperparameters to solve for."""
 
     def run(self) -> None:
+        """Print the hyperparameters that are critical."""
         from auxin.theory.critical import critical
 
         found = critical(self.block, self.depth, self.vary)
@@ -209,6 +213,7 @@ class Attention(Writing):
     """Print the table as one JSON object."""
 
     def run(self) -> None:
+        """Print and draw the moments of attention."""
         import polars
 
         from auxin.report.theme import save

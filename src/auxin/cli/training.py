@@ -70,6 +70,7 @@ class Train(Following):
         return parse(cls, program, arguments, default)
 
     def run(self) -> None:
+        """Train the run and print its summary."""
         from auxin.cli.summary import report
         from auxin.experiment.train import train
 
@@ -105,6 +106,7 @@ class Resume(Following):
     """Print the summary as one JSON object."""
 
     def run(self) -> None:
+        """Train the run on and print its summary."""
         from auxin.cli.summary import report
         from auxin.experiment.train import resume
         from auxin.runs.store import CHANGEABLE
@@ -135,6 +137,7 @@ class Demo(Verb):
         check(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 − 1")
 
     def run(self) -> None:
+        """Train the demo and print its summary."""
         from auxin.cli.summary import report
         from auxin.experiment.train import train
 
@@ -176,6 +179,7 @@ class Export(Writing):
         check(any(each is not None for each in given), "out", self.out, allowed)
 
     def run(self) -> None:
+        """Write the run to every place that is named."""
         from auxin.runs import export, open_run
 
         run = open_run(self.run_path)

@@ -35,10 +35,8 @@ def branch_mismatches(seen: Observation, design: Design, std: Std, limits: Thres
         yield from _strengths(branch, design, limits)
         expected = None if branch.spread is None else logit_spread(seen, design, std, layer)
         if branch.spread is not None and expected is not None and expected > SMALLEST:
-            ratio, allowed = (
-                branch.spread / expected,
-                max(limits.spread, spread_by_chance(seen, design, layer)),
-            )
+            ratio = branch.spread / expected
+            allowed = max(limits.spread, spread_by_chance(seen, design, layer))
             if not 1 / allowed <= ratio <= allowed:
                 said = (
                     f"{name}: logits spread by {branch.spread:.4g} where its weights make {expected:.4g}: "

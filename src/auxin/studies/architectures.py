@@ -26,7 +26,7 @@ from auxin.probes.observe import Reading
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
-from auxin.studies.statistics import UNKNOWN, Estimate, contrast, mean_size
+from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean_size
 from auxin.studies.verdicts import Verdicts
 from auxin.theory.exponents import exponents
 
@@ -53,7 +53,7 @@ HARM = 0.05
 DESIGN = {"collapse", "explode"}
 """Findings of a check about a design."""
 DRAWS, TOKENS, SEED = 64, 24, 300
-SOURCE = "stated before the runs"
+SOURCE = "stated before the outcomes were seen"
 
 
 def configs(scale: Scale) -> list[NamedRun]:
@@ -236,42 +236,36 @@ def _wrong(runs: pl.DataFrame) -> str:
 
 def _remedy(runs: pl.DataFrame) -> tuple[list[Finding], list[Claim]]:
     """What the recommended scale does to the loss, where the check finds fault with a stack and where not."""
-    changes: dict[bool, list[tuple[str, float, list[np.ndarray]]]] = {True: [], False: []}
+    changes: dict[bool, dict[str, list[Array]]] = {True: {}, False: {}}
     for settings in runs.filter(branch_scale=1.0).unique("stack", maintain_order=True).iter_rows(named=True):
         best = recommended(settings)
         if best is not None:
             own = runs.filter(stack=settings["stack"])
-            losses = [own.filter(branch_scale=scale)["loss"].to_numpy() for scale in (best, 1.0)]
-            changes[settings["blamed"]].append((settings["stack"], best, losses))
-    findings: list[Finding] = []
-    estimates: dict[bool, Estimate] = {}
-    for blamed, where in ((True, "finds fault"), (False, "finds no fault")):
-        those = changes[blamed]
-        groups = [losses for _, _, pair in those for losses in pair]
-        mean = contrast(groups, [1 / len(those), -1 / len(those)] * len(those)) if those else UNKNOWN
-        names = ", ".join(f"{stack} × {best:g}" for stack, best, _ in those) or "no stack"
-        said = f"Where the check {where} ({names}), the recommended scale changes the loss by {mean.text()} nats."
-        findings.append(finding(f"change of loss where the check {where}", mean, said))
-        estimates[blamed] = mean
-    models = min(
-        (len(losses) for those in changes.values() for _, _, pair in those for losses in pair), default=0
+            pair = [own.filter(branch_scale=scale)["loss"].to_numpy() for scale in (best, 1.0)]
+            changes[settings["blamed"]][f"{settings['stack']} × {best:g}"] = pair
+    (fault, models), (harm, others) = (
+        _change(changes[blamed], where)
+        for blamed, where in ((True, "finds fault"), (False, "finds no fault"))
     )
-    counted = {blamed: 2 * models * len(those) for blamed, those in changes.items()}
-    harm = estimates[False]
+    lowered = Estimate(-fault.value, -fault.high, -fault.low)
+    spared = Estimate(HARM - harm.value, HARM - harm.high, HARM - harm.low)
+    unharmed = f"Where it finds none, the remedy raises the loss by less than {HARM:g} nats."
     claims = [
         judged(
-            "The remedy lowers the loss where the check finds fault.",
-            SOURCE,
-            -estimates[True],
-            findings[0].sentence,
-            counted[True],
+            "The remedy lowers the loss where the check finds fault.", SOURCE, lowered, fault.sentence, models
         ),
-        judged(
-            f"Where it finds none, the remedy raises the loss by less than {HARM:g} nats.",
-            SOURCE,
-            Estimate(HARM - harm.value, HARM - harm.high, HARM - harm.low),
-            findings[1].sentence,
-            counted[False],
-        ),
+        judged(unharmed, SOURCE, spared, harm.sentence, others),
     ]
-    return findings, claims
+    return [fault, harm], claims
+
+
+def _change(pairs: Mapping[str, list[Array]], where: str) -> tuple[Finding, int]:
+    """The mean change of loss over stacks, from losses with the recommended scale and with 1; models on either side."""
+    groups = [losses for pair in pairs.values() for losses in pair]
+    mean = contrast(groups, [1 / len(pairs), -1 / len(pairs)] * len(pairs)) if pairs else UNKNOWN
+    said = (
+        f"Where the check {where} ({', '.join(pairs) or 'no stack'}), the recommended scale changes the loss by "
+        f"{mean.text()} nats."
+    )
+    models = sum(min(map(len, pair)) for pair in pairs.values())
+    return finding(f"change of loss where the check {where}", mean, said), models

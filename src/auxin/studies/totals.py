@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from auxin.architecture.block import STRENGTHS, Block, NormPlacement
@@ -176,12 +177,11 @@ def _predictions(points: pl.DataFrame, predictor: str) -> pl.DataFrame:
     middle = min(SPLIT, max(points["depth"].to_list()) - 1)
     shallow, deep = points.filter(pl.col("depth") <= middle), points.filter(pl.col("depth") > middle)
     features, loss = points.select(columns).to_numpy().astype(float), points["loss"].to_numpy()
-    count = min(FOLDS, points["point"].n_unique())
     fitted = KernelRidge(shallow.select(columns).to_numpy().astype(float), shallow["loss"].to_numpy())
     tests = {
         "points left out": (
             points,
-            cross_validated(features, loss, np.asarray(points["point"].to_numpy()) % count),
+            cross_validated(features, loss, _folds(points)),
         ),
         "deep from shallow": (deep, fitted(deep.select(columns).to_numpy().astype(float))),
     }
@@ -189,6 +189,11 @@ def _predictions(points: pl.DataFrame, predictor: str) -> pl.DataFrame:
         at.select("run", "loss", predictor=pl.lit(predictor), test=pl.lit(test), predicted=pl.Series(values))
         for test, (at, values) in tests.items()
     )
+
+
+def _folds(points: pl.DataFrame) -> NDArray[np.intp]:
+    """Which models are left out together: both of a point, and those of every eighth."""
+    return np.asarray(points["point"].to_numpy()) % min(FOLDS, points["point"].n_unique())
 
 
 def _score(test: str, predictor: str, rows: pl.DataFrame) -> dict[str, Any]:
@@ -243,7 +248,7 @@ def _missed(points: pl.DataFrame, predicted: pl.DataFrame) -> list[Finding]:
     """
     own = predicted.filter(test=TESTS[0], predictor="totals")
     residual = (own["loss"] - own["predicted"]).to_numpy()
-    fold = points["point"].to_numpy() % min(FOLDS, points["point"].n_unique())
+    fold = _folds(points)
     columns = {name: points[name].to_numpy().astype(float) for name in PREDICTORS["all hyperparameters"]}
     left = {
         name: paired(r_squared, residual, cross_validated(values[:, None], residual, fold))

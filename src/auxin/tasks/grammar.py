@@ -79,6 +79,7 @@ class Grammar:
         done: dict[str, list[Template]] = {}
 
         def expand(symbol: str, above: tuple[str, ...]) -> list[Template]:
+            """Those of a symbol that stands below the symbols ``above``."""
             if symbol in self.lexicon:
                 return [Template(1.0, (symbol,), 0)]
             if symbol in above:
