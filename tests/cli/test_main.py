@@ -157,6 +157,11 @@ def test_bad_arguments_are_explained_in_one_line(
             "auxin train: --steps: 'ten'; allowed: a whole number; see auxin train --help",
         ),
         ("train --out x --optimizer.clip 1,5", "--optimizer.clip: '1,5'; allowed: a number"),
+        (
+            "critical --depth 2.5",
+            "auxin critical: --depth: '2.5'; allowed: a whole number; see auxin critical --help",
+        ),
+        ("exponents --preset gtp2", "invalid choice 'gtp2' for argument '--preset'. Expected one of ("),
         ("train --out x --seeds 0,b", "--seeds: Could not find valid parse for arguments: ['0', 'b']"),
         ("measure x --measures foo", "'foo' for argument '--measures'. Expected one of ('norms', 'entropy',"),
     ],
@@ -169,6 +174,8 @@ def test_what_tyro_refuses_is_one_line_however_wide_the_terminal(
         status, line = failure(capsys, *arguments.split())
         assert status == 2
         assert words in line
+        assert line.endswith(f"; see auxin {arguments.split()[0]} --help")
+        assert not set(line) & set("─│╰╯")
         assert os.environ["COLUMNS"] == columns
 
 

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from auxin.architecture import Network
 from auxin.architecture.block import ALPHAS, Block, replace
 from auxin.architecture.mlp import Activation, AnyActivation
 from auxin.cli import UsageError
-from auxin.cli.options import Flag, Verb, parse, parse_known
+from auxin.cli.options import Flag, Verb, parse, parse_known, registry
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.values import check
-
-registry = ConstructorRegistry()
 
 
 @registry.primitive_rule
@@ -87,7 +85,7 @@ class BlockVerb(Verb):
                 raise UsageError(f"{option} sets {' and '.join(sorted(twice))}, too; allowed: one of them")
         required = {f.name: tyro.MISSING for f in dataclasses.fields(cls) if not _has_default(f)}
         default = cls(preset=origin.preset, run_path=origin.run_path, start=origin.block(), **required)
-        return parse(cls, program, arguments, default, registry)
+        return parse(cls, program, arguments, default)
 
     @property
     def model(self) -> ModelConfig | None:

@@ -29,6 +29,7 @@ from auxin.values import from_dict, from_json
 
 T = TypeVar("T")
 registry = ConstructorRegistry()
+"""How options of particular types are read, by all verbs."""
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch without its opposite."""
 NARROWEST, WIDEST = 60, 100  # columns that help is laid out for
@@ -71,7 +72,6 @@ def parse(
     program: str,
     arguments: Sequence[str],
     default: T | None = None,
-    registry: ConstructorRegistry = registry,
 ) -> T:
     """An instance of ``cls`` from the command line; prints help and exits where that is asked for."""
     if "--out=" in arguments or ("--out", "") in itertools.pairwise(arguments):
@@ -195,7 +195,7 @@ def _sentence(told: str) -> str:
     """What tyro says in its box in one line, between the heading and the hints; terminals differ in how it is drawn."""
     lines = [line.strip("│ ") for line in Text.from_ansi(told).plain.splitlines()]
     below = list(filter(None, lines))[1:]
-    rule = lambda line: set(line) <= set("─-")
+    rule = lambda line: set(line) <= set("─-╰╯")
     first = itertools.takewhile(lambda line: not rule(line), itertools.dropwhile(rule, below))
     said = re.sub("^Missing from .*?: ", "missing: ", " ".join(first))
     return said.removeprefix("Error parsing ").rstrip(".")
