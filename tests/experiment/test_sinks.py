@@ -24,6 +24,18 @@ event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.ev
 pytest.importorskip("wandb")
 
 Points = list[tuple[int, int, str, float]]
+HANGS = """
+import sys, time
+from auxin.config import RunConfig
+from auxin.experiment.train import train
+from auxin.training.loop import Trainer
+from auxin.values import from_json
+
+step = Trainer.step
+Trainer.step = lambda trainer: step(trainer) if trainer.count < 150 else time.sleep(600)
+train(from_json(RunConfig, sys.argv[1]), sys.argv[2], tensorboard=sys.argv[3], wandb="auxin-test")
+"""
+"""Trains 150 steps and hangs there, so that it can be killed as late as W&B's own process likes."""
 LONG = dataclasses.replace(CONFIG, steps=20, log_every=1, checkpoint_every=5)
 
 
@@ -88,13 +100,8 @@ def test_every_point_is_there_and_training_is_the_same(tmp_path: Path) -> None:
 
 def test_killed_and_resumed_each_point_is_there_once(tmp_path: Path) -> None:
     config = dataclasses.replace(LONG, steps=200, log_every=10, checkpoint_every=25)
-    code = (
-        "import sys; from auxin.experiment.train import train; from auxin.values import from_json; "
-        "from auxin.config import RunConfig; "
-        "train(from_json(RunConfig, sys.argv[1]), sys.argv[2], tensorboard=sys.argv[3], wandb='auxin-test')"
-    )
     out = tmp_path / "run"
-    command = [sys.executable, "-c", code, to_json(config), str(out), str(tmp_path / "tb")]
+    command = [sys.executable, "-c", HANGS, to_json(config), str(out), str(tmp_path / "tb")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     environment.pop("WANDB_SERVICE", None)  # this process's, which would be taken for the other's
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
