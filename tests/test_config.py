@@ -200,7 +200,7 @@ def test_presets_are_the_published_settings() -> None:
     assert released.optimizer.decay_steps == 2_000_000
     assert (paper.steps, released.steps) == (300_000, 400_000)
     assert paper.seeds == released.seeds == (42, 52, 62, 72, 82, 92, 102, 112, 122, 132)
-    assert (laptop.task, laptop.model.depth, laptop.model.width, laptop.seeds) == ("tense", 8, 64, (0,))
+    assert (laptop.task, laptop.model.depth, laptop.model.width, laptop.seeds) == ("tense", 12, 64, (0,))
     with pytest.raises(ConfigError, match="preset is 'huge'; allowed: laptop, paper, released-code"):
         preset("huge")  # type: ignore[arg-type]
 

@@ -172,20 +172,21 @@ def preset(name: PresetName, task: str = "question") -> RunConfig:
 
     ``paper`` is what Murty et al. 2023 (arXiv 2305.18741) say, ``released-code`` what their code does
     (8 heads, untied, clip 1, linear decay over 2M steps). ``laptop`` takes two to three minutes on a CPU core, and
-    most of its seeds grok (docs/preset-study.md): eight narrow post-norm layers with the published branches and a
-    rate that stays high, L·λ_a = −5.5. ``gpt2``, ``llama``, ``pythia``, ``qwen3`` and ``bert-encoder`` are these
+    most of its seeds grok (docs/preset-study.md): twelve narrow post-norm layers with branches of strength 0.65 and a
+    rate that stays high, L·λ_a = −4.2. ``gpt2``, ``llama``, ``pythia``, ``qwen3`` and ``bert-encoder`` are these
     architectures with their own initialization, 6 layers of width 128; the last is not causal and cannot be trained.
 
     >>> laptop = preset("laptop")
     >>> laptop.model.depth, laptop.model.width, laptop.steps
-    (8, 64, 6000)
+    (12, 64, 4400)
     """
     check(name in get_args(PresetName), "preset", name, ", ".join(get_args(PresetName)))
     max_length = kind(task).max_length
     if name == "laptop":
-        model = ModelConfig(depth=8, width=64, dropout=0.0, max_length=max_length)
+        branches = {"attention_branch": 0.65, "mlp_branch": 0.65}
+        model = ModelConfig(depth=12, width=64, dropout=0.0, max_length=max_length, **branches)
         optimizer = OptimizerConfig(warmup=300)
-        return RunConfig(task=task, model=model, optimizer=optimizer, batch_size=16, steps=6000, shares=1)
+        return RunConfig(task=task, model=model, optimizer=optimizer, batch_size=16, steps=4400, shares=1)
     if name in PUBLISHED:
         model = dataclasses.replace(PUBLISHED[name], max_length=max_length)
         return RunConfig(task=task, model=model, optimizer=OptimizerConfig(warmup=300), steps=3000)

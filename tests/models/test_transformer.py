@@ -89,7 +89,7 @@ def test_presets_have_the_published_sizes() -> None:
 
     assert count(preset("released-code").model) == 18_974_791
     assert count(preset("paper").model) == 18_974_791 - 71 * 512  # the output map is the embedding
-    assert count(preset("laptop").model) == 8 * (12 * 64**2 + 9 * 64) + 2 * 71 * 64 + 71
+    assert count(preset("laptop").model) == 12 * (12 * 64**2 + 9 * 64) + 2 * 71 * 64 + 71
 
 
 @pytest.mark.parametrize("initialization", ["xavier", "pytorch", "normal", "gaussian"])

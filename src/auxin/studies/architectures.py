@@ -98,6 +98,8 @@ def model_of(settings: Mapping[str, Any]) -> ModelConfig:
         max_length=64,
         depth=settings["depth"],
         width=settings["width"],
+        attention_branch=1.0,
+        mlp_branch=1.0,
         branch_scale=settings["branch_scale"],
     )
 

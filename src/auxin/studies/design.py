@@ -46,7 +46,9 @@ def check_names(runs: Sequence[NamedRun]) -> None:
 
 
 def base(scale: Scale, task: str = "question") -> RunConfig:
-    """The configuration from which a study varies: a tiny one, the ``laptop`` or the ``paper`` preset.
+    """The configuration from which a study varies: a tiny one, a narrow one or the ``paper`` preset.
+
+    The narrow one, at ``laptop``, is the preset with the published branches of strength 1, eight layers deep.
 
     A CPU run has one thread: its numbers then do not depend on how many workers a sweep has, and runs side by
     side use the cores better than threads within one.
@@ -54,7 +56,8 @@ def base(scale: Scale, task: str = "question") -> RunConfig:
     if scale == "paper":  # few checkpoints: those of a stack of ten at 10 layers take 1.3 GB each
         return dataclasses.replace(preset("paper", task), checkpoint_every=100_000)
     if scale == "laptop":
-        return dataclasses.replace(preset("laptop", task), threads=1)
+        published = {"depth": 8, "attention_branch": 1.0, "mlp_branch": 1.0}
+        return replace(preset("laptop", task), model=published, steps=6000, threads=1)
     return RunConfig(
         task=task,
         train_size=1000,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from auxin.config import preset
 from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, members
@@ -18,7 +19,7 @@ SETTINGS = ("task",)
 
 TASKS: dict[Scale, tuple[str, ...]] = {
     "minutes": ("question", "tense"),
-    "laptop": ("question",),
+    "laptop": ("question", "tense"),
     "paper": ("question", "tense", "dyck"),
 }
 DEPTHS: dict[str, int] = {"question": 6, "tense": 4, "dyck": 6}
@@ -32,19 +33,17 @@ PUBLISHED = {  # seeds 42 … 132 of the authors' own logs: at the first best in
 
 
 def configs(scale: Scale) -> list[NamedRun]:
-    """Ten seeds a task: question, tense and Dyck at ``paper``; twenty of question at ``laptop``, the preset's."""
-    tasks = TASKS[scale]
+    """Ten seeds a task at ``paper``, with Dyck; at ``laptop`` twenty of the preset, question's before tense's."""
     runs: list[NamedRun] = []
-    for task in tasks:
-        config = base(scale, task)
+    for task in TASKS[scale]:
         if scale == "laptop":
-            config = replace(config, seeds=tuple(range(100, 120)))
+            config = replace(preset("laptop", task), threads=1, seeds=tuple(range(120, 140)))
         elif scale == "minutes":
-            config = replace(config, seeds=(0, 1, 2))
+            config = replace(base(scale, task), seeds=(0, 1, 2))
         else:
-            config = replace(config, model={"depth": DEPTHS[task]})
-        runs.append(NamedRun(task, config, {"task": task}))
-    return apart(runs, scale)
+            config = replace(base(scale, task), model={"depth": DEPTHS[task]})
+        runs += apart([NamedRun(task, config, {"task": task})], scale)
+    return runs
 
 
 def analyse(metrics: pl.DataFrame) -> Analysis:
