@@ -171,7 +171,7 @@ def preset(name: PresetName, task: str = "question") -> RunConfig:
     """A published or tested configuration by name.
 
     ``paper`` is what Murty et al. 2023 (arXiv 2305.18741) say, ``released-code`` what their code does
-    (8 heads, untied, clip 1, linear decay over 2M steps). ``laptop`` takes two to three minutes on a CPU core, and
+    (8 heads, untied, clip 1, linear decay over 2M steps). ``laptop`` takes three minutes on a CPU core, and
     most of its seeds grok (docs/preset-study.md): twelve narrow post-norm layers with branches of strength 0.65 and a
     rate that stays high, L·λ_a = −4.2. ``gpt2``, ``llama``, ``pythia``, ``qwen3`` and ``bert-encoder`` are these
     architectures with their own initialization, 6 layers of width 128; the last is not causal and cannot be trained.
