@@ -90,4 +90,6 @@ def test_a_laptop_takes_twenty_seeds_a_task_of_the_preset() -> None:
     for task in ("question", "tense"):
         own = [run.config for run in runs if run.config.task == task]
         assert [config.seeds for config in own] == [(seed,) for seed in range(120, 140)]
-        assert {replace(config, seeds=(0,), threads=0) for config in own} == {preset("laptop", task)}
+        usual = replace(preset("laptop", task), steps={"question": 4400, "tense": 12_000}[task])
+        assert {replace(config, seeds=(0,), threads=0) for config in own} == {usual}
+    assert runs[0].config.steps == preset("laptop").steps
