@@ -158,3 +158,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="not valid TOML"):
         read_sweep(tmp_path / "b.toml")
+
+
+def test_layers_of_ones_own_need_no_strengths_of_the_presets(tmp_path: Path) -> None:
+    layer = '{ sublayers = [{ body = { part = "attention", window = 3 }, skip = 0.5 }] }'
+    (tmp_path / "sweep.toml").write_text(f"{HEAD}seeds = [0]\n[set]\nmodel.layers = [{layer}]\n")
+    (run,) = read_sweep(tmp_path / "sweep.toml").runs
+    assert run.config.model.layers[0].sublayers[0].skip == 0.5
+    assert run.config.model.attention_branch == 1

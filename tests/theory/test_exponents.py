@@ -43,7 +43,7 @@ blocks = st.builds(
 
 def test_tokens_of_a_deep_relu_network_keep_collapsing_below_rounding() -> None:
     found = propagate(Block.of(preset("laptop").model), depth=200)
-    assert (np.diff(np.log(found.gap[100:])) < -0.4).all()
+    assert (np.diff(np.log(found.gap[100:])) < -0.3).all()
     assert np.isfinite(found.gradient).all()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from auxin.architecture.attention import Attention
 from auxin.architecture.block import PLACEMENTS, STRENGTHS, Block, NormPlacement, classic_layer
@@ -22,6 +22,8 @@ VOCABULARY = 100
 """Words, where the vocabulary is left to the task; the three have 43 to 101."""
 CLASSIC_NORM = Norm("layer", epsilon=1e-5)
 GAINS = ("sigma_a", "sigma_v", "sigma_w", "sigma_o", "sigma_b")
+CLASSIC = ("norm", "activation", *STRENGTHS, *GAINS)
+"""What described layers have of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +134,14 @@ class ModelConfig(Value):
             check(self.final_norm is None, "final_norm", self.final_norm, "none, without described layers")
             self.sizes.split_width()
 
+    def for_layers(self) -> ModelConfig:
+        """With a classic layer's settings at their defaults, as they have to be beside ``layers``."""
+        return dataclasses.replace(self, **_classic_defaults())
+
     def _check_layers(self) -> None:
         """Refuse layers that no model can have, and what contradicts them."""
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        for name in ("norm", "activation", *STRENGTHS, *GAINS):
-            value, default = getattr(self, name), defaults[name]
+        for name, default in _classic_defaults().items():
+            value = getattr(self, name)
             check(value == default, name, value, f"{default}, beside layers, which have their own")
         check(len(self.layers) <= self.depth, "depth", self.depth, f"{len(self.layers)} layers or more")
         for layer in self.layers:
@@ -228,3 +233,7 @@ class ModelConfig(Value):
         norm2 *= self.width if self.scale_embedding else 1
         norm2 += {"sinusoidal": 0.5, "learned": POSITION_STD**2, "none": 0.0}[self.positions]
         return norm2 if self.embedding_norm is None else self.embedding_norm.norm2(norm2)
+
+
+def _classic_defaults() -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(ModelConfig) if field.name in CLASSIC}

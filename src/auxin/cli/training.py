@@ -24,12 +24,13 @@ class _Defaults:
 
     def config(self, arguments: Sequence[str]) -> RunConfig:
         """The preset's; where none is named and a run is there, that run's own, so that ``--out`` goes on with it."""
-        named = any(argument.split("=")[0] == "--preset" for argument in arguments)
-        if not named and self.out is not None and (self.out / "config.toml").is_file():
+        typed = {argument.split("=")[0] for argument in arguments}
+        if "--preset" not in typed and self.out is not None and (self.out / "config.toml").is_file():
             from auxin.runs import open_run
 
             return open_run(self.out).config
-        return preset(self.preset, self.task)
+        config = preset(self.preset, self.task)
+        return replace(config, model=config.model.for_layers()) if "--model.layers" in typed else config
 
 
 @dataclass(frozen=True, kw_only=True)

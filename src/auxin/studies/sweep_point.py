@@ -62,7 +62,9 @@ class Base:
 
     def _config(self, fields: dict[str, Any], seeds: object) -> RunConfig:
         if "preset" in fields:
-            plain = to_dict(preset(fields.pop("preset"), fields.get("task", "question")))
+            config = preset(fields.pop("preset"), fields.get("task", "question"))
+            own = "model.layers" in fields
+            plain = to_dict(dataclasses.replace(config, model=config.model.for_layers()) if own else config)
         else:
             plain = to_dict(_from_toml(self._read("config", fields.pop("config"))))
         if "model" in fields:
