@@ -183,8 +183,9 @@ def preset(name: PresetName, task: str = "question") -> RunConfig:
     check(name in get_args(PresetName), "preset", name, ", ".join(get_args(PresetName)))
     max_length = kind(task).max_length
     if name == "laptop":
-        branches = {"attention_branch": 0.65, "mlp_branch": 0.65}
-        model = ModelConfig(depth=12, width=64, dropout=0.0, max_length=max_length, **branches)
+        model = ModelConfig(
+            depth=12, width=64, attention_branch=0.65, mlp_branch=0.65, dropout=0.0, max_length=max_length
+        )
         optimizer = OptimizerConfig(warmup=300)
         return RunConfig(task=task, model=model, optimizer=optimizer, batch_size=16, steps=4400, shares=1)
     if name in PUBLISHED:
