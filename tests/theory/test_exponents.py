@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxin.architecture.block import Block, replace
-from auxin.config import ModelConfig, preset
+from auxin.config import ModelConfig
 from auxin.errors import ConfigError
 from auxin.theory import gaussian
 from auxin.theory.exponents import (
@@ -42,8 +42,8 @@ blocks = st.builds(
 
 
 def test_tokens_of_a_deep_relu_network_keep_collapsing_below_rounding() -> None:
-    found = propagate(Block.of(preset("laptop").model), depth=200)
-    assert (np.diff(np.log(found.gap[100:])) < -0.3).all()
+    found = propagate(Block.of(ModelConfig()), depth=200)
+    assert (np.diff(np.log(found.gap[100:])) < -0.4).all()
     assert np.isfinite(found.gradient).all()
 
 

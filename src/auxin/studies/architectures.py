@@ -39,7 +39,7 @@ STACKS: Mapping[str, PresetName] = {
     "Pythia": "pythia",
     "post-norm": "laptop",
 }
-"""The stacks, by the presets that they are."""
+"""The stacks, by the presets that they are, all with branches of strength 1 before these are scaled."""
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 TRAINS = 2.5
 """Loss (nats a token) below which a model counts as trained."""

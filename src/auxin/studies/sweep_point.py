@@ -63,8 +63,9 @@ class Base:
     def _config(self, fields: dict[str, Any], seeds: object) -> RunConfig:
         if "preset" in fields:
             config = preset(fields.pop("preset"), fields.get("task", "question"))
-            own = "model.layers" in fields
-            plain = to_dict(dataclasses.replace(config, model=config.model.for_layers()) if own else config)
+            if "model.layers" in fields:
+                config = dataclasses.replace(config, model=config.model.for_layers())
+            plain = to_dict(config)
         else:
             plain = to_dict(_from_toml(self._read("config", fields.pop("config"))))
         if "model" in fields:
