@@ -161,6 +161,7 @@ def test_bad_arguments_are_explained_in_one_line(
             "critical --depth 2.5",
             "auxin critical: --depth: '2.5'; allowed: a whole number; see auxin critical --help",
         ),
+        ("exponents --depth 2.5", "auxin exponents: --depth: '2.5'; allowed: a whole number; see"),
         ("exponents --preset gtp2", "invalid choice 'gtp2' for argument '--preset'. Expected one of ("),
         ("train --out x --seeds 0,b", "--seeds: Could not find valid parse for arguments: ['0', 'b']"),
         ("measure x --measures foo", "'foo' for argument '--measures'. Expected one of ('norms', 'entropy',"),

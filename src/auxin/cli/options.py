@@ -198,6 +198,9 @@ def _sentence(told: str) -> str:
     rule = lambda line: set(line) <= set("─-╰╯")
     first = itertools.takewhile(lambda line: not rule(line), itertools.dropwhile(rule, below))
     said = re.sub("^Missing from .*?: ", "missing: ", " ".join(first))
+    said = re.sub(
+        "no type matching .* Got errors: .*- <class '[^']*'>: ", "", said
+    )  # of a union, the last type's
     return said.removeprefix("Error parsing ").rstrip(".")
 
 
