@@ -121,6 +121,6 @@ def _report_answer(analysis: Analysis, out: Path, figures: Sequence[Path], as_js
         print(f"{claim.verdict}: {claim.statement}")
     print()
     for finding in analysis.findings:
-        if finding.sentence != analysis.answer:
+        if finding.sentence not in analysis.answer:
             print(f"- {finding.sentence}")
     print(f"\n{out / 'study.json'}\n{out / 'tables'}\n{out / 'figures'}")

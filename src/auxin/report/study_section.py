@@ -25,6 +25,8 @@ def study_section(study: StudyRecord, name: str, drawings: Drawings) -> dict[str
     answer, rest = _first_clause(values["answer"])
     configs = [run.config for run in study.runs if run.config is not None]
     shared = _shared(configs)
+    sentences = [finding["sentence"] for finding in values["findings"]]
+    answered = [values["answer"], *(sentence for sentence in sentences if sentence in values["answer"])]
     told = " ".join([values["answer"], *(claim["evidence"] for claim in values["claims"])])
     return {
         "template": "study.html",
@@ -36,7 +38,7 @@ def study_section(study: StudyRecord, name: str, drawings: Drawings) -> dict[str
         "rest": rest,
         "figures": drawings.place(drawn),
         "undrawn": undrawn,
-        "claims": [_claim(claim, values["answer"]) for claim in values["claims"]],
+        "claims": [_claim(claim, answered) for claim in values["claims"]],
         "findings": [_finding(finding, told) for finding in values["findings"]],
         "published": any(finding["published"] is not None for finding in values["findings"]),
         "scale": SCALES.get(values["scale"], f"Scale: {values['scale']}."),
@@ -62,11 +64,12 @@ def _first_clause(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _claim(claim: Mapping[str, str], answer: str) -> dict[str, str]:
-    """The claim; evidence that the answer has given is not given again."""
+def _claim(claim: Mapping[str, str], answered: Sequence[str]) -> dict[str, str]:
+    """The claim; evidence that the answer has given, in one of these sentences, is not given again."""
     evidence = claim["evidence"]
-    if answer and evidence.startswith(answer):
-        evidence = f"as answered above.{evidence[len(answer) :]}"
+    given = next((sentence for sentence in answered if sentence and evidence.startswith(sentence)), "")
+    if given:
+        evidence = f"as answered above.{evidence[len(given) :]}"
     return {**claim, "evidence": evidence}
 
 

@@ -68,7 +68,8 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
         "curves": bands(accuracies, ("task", "split")),
         "stopping": pl.concat(stopping),
     }
-    return Analysis(QUESTION, findings[0].sentence, tuple(claims), tuple(findings), tables)
+    answer = " ".join(f.sentence for f in findings if f.name.endswith("gain over early stopping"))
+    return Analysis(QUESTION, answer, tuple(claims), tuple(findings), tables)
 
 
 def _stopping(task: str, group: pl.DataFrame) -> pl.DataFrame:
