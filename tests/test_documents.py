@@ -202,6 +202,7 @@ def test_the_demo_prints_the_table_that_is_shown(
     [
         ("readme.py", ("readme-light.png", "readme-dark.png")),
         ("curves.py", ("dynamics-laptop.png", "joint-rule-over-steps.png")),
+        ("published.py", ("published-size.png",)),
     ],
 )
 def test_pictures_are_drawn_from_what_is_committed(
