@@ -25,7 +25,7 @@ def study_section(study: StudyRecord, name: str, drawings: Drawings) -> dict[str
     answer, rest = _first_clause(values["answer"])
     configs = [run.config for run in study.runs if run.config is not None]
     shared = _shared(configs)
-    sentences = [finding["sentence"] for finding in values["findings"]]
+    sentences = (finding["sentence"] for finding in values["findings"])
     answered = [values["answer"], *(sentence for sentence in sentences if sentence in values["answer"])]
     told = " ".join([values["answer"], *(claim["evidence"] for claim in values["claims"])])
     return {
