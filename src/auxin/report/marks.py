@@ -119,7 +119,7 @@ def band_words(groups: Groups) -> str:
 
 def steps() -> alt.X:
     """The horizontal axis of a curve."""
-    return alt.X("step:Q", title=STEPS, axis=alt.Axis(tickCount=5))
+    return alt.X("step:Q", title=STEPS, axis=alt.Axis(tickCount=5, labelSeparation=8))
 
 
 def share(title: str, column: str = "value") -> alt.Y:
