@@ -1,9 +1,9 @@
-"""Seeds trained here among those published: python docs/figures/published.py [--measure LOGS RUN ...] [--out DIR]
+"""Runs among those published: python docs/figures/published.py [--measure LOGS RUN ...] [--out DIR]
 
-docs/tables/published-size.csv has, of every seed and step that both logged, the accuracies and, of the published models'
-generalization, how many there are, their lowest, mean and highest, and how many lie below this seed's. --measure makes
-it again, from the published logs, a CSV of task, depth, seed, step, in_domain and generalization, and the directories of
-the runs (docs/published-study.md).
+docs/tables/published-size.csv has, of every run and step that both logged, the accuracies and, of the published
+models' generalization, how many there are, their lowest, mean and highest, and how many lie below this run's.
+--measure makes it again, from the published logs, a CSV of task, depth, seed, step, in_domain and generalization, and
+the directories of runs of one seed each, by whose names the table calls them (docs/published-study.md).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TASK, DEPTH = "question", 6
 
 
 def measure(logs: Path, runs: Sequence[Path]) -> pl.DataFrame:
-    """The seeds of the runs beside the published models, a row a seed and step."""
-    metrics = pl.concat([open_run(run).metrics for run in runs])
+    """The runs beside the published models, a row a run and step."""
+    metrics = pl.concat([open_run(run).metrics.with_columns(run=pl.lit(run.name)) for run in runs])
     metrics = metrics.filter(pl.col("split").is_in(["val", "gen"]), name="accuracy")
-    ours = metrics.pivot("split", index=["member", "step"], values="value").rename(
-        {"member": "seed", "val": "in_domain", "gen": "generalization"}
+    ours = metrics.pivot("split", index=["run", "step"], values="value").rename(
+        {"val": "in_domain", "gen": "generalization"}
     )
     theirs = pl.read_csv(logs).filter(task=TASK, depth=DEPTH).select("step", other="generalization")
     other = pl.col("other")
@@ -41,19 +41,19 @@ def measure(logs: Path, runs: Sequence[Path]) -> pl.DataFrame:
         other.max().alias("published_highest"),
         (other < pl.col("generalization")).sum().alias("published_below"),
     ]
-    both = ours.join(theirs, on="step").group_by("seed", "step", "in_domain", "generalization").agg(among)
-    return both.sort("seed", "step").with_columns(pl.col(pl.Float64).round(4))
+    both = ours.join(theirs, on="step").group_by("run", "step", "in_domain", "generalization").agg(among)
+    return both.sort("run", "step").with_columns(pl.col(pl.Float64).round(4))
 
 
 def draw(table: pl.DataFrame) -> alt.LayerChart:
-    """Each seed's generalization on the range and the mean of the published ones."""
+    """Each run's generalization on the range and the mean of the published ones."""
 
     def y(column: str) -> alt.Y:
         return share("generalization accuracy", column)
 
-    seeds = table["seed"].unique().sort().to_list()
-    colors = alt.Scale(domain=seeds, range=PALETTE[: len(seeds)])
-    color = alt.Color("seed:N", title="seed trained here", scale=colors, legend=alt.Legend(orient="top"))
+    runs = table["run"].unique(maintain_order=True).to_list()
+    colors = alt.Scale(domain=runs, range=PALETTE[: len(runs)])
+    color = alt.Color("run:N", title="trained here", scale=colors, legend=alt.Legend(orient="top"))
     published = alt.Chart(table.unique("step", maintain_order=True))
     band = published.mark_area(color=GRAY, opacity=0.25).encode(steps())
     mean = published.mark_line(color=GRAY, strokeDash=[6, 4], strokeWidth=2).encode(steps())
