@@ -22,6 +22,15 @@ PHI = {
 }
 
 
+def alibi_slopes(heads: int) -> list[float]:
+    """As Press et al.'s code has them: every other slope of twice the heads, where they are no power of two."""
+    if math.log2(heads).is_integer():
+        first = 2 ** (-8 / heads)
+        return [first ** (h + 1) for h in range(heads)]
+    power = 2 ** math.floor(math.log2(heads))
+    return alibi_slopes(power) + alibi_slopes(2 * power)[::2][: heads - power]
+
+
 @dataclass
 class Random:
     """Draws weights of one network."""
@@ -66,14 +75,15 @@ class Random:
         if body.qk_norm is True:
             q, k = (y / y.square().mean(-1, keepdim=True).sqrt() for y in (q, k))
         if body.rotary is not None:
-            q, k = (self.rotate(y, body.rotary.base, body.rotary.fraction) for y in (q, k))
+            rotary = body.rotary
+            q, k = (self.rotate(y, rotary.base, rotary.fraction, rotary.factors) for y in (q, k))
         logits = q @ k.mT * (h**-0.5 if body.scale is None else body.scale)
         if body.softcap is not None:
             logits = body.softcap * torch.tanh(logits / body.softcap)
         i, j = torch.arange(n)[:, None], torch.arange(n)
         if body.alibi:
             assert body.alibi == H
-            slopes = 2.0 ** (-8 * torch.arange(1, H + 1) / H)
+            slopes = torch.tensor(alibi_slopes(H))
             logits = logits - slopes[:, None, None] * (i - j).abs()
         if body.window is not None:
             mask = mask & ((i - j).abs() < body.window)
@@ -81,10 +91,12 @@ class Random:
         return (a @ v).transpose(1, 2).reshape(x.shape) @ self.matrix(d, d, 1.0) + self.bias(d, body.sigma_b)
 
     @staticmethod
-    def rotate(x: torch.Tensor, base: float, fraction: float) -> torch.Tensor:
+    def rotate(
+        x: torch.Tensor, base: float, fraction: float, factors: tuple[float, ...] | None
+    ) -> torch.Tensor:
         """Rotate-half convention: dimension i with i + size/2 of the first ``fraction``."""
         size = int(x.shape[-1] * fraction)
-        rate = base ** (-torch.arange(0, size, 2) / size)
+        rate = base ** (-torch.arange(0, size, 2) / size) * torch.tensor(factors or 1.0)
         angle = torch.arange(x.shape[-2])[:, None] * torch.cat([rate, rate])
         part, rest = x[..., :size], x[..., size:]
         half = torch.cat([-part[..., size // 2 :], part[..., : size // 2]], -1)

@@ -34,6 +34,7 @@ CASES = {
     "QK-norm over all heads": attention(qk_norm="all", scale=0.3),
     "rotary": attention(rotary=Rotary()),
     "partial rotary": attention(rotary=Rotary(base=1000.0, fraction=0.25)),
+    "rotary with slowed pairs": attention(rotary=Rotary(base=100.0, factors=(1.0,) * 8 + (0.1,) * 24)),
     "ALiBi": attention(alibi=12),
     "window": attention(window=4),
     "soft cap": attention(softcap=2.0, sigma_q=3.0),

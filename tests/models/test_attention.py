@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from agreement.oracle import alibi_slopes
 from auxin.architecture import Attention, Layer, Network, Rotary, Sublayer
 from auxin.architecture.sizes import Sizes
+from auxin.errors import ConfigError
+from auxin.models.attention import alibi, rotations
 from auxin.models.context import Context
 from auxin.models.initialize import initialize_stack
 from auxin.models.stack import Stack
@@ -78,6 +81,25 @@ def test_a_mask_and_positions_equal_leaving_tokens_out(kind: str) -> None:
     masked = made(x, Context(torch.arange(N), mask=mask))[:, keep]
     cut = made(x[:, keep], Context(keep.expand(2, -1)))
     torch.testing.assert_close(masked, cut, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 6, 8, 12])
+def test_penalties_are_those_of_the_paper_for_any_number_of_heads(heads: int) -> None:
+    described = Attention(alibi=heads)
+    penalties = alibi(described, Context(torch.arange(N)))
+    torch.testing.assert_close(-penalties[:, 3, 1] / 2, torch.tensor(alibi_slopes(heads)))
+    assert described.alibi_slopes == pytest.approx(alibi_slopes(heads))
+
+
+def test_factors_slow_the_rotation_of_their_pairs() -> None:
+    slowed = Rotary(factors=(0.5, 1.0))
+    assert slowed.rates(4) == pytest.approx((0.5, 0.01))
+    cos, sin = rotations(slowed, 4, Context(torch.arange(N)))
+    angles = torch.arange(N)[:, None] * torch.tensor([0.5, 0.01])
+    torch.testing.assert_close(cos, angles.cos().repeat(1, 2))
+    torch.testing.assert_close(sin[:, 2:], angles.sin())
+    with pytest.raises(ConfigError, match=r"number of factors of rotary is 2; allowed: 4, a pair each"):
+        Attention(head_dim=8, rotary=slowed)
 
 
 def test_rotary_logits_depend_on_distances_alone() -> None:

@@ -15,24 +15,39 @@ from auxin.values import Value, check, check_finite
 class Rotary(Value):
     """Rotary positions (Su et al. 2021): pairs of a head's dimensions turned by angles that grow with the position.
 
-    Pair i of the first ``fraction`` of the head's d_h dimensions turns by t·base^(−2i/(fraction·d_h)) at token t.
+    Pair i of the first r = ``fraction``·d_h dimensions of a head turns by t·factors_i·base^(−2i/r) at token t.
 
     >>> Rotary(fraction=0.25)  # as GPT-NeoX has it
-    Rotary(base=10000.0, fraction=0.25)
+    Rotary(base=10000.0, fraction=0.25, factors=None)
     """
 
     base: float = 10_000.0
     fraction: float = 1.0
+    factors: tuple[float, ...] | None = None
+    """On the angle of each pair (YaRN, Llama 3.1, position interpolation); None: 1."""
 
     ranges = {"base": (1, 1e12)}  # noqa: RUF012
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(0 < self.fraction <= 1, "fraction", self.fraction, "0 < fraction ≤ 1")
+        for factor in self.factors or ():
+            check_finite("factor of rotary", factor, 0, 1e3, "0 to 1000")
 
     def turned(self, head_dim: int) -> int:
         """Dimensions of a head that turn: an even number, at least 2."""
         return int(head_dim * self.fraction) // 2 * 2
+
+    def rates(self, head_dim: int) -> tuple[float, ...]:
+        """Angle by which each pair turns from one token to the next."""
+        turned = self.turned(head_dim)
+        return tuple(
+            factor * self.base ** (-2 * i / turned) for i, factor in enumerate(self.pair_factors(head_dim))
+        )
+
+    def pair_factors(self, head_dim: int) -> tuple[float, ...]:
+        """``factors``, one of each pair that turns."""
+        return self.factors or (1.0,) * (self.turned(head_dim) // 2)
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,7 @@ class Attention(Value):
     """RMS norm of queries and keys before rotation: of every head (Qwen 3), or of all heads together (OLMo 2)."""
     rotary: Rotary | None = None
     alibi: int = 0
-    """Heads whose slopes 2^(−8h/H) of a penalty linear in the distance (Press et al. 2022) are averaged; 0: none."""
+    """Heads with a penalty linear in the distance (Press et al. 2022), by ``alibi_slopes``; 0: none."""
     window: int | None = None
     """A token sees itself and the window − 1 tokens before it (without causality: so many on either side)."""
     softcap: float | None = None
@@ -93,6 +108,8 @@ class Attention(Value):
                 self.rotary.fraction,
                 f"at least {2 / head_dim:g} of a head",
             )
+            pairs = len(self.rotary.pair_factors(head_dim))
+            check(pairs == turned // 2, "number of factors of rotary", pairs, f"{turned // 2}, a pair each")
         if self.softcap is not None:
             check_finite("softcap", self.softcap, 1e-3, 1e6, "0.001 to 1e+06")
 
@@ -101,6 +118,17 @@ class Attention(Value):
         """σ_A = σ_Q·σ_K times what ``scale`` differs from 1/√d_h: the spread of the logits of tokens of norm² 1."""
         factor = 1.0 if self.scale is None or self.head_dim is None else self.scale * self.head_dim**0.5
         return self.sigma_q * self.sigma_k * factor
+
+    @property
+    def alibi_slopes(self) -> tuple[float, ...]:
+        """2^(−8h/H) for h = 1 … H, of a power of two; else those of the power P below, and 2^(−4(2h − 1)/P).
+
+        Source: Press et al. 2022, their code.
+        """
+        count = self.alibi
+        power = 1 << count.bit_length() >> 1
+        slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
+        return (*slopes, *(2 ** (-4 * (2 * h + 1) / power) for h in range(count - power)))
 
     @property
     def plain(self) -> bool:

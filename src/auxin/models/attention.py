@@ -91,7 +91,7 @@ class Attention(nn.Module):
         causal = visible is None and context.causal
         mask = visible
         if self.described.alibi:
-            mask = context.once("alibi", lambda: alibi(self.heads, context)).to(q.dtype)
+            mask = context.once("alibi", lambda: alibi(self.described, context)).to(q.dtype)
             if context.causal or visible is not None:
                 seen = causal_mask(q.shape[2], q.device) if visible is None else visible
                 mask = mask.masked_fill(~seen, -torch.inf)
@@ -104,7 +104,7 @@ class Attention(nn.Module):
         if self.described.softcap is not None:
             logits = self.described.softcap * torch.tanh(logits / self.described.softcap)
         if self.described.alibi:
-            logits = logits + context.once("alibi", lambda: alibi(self.heads, context))
+            logits = logits + context.once("alibi", lambda: alibi(self.described, context))
         if visible is None and context.causal:
             visible = causal_mask(q.shape[2], q.device)
         if visible is not None:
@@ -113,10 +113,14 @@ class Attention(nn.Module):
 
 
 def rotations(rotary: description.Rotary, dimensions: int, context: Context) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines of what is turned by t·base^(−2i/r): [L, r], or [B, 1, L, r]; r dimensions turn."""
+    """Cosines and signed sines of what is turned by t·factor·base^(−2i/r): [L, r], or [B, 1, L, r]; r dimensions turn.
+
+    In single precision, as transformers has it.
+    """
     turned, positions = rotary.turned(dimensions), context.positions
     rate = torch.arange(0, turned, 2, dtype=torch.float32, device=positions.device) / turned
-    angles = positions[..., None].float() * rotary.base**-rate
+    factors = torch.tensor(rotary.pair_factors(dimensions), device=positions.device)
+    angles = positions[..., None].float() * (factors * rotary.base**-rate)
     angles = angles[:, None] if positions.ndim == 2 else angles
     cos, sin = angles.cos(), angles.sin()
     return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
@@ -131,7 +135,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, x.roll(turned // 2, -1), sin)
 
 
-def alibi(heads: int, context: Context) -> Tensor:
-    """−2^(−8h/H)·distance, for h = 1 … H: [H, L, L], or [B, H, L, L]."""
-    slopes = 2.0 ** (-8.0 * torch.arange(1, heads + 1, device=context.positions.device) / heads)
+def alibi(described: description.Attention, context: Context) -> Tensor:
+    """−slope·distance: [H, L, L], or [B, H, L, L]."""
+    slopes = torch.tensor(described.alibi_slopes, device=context.positions.device)
     return -slopes[:, None, None] * context.once("distance", context.distance).abs()

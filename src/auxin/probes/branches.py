@@ -127,8 +127,7 @@ def _rotary(heads: Heads, n: int) -> Array:
     if heads.rotary is None:
         return np.ones((n, n))
     turned = heads.rotary.turned(heads.head_dim)
-    rates = heads.rotary.base ** (-np.arange(0, turned, 2) / turned)
-    cosines = np.cos(np.arange(n)[:, None] * rates).sum(1) * 2
+    cosines = np.cos(np.arange(n)[:, None] * heads.rotary.rates(heads.head_dim)).sum(1) * 2
     distance = np.abs(np.arange(n)[:, None] - np.arange(n))
     return ((cosines + heads.head_dim - turned) / heads.head_dim)[distance]
 

@@ -15,7 +15,6 @@ This is exact at finite d_h. How many heads share a key does not matter: their o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,15 +44,8 @@ def biases(body: Attention, allowed: Tensor) -> Tensor:
     if body.window is not None:
         allowed = allowed & (distance < body.window)
     forbidden = torch.zeros(allowed.shape, dtype=torch.float64).masked_fill_(~allowed, -torch.inf)
-    slopes = torch.tensor(alibi_slopes(body.alibi) or [0.0], dtype=torch.float64)
+    slopes = torch.tensor(body.alibi_slopes or [0.0], dtype=torch.float64)
     return forbidden - slopes[:, None, None] * distance
-
-
-def alibi_slopes(count: int) -> list[float]:
-    """Press et al. (2022): 2^(−8h/H) for h = 1 … H; of counts that are no power of two, as their code has it."""
-    power = 2 ** int(math.log2(count)) if count else 0
-    slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
-    return slopes + [2 ** (-4 * (2 * h + 1) / power) for h in range(count - power)]
 
 
 @dataclass(frozen=True)
@@ -172,8 +164,7 @@ def _rotation(body: Attention, n: int, dtype: torch.dtype) -> Tensor | None:
     """e^{i·angle} of every token and pair, [n, pairs]."""
     if body.rotary is None or body.head_dim is None:
         return None
-    turned = body.rotary.turned(body.head_dim)
-    rate = body.rotary.base ** (-torch.arange(0, turned, 2, dtype=torch.float64) / turned)
+    rate = torch.tensor(body.rotary.rates(body.head_dim), dtype=torch.float64)
     angle = torch.arange(n, dtype=torch.float64)[:, None] * rate
     return torch.polar(torch.ones_like(angle), angle).to(
         torch.complex64 if dtype == torch.float32 else torch.complex128
