@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +17,7 @@ import pytest
 from auxin.cli.summary import COLUMNS
 from auxin.config import preset
 from auxin.measures.grokking import grokking_summary
+from auxin.studies import papers
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "tables"
@@ -64,6 +66,19 @@ def test_every_interval_says_where_it_comes_from(page: str) -> None:
         if not QUOTED.match(text(page), m.start())
     ]
     assert bare == []
+
+
+def test_the_page_of_claims_is_that_of_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["claims.py", str(tmp_path / "claims.md")])
+    runpy.run_path(str(TABLES / "claims.py"), run_name="__main__")
+    assert (tmp_path / "claims.md").read_text() == (ROOT / "docs/claims.md").read_text()
+
+
+def test_what_the_papers_say_is_quoted_beside_its_claim() -> None:
+    """A source in a table is one of the project's quotations, and each quotation is beside a claim."""
+    claims = [c for path in TABLES.glob("*.json") for c in json.loads(path.read_text()).get("claims", ())]
+    quoted = {claim["source"] for claim in claims if "et al." in claim["source"]}
+    assert quoted == {says for name, says in vars(papers).items() if name.isupper()}
 
 
 def test_the_demo_in_the_readme_is_seed_0_of_the_preset() -> None:

@@ -1,4 +1,5 @@
 import numpy as np
+import polars as pl
 import pytest
 
 from auxin.studies.depth import DEPTHS, analyse, configs
@@ -6,13 +7,13 @@ from auxin.studies.design import NamedRun
 from studies.synthetic import STEPS, Curves, ramp, table
 
 
-def by_depth(levels: dict[int, float]):
-    """Ends at the depth's level of generalization, with a training loss that falls with depth."""
+def by_depth(levels: dict[int, float], fall: float = 0.01):
+    """Ends at the depth's level of generalization, with a training loss that falls by ``fall`` a layer."""
 
     def log(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
         depth = int(run.settings["depth"])
         gen = np.clip(ramp(0.0, levels[depth]) + 0.05 * rng.standard_normal(len(STEPS)), 0, 1)
-        loss = ramp(4.0, 1.2 - 0.01 * depth) + 0.005 * rng.standard_normal()
+        loss = ramp(4.0, 1.2 - fall * depth) + 0.005 * rng.standard_normal()
         return {("val", "accuracy"): ramp(0, 1), ("gen", "accuracy"): gen, ("train", "loss"): loss}
 
     return log
@@ -34,6 +35,32 @@ def test_a_planted_inverted_u_is_found() -> None:
     assert depths["depth"].to_list() == list(DEPTHS)
     assert depths["ever"].to_list() == [0, 1, 1, 0, 0]
     np.testing.assert_allclose(depths["ever_low"][1], 0.5655, atol=1e-4)  # Wilson, 5 of 5
+
+
+@pytest.mark.parametrize(
+    ("fall", "gap", "verdict"),
+    [(0.0, 0.003, "supported"), (0.003, 0.012, "supported"), (0.05, 0.2, "contradicted")],
+)
+def test_whether_all_depths_reach_the_same_training_loss(fall: float, gap: float, verdict: str) -> None:
+    """Four layers, of the six that generalize best, from each of the ends."""
+    levels = dict(zip(DEPTHS, (0.1, 0.4, 0.9, 0.4, 0.1), strict=True))
+    analysis = analyse(table(configs("laptop"), by_depth(levels, fall)))
+    found = {f.name: f for f in analysis.findings}
+    largest = found["largest difference of training loss from the depth that generalizes best"]
+    assert largest.value == pytest.approx(gap, abs=0.006)
+    assert largest.low <= largest.value <= largest.high
+    assert "at depth 6, which generalizes best" in largest.sentence
+    claim = analysis.claims[1]
+    assert (claim.statement, claim.verdict) == ("Models of all depths reach the same training loss.", verdict)
+    assert "comparable training losses" in claim.source
+
+
+def test_a_depth_without_a_loss_is_no_test_of_fit() -> None:
+    levels = dict.fromkeys(DEPTHS, 0.4)
+    whole = table(configs("laptop"), by_depth(levels, 0.0))
+    lost = (pl.col("depth") == 10) & (pl.col("name") == "loss")
+    analysis = analyse(whole.with_columns(value=pl.when(~lost).then(pl.col("value"))))
+    assert analysis.claims[1].verdict == "not supported"
 
 
 @pytest.mark.parametrize("levels", [(0.4,) * 5, (0.1, 0.3, 0.5, 0.7, 0.9), (0.9, 0.9, 0.9, 0.5, 0.1)])

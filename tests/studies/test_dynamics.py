@@ -49,13 +49,28 @@ def monotone(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
     return {("gen", "accuracy"): ramp(0.2, 0.95 if grokked else 0.3), **own}
 
 
-def test_between_the_others_is_not_apart_and_one_model_is_no_test_of_a_lead() -> None:
+def test_what_lies_between_the_others_does_not_tell_and_one_model_is_no_test_of_a_lead() -> None:
     analysis = analyse(table(configs("laptop"), monotone))
     verdicts = {claim.statement: claim.verdict for claim in analysis.claims}
     assert verdicts["The tree score is highest at the depth that generalizes."] == "contradicted"
     assert verdicts["The tree score moves before generalization does."] == "not supported"
-    assert verdicts["The weight norm a layer distinguishes the depth that generalizes."] == "not supported"
+    assert verdicts["The weight norm a layer does not tell the depth that generalizes."] == "supported"
     assert "No other measure is higher there" in analysis.answer
+
+
+@pytest.mark.parametrize(("at_optimum", "words"), [(0.9, "higher than both"), (0.1, "lower than both")])
+def test_a_measure_that_sets_the_optimal_depth_apart_contradicts_that_it_does_not(
+    at_optimum: float, words: str
+) -> None:
+    def log(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+        level = at_optimum if run.settings["kind"] == "optimal" else 0.5
+        norm = {("train", "weight_norm"): ramp(0.3, level + 0.005 * rng.standard_normal())}
+        return structured(run, seed, rng) | norm
+
+    claims = {claim.statement: claim for claim in analyse(table(configs("laptop"), log)).claims}
+    claim = claims["The weight norm a layer does not tell the depth that generalizes."]
+    assert claim.verdict == "contradicted"
+    assert words in claim.evidence
 
 
 def deeper(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:

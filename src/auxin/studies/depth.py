@@ -1,21 +1,24 @@
 """Is generalization an inverted U in depth, and does the training loss explain it?
 
-Murty et al. 2023 (arXiv 2305.18741), §5, Figs. 3a and 5: the share of seeds that are ever above 80%, by depth, and
-the training loss, which keeps falling with depth.
+Murty et al. 2023 (arXiv 2305.18741), §3.1, Fig. 3a, and appendix D, Fig. 5: the share of seeds that are ever above
+80%, by depth, and the training loss, which is the same at all depths, so that fit does not explain the depth.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, late, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.papers import INVERTED_U, SAME_LOSS
 from auxin.studies.statistics import (
     UNKNOWN,
     Estimate,
     Peak,
+    contrast,
     mean_share,
     mean_size,
     p_text,
@@ -27,6 +30,8 @@ from auxin.studies.statistics import (
 QUESTION = "Is generalization an inverted U in depth?"
 SETTINGS = ("task", "depth")
 DEPTHS = (2, 4, 6, 8, 10)
+COMPARABLE = 0.05
+"""Nats a token within which training losses are the same: as finely as the published figure can be read."""
 
 
 def configs(scale: Scale) -> list[NamedRun]:
@@ -94,28 +99,58 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
             f"Training loss {fate} with depth: rank correlation {trend.text()}.",
         ),
     )
+    gap = _gap(models)
+    findings += (gap,)
     losses = bands(curve(metrics, "train", "loss"), ("depth",))
     curves = bands(curve(metrics, "gen", "accuracy"), ("depth",))
     tables = {"models": models, "depths": by_depth, "training_loss": losses, "curves": curves}
-    return Analysis(QUESTION, answer, _claims(peak, trend, findings, len(known)), findings, tables)
+    return Analysis(QUESTION, answer, _claims(peak, gap, findings, models), findings, tables)
 
 
-def _claims(peak: Peak, trend: Estimate, findings: tuple[Finding, ...], models: int) -> tuple[Claim, ...]:
+def _claims(
+    peak: Peak, gap: Finding, findings: tuple[Finding, ...], models: pl.DataFrame
+) -> tuple[Claim, ...]:
+    fewest = int(models["depth"].value_counts()["count"].min())  # pyright: ignore[reportArgumentType]
     return (
         Claim(
             "Generalization rises and then falls with depth.",
-            "Murty et al. 2023, §5, Fig. 3a",
+            INVERTED_U,
             "supported" if peak.inside else "not supported",
             findings[0].sentence,
         ),
         judged(
-            "Training loss keeps falling with depth.",
-            "Murty et al. 2023, §5, Fig. 5",
-            -trend,
-            findings[-1].sentence,
-            models,
+            "Models of all depths reach the same training loss.",
+            SAME_LOSS,
+            Estimate(COMPARABLE - gap.value, COMPARABLE - gap.high, COMPARABLE - gap.low),
+            gap.sentence,
+            fewest,
         ),
     )
+
+
+def _gap(models: pl.DataFrame) -> Finding:
+    """By how much the training loss of a depth differs at most from that of the depth that generalizes best.
+
+    Losses are the same within ``COMPARABLE`` where every depth's whole interval is: the interval of the largest
+    difference goes from the largest lower bound of any depth to the largest upper one.
+    """
+    losses = {depth: group["loss"].drop_nulls().to_numpy() for (depth,), group in models.group_by("depth")}
+    means = models.group_by("depth").agg(pl.col("late").mean())
+    best = means.sort("late", "depth", descending=True, nulls_last=True)["depth"][0]
+    gaps = [_size(contrast([own, losses[best]], [1, -1])) for depth, own in losses.items() if depth != best]
+    largest = Estimate(*np.max(gaps, axis=0).tolist()) if gaps else UNKNOWN  # NaN where a depth has no loss
+    text = f"at most {largest.text(3)} nats a token" if gaps else "an unknown amount"
+    return finding(
+        "largest difference of training loss from the depth that generalizes best",
+        largest,
+        f"The training loss of a depth differs by {text} from that at depth {best}, which generalizes best.",
+    )
+
+
+def _size(difference: Estimate) -> tuple[float, float, float]:
+    """The absolute value of a difference with its interval."""
+    low, high = sorted((abs(difference.low), abs(difference.high)))
+    return abs(difference.value), 0.0 if difference.low <= 0 <= difference.high else low, high
 
 
 def _largest(share: Peak, by_depth: pl.DataFrame) -> tuple[Estimate, str]:

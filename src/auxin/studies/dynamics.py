@@ -1,7 +1,7 @@
 """Do norms, attention sparsity or tree structure tell which depth will generalize, and do they move first?
 
-Murty et al. 2023 (arXiv 2305.18741), §5.2–5.3, Figs. 3b and 4: weight norms and attention sparsity grow alike at
-all depths; tree structure (t_score) is highest at the depth that generalizes.
+Murty et al. 2023 (arXiv 2305.18741), §4.1, Figs. 3b and 4: weight norms and attention sparsity grow at all depths
+and do not tell the depth that generalizes; the tree score is highest there, and all models find trees close to gold.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 
 from auxin.runs.rows import limits
-from auxin.studies.answers import FEWEST, Analysis, Claim, Finding, finding, judged
+from auxin.studies.answers import FEWEST, Analysis, Claim, Finding, Verdict, finding, judged
 from auxin.studies.curves import bands, curve, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.papers import COINCIDES, MOST_TREE_STRUCTURED, NORMS_DO_NOT_TELL, TREES_GENERALIZE
 from auxin.studies.statistics import Estimate, contrast, mean, paired, share_contrast, spearman
 
 QUESTION = (
@@ -33,6 +34,12 @@ KINDS = {
     "tense": {"shallow": 2, "optimal": 4, "deep": 6},
 }
 """The published depths."""
+VERDICTS: dict[str, Verdict] = {
+    "between the two": "supported",
+    "higher than both": "contradicted",
+    "lower than both": "contradicted",
+}
+"""On the claim that a measure does not tell the optimal depth, by where that depth stands among the others."""
 PUBLISHED = 0.885 - 0.842  # final t_score of question, 6 layers against the higher one of 2 and 10
 
 
@@ -68,15 +75,13 @@ class Gaps(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether the optimal depth is higher or lower than both."""
-        lower = self.shallow.high < 0 and self.deep.high < 0
-        return (
-            "higher than both"
-            if self.least.low > 0
-            else "lower than both"
-            if lower
-            else "not apart from both"
-        )
+        """Whether the optimal depth is higher or lower than both, or between the two."""
+        above, below = ([gap.low > 0 for gap in self], [gap.high < 0 for gap in self])
+        if all(above):
+            return "higher than both"
+        if all(below):
+            return "lower than both"
+        return "between the two" if any(above) and any(below) else "not apart from both"
 
 
 def analyse(metrics: pl.DataFrame) -> Analysis:
@@ -110,16 +115,15 @@ def _claims(
 
     What tells the depth that generalizes cannot be judged where another one than the published generalizes better.
     """
-    source = "Murty et al. 2023, §5.3, Fig. 4"
     fewest = int(models["depth"].value_counts()["count"].min())  # pyright: ignore[reportArgumentType]
     statements = (
-        "The tree score is highest at the depth that generalizes.",
-        "Models with a higher tree score generalize better.",
-        "The tree score moves before generalization does.",
+        ("The tree score is highest at the depth that generalizes.", MOST_TREE_STRUCTURED),
+        ("Models with a higher tree score generalize better.", TREES_GENERALIZE),
+        ("The tree score moves before generalization does.", COINCIDES),
     )
     claims = [
         judged(statement, source, Estimate(f.value, f.low, f.high), f.sentence, count)
-        for statement, f, count in zip(
+        for (statement, source), f, count in zip(
             statements, found["t_score"], (fewest, len(models), leads), strict=False
         )  # without leads, two findings
     ]
@@ -127,12 +131,12 @@ def _claims(
         evidence = f"{claims[0].evidence} {best.sentence}"
         claims[0] = dataclasses.replace(claims[0], verdict="not supported", evidence=evidence)
     for name in ("weight_norm", "attention_sparsity"):
-        apart = gaps[name].verdict != "not apart from both"
+        told = VERDICTS.get(gaps[name].verdict, "not supported")
         claims.append(
             Claim(
-                f"The {MEASURES[name]} distinguishes the depth that generalizes.",
-                "Murty et al. 2023, §5.2, find that it does not",
-                "supported" if fewest >= FEWEST and apart and not best.value < 0 else "not supported",
+                f"The {MEASURES[name]} does not tell the depth that generalizes.",
+                NORMS_DO_NOT_TELL,
+                told if fewest >= FEWEST and not best.value < 0 else "not supported",
                 found[name][0].sentence,
             )
         )

@@ -1,6 +1,6 @@
 """Does generalization come long after in-domain accuracy saturates, and what does stopping early miss?
 
-Murty et al. 2023 (arXiv 2305.18741), §4, Fig. 2: several seeds of each task trained far past saturation.
+Murty et al. 2023 (arXiv 2305.18741), §3.1, Fig. 2: several seeds of each task trained far past saturation.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from auxin.measures.intervals import wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import bands, curve, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.papers import EARLY_STOPPING, LATE
 from auxin.studies.statistics import UNKNOWN, Estimate, mean, mean_share, mean_size
 
 QUESTION = "Does generalization come long after in-domain accuracy saturates, and is stopping early harmful?"
@@ -26,7 +27,6 @@ STEPS = {"tense": 12_000}
 """At ``laptop``, where the preset's are too few to fit a task."""
 DEPTHS: dict[str, int] = {"question": 6, "tense": 4, "dyck": 6}
 """Layers of the published runs that early stopping was shown on."""
-SOURCE = "Murty et al. 2023, §4, Fig. 2"
 PUBLISHED = {  # seeds 42 … 132 of the authors' own logs: at the first best in-domain accuracy, and at the end
     "question": (0.073, 0.929),
     "tense": (0.547, 0.835),
@@ -98,14 +98,14 @@ def _claims(task: str, findings: list[Finding], group: pl.DataFrame) -> list[Cla
     return [
         judged(
             f"On {task}, training on past the best in-domain accuracy raises generalization.",
-            SOURCE,
+            EARLY_STOPPING,
             Estimate(gain.value, gain.low, gain.high),
             gain.sentence,
             len(group),
         ),
         judged(
             later,
-            SOURCE,
+            LATE,
             delayed,
             delay.sentence if delay else "No seed passed both marks.",
             len(group["delay_ratio"].drop_nulls()),

@@ -1,6 +1,6 @@
 """Do two numbers at initialization, the angle and the gradient exponent, predict the loss after training?
 
-Cowsik et al. 2024 (arXiv 2403.02579), §5: the block of that paper on a grid over α_M and σ_w around the phase
+Cowsik et al. 2024 (arXiv 2403.02579): the block of that paper on a grid over α_M and σ_w around the phase
 boundary λ_a = 0, at a depth where it matters, for a fixed budget. A grid of two hyperparameters is itself two
 numbers, so interpolation on it proves little; the runs off the grid, where all four hyperparameters differ, are
 predicted from the grid through (λ_a, λ_g) alone.
@@ -20,6 +20,7 @@ from auxin.config import RunConfig
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
 from auxin.studies.curves import curve, late
 from auxin.studies.design import NamedRun, Scale, Setting, base, replace
+from auxin.studies.papers import TWO_EXPONENTS
 from auxin.studies.regression import KernelRidge, cross_validated, folds
 from auxin.studies.statistics import Estimate, paired, r_squared, spearman
 from auxin.theory.exponents import exponents_grid
@@ -138,10 +139,10 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
         _compared(test, exponents.filter(test=test), baselines.filter(test=test))
         for test in exponents["test"]
     )
-    claims = [
-        _claim(predicted.filter(test=test), exponents.filter(test=test), baselines.filter(test=test))
-        for test in exponents["test"]
-    ]
+    claims: list[Claim] = []
+    for test, row in zip(exponents["test"], exponents.iter_rows(named=True), strict=True):
+        own, others = exponents.filter(test=test), baselines.filter(test=test)
+        claims += [_well_predicted(row), _better(predicted.filter(test=test), own, others)]
     tables = {"points": points, "predictions": predicted, "scores": scores, "phase": _phase()}
     return Analysis(QUESTION, f"{answer[0].upper()}{answer[1:]}.", tuple(claims), tuple(findings), tables)
 
@@ -199,7 +200,16 @@ def _finding(row: Mapping[str, Any]) -> Finding:
     return finding(f"R² from {row['predictor']}, {row['test']}", fit, sentence)
 
 
-def _claim(predicted: pl.DataFrame, exponents: pl.DataFrame, baselines: pl.DataFrame) -> Claim:
+def _well_predicted(row: Mapping[str, Any]) -> Claim:
+    """That the exponents account for more than half of the variance."""
+    statement = (
+        f"For {row['test']}, the two exponents account for more than half of the variance of the loss."
+    )
+    half = Estimate(row["r2"] - 0.5, row["r2_low"] - 0.5, row["r2_high"] - 0.5)
+    return judged(statement, TWO_EXPONENTS, half, _finding(row).sentence, row["points"])
+
+
+def _better(predicted: pl.DataFrame, exponents: pl.DataFrame, baselines: pl.DataFrame) -> Claim:
     """That the exponents beat every baseline, by how much their R² is above the best one's on the same points."""
     own, best = exponents.row(0, named=True), baselines.sort("r2", descending=True).row(0, named=True)
     truth = predicted.filter(predictor=own["predictor"])["loss"].to_numpy()
@@ -210,7 +220,7 @@ def _claim(predicted: pl.DataFrame, exponents: pl.DataFrame, baselines: pl.DataF
     sentence = _compared(own["test"], exponents, baselines)
     return judged(
         f"For {own['test']}, the two exponents predict the final loss better than every baseline.",
-        "Cowsik et al. 2024, §5",
+        "asked here",
         gain,
         f"{sentence[0].upper()}{sentence[1:]}: {gain.text()} more.",
         own["points"],

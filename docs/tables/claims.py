@@ -1,0 +1,43 @@
+"""Write docs/claims.md, every claim with its source and verdict, from the tables: python docs/tables/claims.py [OUT].
+
+Claims of what the papers say come with the paper's sentence; tests/test_quoted.py compares the page with the tables.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+STUDIES = ("grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures")
+HEAD = """# Claims and verdicts
+
+Every claim that a study judges: where it comes from, the verdict, and the numbers that decide, with their 95%
+intervals. *Supported*: the whole interval agrees with the claim. *Contradicted*: the whole interval disagrees.
+*Not supported*: anything between, or too few models for a test. This page is written from
+[the tables](tables/README.md) by `python docs/tables/claims.py`.
+"""
+
+
+def page() -> str:
+    parts = [HEAD]
+    for study in STUDIES:
+        record = json.loads((HERE / f"{study}.json").read_text())
+        parts.append(
+            f"\n## {record['question']}\n\n| claim | source | verdict | numbers |\n|---|---|---|---|\n"
+        )
+        for claim in record["claims"]:
+            cells = (claim["statement"], claim["source"], f"**{claim['verdict']}**", plain(claim["evidence"]))
+            parts.append(f"| {' | '.join(cells)} |\n")
+    return "".join(parts)
+
+
+def plain(evidence: str) -> str:
+    """Intervals in words, and minus signs that are minus signs."""
+    worded = re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", r"(\1 to \2)", evidence)
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", worded)
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / "claims.md"
+    out.write_text(page())
