@@ -1,15 +1,14 @@
-"""Numbers quoted in README.md and docs/findings.md are those of the tables in docs/tables.
+"""Numbers quoted in README.md, docs/findings.md and docs/limits.md are those of the tables in docs/tables.
 
-A number that a study found is followed by where it comes from, in a comment that no reader sees:
-``22 points (−0.2 to 45)<!-- grokking: question: gain over early stopping -->``; − before the name: its opposite.
+docs/tables/quoted.json says which finding each interval is, docs/tables/quote.py compares or renews them.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -22,50 +21,34 @@ from auxin.studies import papers
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "tables"
 FINDINGS = "docs/findings.md"
-PAGES = ("README.md", FINDINGS, "docs/limits.md")
-
-NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?"
-INTERVAL = rf"(?P<value>{NUMBER})(?P<unit>%| points| steps)?(?: \(|, )(?P<low>{NUMBER})(?:–| to )(?P<high>{NUMBER})\)?"
-QUOTED = re.compile(INTERVAL + r"<!-- (?P<study>[\w-]+): (?P<opposite>−?)(?P<name>[^>]+?) -->")
 
 
 def text(page: str) -> str:
     return " ".join((ROOT / page).read_text().split())
 
 
-def near(quoted: str, value: float) -> bool:
-    """Whether a number is the value, rounded to the digits it is quoted with."""
-    digits = len(quoted.partition(".")[2])
-    return abs(float(quoted.replace(",", "").replace("−", "-")) - value) <= 0.51 * 10.0**-digits
+@pytest.fixture(scope="module")
+def quote() -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(TABLES / "quote.py")))
 
 
-def findings(study: str) -> dict[str, dict[str, float]]:
-    record = json.loads((TABLES / f"{study}.json").read_text())
-    return {found["name"]: found for found in record["findings"]}
+def test_quoted_numbers_are_those_of_the_tables(quote: SimpleNamespace) -> None:
+    """Every interval of the pages that quote any has a name in quoted.json, and is what the tables say."""
+    assert set(quote.names()) == {"README.md", FINDINGS, "docs/limits.md"}
+    quote.main(check=True)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_quoted_numbers_are_those_of_the_tables(page: str) -> None:
-    quotes = list(QUOTED.finditer(text(page)))
-    assert quotes
-    for quote in quotes:
-        found = findings(quote["study"])[quote["name"]]
-        scale = (-1 if quote["opposite"] else 1) * (100 if quote["unit"] in ("%", " points") else 1)
-        bounds = sorted((found["low"] * scale, found["high"] * scale))
-        for quoted, value in zip(
-            quote.group("value", "low", "high"), (found["value"] * scale, *bounds), strict=True
-        ):
-            assert near(quoted, value), (quote[0], value)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_interval_says_where_it_comes_from(page: str) -> None:
-    bare = [
-        m[0]
-        for m in re.finditer(INTERVAL + "(?!<!--|[\\d.,])", text(page))
-        if not QUOTED.match(text(page), m.start())
-    ]
-    assert bare == []
+def test_a_number_that_is_not_the_tables_is_renewed_with_its_digits(quote: SimpleNamespace) -> None:
+    """Of the value, 0.333 (0.203 to 0.463) in the table, 33 points (20 to 46) are that number, rounded."""
+    name = "grokking: question: gain over early stopping"
+    value, low, high = quote.finding(name)
+    right = f"by {100 * value:.0f} points\n({100 * low:.0f} to {100 * high:.0f}) over 20 seeds"
+    assert quote.renewed(right, [name]) == right
+    assert quote.renewed("by 1 points\n(2 to 3) over 20 seeds", [name]) == right
+    opposite = quote.renewed("by 1.00 (1.00 to 2.00).", [f"−{name}"])
+    assert opposite == f"by −{value:.2f} (−{high:.2f} to −{low:.2f})."
+    with pytest.raises(ValueError, match="shorter"):
+        quote.renewed("by 1 (0 to 2) and by 3 (2 to 4)", [name])
 
 
 def test_the_page_of_claims_is_that_of_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,19 +72,20 @@ def test_the_demo_in_the_readme_is_seed_0_of_the_preset() -> None:
     assert curves["step"].max() == preset("laptop").steps
 
 
-@pytest.mark.parametrize("page", PAGES[:2])
-def test_counts_of_seeds_are_those_of_the_tables(page: str) -> None:
+def test_counts_of_seeds_are_those_of_the_tables() -> None:
     """Of ten seeds of the preset's test, and of five a depth."""
     seeds = pl.read_csv(TABLES / "grokking-seeds.csv")
     fresh, n = seeds.filter(pl.col("member") < 130, task="question"), 10
     assert len(fresh) == n
     passed, high = int(fresh["grokked"].sum()), int((fresh["final"] >= 0.9).sum())
-    assert f"{passed} of {n} fresh seeds" in text(page)
-    assert f"{high} of them end at 90% or more" in text(page)
+    assert f"{passed} of {n} fresh seeds" in text(FINDINGS)
+    assert f"{high} of them end at 90% or more" in text(FINDINGS)
     depths = pl.read_csv(TABLES / "depth-depths.csv")
     deep, shallow = depths.filter(pl.col("depth") >= 6), depths.filter(pl.col("depth") < 6)
-    assert f"{deep['grokked'].sum()} of {deep['models'].sum()} models with 6, 8 or 10 layers" in text(page)
-    assert f"{shallow['grokked'].sum()} of {shallow['models'].sum()} with 2 or 4" in text(page)
+    assert f"{deep['grokked'].sum()} of {deep['models'].sum()} models with 6, 8 or 10 layers" in text(
+        FINDINGS
+    )
+    assert f"{shallow['grokked'].sum()} of {shallow['models'].sum()} with 2 or 4" in text(FINDINGS)
 
 
 def test_counts_of_models_are_those_of_the_tables() -> None:

@@ -1,7 +1,7 @@
 """Keep what a study found: python docs/tables/collect.py runs/studies/grokking-laptop [table …].
 
 Writes, beside this file, STUDY.json (command, commits, wall time, machine, answer, claims, findings) and of the named
-tables STUDY-TABLE.csv. tests/test_quoted.py holds the numbers of README.md and docs/findings.md to the former.
+tables STUDY-TABLE.csv. Then quote.py renews the numbers of README.md and docs/findings.md, and claims.py docs/claims.md.
 """
 
 import json
