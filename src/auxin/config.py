@@ -170,9 +170,9 @@ class RunConfig(Value):
 def preset(name: PresetName, task: str = "question") -> RunConfig:
     """A published or tested configuration by name.
 
-    ``paper`` is what Murty et al. 2023 (arXiv 2305.18741) say, ``released-code`` what their code does
-    (8 heads, untied, clip 1, linear decay over 2M steps). ``laptop`` takes three minutes on a CPU core, and
-    most of its seeds grok (docs/preset-study.md): twelve narrow post-norm layers with branches of strength 0.65 and a
+    ``paper`` is what Murty et al. 2023 (arXiv 2305.18741) say, ``released-code`` what their code did in the logged
+    runs (8 heads, untied, clip 1, PyTorch's biases, rate decaying linearly to zero at the last of 300,000 steps).
+    ``laptop`` takes three minutes on a CPU core, and most of its seeds grok (docs/preset-study.md): twelve narrow post-norm layers with branches of strength 0.65 and a
     rate that stays high, L·λ_a = −4.2. ``gpt2``, ``llama``, ``pythia``, ``qwen3`` and ``bert-encoder`` are these
     architectures with their own initialization, 6 layers of width 128; the last is not causal and cannot be trained.
 
@@ -193,19 +193,27 @@ def preset(name: PresetName, task: str = "question") -> RunConfig:
         return RunConfig(task=task, model=model, optimizer=OptimizerConfig(warmup=300), steps=3000)
     released = name == "released-code"
     heads = 8 if released else 4
-    model = ModelConfig(depth=6, width=512, heads=heads, tied=not released, max_length=max_length)
+    steps = kind(task).published_steps
+    model = ModelConfig(
+        depth=6,
+        width=512,
+        heads=heads,
+        tied=not released,
+        initialization="released-code" if released else "xavier",
+        max_length=max_length,
+    )
     optimizer = OptimizerConfig(
         learning_rate=1e-4,
         schedule="linear" if released else "constant",
         warmup=10_000,
-        decay_steps=2_000_000 if released else 0,
+        decay_steps=steps if released else 0,
         clip=1.0 if released else 10.0,
     )
     return RunConfig(
         task=task,
         model=model,
         optimizer=optimizer,
-        steps=kind(task).published_steps,
+        steps=steps,
         batch_size=8,
         seeds=tuple(range(42, 133, 10)),
         log_every=3000,

@@ -118,7 +118,7 @@ def test_the_error_falls_as_the_root_of_the_width() -> None:
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("initialization", ["xavier", "pytorch", "normal"])
+@pytest.mark.parametrize("initialization", ["xavier", "released-code", "pytorch", "normal"])
 def test_every_initialization_is_the_block_that_it_is_said_to_be(norm: str, initialization: str) -> None:
     config = ModelConfig(
         depth=3,

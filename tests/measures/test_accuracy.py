@@ -97,11 +97,15 @@ def test_first_auxiliary_ranks_auxiliaries_only(tasks):
     assert (scores["accuracy"], scores["first_auxiliary"], scores["neither"]) == (0, 1, 1)
 
 
-def test_only_transformed_lines_count_and_the_first_ones(tasks):
+def test_only_transformed_lines_count_and_a_fixed_random_sample_of_them(tasks):
     evaluator = Evaluator(tasks["tense"], "val", limit=7)
     assert [s.marker for s in evaluator.sentences] == ["PRESENT"] * 7
-    expected = [s for s in tasks["tense"].splits["val"] if s.marker == "PRESENT"][:7]
-    assert evaluator.sentences == expected
+    eligible = [s for s in tasks["tense"].splits["val"] if s.marker == "PRESENT"]
+    places = [eligible.index(s) for s in evaluator.sentences]
+    assert places == sorted(set(places))
+    assert places != list(range(7))
+    assert Evaluator(tasks["tense"], "val", limit=7).sentences == evaluator.sentences
+    assert set(evaluator.sentences) < set(Evaluator(tasks["tense"], "val", limit=9).sentences)
     assert len(Evaluator(tasks["tense"], "gen", limit=None).sentences) == 120
 
 

@@ -110,7 +110,7 @@ def test_weights_have_the_sigmas_of_the_description() -> None:
     assert (p["attention.qkv.bias"] == 0).all()
 
 
-@pytest.mark.parametrize("initialization", ["xavier", "pytorch", "normal", "gpt2", "neox"])
+@pytest.mark.parametrize("initialization", ["xavier", "released-code", "pytorch", "normal", "gpt2", "neox"])
 def test_a_models_weights_have_the_sigmas_of_its_network(initialization) -> None:
     config = ModelConfig(
         depth=3,

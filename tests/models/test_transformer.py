@@ -92,7 +92,7 @@ def test_presets_have_the_published_sizes() -> None:
     assert count(preset("laptop").model) == 12 * (12 * 64**2 + 9 * 64) + 2 * 71 * 64 + 71
 
 
-@pytest.mark.parametrize("initialization", ["xavier", "pytorch", "normal", "gaussian"])
+@pytest.mark.parametrize("initialization", ["xavier", "released-code", "pytorch", "normal", "gaussian"])
 def test_initial_loss_is_that_of_gaussian_logits(initialization: str) -> None:
     """Logits of variance v that know nothing of the target cost ln V + v/2 nats (log-normal mean)."""
     torch_generator = torch.Generator().manual_seed(0)

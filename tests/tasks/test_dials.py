@@ -32,9 +32,11 @@ def changed(one: Task, other: Task) -> int:
 
 
 def no_sentence_twice(task: Task) -> bool:
-    """Whatever its marker, in any split."""
-    words = [" ".join(s.words) for split in task.splits.values() for s in split]
-    return len(set(words)) == len(words)
+    """In no two splits, whatever its marker; and no line twice in one."""
+    words = [{" ".join(s.words) for s in split} for split in task.splits.values()]
+    lines = [{s.text for s in split} for split in task.splits.values()]
+    apart = len(set.union(*words)) == sum(map(len, words))
+    return apart and list(map(len, lines)) == list(map(len, task.splits.values()))
 
 
 @pytest.mark.parametrize("name", GRAMMATICAL)

@@ -178,7 +178,7 @@ def test_what_is_wrong_is_named(written, old, new, message):
 
 def test_too_few_sentences_do_not_take_for_ever(written):
     with pytest.raises(
-        DataError, match=r"my.gr: 1200 sentences are asked for, and the grammar has .* such; allowed: fewer"
+        DataError, match=r"my.gr: 1000 sentences are asked for, and the grammar has .* such; allowed: fewer"
     ):
         written(REFLEXIVE, train_size=1000)
 

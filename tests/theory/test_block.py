@@ -105,7 +105,7 @@ def test_block_of_the_other_initializations() -> None:
     assert (bare.sigma_b, bare.output_bias, bare.sigma_b_attention) == (0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("initialization", ["xavier", "pytorch", "normal"])
+@pytest.mark.parametrize("initialization", ["xavier", "released-code", "pytorch", "normal"])
 def test_implied_gains_are_those_of_drawn_weights(initialization: str) -> None:
     """The same laws drawn with numpy: uniform or normal entries, and the gains that they have."""
     rng, d, m = np.random.default_rng(0), 200, 800

@@ -12,7 +12,7 @@ from auxin.training.schedule import learning_rate, milestones
 def test_rate_rises_to_the_peak_and_never_exceeds_it(schedule: str) -> None:
     config = OptimizerConfig(learning_rate=0.5, warmup=10, schedule=schedule)  # pyright: ignore
     rates = [learning_rate(config, step, 100) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.05 * (i + 1) for i in range(10)])
+    assert rates[:10] == pytest.approx([0.05 * i for i in range(10)])
     assert max(rates) == 0.5
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] == (0.5 if schedule == "constant" else pytest.approx(0, abs=0.01))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Initialization = Literal["xavier", "pytorch", "normal", "gaussian", "gpt2", "neox"]
+Initialization = Literal["xavier", "released-code", "pytorch", "normal", "gaussian", "gpt2", "neox"]
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,15 @@ def _glorot(of: Map) -> float:
     return math.sqrt((2.0 if of.rectified else 1.0) * 2 * of.fan_in / (of.fan_in + of.fan_out))
 
 
+def _torch_bias(of: Map) -> float:
+    """Uniform in ±1/√fan_in, as ``torch.nn.Linear`` draws biases."""
+    return 1 / math.sqrt(3 * of.fan_in)
+
+
 SCHEMES: dict[Initialization, Scheme] = {
     "xavier": Scheme(_glorot, uniform=True),
-    "pytorch": Scheme(
-        lambda _: math.sqrt(1 / 3),
-        uniform=True,
-        sigma_b=lambda of: 1 / math.sqrt(3 * of.fan_in),
-        embedding=lambda _: 1.0,
-    ),
+    "released-code": Scheme(_glorot, uniform=True, sigma_b=_torch_bias),
+    "pytorch": Scheme(lambda _: math.sqrt(1 / 3), uniform=True, sigma_b=_torch_bias, embedding=lambda _: 1.0),
     "normal": _normal(lambda _: 0.02),
     "gpt2": _normal(lambda of: 0.02 / math.sqrt(of.branches or 1)),
     "neox": _normal(

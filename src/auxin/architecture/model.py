@@ -84,8 +84,9 @@ class ModelConfig(Value):
     mlp_branch: float = 1.0
     """Branch strength of the MLP."""
     initialization: Initialization = "xavier"
-    """xavier: uniform, gain √2 before a relu (the published code); pytorch: the defaults of nn.Linear and
-    nn.Embedding; normal: N(0, 0.02²); gpt2: the same, output maps of branches divided by the root of the number of
+    """xavier: uniform, gain √2 before a relu, no biases; released-code: the same with PyTorch's biases, uniform in
+    ±1/√fan_in; pytorch: the defaults of nn.Linear and nn.Embedding;
+    normal: N(0, 0.02²); gpt2: the same, output maps of branches divided by the root of the number of
     branches; neox: N(0, 0.4/fan_in), output maps of branches N(0, (2/(depth·√width))²) (Pythia); gaussian: the σ's
     below, or those of the layers. All others leave these σ's aside."""
     branch_scale: float = 1.0

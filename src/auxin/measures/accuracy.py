@@ -19,6 +19,7 @@ from auxin.measures.passes import check_vocabulary, evaluating, length_batches, 
 from auxin.models.protocol import CausalModel
 from auxin.tasks import Answers, Brackets, Choices, Sentence, Task
 from auxin.tasks.dyck import closing_distances
+from auxin.tasks.uniforms import random_sample
 from auxin.values import check
 
 
@@ -36,7 +37,7 @@ def accuracy(
 
 
 class Evaluator:
-    """Accuracies of a model on the first ``limit`` eligible sentences of a split (all of them for None).
+    """Accuracies of a model on ``limit`` eligible sentences of a split, a fixed random sample (all of them for None).
 
     Called on a model it returns numbers in [0, 1]; ``accuracy`` is the one that grokking is judged by.
 
@@ -72,7 +73,7 @@ class Evaluator:
         self.task, self.batch_tokens = task, batch_tokens
         scorer = task.scorer
         self.decoded = scorer.decoded if decode and isinstance(scorer, Answers) else None
-        eligible = _eligible(task, split)[:limit]
+        eligible = np.array(random_sample(_eligible(task, split), limit), dtype=np.int64)
         if not len(eligible):
             raise DataError(f"{split} of {task.name} has no line to score; allowed: one or more")
         self.sentences = [task.splits[split][i] for i in eligible.tolist()]
@@ -271,11 +272,11 @@ class _Brackets:
         }
 
 
-def _eligible(task: Task, split: str) -> NDArray[np.int64]:
+def _eligible(task: Task, split: str) -> list[int]:
     """Indices of the sentences that are scored."""
     sentences, scorer = task.splits[split], task.scorer
     if isinstance(scorer, Brackets):
         chosen = (max(closing_distances(s.source)) >= scorer.distance for s in sentences)
     else:
         chosen = map(scorer.eligible, sentences)
-    return np.flatnonzero(np.fromiter(chosen, bool, len(sentences)))
+    return [i for i, scored in enumerate(chosen) if scored]

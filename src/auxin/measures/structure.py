@@ -14,28 +14,26 @@ from auxin.measures.projection import NonFiniteStates, tree_projections
 from auxin.models.transformer import TransformerLM
 from auxin.tasks import Sentence, Task, Vocabulary
 from auxin.tasks.trees import Tree, balanced, left_branching, parseval, random_tree, right_branching
+from auxin.tasks.uniforms import random_sample
 from auxin.values import check
 
 MEASURES = ("norms", "entropy", "projection")
 
 
 def measured_sentences(task: Task, count: int) -> list[Sentence]:
-    """The first ``count`` training sentences that the task has measured, each sequence of words once.
+    """``count`` training sentences that the task has measured, a fixed random sample, each sequence of words once.
 
     Question sources that are only to be copied (``decl``) are left out, as in the published measurements.
     Raises ``DataError`` when there is none of two words or more.
     """
     check(count >= 1, "sentences", count, "1 or more")
-    chosen: dict[tuple[str, ...], Sentence] = {}
+    known: dict[tuple[str, ...], Sentence] = {}
     for sentence in task.splits["train"]:
-        if len(chosen) == count:
-            break
-        words = tuple(sentence.words)
-        if task.measured(sentence) and len(words) > 1:
-            chosen.setdefault(words, sentence)
-    if not chosen:
+        if task.measured(sentence) and len(sentence.words) > 1:
+            known.setdefault(tuple(sentence.words), sentence)
+    if not known:
         raise DataError("no training sentence can be measured; allowed: two words or more, not only copied")
-    return list(chosen.values())
+    return random_sample(list(known.values()), count)
 
 
 def structure(

@@ -100,7 +100,7 @@ class Run(Displayed, Drawn):
     def scored(self) -> str:
         """Which sentences of each held-out split the summary's accuracies are those of, in words."""
         size = self.config.final_size
-        return f"the first {size:,} sentences" if size else "all sentences"
+        return f"{size:,} sentences" if size else "all sentences"
 
     @cached_property
     def environment(self) -> dict[str, Any]:

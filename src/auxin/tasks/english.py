@@ -59,15 +59,19 @@ SIZES = {"train": 100_000, "val": 1_000, "test": 10_000, "gen": 10_000}
 def language(name: str) -> Language:
     """The language and the rules of a task.
 
-    - question: ``quest`` fronts the main auxiliary (linear: the first one).
+    - question: ``quest`` fronts the main auxiliary (linear: the first one); gen is drawn from a grammar of its own,
+      so that its sentences are of the published kind.
     - tense: ``PRESENT`` inflects every verb in agreement with its subject (linear: with the noun nearest before).
     - passivization (Mueller et al. 2022): ``passiv`` fronts the object (linear: the phrase of the second noun).
     - agreement (Ahuja et al. 2024): the sentences of tense in the present; their main verb is chosen in one form or
       the other after the words before it.
     """
     if name == "question":
-        grammar = Grammar(load_grammar_text("question"))
-        return Language(grammar=grammar, rule=Front(target="Aux"), markers=("decl", "quest"), end="?")
+        words = load_grammar_text("question-words")
+        grammar, gen = (Grammar(load_grammar_text(name) + words) for name in ("question", "question-gen"))
+        return Language(
+            grammar=grammar, gen_grammar=gen, rule=Front(target="Aux"), markers=("decl", "quest"), end="?"
+        )
     grammar = Grammar(load_grammar_text("tense" if name == "agreement" else name))
     if name == "passivization":
         rule = Swap(target="V", before={"N_sg": "was", "N_pl": "were"}, after="by")
@@ -92,8 +96,8 @@ def load(name: str, request: Request) -> Task:
         return _read(name, request.data_dir, request.train_size)
     spoken = language(name)
     size = request.train_size or SIZES["train"]
-    key: dict[str, object] = {"format": 1, "task": name, "seed": request.seed, "train_size": size}
-    key["grammar"] = spoken.grammar.sha256
+    key: dict[str, object] = {"format": 2, "task": name, "seed": request.seed, "train_size": size}
+    key["grammar"] = [grammar.sha256 for grammar in (spoken.grammar, spoken.gen_grammar) if grammar]
     key |= request.dials_key
     make = lambda: spoken.to_lines(generate(name, request.seed, size, request.dials))
     splits = Splits(spoken.from_lines(cached(name, key, make)))

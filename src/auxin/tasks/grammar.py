@@ -250,5 +250,5 @@ def _read_rules(text: str) -> dict[str, list[tuple[float, tuple[str, ...]]]]:
 
 
 def load_grammar_text(name: str) -> str:
-    """The text of a grammar that comes with the package: question or tense."""
+    """The text of a grammar that comes with the package, such as tense."""
     return files("auxin.tasks").joinpath("grammars", f"{name}.gr").read_text(encoding="utf-8")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auxin.errors import DataError
 from auxin.tasks.cache import Lines
@@ -19,10 +18,36 @@ from auxin.tasks.sentence import Sentence, Structure, belongs
 from auxin.tasks.uniforms import Uniforms
 
 Splits = dict[str, list[Sentence]]
-Accept = Callable[[list[str], Structure, bool], bool]
-
-INSIDE = ("train", "val", "test")
 _BARREN = 50  # draws of a thousand sentences without a new one before the request counts as impossible
+
+
+@dataclass(frozen=True)
+class Source:
+    """What sentences are drawn from: a grammar, its templates' structures, and which draws count."""
+
+    grammar: Grammar
+    structures: tuple[Structure, ...]
+    accept: Callable[[Sequence[str], Structure, bool], bool]
+    """Of words, structure and whether the rule is asked for."""
+
+
+class Drawn:
+    """The lines drawn so far: the split of each sentence, and the kinds in which it stands there."""
+
+    def __init__(self) -> None:
+        self._split: dict[str, str] = {}
+        self._lines: set[tuple[str, bool]] = set()
+
+    def into(self, split: str) -> Callable[[str, bool], bool]:
+        """Puts a sentence and its kind into a split, and says whether that was possible: once each, in one split."""
+
+        def is_new(plain: str, transform: bool) -> bool:
+            if self._split.setdefault(plain, split) != split or (plain, transform) in self._lines:
+                return False
+            self._lines.add((plain, transform))
+            return True
+
+        return is_new
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +66,8 @@ class Language:
     end: str = "."
     """Last word of a transformed answer; sources and copies end in a full stop."""
     continued: bool = False
+    gen_grammar: Grammar | None = None
+    """The grammar that gen sentences are drawn from, with words and structures of ``grammar``; None: the same one."""
     gen_with: tuple[str, ...] = ()
     """Categories of which every gen sentence has a word."""
     train_without: tuple[str, ...] = ()
@@ -114,13 +141,13 @@ class Language:
         )
         return max(1, min(100_000, sum(counts) // 2))
 
-    def in_domain(self, words: list[str], structure: Structure, transform: bool) -> bool:
+    def in_domain(self, words: Sequence[str], structure: Structure, transform: bool) -> bool:
         """Whether a sentence may be in train, val and test."""
         if self.train_without and _has_any(structure, self.train_without):
             return False
         return not (transform and self.rule.disagrees(structure))
 
-    def generalization(self, words: list[str], structure: Structure, transform: bool) -> bool:
+    def generalization(self, words: Sequence[str], structure: Structure, transform: bool) -> bool:
         """Whether a sentence may be in gen: the rules give different answers."""
         if not (transform and all(_has_any(structure, (kind,)) for kind in self.gen_with)):
             return False
@@ -131,37 +158,45 @@ class Language:
         telling = self.rule.telling(words, structure)
         return telling.hierarchical != telling.linear
 
+    @cached_property
+    def inside(self) -> Source:
+        """In-domain sentences."""
+        return Source(self.grammar, self.structures, self.in_domain)
+
+    @cached_property
+    def outside(self) -> Source:
+        """Generalization sentences."""
+        grammar = self.gen_grammar or self.grammar
+        structures = tuple(self.rule.structure(t.categories, t.shape) for t in grammar.templates)
+        return Source(grammar, structures, self.generalization)
+
     def generate(self, seed: int, sizes: Mapping[str, int], dials: Dials) -> Splits:
         """The splits of the sizes asked for; the seed determines every line. About 15 µs a sentence.
 
         A sentence and a fair choice of marker are drawn together; in-domain draws on which the two rules disagree, and
-        repeated sentences, are drawn again. No sentence is in two lines, whatever its marker. Raises ``DataError``
+        repeated lines, are drawn again, so that a sentence stands in a split at most once with each marker. No sentence
+        is in two splits: train, val, test and gen take in turn what those before them have left. Raises ``DataError``
         when the language has too few sentences.
         """
-        seen: set[str] = set()
-        drawn = self._draw(Uniforms(seed, 0), sum(sizes[split] for split in INSIDE), self.in_domain, seen)
-        # The first draws hold more of the few short sentences than later ones: shuffle, so that val is as train.
-        order = np.argsort(Uniforms(seed, 1).take(len(drawn)), kind="stable").tolist()
+        drawn = Drawn()
         splits: Splits = {}
-        start = 0
-        for split in INSIDE:
-            splits[split] = [drawn[i] for i in order[start : start + sizes[split]]]
-            start += sizes[split]
-        splits["gen"] = self._draw(Uniforms(seed, 2), sizes["gen"], self.generalization, seen)
+        for stream, split in ((0, "train"), (1, "val"), (10, "test"), (2, "gen")):
+            source = self.outside if split == "gen" else self.inside
+            splits[split] = self.draw(source, Uniforms(seed, stream), sizes[split], drawn.into(split))
         if dials != Dials():
-            _Turned(self, splits["train"], seed, seen).turn(dials)
+            _Turned(self, splits["train"], seed, drawn).turn(dials)
         return splits
 
-    def _draw(
+    def draw(
         self,
+        source: Source,
         uniforms: Uniforms,
         count: int,
-        accept: Accept,
-        seen: set[str],
+        is_new: Callable[[str, bool], bool],
         templates: Sequence[int] | None = None,
         kind: bool | None = None,
     ) -> list[Sentence]:
-        """The first ``count`` accepted sentences that are not yet in ``seen``, which they join.
+        """The first ``count`` sentences of a source that it accepts and that are new.
 
         ``templates`` restricts the draw to some, ``kind`` to copies (False) or transformed ones (True).
         """
@@ -169,15 +204,13 @@ class Language:
         barren = 0
         while len(sentences) < count:
             before = len(sentences)
-            numbers = uniforms.take(1000 + 3 * (count - len(sentences)) // 2, self.grammar.columns + 1)
-            chosen, lines = self.grammar.sample(numbers[:, 1:], templates)
+            numbers = uniforms.take(1000 + 3 * (count - len(sentences)) // 2, source.grammar.columns + 1)
+            chosen, lines = source.grammar.sample(numbers[:, 1:], templates)
             coins = (numbers[:, 0] < 0.5).tolist()
             for index, words, coin in zip(chosen.tolist(), lines, coins, strict=True):
-                structure = self.structures[index]
+                structure = source.structures[index]
                 transform = True if self.markers is None else coin if kind is None else kind
-                plain = " ".join(words)
-                if plain not in seen and accept(words, structure, transform):
-                    seen.add(plain)
+                if source.accept(words, structure, transform) and is_new(" ".join(words), transform):
                     sentences.append(self.line(words, structure, transform))
                     if len(sentences) == count:
                         break
@@ -220,8 +253,8 @@ def centre_embedded(structure: Structure) -> bool:
 class _Turned:
     """A training set whose lines are replaced, in place, until the dials are where they should be."""
 
-    def __init__(self, language: Language, train: list[Sentence], seed: int, seen: set[str]) -> None:
-        self.language, self.train, self.seed, self.seen = language, train, seed, seen
+    def __init__(self, language: Language, train: list[Sentence], seed: int, drawn: Drawn) -> None:
+        self.language, self.train, self.seed, self.drawn = language, train, seed, drawn
         self.allowed = list(range(len(language.structures)))
 
     def turn(self, dials: Dials) -> None:
@@ -251,7 +284,7 @@ class _Turned:
         kept = {language.structures[i] for i in chosen}
         for kind in (False, True):
             wrong = [i for i, s in enumerate(self.train) if s.structure not in kept and self._kind(s) == kind]
-            self._replace(wrong, 4 + kind, lambda structure: True, language.in_domain, kind)
+            self._replace(wrong, 4 + kind, language.inside, lambda structure: True, kind)
 
     def _embed(self, share: float) -> None:
         """Centre-embedded lines replace others, or others them."""
@@ -261,7 +294,7 @@ class _Turned:
         missing = round(share * len(lines)) - sum(embedded)
         others = [i for i, is_so in zip(lines, embedded, strict=True) if is_so == (missing < 0)]
         wanted = lambda structure: centre_embedded(structure) == (missing > 0)
-        self._replace(self._some(others, abs(missing), 6), 7, wanted, self.language.in_domain, kind)
+        self._replace(self._some(others, abs(missing), 6), 7, self.language.inside, wanted, kind)
 
     def _disambiguate(self, count: int) -> None:
         """Lines as those of gen replace transformed ones."""
@@ -270,35 +303,32 @@ class _Turned:
             raise DataError(
                 f"disambiguating is {count}; allowed: up to the {len(transformed)} transformed lines"
             )
-        self.allowed = list(range(len(self.language.structures)))
-        chosen = self._some(transformed, count, 8)
-        self._replace(chosen, 9, self.language.rule.disagrees, self.language.generalization, True)
+        source = self.language.outside
+        self.allowed = list(range(len(source.structures)))
+        self._replace(self._some(transformed, count, 8), 9, source, self.language.rule.disagrees, True)
 
     def _kind(self, sentence: Sentence) -> bool:
         return self.language.transforms(sentence)
 
     def _some(self, indices: Sequence[int], count: int, stream: int) -> list[int]:
         """The first of a random order, in which a larger count takes the same ones and more."""
-        order: NDArray[np.int64] = np.argsort(Uniforms(self.seed, stream).take(len(indices)), kind="stable")
-        return [indices[i] for i in order[:count].tolist()]
+        return [indices[i] for i in Uniforms(self.seed, stream).order(len(indices))[:count].tolist()]
 
     def _replace(
         self,
         indices: Sequence[int],
         stream: int,
+        source: Source,
         wanted: Callable[[Structure], bool],
-        accept: Accept,
         kind: bool,
     ) -> None:
-        """Put new sentences of the wanted structures at some places of the training set."""
-        structures = self.language.structures
-        templates = [i for i in self.allowed if wanted(structures[i])]
+        """Put new sentences of the wanted structures of a source at some places of the training set."""
+        templates = [i for i in self.allowed if wanted(source.structures[i])]
         if not indices:
             return
         if not templates:
             raise DataError("dials ask for sentences that the grammar does not have; allowed: others")
-        new = self.language._draw(
-            Uniforms(self.seed, stream), len(indices), accept, self.seen, templates, kind
-        )
+        uniforms, is_new = Uniforms(self.seed, stream), self.drawn.into("train")
+        new = self.language.draw(source, uniforms, len(indices), is_new, templates, kind)
         for i, sentence in zip(indices, new, strict=True):
             self.train[i] = sentence

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 
 class Uniforms:
@@ -15,7 +20,23 @@ class Uniforms:
     def __init__(self, seed: int, stream: int = 0) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(stream,)))
 
+    def order(self, count: int) -> NDArray[np.int64]:
+        """A random order of ``count`` things, from the next numbers."""
+        return np.argsort(self.take(count), kind="stable")
+
     def take(self, *shape: int) -> NDArray[np.float64]:
         """The next numbers, in row-major order."""
         raw = self._bits.random_raw(int(np.prod(shape)))
         return ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(shape)
+
+
+def random_sample(items: Sequence[T], count: int | None) -> list[T]:
+    """A fixed random sample, in its own order, that holds every smaller one; all of them for None or a large count.
+
+    >>> random_sample("abcdefgh", 3)
+    ['a', 'c', 'h']
+    """
+    if count is None or count >= len(items):
+        return list(items)
+    chosen = Uniforms(0, 11).order(len(items))[:count]
+    return [items[i] for i in sorted(chosen.tolist())]

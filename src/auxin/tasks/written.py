@@ -41,7 +41,7 @@ def load(name: str, request: Request) -> Task:
         language = read_language(text)
         size = request.train_size or language.default_size
         key = {
-            "format": 1,
+            "format": 2,
             "task": name,
             "seed": request.seed,
             "train_size": size,

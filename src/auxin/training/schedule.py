@@ -8,9 +8,12 @@ from auxin.config import OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Rate of step 0 … steps − 1: linear warm-up to the peak, then constant, or a decay to 0 at decay_steps."""
+    """Rate of step 0 … steps − 1: linear warm-up from 0 to the peak, then constant, or a decay to 0 at decay_steps.
+
+    The first update's rate is 0 where there is a warm-up, as with PyTorch's ``LambdaLR``.
+    """
     if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
+        return config.learning_rate * step / config.warmup
     if config.schedule == "constant":
         return config.learning_rate
     end = config.decay_steps or steps
