@@ -1,9 +1,13 @@
 """Runs among those published: python docs/figures/published.py [--measure LOGS RUN ...] [--out DIR]
 
-docs/tables/published-size.csv has, of every run and step that both logged, the accuracies and, of the published
-models' generalization, how many there are, their lowest, mean and highest, and how many lie below this run's.
---measure makes it again, from the published logs, a CSV of task, depth, seed, step, in_domain and generalization, and
-the directories of runs of one seed each, by whose names the table calls them (docs/published-study.md).
+The score of the published curves is the share of questions whose first word is right among the four auxiliaries.
+docs/tables/published-size.csv has, of every run and step that both logged, this score in domain and of generalization
+and, of the published models' generalization, how many there are, their lowest, mean and highest, and how many lie below
+this run's. docs/tables/published-ranks.csv has the mean rank of every run over those steps (how many published models
+lie below, ties half, as a share), and how many of the published models, each ranked among the others, have one that is
+nearer to 1/2. --measure makes both again, from the published logs, a CSV of task, depth, seed, step, in_domain and
+generalization, and the directories of runs of one seed each, by whose names the tables call them
+(docs/corrected-data.md).
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import polars as pl
 import vl_convert
 
@@ -22,34 +27,64 @@ from auxin.runs import open_run
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "tables" / "published-size.csv"
+RANKS = TABLE.with_name("published-ranks.csv")
 TASK, DEPTH = "question", 6
 
 
-def measure(logs: Path, runs: Sequence[Path]) -> pl.DataFrame:
-    """The runs beside the published models, a row a run and step."""
+def scores(runs: Sequence[Path]) -> pl.DataFrame:
+    """The score of each run in domain and of generalization, a row a run and step."""
     metrics = pl.concat([open_run(run).metrics.with_columns(run=pl.lit(run.name)) for run in runs])
-    metrics = metrics.filter(pl.col("split").is_in(["val", "gen"]), name="accuracy")
-    ours = metrics.pivot("split", index=["run", "step"], values="value").rename(
-        {"val": "in_domain", "gen": "generalization"}
-    )
-    theirs = pl.read_csv(logs).filter(task=TASK, depth=DEPTH).select("step", other="generalization")
+    metrics = metrics.filter(pl.col("split").is_in(["val", "gen"]), name="first_auxiliary")
+    wide = metrics.pivot("split", index=["run", "step"], values="value")
+    return wide.rename({"val": "in_domain", "gen": "generalization"}).sort("run", "step")
+
+
+def published(logs: Path) -> pl.DataFrame:
+    """The published models' generalization, a row a seed and step."""
+    return pl.read_csv(logs).filter(task=TASK, depth=DEPTH).select("seed", "step", other="generalization")
+
+
+def among(ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
+    """The runs beside the published models, a row a run and step."""
     other = pl.col("other")
-    among = [
+    summary = [
         pl.len().alias("published_models"),
         other.min().alias("published_lowest"),
         other.mean().alias("published_mean"),
         other.max().alias("published_highest"),
         (other < pl.col("generalization")).sum().alias("published_below"),
     ]
-    both = ours.join(theirs, on="step").group_by("run", "step", "in_domain", "generalization").agg(among)
+    both = ours.join(theirs, on="step").group_by("run", "step", "in_domain", "generalization").agg(summary)
     return both.sort("run", "step").with_columns(pl.col(pl.Float64).round(4))
+
+
+def ranks(ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
+    """Each run's mean rank among the published models, and how many of those are nearer to the middle."""
+    rows = []
+    for (run,), curve in ours.group_by("run", maintain_order=True):
+        curve = curve.join(theirs.select("step").unique(), on="step").sort("step")
+        grid = theirs.filter(pl.col("step").is_in(curve["step"].to_list())).pivot(
+            "seed", index="step", values="other"
+        )
+        models = grid.sort("step").drop("step").to_numpy()  # [steps, seeds]
+        mean = _mean_rank(curve["generalization"].to_numpy(), models)
+        others = [_mean_rank(m, np.delete(models, i, 1)) for i, m in enumerate(models.T)]
+        nearer = sum(abs(other - 0.5) < abs(mean - 0.5) for other in others)
+        rows.append({"run": run, "steps": len(curve), "mean_rank": round(mean, 4), "nearer": nearer})
+    return pl.DataFrame(rows)
+
+
+def _mean_rank(curve: np.ndarray, models: np.ndarray) -> float:
+    """The mean over steps of the share of models below a curve, ties half."""
+    below, equal = models < curve[:, None], models == curve[:, None]
+    return float((below + 0.5 * equal).mean())
 
 
 def draw(table: pl.DataFrame) -> alt.LayerChart:
     """Each run's generalization on the range and the mean of the published ones."""
 
     def y(column: str) -> alt.Y:
-        return share("generalization accuracy", column)
+        return share("generalization", column)
 
     runs = table["run"].unique(maintain_order=True).to_list()
     colors = alt.Scale(domain=runs, range=PALETTE[: len(runs)])
@@ -82,7 +117,9 @@ def main() -> None:
         logs, *runs = arguments.measure
         if not runs:
             parser.error("--measure: the logs, then one run or more")
-        measure(logs, runs).write_csv(TABLE)
+        ours, theirs = scores(runs), published(logs)
+        among(ours, theirs).write_csv(TABLE)
+        ranks(ours, theirs).write_csv(RANKS)
     spec = specification(draw(pl.read_csv(TABLE)))
     image = vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=2, config=LIGHT)
     (arguments.out / "published-size.png").write_bytes(image)

@@ -172,9 +172,10 @@ def preset(name: PresetName, task: str = "question") -> RunConfig:
 
     ``paper`` is what Murty et al. 2023 (arXiv 2305.18741) say, ``released-code`` what their code did in the logged
     runs (8 heads, untied, clip 1, PyTorch's biases, rate decaying linearly to zero at the last of 300,000 steps).
-    ``laptop`` takes three minutes on a CPU core, and most of its seeds grok (docs/preset-study.md): twelve narrow post-norm layers with branches of strength 0.65 and a
-    rate that stays high, L·λ_a = −4.2. ``gpt2``, ``llama``, ``pythia``, ``qwen3`` and ``bert-encoder`` are these
-    architectures with their own initialization, 6 layers of width 128; the last is not causal and cannot be trained.
+    ``laptop`` takes three minutes on a CPU core, and most of its seeds grok (docs/preset-study.md): twelve narrow
+    post-norm layers with branches of strength 0.65 and a rate that stays high, L·λ_a = −4.2. ``gpt2``, ``llama``,
+    ``pythia``, ``qwen3`` and ``bert-encoder`` are these architectures with their own initialization, 6 layers of width
+    128; the last is not causal and cannot be trained.
 
     >>> laptop = preset("laptop")
     >>> laptop.model.depth, laptop.model.width, laptop.steps

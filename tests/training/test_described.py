@@ -51,7 +51,8 @@ def test_steps_are_those_of_a_plain_loop() -> None:
     twin = trainer.ensemble.member(0)
     twin.load_state_dict({name: value.clone() for name, value in twin.state_dict().items()}, assign=True)
     twin.requires_grad_(True)
-    plain = torch.optim.AdamW(twin.parameters(), betas=(0.9, 0.999), eps=1e-7, weight_decay=0.1)
+    plain = torch.optim.AdamW(twin.parameters(), lr=0.01, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.1)
+    warmup = torch.optim.lr_scheduler.LambdaLR(plain, lambda step: min(1.0, step / 3))
     for step in range(6):
         (batch,) = trainer.batches.at(step)
         logits = [twin(torch.from_numpy(s[:-1])[None]).logits[0] for s in batch]
@@ -59,8 +60,8 @@ def test_steps_are_those_of_a_plain_loop() -> None:
         plain.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
-        plain.param_groups[0]["lr"] = 0.01 * min(1.0, (step + 1) / 3)
         plain.step()
+        warmup.step()
         result = trainer.step()
         torch.testing.assert_close(result.losses[0], loss.detach())
         torch.testing.assert_close(result.gradient_norms[0], norm, rtol=1e-4, atol=0)
