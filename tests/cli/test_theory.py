@@ -166,23 +166,29 @@ def test_where_the_norm_grows_for_ever_phase_says_why_its_panels_are_empty(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
         (
             "critical --vary mlp_branch",
+            1,
             "allowed: what changes λ_a here: attention_skip, mlp_skip, alpha_attention, alpha",
         ),
         (
             "critical --vary sigma_a --mlp-skip 0.5",
+            1,
             "here: attention_skip, attention_branch, mlp_skip, mlp_branch, sigma_v",
         ),
-        ("attention --n-tokens", "auxin attention: n_tokens is ''; allowed: one or more sequence lengths"),
+        (
+            "attention --n-tokens",
+            2,
+            "auxin attention: --n-tokens is ''; allowed: one or more sequence lengths",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_with_what_can(
-    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+    arguments: str, status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments.split()) == 1
+    assert main(arguments.split()) == status
     assert message in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from auxin.architecture.block import Block
 from auxin.errors import ConfigError
 from auxin.theory.gram import propagate_gram
-from auxin.theory.parts import attention
+from auxin.theory.parts import logits
 
 ROUNDING = 1e-5
 """Relative error that single precision leaves in an average."""
@@ -44,9 +44,9 @@ def test_attention_agrees_with_the_definition_written_out() -> None:
         forward += a @ c @ a.T / draws
         backward += (a.T @ g @ a + sigma_a**2 * (g * query + key)) / draws
 
-    result = attention.average_outputs(iter([weights]), c[None], torch.float64)[0] / draws + c.mean()
+    result = logits.average_outputs(iter([weights]), c[None], torch.float64)[0] / draws + c.mean()
     torch.testing.assert_close(result, forward, rtol=1e-12, atol=1e-12)
-    result = attention.average_gradients(iter([weights]), c[None], g[None], sigma_a, torch.float64)[0] / draws
+    result = logits.average_gradients(iter([weights]), c[None], g[None], sigma_a, torch.float64)[0] / draws
     torch.testing.assert_close(result, backward, rtol=1e-12, atol=1e-12)
 
 

@@ -34,15 +34,18 @@ class Report(Writing):
     out: Annotated[Path, tyro.conf.arg(aliases=("-o",))] = Path("report.html")
     """The page: one file that needs no network."""
 
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise UsageError("the following arguments are required: DIR...")
+
     def run(self) -> None:
         """Write the page of the studies, sweeps and runs."""
-        from auxin.report.page import save_page
         from auxin.runs import open_run
         from auxin.runs.reader import holds_run
 
-        if not self.paths:
-            raise UsageError("the following arguments are required: DIR...")
         runs = {path: open_run(path) for path in self.paths if holds_run(path)}
+        from auxin.report.page import save_page
+
         few = len(runs) <= MOST_WITH_TREES
         parts = [_view(runs[path], trees=few) if path in runs else _opened(path) for path in self.paths]
         save_page(parts, self.out, force=self.force)

@@ -12,6 +12,7 @@ import numpy as np
 from auxin.cli.block import BlockVerb
 from auxin.cli.options import Flag, Writing
 from auxin.cli.output import print_json, print_table
+from auxin.values import check
 
 if TYPE_CHECKING:
     from auxin.probes.comparison import Agreement, Comparison
@@ -62,11 +63,17 @@ class Simulate(BlockVerb, Writing):
     out: Path | None = None
     """Stem of a figure (.png, .svg, .html)."""
 
+    def __post_init__(self) -> None:
+        check(-1 <= self.cosine <= 1, "cosine", self.cosine, "-1 to 1")
+        check(self.width >= 1, "width", self.width, "1 or more")
+        check(self.heads >= 1, "heads", self.heads, "1 or more")
+        check(self.draws >= 2, "draws", self.draws, "2 or more")
+
     def run(self) -> int:
         """Print theory beside simulation, or JSON; the status says whether they agree."""
+        depth = self.own_depth(self.depth)
         from auxin.probes.comparison import compare
 
-        depth = self.own_depth(self.depth)
         sizes = (depth, self.width, self.heads, self.draws, self.seed)
         norm = self.start_norm(self.input_norm)
         found = compare(self.layers(depth), self.cosine, *sizes, causal=self.causal, norm=norm)

@@ -50,12 +50,15 @@ class Measure(Verb):
 
     def run(self) -> None:
         """Measure the run and print its newest values."""
+        from auxin.runs import open_run
+
+        run = open_run(self.run_path)
         from auxin.cli.summary import report_measures
         from auxin.experiment.measure import measure
 
         steps = self.checkpoint or None
         run = measure(
-            self.run_path,
+            run,
             steps,
             measures=self.measures,
             sentences=self.sentences,

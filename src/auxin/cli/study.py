@@ -11,12 +11,11 @@ import tyro
 
 from auxin.cli.options import Flag, Verb
 from auxin.cli.output import print_json, print_table
-from auxin.report.markup import duration
-from auxin.studies.answers import Analysis
 from auxin.studies.design import Scale, StudyName
 from auxin.values import check
 
 if TYPE_CHECKING:
+    from auxin.studies.answers import Analysis
     from auxin.studies.plan import Plan
     from auxin.studies.pool import Outcome
 
@@ -47,13 +46,15 @@ class Study(Verb):
     json: Flag = False
     """Print the answer, or the plan, as one JSON object."""
 
+    def __post_init__(self) -> None:
+        check(not (self.dry_run and self.so_far), "so_far", True, "without --dry-run")
+
     def run(self) -> int:
         """Train what is left of the study and print its answer; the status says whether runs failed."""
         from auxin.report.record import open_study
         from auxin.report.study_figures import save_study_figures
         from auxin.studies.conduct import answer_study, plan_study
 
-        check(not (self.dry_run and self.so_far), "so_far", True, "without --dry-run")
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
         if self.dry_run:
             plan = plan_study(self.name, self.scale, out, workers=self.workers, reuse=self.reuse)
@@ -88,6 +89,8 @@ class Study(Verb):
 
 def report_plan(plan: Plan, as_json: bool) -> None:
     """Print what the runs would cost."""
+    from auxin.report.markup import duration
+
     if as_json:
         print_json(asdict(plan))
         return
@@ -104,6 +107,8 @@ def report_plan(plan: Plan, as_json: bool) -> None:
 
 def report_outcomes(outcomes: Sequence[Outcome]) -> None:
     """Print how each run ended."""
+    from auxin.report.markup import duration
+
     rows = [(o.name, o.status, duration(o.seconds) if o.seconds else "before", o.detail) for o in outcomes]
     print_table(("run", "status", "time", "what went wrong"), rows)
 

@@ -42,10 +42,11 @@ class Sweep(Verb):
 
     def run(self) -> int:
         """Train what is left of the sweep and print its summary; the status says whether runs failed."""
-        from auxin.studies.sweep import plan_sweep, train_sweep
         from auxin.studies.sweep_file import read_sweep
 
         design = read_sweep(self.file)
+        from auxin.studies.sweep import plan_sweep, train_sweep  # what trains loads for seconds
+
         if self.dry_run:
             plan = plan_sweep(design, self.out, workers=self.workers, only=self.only, reuse=self.reuse)
             if not self.json:
@@ -81,12 +82,16 @@ class Merge(Verb):
     json: Flag = False
     """Print the summary as one JSON object."""
 
-    def run(self) -> int:
-        """Copy the finished runs into one sweep and print its summary; the status says whether any are missing."""
-        from auxin.studies.sweep import merge
-
+    def __post_init__(self) -> None:
         if not self.paths:
             raise UsageError("the following arguments are required: DIR...")
+
+    def run(self) -> int:
+        """Copy the finished runs into one sweep and print its summary; the status says whether any are missing."""
+        for path in self.paths:
+            open_sweep(path)
+        from auxin.studies.sweep import merge
+
         sweep = merge(self.paths, self.out)
         _report(sweep, self.json)
         return int(any(run.status != "finished" for run in sweep.runs))

@@ -104,6 +104,9 @@ class Phase(BlockVerb, Writing):
     out: Path = Path("phase")
     """Stem of the files: figures (.png, .svg, .html) and table (.csv); -bifurcation is added for c*."""
 
+    def __post_init__(self) -> None:
+        check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
+
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
         """As every verb; the axis that is not chosen gives way to one that is, and a range has to rise."""
@@ -122,14 +125,14 @@ class Phase(BlockVerb, Writing):
 
     def run(self) -> None:
         """Draw the phase diagram and write its table."""
+        from auxin.theory.phase import phase_diagram as diagram
+
+        x, y = ((name, np.linspace(low, high, self.points).tolist()) for name, low, high in (self.x, self.y))
+        frame = diagram(self.block, x, y, self.cosine)
         from auxin.disk.output import write_output
         from auxin.report.theme import save
         from auxin.report.theory_figures import bifurcation, phase_diagram, sections
-        from auxin.theory.phase import phase_diagram as diagram
 
-        check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
-        x, y = ((name, np.linspace(low, high, self.points).tolist()) for name, low, high in (self.x, self.y))
-        frame = diagram(self.block, x, y, self.cosine)
         point = _point(self.block, (self.x[0], self.y[0]))
         paths = save(
             phase_diagram(frame, point, x_title=self.x[0], y_title=self.y[0]), self.out, force=self.force
@@ -212,6 +215,10 @@ class Attention(Writing):
     json: Flag = False
     """Print the table as one JSON object."""
 
+    def __post_init__(self) -> None:
+        check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
+        check(len(self.n_tokens) > 0, "n_tokens", "", "one or more sequence lengths")
+
     def run(self) -> None:
         """Print and draw the moments of attention."""
         import polars
@@ -220,8 +227,6 @@ class Attention(Writing):
         from auxin.report.theory_figures import attention_moments as draw
         from auxin.theory.moments import attention_moments
 
-        check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
-        check(len(self.n_tokens) > 0, "n_tokens", "", "one or more sequence lengths")
         spreads = np.linspace(0, self.spread, self.points)
         rows = [
             {"n_tokens": n, "method": method, "spread": float(spread), "r1": float(r1)}

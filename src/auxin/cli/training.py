@@ -11,6 +11,7 @@ import tyro
 
 from auxin.cli.options import Flag, Verb, Writing, explained, parse, parse_known
 from auxin.config import PresetName, RunConfig, preset
+from auxin.models.devices import check_device
 from auxin.values import check
 
 
@@ -72,6 +73,15 @@ class Train(Following):
 
     def run(self) -> None:
         """Train the run and print its summary."""
+        check_device(self.config.device)
+        for name, files in (("data_dir", Path.is_dir), ("grammar", Path.is_file)):
+            path = getattr(self.config, name)
+            check(
+                not path or files(Path(path)),
+                name,
+                path,
+                "a directory" if name == "data_dir" else "a text file",
+            )
         from auxin.cli.summary import report
         from auxin.experiment.train import train
 
@@ -108,13 +118,17 @@ class Resume(Following):
 
     def run(self) -> None:
         """Train the run on and print its summary."""
+        from auxin.runs import open_run
+        from auxin.runs.store import CHANGEABLE
+
+        run = open_run(self.run_path)
+        check_device(self.device or run.config.device)
         from auxin.cli.summary import report
         from auxin.experiment.train import resume
-        from auxin.runs.store import CHANGEABLE
 
         given = {name: getattr(self, name) for name in CHANGEABLE if getattr(self, name) is not None}
         settings = {"steps": self.steps, "stretch": self.stretch, **self.sinks, **given}
-        report(resume(self.run_path, progress=True, **settings), self.json)
+        report(resume(run, progress=True, **settings), self.json)
 
 
 @dataclass(frozen=True, kw_only=True)

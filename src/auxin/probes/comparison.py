@@ -18,7 +18,8 @@ from auxin.probes.simulate import (
     simplex_gram,
     simulate,
 )
-from auxin.theory.gram import as_network, propagate_gram
+from auxin.theory.compose import as_network
+from auxin.theory.gram import propagate_gram
 from auxin.theory.propagation import propagate, token_count
 from auxin.theory.states import PartError
 

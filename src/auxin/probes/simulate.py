@@ -21,7 +21,8 @@ from auxin.display import Drawn
 from auxin.models.context import Context
 from auxin.models.drawing import draw_stack
 from auxin.models.stack import Stack
-from auxin.theory.gram import as_network, checked_gram
+from auxin.theory.compose import as_network
+from auxin.theory.gram import checked_gram
 from auxin.theory.propagation import token_count
 from auxin.values import check
 

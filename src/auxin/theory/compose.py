@@ -17,15 +17,21 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from auxin.architecture import Layer, Norm, Sublayer
-from auxin.theory.draws import Draws
+from auxin.architecture import Block, Layer, Network, Norm, Sublayer
+from auxin.architecture.network import described
 from auxin.theory.parts import GRAM, SYMMETRIC, norm
-from auxin.theory.states import Array, Back, Branch, quotient, scaled
+from auxin.theory.states import Array, Branch, quotient, scaled
+from auxin.values import check, check_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from auxin.theory.draws import Draws
+    from auxin.theory.states import Back
 
 LARGEST = 1e6
 """Norm² beyond which, or below one over which, a stream without norm counts as diverged or dead."""
@@ -45,6 +51,19 @@ class Step:
     """[…, 2, 2]: the map of (g_q, S), from the output to the input."""
     angle_growth: Callable[[], Array]
     """de'/de; only of a step from e = 0."""
+
+
+def as_network(source: Network | Layer | Block, depth: int | None, default: int) -> Network:
+    """A network as it is, a layer repeated ``depth`` times."""
+    source = described(source)
+    if isinstance(source, Network):
+        check(depth in (None, source.depth), "depth", depth, f"that of the network, {source.depth}")
+        return source
+    layer = isinstance(source, (Layer, Block))
+    check(layer, "network", source, "a Network, a Layer or a Block (network_of makes one of a model)")
+    depth = default if depth is None else depth
+    check_whole("depth", depth, 1, 10_000)
+    return Network.repeat(source, int(depth))
 
 
 def groups(layer: Layer) -> list[tuple[Sublayer, ...]]:

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eigh_tridiagonal
 
 from auxin.architecture.mlp import AnyActivation
 from auxin.theory import quadrature
@@ -236,7 +235,9 @@ def _kolmogorov_rule(count: int) -> tuple[Array, Array]:
             v = v - sum((v @ b) * b for b in basis)
         off_diagonal.append(float(np.linalg.norm(v)))
         basis.append(v / off_diagonal[-1])
-    nodes, vectors = eigh_tridiagonal(np.array(diagonal), np.array(off_diagonal[:-1]))
+    nodes, vectors = np.linalg.eigh(
+        np.diag(diagonal) + np.diag(off_diagonal[:-1], -1)
+    )  # of the lower triangle
     return np.exp(nodes), vectors[0] ** 2
 
 

@@ -19,12 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from auxin.architecture import Attention, Block, Layer, Network
-from auxin.architecture.network import described
 from auxin.arguments import explained
 from auxin.errors import ConfigError
 from auxin.theory import compose
+from auxin.theory.compose import as_network
 from auxin.theory.draws import Draws
-from auxin.values import check, check_whole
+from auxin.values import check
 
 REPLICAS = 8
 """Independent propagations whose mean is the result and whose spread is its standard error."""
@@ -116,19 +116,6 @@ def propagate_gram(
         gram_error=states.std(1).numpy() / root,
         gradient_error=gradients.std(1).numpy() / root,
     )
-
-
-def as_network(source: Network | Layer | Block, depth: int | None, default: int) -> Network:
-    """A network as it is, a layer repeated ``depth`` times."""
-    source = described(source)
-    if isinstance(source, Network):
-        check(depth in (None, source.depth), "depth", depth, f"that of the network, {source.depth}")
-        return source
-    layer = isinstance(source, (Layer, Block))
-    check(layer, "network", source, "a Network, a Layer or a Block (network_of makes one of a model)")
-    depth = default if depth is None else depth
-    check_whole("depth", depth, 1, 10_000)
-    return Network.repeat(source, int(depth))
 
 
 def _generator(seed: int, replica: int) -> torch.Generator:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from torch import Tensor
 
 from auxin.architecture.mlp import AnyActivation
 from auxin.theory import gaussian
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
+    from torch import Tensor
 
 Array = NDArray[np.float64]
 Expectation = Callable[..., Array]
@@ -47,7 +49,7 @@ def _pairwise(expectation: Expectation, activation: AnyActivation, covariance: T
         found = expectation(activation, variance[:, i], variance[:, j], pairs)
     result = np.empty(values.shape)
     result[:, i, j] = result[:, j, i] = found
-    return torch.from_numpy(result)
+    return covariance.new_tensor(result)
 
 
 @lru_cache(64)
@@ -56,5 +58,7 @@ def _interpolated(expectation: Expectation, activation: AnyActivation, variance:
 
     In the angle all kernels are smooth, relu's too; nodes stand closer where tokens are almost equal.
     """
+    from scipy.interpolate import CubicSpline
+
     angle = np.pi * np.linspace(0, 1, NODES) ** 1.5
     return CubicSpline(angle, expectation(activation, variance, variance, variance * np.cos(angle)))

@@ -39,8 +39,6 @@ def phase_diagram(block: Block, x: Axis, y: Axis, cosine: float = 0.3) -> PhaseD
     >>> grid.select("x", "y", "phase").rows()
     [(1.0, 0.5, 'ordered'), (8.0, 0.5, 'ordered'), (1.0, 1.0, 'ordered'), (8.0, 1.0, 'chaotic')]
     """
-    from auxin.theory.diagram import PhaseDiagram  # polars is loaded only where a table is made
-
     check(x[0] != y[0], "y", y[0], "another hyperparameter than x")
     axes = []
     for axis, (name, values) in (("x", x), ("y", y)):
@@ -50,6 +48,8 @@ def phase_diagram(block: Block, x: Axis, y: Axis, cosine: float = 0.3) -> PhaseD
         axes.append(array)
     xs, ys = (values.ravel() for values in np.meshgrid(*axes))
     result = exponents_grid(block, {x[0]: xs, y[0]: ys}, cosine)
+    from auxin.theory.diagram import PhaseDiagram  # polars is loaded only where a table is made
+
     diagram = PhaseDiagram(
         {
             "x": xs,

@@ -10,8 +10,7 @@ from auxin.architecture import Block, Layer, Network
 from auxin.architecture.network import described
 from auxin.arguments import explained
 from auxin.display import Drawn
-from auxin.theory.compose import Step, SymmetricLayer
-from auxin.theory.gram import as_network, propagate_gram
+from auxin.theory.compose import Step, SymmetricLayer, as_network
 from auxin.theory.states import Array, PartError
 from auxin.values import check, check_whole
 
@@ -166,6 +165,8 @@ def _symmetric_totals(network: Network, cosine: float, norm: float, n: int) -> T
 def _gram_totals(
     network: Network, cosine: float, norm: float, n: int, causal: bool, draws: int, seed: int
 ) -> Totals:
+    from auxin.theory.gram import propagate_gram  # torch is loaded only where something is drawn
+
     def run(gap: float) -> tuple[Array, Array, Array]:
         start = norm * (gap * np.eye(n) + (1 - gap))
         found = propagate_gram(network, start, causal=causal, draws=draws, seed=seed)

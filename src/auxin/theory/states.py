@@ -13,19 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from auxin.errors import ConfigError
 from auxin.values import check
 
+if TYPE_CHECKING:  # symmetric tokens need numpy alone
+    import torch
+    from torch import Tensor
+
+    Back = Callable[[Tensor], Tensor]
+    """From the gradient's Gram matrix after a part to the one before it."""
+
 Array = NDArray[np.float64]
-Back = Callable[[Tensor], Tensor]
-"""From the gradient's Gram matrix behind a part to the one in front of it."""
 
 SMALLEST, LARGEST = 1e-30, 1e30
 """Norm² of a token per dimension that a Gram matrix may have on its way."""

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from auxin.architecture import MLP, Attention
-from auxin.theory.draws import Draws
 from auxin.theory.parts import attention, mlp
-from auxin.theory.states import Back
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from auxin.theory.draws import Draws
+    from auxin.theory.states import Back
 
 SYMMETRIC: dict[type, Any] = {Attention: attention.Symmetric, MLP: mlp.Symmetric}
 """By the kind of a branch's body: ``Symmetric(body, n_tokens, seen)``, see ``attention.Symmetric``."""

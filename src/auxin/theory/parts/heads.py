@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,13 +27,6 @@ from auxin.theory.states import centered, outer, symmetric_part
 
 CHUNK = 2**16
 """Entries of the attention matrices drawn at a time."""
-
-
-def beyond_gaussian(body: Attention) -> dict[str, Any]:
-    """The settings of ``body`` that only sampled heads, or a mask, can express."""
-    plain = Attention()
-    names = ("head_dim", "qk_norm", "rotary", "alibi", "window", "softcap")
-    return {name: getattr(body, name) for name in names if getattr(body, name) != getattr(plain, name)}
 
 
 def biases(body: Attention, allowed: Tensor) -> Tensor:

@@ -10,15 +10,20 @@ what the MLP sees. Without a gate φ takes h and the factors Cov(h) are 1:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from auxin.architecture import MLP
-from auxin.theory.draws import Draws
 from auxin.theory.kernels import Kernels, KernelTable, exact_kernels
 from auxin.theory.pairs import kernel, kernel_derivative
-from auxin.theory.states import Array, Back, Branch, matrix, quotient, scaled
+from auxin.theory.states import Array, Branch, matrix, quotient, scaled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from auxin.theory.draws import Draws
+    from auxin.theory.states import Back
 
 
 class Symmetric:
@@ -56,7 +61,7 @@ def gram(body: MLP, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
     inner, gain = body.sigma_gate**2, body.sigma_o**2
     hidden = inner * seen + body.sigma_b**2
     products = kernel(body.activation, hidden)
-    factor = body.sigma_w**2 * seen + body.sigma_b**2 if body.gated else torch.ones(())
+    factor = body.sigma_w**2 * seen + body.sigma_b**2 if body.gated else 1.0
 
     def back(g: Tensor) -> Tensor:
         slopes = inner * kernel_derivative(body.activation, hidden) * factor

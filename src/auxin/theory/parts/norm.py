@@ -9,16 +9,20 @@ behind, and the projection in N's Jacobian being O(1/d):
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from torch import Tensor
 
 from auxin.architecture import Norm
 from auxin.architecture.mlp import Activation
 from auxin.theory.kernels import exact_kernels
 from auxin.theory.pairs import kernel, kernel_derivative
-from auxin.theory.states import Array, Back, Seen, matrix, norms, outer, quotient, scaled
+from auxin.theory.states import Array, Seen, matrix, norms, outer, quotient, scaled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from auxin.theory.states import Back
 
 SMALLEST_INVERSE = 1e-30
 """r = 1/q that stands for all smaller ones where a function of q is needed."""
