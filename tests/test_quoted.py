@@ -1,4 +1,4 @@
-"""Numbers quoted in README.md, docs/findings.md and docs/limits.md are those of the tables in docs/tables.
+"""Numbers quoted in README.md, findings and limits are those of docs/records, or of docs/tables where no runs are left.
 
 docs/tables/quoted.json says which finding each interval is, docs/tables/quote.py compares or renews them.
 """

@@ -1,4 +1,4 @@
-"""Put the tables' numbers into README.md, findings and limits: python docs/tables/quote.py [--check].
+"""Put the numbers of docs/records, or of the tables here where no runs are left, into README.md, findings and limits: python docs/tables/quote.py [--check].
 
 quoted.json names, page by page, the finding behind each interval that the page quotes, in the page's order:
 "grokking: question: gain over early stopping" for ``33 points (20 to 46)``; with − before it, its opposite.
@@ -27,7 +27,9 @@ def names() -> dict[str, list[str]]:
 def finding(name: str) -> tuple[float, float, float]:
     """Value and interval of a finding, of the opposite sign where its name begins with −."""
     study, _, title = name.removeprefix("−").partition(": ")
-    found = {f["name"]: f for f in json.loads((HERE / f"{study}.json").read_text())["findings"]}[title]
+    kept = HERE.parent / "records" / study / "study.json"
+    record = json.loads((kept if kept.exists() else HERE / f"{study}.json").read_text())
+    found = {f["name"]: f for f in record["findings"]}[title]
     value, low, high = (found[key] for key in ("value", "low", "high"))
     return (-value, -high, -low) if name.startswith("−") else (value, low, high)
 

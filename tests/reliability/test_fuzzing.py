@@ -4,11 +4,12 @@ CI reads a few thousand files, the same every time; ``make fuzz`` a hundred thou
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,9 @@ from auxin.models.formats import load_model, model_bytes
 from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.report.drawings import Drawings
-from auxin.report.record import open_study
 from auxin.report.study_figures import study_figures
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
+from auxin.runs.record import open_study
 from auxin.runs.settings import config_bytes
 from auxin.studies.session import read_sessions
 from auxin.tasks import load_task
@@ -274,25 +275,34 @@ STUDY = {
     "environment": {"torch": "2"},
     "claims": [dict.fromkeys(("statement", "source", "verdict", "evidence"), "x")],
     "findings": [{"name": "x", "sentence": "x", "value": 0.5, "low": None, "high": 1, "published": None}],
-    "runs": [{"name": "x", "status": "finished", "detail": "", "settings": {"depth": 2}}],
+    "shared": {"config": {"model.depth": 2}, "environment": {"torch": "2"}},
+    "runs": [
+        {"name": "x", "status": "finished", "detail": "", "settings": {"depth": 2}, "seconds": 1.5}
+        | {"config": {"seeds": [1]}, "environment": {"cores": 2}}
+    ],
     "sessions": [{"seconds": 1.5, "workers": 2}],
 }
-STUDY_FILES = {
-    "study.json": json.dumps(STUDY, indent=1).encode(),
-    "tables/models.csv": b'depth,exponent,name\n2,-0.5,x\n4,,"y, z"\n',
-    "runs/x/config.toml": to_toml(CONFIG).encode(),
-    "runs/x/environment.json": b'{"torch": "2", "seeds": [1]}',
-    "runs/x/events.log": b"2026-01-01T00:00:00+00:00 created\n2026-01-01T00:01:00+00:00 finished\n",
-}
+STUDY_FILES = {"tables/models.csv": b'depth,exponent,name\n2,-0.5,x\n4,,"y, z"\n'}
+STUDY["files_sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in STUDY_FILES.items()}
+STUDY_FILES["study.json"] = json.dumps(STUDY, indent=1).encode()
+
+
+def write_study(study: Path, files: Mapping[str, bytes], name: str = "joint") -> None:
+    """A study whose digests are right whatever its files hold, so that damage gets through."""
+    digests = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+    for file, content in files.items():
+        (study / file).parent.mkdir(parents=True, exist_ok=True)
+        (study / file).write_bytes(content)
+    if "study.json" not in files:
+        (study / "study.json").write_text(json.dumps({**STUDY, "study": name, "files_sha256": digests}))
 
 
 @slower
 @given(st.data(), st.sampled_from(sorted(STUDY_FILES)))
 def test_studies(folder: Path, data: st.DataObject, name: str) -> None:
     study = folder / "study"
-    for file, content in STUDY_FILES.items():
-        (study / file).parent.mkdir(parents=True, exist_ok=True)
-        (study / file).write_bytes(data.draw(hostile(content)) if file == name else content)
+    damage = {name: data.draw(hostile(STUDY_FILES[name]))}
+    write_study(study, {file: STUDY_FILES[file] for file in STUDY_FILES if file != "study.json"} | damage)
 
     def read() -> None:
         there = open_study(study)
@@ -323,7 +333,7 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
-    """The tables of every study as CSV, beside a study.json without digests, so that damage gets through."""
+    """The tables of every study as CSV."""
     tables = {
         name: {table: frame.write_csv().encode() for table, frame in analysis(name).tables.items()}
         for name in STUDIES
@@ -337,10 +347,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, by
 def draw_study(path: Path, name: str, tables: dict[str, bytes]) -> list[str]:
     """Draw a study's figures as the page does; what cannot be drawn, in words."""
     shutil.rmtree(path / "tables", ignore_errors=True)
-    (path / "tables").mkdir()
-    for table, content in tables.items():
-        (path / "tables" / f"{table}.csv").write_bytes(content)
-    (path / "study.json").write_text(json.dumps({**STUDY, "study": name}))
+    write_study(path, {f"tables/{table}.csv": content for table, content in tables.items()}, name)
     figures, missing = study_figures(name, open_study(path).tables)
     Drawings().place(figures)
     return missing

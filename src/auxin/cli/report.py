@@ -13,10 +13,10 @@ from auxin.cli.options import Writing
 from auxin.errors import DataError
 
 if TYPE_CHECKING:
-    from auxin.report.record import StudyRecord
     from auxin.report.run_section import RunView
     from auxin.report.sweep_record import Sweep
     from auxin.runs import Run
+    from auxin.runs.record import StudyRecord
 
 MOST_WITH_TREES = 4
 """Runs whose checkpoints are looked into, which takes seconds each."""
@@ -54,8 +54,8 @@ class Report(Writing):
 
 def _opened(path: Path) -> StudyRecord | Sweep:
     """The sweep or the study of a directory."""
-    from auxin.report.record import open_study
     from auxin.report.sweep_record import holds_sweep, open_sweep
+    from auxin.runs.record import open_study
 
     return open_sweep(path) if holds_sweep(path) else open_study(path)
 

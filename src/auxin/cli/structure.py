@@ -221,8 +221,8 @@ def tree_drawings(run: Run) -> tuple[list[TreeDrawing], Tree | None]:
     from auxin.tasks.trees import parseval, to_brackets
 
     config = run.config
-    few = config if config.data_dir else replace(config, train_size=min(config.train_size or FEW, FEW))
-    task = task_of(replace(run, config=few))
+    few = replace(config, train_size=min(config.train_size or FEW, FEW))
+    task = task_of(run) if config.data_dir else few.load_task()
     sentence = next((s for s in task.splits["gen"] if 1 < len(s.words) <= SHORT), None)
     if len(task.vocabulary) != config.model.vocabulary_size or sentence is None:
         return [], None

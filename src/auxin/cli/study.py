@@ -51,8 +51,8 @@ class Study(Verb):
 
     def run(self) -> int:
         """Train what is left of the study and print its answer; the status says whether runs failed."""
-        from auxin.report.record import open_study
         from auxin.report.study_figures import save_study_figures
+        from auxin.runs.record import open_study
         from auxin.studies.conduct import answer_study, plan_study
 
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"

@@ -26,6 +26,7 @@ def task_of(run: Run, data_dir: str = "") -> Task:
     begun: dict[str, Any] = {}
     with contextlib.suppress(RunError):
         begun = run.environment
-    if not task.generated and begun.get("data", task.sha256) != task.sha256:
-        raise DataError(f"{run.path}: trained on other sentences than now in {config.data_dir}")
+    if begun.get("data", task.sha256) != task.sha256:
+        where = f"in {config.data_dir}" if config.data_dir else "generated"
+        raise DataError(f"{run.path}: trained on other sentences than now {where}")
     return task

@@ -140,8 +140,7 @@ def _train(
     # before the directory takes the config, which it keeps
     over = is_finished(out) and not extend
     parts = None if over else _parts(config, task)
-    data = "" if task.generated and not handed else task.sha256
-    with RunDirectory.open(out, config, data, extend=extend) as directory:
+    with RunDirectory.open(out, config, task.sha256, extend=extend) as directory:
         if not parts or directory.finished:
             send(open_run(out), sinks)
             return

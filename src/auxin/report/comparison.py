@@ -13,10 +13,10 @@ from auxin.report.figures import SPLITS
 from auxin.report.labels import label
 from auxin.report.marks import Figure, Groups, figure, grid, panel, share, steps
 from auxin.report.markup import Table, minus, setting
-from auxin.report.record import flat
 from auxin.report.run_section import RunView, share_text
 from auxin.report.tables import bands, drawable, rounded, thinned
 from auxin.report.theme import Panel
+from auxin.runs.record import flat
 
 MOST_COLORS, MOST_POINTS = 8, 12_000
 """Groups of runs that get a colour each, and the points of all curves together."""

@@ -17,8 +17,8 @@ from auxin.report.figures import PANELS, dynamics, learning_curves
 from auxin.report.labels import layers
 from auxin.report.marks import Figure
 from auxin.report.markup import Table, setting
-from auxin.report.record import flat
 from auxin.runs.reader import Run
+from auxin.runs.record import flat
 from auxin.tasks.trees import Tree
 
 

@@ -31,9 +31,9 @@ from auxin.report.grokking_figures import (
     tree_scores,
 )
 from auxin.report.marks import Figure
-from auxin.report.record import StudyRecord
 from auxin.report.tables import Tables
 from auxin.report.theme import save_own
+from auxin.runs.record import StudyRecord
 from auxin.values import check
 
 STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {

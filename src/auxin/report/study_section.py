@@ -7,9 +7,9 @@ from typing import Any
 
 from auxin.report.drawings import Drawings
 from auxin.report.markup import Table, duration, number, setting
-from auxin.report.record import RunRecord, StudyRecord
 from auxin.report.stories import SCALES, STORIES
 from auxin.report.study_figures import study_figures
+from auxin.runs.record import RunRecord, StudyRecord
 
 OF_THE_RUN = ("seeds", "data_seed", "threads", "device")
 """What ``environment.json`` repeats of a run's settings."""
@@ -111,7 +111,7 @@ def _environments(study: StudyRecord) -> Table:
     """Versions, commits and machines, a column for each that runs were made with, and one for the answer."""
     made: dict[str, list[str]] = {}
     kinds: dict[str, Mapping[str, Any]] = {}
-    for label, environment in [(r.name, r.environment) for r in study.runs if r.environment] + [
+    for label, environment in [(r.name, r.environment) for r in study.runs if r.environment is not None] + [
         ("the answer", study.values["environment"])
     ]:
         kept = {name: value for name, value in environment.items() if name not in OF_THE_RUN}

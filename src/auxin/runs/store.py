@@ -61,7 +61,7 @@ class RunDirectory:
         changes is noted in ``events.log``, and config.toml has the new settings.
 
         Resuming goes back to the newest checkpoint whose hashes verify: later metrics and checkpoints are
-        dropped. ``data`` is the hash of data that the config does not determine. Raises ``RunError`` when the
+        dropped. ``data`` is the hash of its sentences. Raises ``RunError`` when the
         directory holds another run, one on other data or other files, cannot be written, or is in use.
         """
         folder = Folder.make(path)
@@ -110,9 +110,8 @@ class RunDirectory:
             if name in before and before[name] != now.get(name):
                 self._warn(f"begun with {name} {before[name]}, now {now.get(name)}: last bits may differ")
         if before.get("data", data) != data:
-            raise RunError(
-                f"{self.path}: begun with other sentences than now in {self.config.data_dir}; train elsewhere"
-            )
+            where = f"in {self.config.data_dir}" if self.config.data_dir else "generated"
+            raise RunError(f"{self.path}: begun with other sentences than now {where}; train elsewhere")
 
     def _change(self, changes: Mapping[str, str]) -> None:
         """Note what is different from here on; a run that is extended is no longer finished."""

@@ -1,27 +1,16 @@
-"""What a study found: an answer in a sentence, findings with intervals, and the tables that figures draw.
-
-On disk, in the study's directory, where ``report`` reads it:
-
-- ``study.json``: study, scale, question, answer, claims, findings, runs (name, settings, status, seconds, detail),
-  command, sessions, environment.
-- ``tables/NAME.csv``: each table; ``study.json`` holds their SHA-256, and its own.
-- ``metrics.parquet``: what all finished runs logged, with the varied settings as columns.
-"""
+"""What a study found: an answer in a sentence, findings with intervals, and the tables that figures draw."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from auxin.disk.folder import Folder, failing_clearly
-from auxin.disk.plain import dump_signed
 from auxin.display import Displayed
+from auxin.runs.record import runs_as_recorded, write_study
 from auxin.studies.design import NamedRun
-from auxin.studies.directory import LOCK, METRICS, STUDY, TABLES
+from auxin.studies.directory import RUNS
 from auxin.studies.pool import Outcome
 from auxin.studies.statistics import Estimate
 
@@ -103,35 +92,25 @@ def save_study(
     outcomes: Sequence[Outcome],
     about: Mapping[str, Any],
 ) -> None:
-    """Write a study's directory, the tables first; raises ``RunError`` when it cannot be written.
+    """Write a study's record into its directory; raises ``RunError`` when it cannot be written.
 
     ``about`` joins ``study.json``: study, scale, command, sessions, environment.
     """
-    written = {n: t.write_csv(float_precision=6).encode() for n, t in sorted(analysis.tables.items())}
-    parquet = io.BytesIO()
-    metrics.write_parquet(parquet)
-    record = {
-        **about,
+    ends = [
+        {"name": o.name, "status": o.status, "detail": o.detail, "settings": dict(run.settings)}
+        for run, o in zip(runs, outcomes, strict=True)
+    ]
+    shared, rows = runs_as_recorded(ends, Path(out) / RUNS)
+    write_study(
+        out, {**about, **answer_values(analysis), "shared": shared, "runs": rows}, analysis.tables, metrics
+    )
+
+
+def answer_values(analysis: Analysis) -> dict[str, Any]:
+    """What ``study.json`` has of an answer."""
+    return {
         "question": analysis.question,
         "answer": analysis.answer,
-        "claims": [asdict(c) for c in analysis.claims],
-        "findings": [asdict(f) for f in analysis.findings],
-        "tables": list(written),
-        "tables_sha256": {name: hashlib.sha256(table).hexdigest() for name, table in written.items()},
-        "runs": [
-            {**asdict(outcome), "settings": dict(run.settings)}
-            for run, outcome in zip(runs, outcomes, strict=True)
-        ],
+        "claims": [asdict(claim) for claim in analysis.claims],
+        "findings": [asdict(finding) for finding in analysis.findings],
     }
-    with (
-        Folder.make(out) as folder,
-        failing_clearly(folder.path),
-        folder.lock(LOCK, "", wait=True),  # for two that answer at a time: a study.json must fit its tables
-        folder.make_sub(TABLES) as tables,
-    ):
-        folder.remove_temporaries()
-        tables.remove_temporaries()
-        for name, table in written.items():
-            tables.replace(f"{name}.csv", table)
-        folder.replace(METRICS, parquet.getvalue())
-        folder.replace(STUDY, dump_signed(record))

@@ -13,7 +13,8 @@ import polars as pl
 import torch
 
 from auxin.runs.environment import environment
-from auxin.studies.answers import Analysis, save_study
+from auxin.runs.record import open_study, write_study
+from auxin.studies.answers import Analysis, answer_values, save_study
 from auxin.studies.design import NamedRun, Scale, StudyName
 from auxin.studies.directory import RUNS, Owner, claim
 from auxin.studies.finished import is_finished
@@ -100,4 +101,15 @@ def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Ou
         "environment": environment(runs[0].config),
     }
     save_study(out, analysis, metrics, runs, outcomes, about)
+    return analysis
+
+
+def answer_again(record: str | Path) -> Analysis:
+    """The answer from a record's metrics by today's analysis, written into the record; its runs stay as they are.
+
+    Raises ``RunError`` for what is damaged.
+    """
+    study = open_study(record)
+    analysis = load_study(study.study).analyse(study.metrics)
+    write_study(record, {**study.values, **answer_values(analysis)}, analysis.tables, study.metrics)
     return analysis

@@ -17,8 +17,8 @@ from auxin.config import RunConfig
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.plain import dump_signed
 from auxin.errors import AuxinError, Interrupted
-from auxin.report.record import flat
 from auxin.report.sweep_record import SWEEP, TABLE, Axis, Setting, Sweep, open_sweep
+from auxin.runs.record import flat
 from auxin.studies.design import NamedRun, check_names
 from auxin.studies.directory import A_SWEEP, LOCK, RUNS, claim, runs_directory
 from auxin.studies.finished import finished_config, is_trained, take_over

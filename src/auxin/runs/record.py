@@ -1,0 +1,318 @@
+"""The record of a study: what is kept when its checkpoints are not, and all that a page of it is made from.
+
+In the study's directory, and wherever ``keep`` copies it:
+
+- ``study.json``: study, scale, question, answer, claims, findings, command, sessions, environment of the answer; the
+  settings and the environment that all runs ``shared``, and of each of the ``runs`` its name, status, varied settings
+  and what was its own; SHA-256 of the other files, and its own.
+- ``tables/NAME.csv``: each table.
+- ``metrics.parquet``: what the finished runs logged: run, varied settings, step, member, split, name, value.
+
+A run's ``environment`` has its versions, its commit, its machine, and the SHA-256 of the sentences it was trained on.
+Files are not trusted: what is damaged raises ``RunError`` naming it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from auxin.config import RunConfig
+from auxin.disk.folder import Folder, failing_clearly
+from auxin.disk.plain import Each, Number, dump_signed, read_signed
+from auxin.errors import RunError
+from auxin.runs.copying import FILES
+from auxin.runs.reader import holds_run, open_run
+from auxin.runs.store import EVENTS
+from auxin.values import to_dict
+
+STUDY, TABLES, METRICS, LOCK = "study.json", "tables", "metrics.parquet", "lock"
+LARGEST = 1 << 28  # bytes of a table or of all metrics
+_UNKNOWN = Number(unknown=True)
+SHAPE = {
+    "study": str,
+    "scale": str,
+    "question": str,
+    "answer": str,
+    "command": str,
+    "environment": dict,
+    "claims": [{"statement": str, "source": str, "verdict": str, "evidence": str}],
+    "findings": [
+        {
+            "name": str,
+            "sentence": str,
+            "value": _UNKNOWN,
+            "low": _UNKNOWN,
+            "high": _UNKNOWN,
+            "published": _UNKNOWN,
+        }
+    ],
+    "shared": {"config": dict, "environment": dict},
+    "runs": [
+        {
+            "name": str,
+            "status": str,
+            "detail": str,
+            "settings": dict,
+            "seconds": Number(0, 1e12, unknown=True),
+            "config?": dict,
+            "environment?": dict,
+        }
+    ],
+    "sessions": [{"seconds": Number(0, 1e12), "workers": Number(0, 10**6, whole=True)}],
+    "files_sha256": Each(str),
+}
+"""What ``study.json`` must hold."""
+_TABLE = re.compile(r"[a-z][a-z0-9_]{0,99}\.csv")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run of a study."""
+
+    name: str
+    status: str
+    """finished, failed or stopped."""
+    detail: str
+    """Why it failed."""
+    settings: Mapping[str, Any]
+    """What the study varies."""
+    seconds: float | None
+    """Wall time of the sessions whose end was noted; None when unknown."""
+    config: Mapping[str, Any] | None = None
+    """Its settings by dotted name; None for a run that never began."""
+    environment: Mapping[str, Any] | None = None
+    """Versions, commit, machine and SHA-256 of its sentences; None for a run that never began."""
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study's ``study.json``, its tables and its metrics."""
+
+    path: Path
+    values: Mapping[str, Any]
+    """The content of ``study.json``, of this ``SHAPE``."""
+
+    @property
+    def study(self) -> str:
+        """Its name."""
+        return self.values["study"]
+
+    @cached_property
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """The tables by name; raises ``RunError`` naming a damaged one."""
+        tables: dict[str, pl.DataFrame] = {}
+        for name in self.values["files_sha256"]:
+            if name != METRICS:
+                content = self.file(name)
+                try:
+                    tables[Path(name).stem] = pl.read_csv(content, infer_schema_length=None)
+                except (PolarsError, OverflowError, ValueError):
+                    raise RunError(f"{self.path / name}: not a table") from None
+        return tables
+
+    @cached_property
+    def metrics(self) -> pl.DataFrame:
+        """What the finished runs logged; raises ``RunError`` when the file is damaged."""
+        try:
+            return pl.read_parquet(io.BytesIO(self.file(METRICS)))
+        except PolarsError:
+            raise RunError(f"{self.path / METRICS}: not a table") from None
+
+    def file(self, name: str) -> bytes:
+        """The content of a file of ``files_sha256``; raises ``RunError`` when it is damaged."""
+        inner, _, table = name.rpartition("/")
+        if name != METRICS and not (inner == TABLES and _TABLE.fullmatch(table)):
+            raise RunError(f"{self.path / STUDY}: lists {name!r}; allowed: {METRICS} and {TABLES}/NAME.csv")
+        with Folder.open(self.path) as folder:
+            if not inner:
+                return self._verified(folder, name, name)
+            with failing_clearly(self.path / inner), folder.sub(inner) as tables:
+                return self._verified(tables, table, name)
+
+    def _verified(self, folder: Folder, file: str, name: str) -> bytes:
+        content = folder.read(file, LARGEST)
+        if _sha256(content) != self.values["files_sha256"].get(name):
+            raise RunError(f"{self.path / name}: damaged (its SHA-256 is not the one in {STUDY})")
+        return content
+
+    @cached_property
+    def runs(self) -> list[RunRecord]:
+        """The runs in the study's order."""
+        shared = self.values["shared"]
+        runs: list[RunRecord] = []
+        for run in self.values["runs"]:
+            parts = {part: {**shared[part], **run[part]} for part in shared if part in run}
+            end = run["name"], run["status"], run["detail"], run["settings"], run.get("seconds")
+            runs.append(RunRecord(*end, **parts))
+        return runs
+
+
+def open_study(path: str | Path) -> StudyRecord:
+    """Open an answered study's directory or record; raises ``RunError`` saying what is missing or wrong."""
+    with Folder.open(path) as folder:
+        if not folder.has(STUDY):
+            raise RunError(f"{path}: no answered study here (study.json is missing); auxin study writes it")
+        try:
+            values = read_signed(folder, STUDY, SHAPE)
+        except RunError as error:
+            raise RunError(f"{error}; the study's command writes it again") from None
+    return StudyRecord(Path(path), values)
+
+
+def write_study(
+    out: str | Path, answer: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], metrics: pl.DataFrame
+) -> None:
+    """Write a study's record, ``study.json`` last; raises ``RunError`` when it cannot be written.
+
+    ``answer`` is all of ``study.json`` but the digests.
+    """
+    contents = {
+        f"{TABLES}/{n}.csv": t.write_csv(float_precision=6).encode() for n, t in sorted(tables.items())
+    }
+    parquet = io.BytesIO()
+    metrics.write_parquet(parquet, compression_level=19)
+    contents[METRICS] = parquet.getvalue()
+    digests = {name: _sha256(content) for name, content in contents.items()}
+    _write(out, {**answer, "files_sha256": digests}, contents)
+
+
+def _write(out: str | Path, values: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
+    with (
+        Folder.make(out) as folder,
+        failing_clearly(folder.path),
+        folder.lock(LOCK, "", wait=True),  # for two that answer at a time: study.json must fit the rest
+        folder.make_sub(TABLES) as tables,
+    ):
+        folder.remove_temporaries()
+        for name in tables.names():
+            if f"{TABLES}/{name}" not in contents:
+                tables.remove(name)
+        for name, content in contents.items():
+            inner, _, file = name.rpartition("/")
+            (tables if inner else folder).replace(file, content)
+        folder.replace(STUDY, dump_signed(values))
+
+
+def keep(source: str | Path, out: str | Path) -> None:
+    """Copy the record of a study, or of a run all but its checkpoints, to ``out``, in place of one that is there.
+
+    Raises ``RunError`` for what is damaged, and where ``out`` holds anything else.
+    """
+    source, out = Path(source), Path(out)
+    if holds_run(source):
+        metrics = open_run(source).metrics  # reads all of it once
+        if metrics.is_empty():
+            raise RunError(f"{source}: has logged nothing")
+        with Folder.open(source) as folder:
+            contents = {name: folder.read(name, LARGEST) for name in FILES if folder.has(name)}
+        _check_replaceable(out, {*FILES})
+        with Folder.make(out) as copy, failing_clearly(out):
+            for name in FILES:
+                if name in contents:
+                    copy.replace(name, contents[name])
+                else:
+                    copy.remove(name)
+        return
+    study = open_study(source)
+    _check_replaceable(out, {STUDY, TABLES, METRICS, LOCK})
+    _write(out, study.values, {name: study.file(name) for name in study.values["files_sha256"]})
+
+
+def _check_replaceable(out: Path, names: set[str]) -> None:
+    if out.is_dir():
+        with Folder.open(out) as folder:
+            if foreign := sorted({*folder.names()} - names):
+                raise RunError(f"{out}: holds something else ({foreign[0]}); choose an empty directory")
+
+
+def runs_as_recorded(
+    runs: Sequence[Mapping[str, Any]], directory: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the runs in ``directory`` share, and each one's row for ``study.json``.
+
+    ``runs`` have the name, status, detail and settings of each; raises ``RunError`` naming a damaged file.
+    """
+    parts: dict[str, dict[str, dict[str, Any]]] = {"config": {}, "environment": {}}
+    seconds: dict[str, float | None] = {}
+    for name in (run["name"] for run in runs):
+        if holds_run_named(directory, name):
+            run = open_run(directory / name)
+            parts["config"][name], parts["environment"][name] = flat(run.config), run.environment
+            seconds[name] = wall_time(directory / name)
+    shared = {part: _shared(list(found.values())) for part, found in parts.items()}
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        name = run["name"]
+        own = {
+            part: {key: value for key, value in found[name].items() if key not in shared[part]}
+            for part, found in parts.items()
+            if name in found
+        }
+        rows.append({**run, "seconds": seconds.get(name), **own})
+    return shared, rows
+
+
+def holds_run_named(directory: Path, name: str) -> bool:
+    """Whether a run of that name is in the directory, and not behind a link."""
+    path = directory / name
+    return path.is_dir() and not path.is_symlink() and not directory.is_symlink() and holds_run(path)
+
+
+def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is the same in all of them."""
+    first = settings[0] if settings else {}
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in settings)
+    }
+
+
+def flat(config: RunConfig) -> dict[str, Any]:
+    """A run's settings by dotted name, as ``auxin train`` has them."""
+    settings: dict[str, Any] = {}
+    for name, value in to_dict(config).items():
+        inner = value if isinstance(value, dict) else None
+        settings |= {f"{name}.{key}": item for key, item in inner.items()} if inner else {name: value}
+    return settings
+
+
+def wall_time(run: Path) -> float | None:
+    """Seconds of the sessions whose end is in the run's events; None when there are none."""
+    with Folder.open(run) as folder:
+        if not folder.has(EVENTS):
+            return None
+        lines = [line.partition(" ") for line in folder.read_text(EVENTS, 1 << 24).splitlines()]
+    marks = [
+        (when, event.split()[0]) for when, _, event in lines
+        if event.startswith(("created", "resumed", "finished", "stopped"))
+    ]  # fmt: skip
+    seconds = [
+        _seconds(begin, end)
+        for (begin, what), (end, then) in pairwise(marks)
+        if what in ("created", "resumed") and then in ("finished", "stopped")
+    ]
+    return sum(seconds) if seconds else None
+
+
+def _seconds(begin: str, end: str) -> float:
+    try:
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
