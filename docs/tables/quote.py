@@ -1,4 +1,6 @@
-"""Put the numbers of docs/records, or of the tables here where no runs are left, into README.md, findings and limits: python docs/tables/quote.py [--check].
+"""Put the studies' numbers into README.md, findings and limits: python docs/tables/quote.py [--check].
+
+They are those of a study's record in docs/records, or of the table here where its runs are gone.
 
 quoted.json names, page by page, the finding behind each interval that the page quotes, in the page's order:
 "grokking: question: gain over early stopping" for ``33 points (20 to 46)``; with − before it, its opposite.
