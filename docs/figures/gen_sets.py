@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from auxin.measures.accuracy import accuracy
+from auxin.models.formats import load_model
 from auxin.runs import open_run
 from auxin.tasks import Task, load_task
 from auxin.tasks.english import language
@@ -31,8 +32,9 @@ def main() -> None:
     }
     rows = []
     for run, step in (r.split("@") for r in runs):
-        for seed in open_run(run).config.seeds:
-            model = open_run(run).model(int(step), seed)
+        (checkpoint,) = (c for c in open_run(run).checkpoints if c.step == int(step))
+        for seed, file in checkpoint.members.items():
+            model = load_model(file)
             for name, sentences in sets.items():
                 task = Task("question", {"gen": sentences}, generated.vocabulary, generated.scorer)
                 scores = accuracy(model, task, "gen", limit=None)

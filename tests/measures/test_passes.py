@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -56,6 +57,7 @@ def test_an_error_comes_out_and_ends_the_work() -> None:
 
     def work(batch: int) -> None:
         done.append(batch)
+        time.sleep(0.01)  # so that the rest take ten seconds where the error does not end them
         raise ValueError(batch)
 
     with pytest.raises(ValueError, match="0"):
