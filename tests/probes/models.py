@@ -30,7 +30,8 @@ def settings(kind: str, depth: int = 3, width: int = 96, **more: Any) -> dict[st
     """Settings of a small config of a family."""
     vocabulary: dict[str, Any] = {"vocab_size": 200}
     if kind in ("gpt2", "gptj"):
-        own: dict[str, Any] = {"n_embd": width, "n_layer": depth, "n_head": 4, "rotary_dim": 8}
+        own: dict[str, Any] = {"n_embd": width, "n_layer": depth, "n_head": 4}
+        own |= {"rotary_dim": 8} if kind == "gptj" else {}
     elif kind == "opt":
         own = {"ffn_dim": 4 * width, "word_embed_proj_dim": width}
     else:
@@ -40,7 +41,9 @@ def settings(kind: str, depth: int = 3, width: int = 96, **more: Any) -> dict[st
     if kind in ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2"):
         own |= {"num_key_value_heads": 2, "pad_token_id": 0}
     if kind in ("qwen3", "gemma2", "gemma3_text"):
-        own |= {"head_dim": width // 4, "query_pre_attn_scalar": width // 4}
+        own |= {"head_dim": width // 4}
+    if kind in ("gemma2", "gemma3_text"):
+        own |= {"query_pre_attn_scalar": width // 4}
     if kind == "vit":
         own, vocabulary = own | {"image_size": 64}, {}
     return own | vocabulary | more

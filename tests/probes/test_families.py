@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import auxin
 from auxin import MLP, Attention, Layer, Norm, Sublayer
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
 from auxin.models.transformer import TransformerLM
+from auxin.probes.families.configs import NoFamily
 from auxin.probes.families.sources import describe
 from probes import models, shapes
 
@@ -27,7 +29,6 @@ def test_every_family_is_read_alike_from_a_file_and_from_a_model(kind: str, tmp_
     assert auxin.network_of(tmp_path) == auxin.network_of(config) == intended
     assert intended.depth == 3
     described = describe(model)
-    assert described is not None
     assert described.meant
     roles = [m.role for m in described.matrices if m.layer == 1]
     gated = "gate" in roles
@@ -62,21 +63,17 @@ def test_numbers_of_a_family() -> None:
 
 def test_torch_nanogpt_and_ours() -> None:
     encoder = describe(models.torch_encoder(norm_first=True))
-    assert encoder is not None
     assert encoder.design.placement == "pre"
     assert encoder.design.said.startswith("torch's defaults")
     nano = describe(shapes.NanoGPT())
-    assert nano is not None
     assert nano.design.said == "N(0, 0.02²), output maps of branches divided by √(2·layers)"
     lazy = describe(shapes.MinGPT())  # whose weights are as nn.Linear leaves them
-    assert lazy is not None
     assert lazy.design.said == "torch's default of nn.Linear"
     for scheme in ("xavier", "pytorch", "normal", "gaussian"):
         config = ModelConfig(vocabulary_size=50, width=64, initialization=scheme, mlp_branch=0.5)
         model = TransformerLM(config, torch.Generator().manual_seed(0))
         assert auxin.network_of(model) == auxin.network_of(config) == config.network()
         ours = describe(model)
-        assert ours is not None
         assert ours.intended.layers[0].sublayers[1].branch == 0.5
         for matrix in ours.matrices:
             assert matrix.std == pytest.approx(ours.design.std(matrix.role, matrix.layer), rel=0.05)
@@ -89,7 +86,6 @@ def test_our_presets_are_known_with_their_branches_scaled(name: PresetName, scal
     config = replace(preset(name).model, depth=3, vocabulary_size=50, branch_scale=scale)
     model = TransformerLM(config, torch.Generator().manual_seed(0))
     ours = describe(model)
-    assert ours is not None
     for found, expected in zip(ours.intended.layers, config.network().layers, strict=True):
         assert found.parallel == expected.parallel
         for one, other in zip(found.sublayers, expected.sublayers, strict=True):
@@ -118,7 +114,8 @@ def test_layers_of_ours_that_are_no_family_are_measured_alone() -> None:
     for layers in odd:
         config = ModelConfig(layers=layers, vocabulary_size=50, width=32, initialization="normal")
         model = TransformerLM(config, torch.Generator().manual_seed(0))
-        assert describe(model) is None
+        with pytest.raises(NoFamily, match="TransformerLM is of no known family"):
+            describe(model)
         assert auxin.network_of(model) == config.network()
 
 
@@ -137,7 +134,189 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps([1]))
     with pytest.raises(ConfigError, match="a JSON object of settings"):
         auxin.network_of(tmp_path)
-    with pytest.raises(ConfigError, match="Linear is of no known family"):
+    with pytest.raises(ConfigError, match="Linear has no repeated layers"):
         auxin.network_of(torch.nn.Linear(2, 2))
     with pytest.raises(ConfigError, match="source is 'int'"):
         auxin.network_of(3)
+
+
+LENGTHS = {"original_max_position_embeddings": 64}
+SCALINGS: dict[str, dict[str, Any]] = {
+    "linear": {"rope_type": "linear", "factor": 4.0},
+    "dynamic": {"rope_type": "dynamic", "factor": 4.0},
+    "llama3": {
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, **LENGTHS,
+    },
+    "yarn": {"rope_type": "yarn", "factor": 4.0, **LENGTHS},
+    "yarn, of its own ramp": {
+        "rope_type": "yarn", "factor": 16.0, "beta_fast": 8, "beta_slow": 2, "truncate": False, "mscale": 1.0,
+        "mscale_all_dim": 0.5, **LENGTHS,
+    },
+    "longrope": {
+        "rope_type": "longrope", "factor": 4.0, "short_factor": [1.0 + 0.1 * i for i in range(12)],
+        "long_factor": [4.0] * 12, **LENGTHS,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCALINGS)
+def test_scaled_rotations_are_those_of_transformers(name: str) -> None:
+    model: Any = models.build(
+        "llama", rope_theta=500.0, rope_scaling=SCALINGS[name], max_position_embeddings=64
+    )
+    attention: Any = auxin.network_of(model).layers[1].sublayers[0].body
+    rotation = model.model.rotary_emb
+    assert attention.rotary.rates(24) == pytest.approx(rotation.inv_freq.tolist(), rel=1e-5)
+    assert attention.rotary.base == 500
+    scale = 24**-0.5 * rotation.attention_scaling**2
+    assert (attention.scale or 24**-0.5) == pytest.approx(scale)
+    assert ("yarn" in name or name == "longrope") == (attention.scale is not None)
+
+
+def test_rotations_are_read_as_every_version_of_transformers_writes_them() -> None:
+    def rotary(kind: str, **more: Any) -> list[Any]:
+        network = auxin.network_of({"model_type": kind, **models.settings(kind, depth=6), **more})
+        return [layer.sublayers[0].body.rotary for layer in network.layers]  # pyright: ignore[reportAttributeAccessIssue]
+
+    five = {"rope_theta": 100.0, "rope_type": "default"}
+    assert rotary("llama", rope_parameters=five) == [auxin.Rotary(100.0)] * 6
+    assert rotary("llama", rope_theta=100.0) == rotary("llama", rope_parameters=five)
+    assert rotary("gpt_neox", rope_parameters={**five, "partial_rotary_factor": 0.5})[0] == auxin.Rotary(
+        100.0, 0.5
+    )
+    assert rotary("gpt_neox", rotary_emb_base=100, rotary_pct=0.5)[0] == auxin.Rotary(100.0, 0.5)
+    local, everywhere = {"rope_theta": 50.0}, {"rope_theta": 9e5, "rope_type": "linear", "factor": 8.0}
+    kinds = {"sliding_attention": local, "full_attention": everywhere}
+    new = rotary("gemma3_text", rope_parameters=kinds)
+    assert [each.base for each in new] == [50.0] * 5 + [9e5]
+    assert new[5].factors == (1 / 8,) * 12
+    scaling = {"rope_type": "linear", "factor": 8.0}
+    assert rotary("gemma3_text", rope_local_base_freq=50.0, rope_theta=9e5, rope_scaling=scaling) == new
+    assert [each.base for each in rotary("gemma3_text")] == [1e4] * 5 + [1e6]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("llama", {"rope_scaling": {"rope_type": "spiral"}}, "rope_type is 'spiral'; allowed: default, dynamic"),
+        ("llama", {"rope_scaling": {"type": "linear"}}, "factor is None; allowed: a number"),
+        ("llama", {"rope_scaling": {"mrope_section": [2]}}, r"mrope_section of the rotation is \[2\]; allowed: none"),
+        ("llama", {"rope_parameters": 7}, "rope_parameters is 7; allowed: settings by name"),
+        ("llama", {"residual_multiplier": 0.2}, "residual_multiplier is 0.2; allowed: none, as it is not covered"),
+        ("llama", {"hidden_act": "relu2"}, "activation is 'relu2'; allowed: gelu"),
+        ("gpt2", {"add_cross_attention": True}, "add_cross_attention is True"),
+        ("gpt2", {"sliding_window": 8}, "sliding_window is 8"),
+        ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ("opt", {"word_embed_proj_dim": 48}, "word_embed_proj_dim is 48; allowed: the width, 96"),
+        ("opt", {"_remove_final_layer_norm": True}, "_remove_final_layer_norm is True"),
+        ("qwen2", {"layer_types": ["linear_attention"] * 3}, "layer_types is .* 3 of full_attention, sliding"),
+        ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_not_covered_is_refused_by_name(
+    kind: str, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        auxin.network_of({"model_type": kind, **models.settings(kind), **settings})
+
+
+def test_a_model_of_a_known_family_that_is_not_covered_is_measured() -> None:
+    report = auxin.check(models.build("llama", hidden_act="quick_gelu"), n_tokens=16)
+    assert report.layers["norm"].is_not_null().all()
+    assert report.layers["predicted_norm"].is_null().all()
+    assert "measured, not predicted: activation is 'quick_gelu'; allowed: gelu" in " ".join(report.notes)
+
+
+def test_windows_of_layers() -> None:
+    def windows(kind: str, **more: Any) -> list[int | None]:
+        network = auxin.network_of({"model_type": kind, **models.settings(kind, depth=4), **more})
+        return [layer.sublayers[0].body.window for layer in network.layers]  # pyright: ignore[reportAttributeAccessIssue]
+
+    assert windows("mistral", sliding_window=7) == [7] * 4
+    assert windows("qwen2", sliding_window=7, use_sliding_window=True, max_window_layers=3) == [None] * 3 + [
+        7
+    ]
+    assert windows("qwen2", sliding_window=7) == [None] * 4
+    assert windows("gemma2") == [4096, None, 4096, None]
+    assert windows("gemma3_text", sliding_window=7, sliding_window_pattern=2) == [7, None, 7, None]
+    kinds = ["full_attention", "sliding_attention", "full_attention", "full_attention"]
+    assert windows("qwen3", sliding_window=7, layer_types=kinds) == [None, 7, None, None]
+
+
+@pytest.mark.parametrize("name", ["relu", "silu", "tanh", "gelu"])
+def test_the_activation_of_modules_is_seen(name: str) -> None:
+    model = shapes.NanoGPT()
+    for block in model.transformer["h"]:
+        block.mlp.gelu = {"relu": nn.ReLU(), "silu": nn.SiLU(), "tanh": nn.Tanh(), "gelu": nn.GELU("tanh")}[
+            name
+        ]
+    model.train()
+    assert auxin.network_of(model).layers[0].sublayers[1].body.activation == name  # pyright: ignore[reportAttributeAccessIssue]
+    assert model.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    encoder = models.torch_encoder(
+        activation=getattr(torch, name) if name in ("relu", "tanh") else nn.functional.silu
+    )
+    seen = auxin.network_of(encoder).layers[0].sublayers[1].body.activation  # pyright: ignore[reportAttributeAccessIssue]
+    assert seen == (name if name in ("relu", "tanh") else "silu")
+
+
+def test_an_activation_that_is_none_of_these_is_said() -> None:
+    model = shapes.NanoGPT()
+    for block in model.transformer["h"]:
+        block.mlp.gelu = nn.Hardswish()
+    with pytest.raises(
+        ConfigError, match="activation of Block is none that is covered: gelu, relu, silu, tanh"
+    ):
+        auxin.network_of(model)
+    assert "activation of Block" in " ".join(auxin.check(model).notes)
+
+
+class OwnForward(nn.TransformerEncoderLayer):
+    def forward(self, src: torch.Tensor, **_: Any) -> torch.Tensor:
+        return src + self.self_attn(self.norm1(src), self.norm1(src), self.norm1(src))[0]
+
+
+def test_a_subclass_of_torchs_layer_with_a_forward_of_its_own_is_none_of_torchs() -> None:
+    model = nn.TransformerEncoder(OwnForward(32, 4), 2, enable_nested_tensor=False)
+    with pytest.raises(NoFamily, match="OwnForward has a forward of its own; allowed: torch's"):
+        auxin.network_of(model)
+
+
+class Wrapper(nn.Module):
+    """As DistributedDataParallel and Lightning hold a model."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
+def test_what_a_wrapper_holds_is_known() -> None:
+    config = ModelConfig(vocabulary_size=50, width=32)
+    ours = TransformerLM(config, torch.Generator().manual_seed(0))
+    for model in (models.build("llama"), shapes.NanoGPT(), models.torch_encoder(), ours):
+        assert describe(Wrapper(model)).intended == describe(model).intended
+
+
+def test_towers_of_a_model_are_each_their_own_family() -> None:
+    import transformers
+
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+    text = {**models.settings("gemma3_text", width=128, depth=3), "vocab_size": 301, "pad_token_id": 0}
+    config = transformers.Gemma3Config(
+        text_config=text,
+        vision_config={**sizes, "image_size": 56, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_index=300,
+    )
+    model = transformers.Gemma3ForConditionalGeneration(config)
+    assert describe(model).design.family == "Gemma 3"
+    report = auxin.check(model, n_tokens=16)
+    assert not [finding for finding in report.findings if "vision" in finding.module]
+    assert report.layers["predicted_norm"].is_not_null().all()
+    tower = next(name for name, _ in model.named_modules() if name.endswith("encoder.layers"))
+    with pytest.raises(NoFamily, match="model_type is 'siglip_vision_model'"):
+        describe(model, tower)

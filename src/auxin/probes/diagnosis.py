@@ -13,6 +13,7 @@ from torch import nn
 from auxin.architecture import Network
 from auxin.errors import ConfigError
 from auxin.probes.branches import branch_mismatches
+from auxin.probes.families.configs import NoFamily
 from auxin.probes.families.design import Design
 from auxin.probes.families.modules import measured_std
 from auxin.probes.families.sources import Described, describe
@@ -67,7 +68,7 @@ def diagnose(
     """
     limits = thresholds or Thresholds()
     dead = list(dead_tensors(model))
-    described = describe(model, reading.layers)
+    described, unknown = _described(model, reading)
     if described is not None and branch != 1:
         described = dataclasses.replace(
             described, design=dataclasses.replace(described.design, branch_factor=branch)
@@ -81,8 +82,8 @@ def diagnose(
         findings += table_mismatches(model, described.design, limits)
         notes.append(f"{described.design.family}: {described.design.said}")
     elif design is None:
-        notes.append("of no known family: measured, and its layers compared with each other")
-    findings += gain_mismatches(model, design.gain_shift if design else 0.0, limits)
+        notes.append(unknown)
+    findings += gain_mismatches(model, limits)
     told = {finding.module: None for finding in findings}
     findings += odd_layers(stack, limits, told)
     if copied_layers(stack):
@@ -125,6 +126,16 @@ def diagnose_design(
         notes.append("its inputs are no tokens, so the start of the stream is not known")
     findings = [] if predicted is None else list(verdict(None, predicted, design.family, limits))
     return Diagnosis(design.family, None, design, network, predicted, tuple(findings), tuple(notes), limits)
+
+
+def _described(model: nn.Module, reading: Reading) -> tuple[Described | None, str]:
+    """The family's description; or why there is none, as a note."""
+    try:
+        return describe(model, reading.layers), ""
+    except NoFamily:
+        return None, "of no known family: measured, and its layers compared with each other"
+    except ConfigError as error:
+        return None, f"measured, not predicted: {error}"
 
 
 def _predicted(seen: Observation, described: Described) -> tuple[Prediction | None, Sequence[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from auxin.architecture import Layer, Network
 from auxin.errors import ConfigError
-from auxin.probes.families.sources import describe
+from auxin.probes.gains import gain_of
 from auxin.probes.observe import Reading, observe
 from auxin.probes.prediction import predict
 from auxin.probes.stack import Layers
-from auxin.probes.tracing import is_norm
 from auxin.values import check, check_finite
 
 Array = NDArray[np.float64]
@@ -156,8 +155,6 @@ def rescale_(
         check_finite("branch", factor, 0, 1e6, "0 to 1e+06")
     seen = observe(model, Reading(inputs, layers))
     check(len(seen.branches) > 0, "branches of the model", 0, "a model whose branches are found")
-    described = describe(model, layers)
-    shift = 0.0 if described is None else described.design.gain_shift
     wanted: dict[str, float] = {}
     for b in seen.branches:
         check(
@@ -168,18 +165,12 @@ def rescale_(
         )
         wanted.setdefault(str(b.writer), factors[0 if b.kind == "attention" else 1])
     for name, factor in wanted.items():
-        for parameter, offset in _outputs(model.get_submodule(name), name, shift):
-            parameter.add_(offset).mul_(factor).sub_(offset)
+        module = model.get_submodule(name)
+        weight, bias, gain = getattr(module, "weight", None), getattr(module, "bias", None), gain_of(module)
+        known = isinstance(weight, Tensor)
+        check(known, f"weight of {name}", None, "a branch that ends in a matrix or a norm")
+        assert isinstance(weight, Tensor)
+        weight.add_((weight if gain is None else gain.to(weight)) * (factor - 1))  # a gain may be 1 + weight
+        if isinstance(bias, Tensor):
+            bias.mul_(factor)
     return list(wanted)
-
-
-def _outputs(module: nn.Module, name: str, shift: float) -> Iterator[tuple[Tensor, float]]:
-    """The tensors that a module's output is proportional to, and what is added to them first."""
-    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-    if not isinstance(weight, Tensor):
-        raise ConfigError(
-            f"{name} has no weight to multiply; allowed: a branch that ends in a matrix or a norm"
-        )
-    yield weight, shift if is_norm(module) else 0.0
-    if isinstance(bias, Tensor):
-        yield bias, 0.0

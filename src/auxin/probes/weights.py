@@ -15,6 +15,7 @@ from auxin.probes.families.laws import chance
 from auxin.probes.families.modules import Matrix
 from auxin.probes.families.sources import Described
 from auxin.probes.findings import Finding
+from auxin.probes.gains import gain_of
 from auxin.probes.inputs import vocabulary_of
 from auxin.probes.stack import Stack
 from auxin.probes.thresholds import Thresholds
@@ -126,17 +127,12 @@ def table_mismatches(model: nn.Module, design: Design, limits: Thresholds) -> It
         yield Finding("mismatch", name, found, expected, sentence)
 
 
-def gain_mismatches(model: nn.Module, shift: float, limits: Thresholds) -> Iterator[Finding]:
+def gain_mismatches(model: nn.Module, limits: Thresholds) -> Iterator[Finding]:
     """Norms that do not start at gain 1."""
     for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if (
-            is_norm(module)
-            and isinstance(weight, Tensor)
-            and weight.ndim == 1
-            and bool(weight.isfinite().all())
-        ):
-            gain = weight.detach().float().mean().item() + shift
+        gains = gain_of(module)
+        if gains is not None and bool(gains.isfinite().all()):
+            gain = gains.mean().item()
             if abs(gain - 1) > limits.gain:
                 sentence = f"{name} multiplies by {gain:.4g} where norms start at 1."
                 yield Finding("mismatch", name, gain, 1.0, sentence)

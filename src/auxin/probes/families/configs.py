@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auxin.architecture import Norm, Rotary
+from auxin.architecture import Norm
 from auxin.errors import ConfigError
 from auxin.probes.families.design import Design, Heads
+from auxin.probes.families.rotary import rotary_of
+from auxin.probes.families.settings import without_effect
 from auxin.probes.families.table import BY_TYPE, FAMILIES, Family
 from auxin.values import check
 
@@ -22,6 +24,10 @@ NAMES = {
     "epsilon": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"),
     "std": ("initializer_range", "init_std"),
     "vocabulary": ("vocab_size",),
+    "base": ("rope_theta", "rotary_emb_base"),
+    "fraction": ("partial_rotary_factor", "rotary_pct"),
+    "pattern": ("sliding_window_pattern", "_sliding_window_pattern"),
+    "longest": ("max_position_embeddings", "n_positions"),
 }
 """What each setting is called, by the first that is there."""
 ACTIVATIONS = {
@@ -33,7 +39,14 @@ ACTIVATIONS = {
 }
 """Other names of activations that differ by less than a percent."""
 LARGEST = 2**30
+FULL, SLIDING = "full_attention", "sliding_attention"
+KINDS = {FULL, SLIDING}
+"""What ``layer_types`` may be."""
 SCALED = ", output maps of branches divided by √(2·layers)"
+
+
+class NoFamily(ConfigError):
+    """No family is known that a config or a model is of."""
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -55,28 +68,28 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def design_of(values: Mapping[str, Any]) -> Design:
     """The design that a config describes.
 
-    Raises ``ConfigError`` for an unknown ``model_type`` (naming the known), or a setting that is missing or of
-    another kind.
+    Raises ``ConfigError`` for an unknown ``model_type`` (naming the known), and for a setting that is missing, of
+    another kind, or not known to be without effect at initialization.
     """
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in BY_TYPE:
         known = ", ".join(t for f in FAMILIES for t in f.types)
-        raise ConfigError(
+        raise NoFamily(
             f"model_type is {kind!r}; known: {known}; allowed for any other: the model itself, which is measured "
             "(auxin check module:function)"
         )
     family = BY_TYPE[kind]
     text = values.get("text_config")
     if "hidden_size" not in values and isinstance(text, Mapping):
-        values = text
+        values = text  # what stands beside it is of images
     return _Reader(values, family).design()
 
 
 class _Reader:
-    """Reads settings, each by the names it goes by."""
+    """Reads settings, each by the names it goes by, and keeps account of what has been read."""
 
     def __init__(self, values: Mapping[str, Any], family: Family) -> None:
-        self.values, self.family = values, family
+        self.values, self.family, self.read = values, family, set[str]()
 
     def whole(self, name: str, default: int | None = None) -> int:
         """A positive whole number."""
@@ -90,20 +103,22 @@ class _Reader:
         """A number of 0 or more."""
         key, value = self._find(name)
         value = default if value is None else value
-        check(type(value) in (int, float) and 0 <= value < 1e9, key, value, "a number of 0 or more")
+        check(type(value) in (int, float) and 0 <= value < 1e12, key, value, "a number of 0 or more")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
         """A switch."""
-        value = self.values.get(name, default)
+        _, value = self._find(name)
+        value = default if value is None else value
         check(type(value) is bool, name, value, "true or false")
         return value
 
     def _find(self, name: str) -> tuple[str, Any]:
-        for key in NAMES.get(name, (name,)):
-            if self.values.get(key) is not None:
-                return key, self.values[key]
-        return NAMES.get(name, (name,))[0], None
+        names = NAMES.get(name, (name,))
+        self.read.update(names)
+        return next(
+            ((key, self.values[key]) for key in names if self.values.get(key) is not None), (names[0], None)
+        )
 
     def design(self) -> Design:
         """The network that the config describes, with its sizes and initialization; ``ConfigError`` for what is not
@@ -116,7 +131,11 @@ class _Reader:
         norm = Norm(family.norm, epsilon=self.number("epsilon", family.epsilon))
         first, second = self._start(std, width)
         post = family.name == "OPT" and not self.flag("do_layer_norm_before", True)
-        return Design(
+        if family.name == "OPT":
+            embedded = self.whole("word_embed_proj_dim", width)
+            check(embedded == width, "word_embed_proj_dim", embedded, f"the width, {width}")
+        decoder = self.flag("is_decoder", False)
+        design = Design(
             family=family.name,
             width=width,
             hidden=self.whole("hidden", 4 * width),
@@ -136,9 +155,12 @@ class _Reader:
             embedding_std=None if family.embedding == "vectors" else std,
             vocabulary=None if family.embedding == "vectors" else self.whole("vocabulary", 50_000),
             tied=self.flag("tie_word_embeddings", family.tied),
-            causal=family.causal,
-            gain_shift=family.gain_shift,
+            causal=family.causal or decoder,
         )
+        for name, value in self.values.items():
+            known = name in self.read or without_effect(name, value)
+            check(known, name, value, f"none, as it is not covered for {family.name}")
+        return design
 
     def _activation(self) -> str:
         _, said = self._find("activation")
@@ -148,7 +170,7 @@ class _Reader:
         return activation
 
     def _start(self, std: float, width: int) -> tuple[float, float]:
-        """Norm² and overlap of two tokens at the start of the stream."""
+        """Norm² and overlap of two tokens before the first layer."""
         tables = 1 + self.family.positions
         if self.family.embedding == "vectors":
             return 0.0, 0.0
@@ -159,47 +181,68 @@ class _Reader:
 
     def _heads(self, layer: int, depth: int, head_dim: int) -> Heads:
         """What one layer's attention does."""
-        family = self.family
-        scale = softcap = None
+        family, natural = self.family, head_dim**-0.5
+        scale, softcap = natural, None
         if family.placement == "sandwich":
             scale = self.number("query_pre_attn_scalar", head_dim) ** -0.5
             softcap = self.number("attn_logit_softcapping", 0.0) or None
         if family.name == "GPT-2":
-            scale = 1.0 if not self.flag("scale_attn_weights", True) else head_dim**-0.5
+            scale = natural if self.flag("scale_attn_weights", True) else 1.0
             scale /= layer + 1 if self.flag("scale_attn_by_inverse_layer_idx", False) else 1
-            scale = None if scale == head_dim**-0.5 else scale
-        window = self._window(layer, depth)
+        kind = self._kind(layer, depth)
+        rotary = None
+        if family.rotary and (settings := self._rotation(kind, head_dim)) is not None:
+            rotary, strength = rotary_of(settings, head_dim, self.whole("longest", LARGEST))
+            scale *= strength**2
         return Heads(
             head_dim=head_dim,
-            scale=scale,
+            scale=None if scale == natural and family.placement != "sandwich" else scale,
             qk_norm=family.qk_norm,
-            rotary=self._rotary(head_dim, local=window is not None) if family.rotary else None,
-            window=window,
+            rotary=rotary,
+            window=self.whole("sliding_window", family.window) if kind == SLIDING else None,
             softcap=softcap,
         )
 
-    def _rotary(self, head_dim: int, local: bool) -> Rotary | None:
-        base = self.number("rope_theta", self.number("rotary_emb_base", 10_000.0))
-        if self.family.name == "Gemma 3" and local:
-            base = self.number("rope_local_base_freq", 10_000.0)
-        fraction = self.number("rotary_pct", self.number("partial_rotary_factor", 1.0))
-        if self.family.name == "GPT-J":
-            fraction = self.number("rotary_dim", head_dim) / head_dim
-        elif self.family.name == "GPT-NeoX" and "rotary_pct" not in self.values:
-            fraction = self.number("partial_rotary_factor", 0.25)
-        return Rotary(base, min(fraction, 1.0))
+    def _rotation(self, kind: str, head_dim: int) -> Mapping[str, Any] | None:
+        """Settings of the rotation in layers of a kind; None where there is none.
 
-    def _window(self, layer: int, depth: int) -> int | None:
-        """Tokens that a layer sees, where that is limited."""
-        size = self.values.get("sliding_window")
-        if size is None or self.values.get("use_sliding_window") is False:
-            return None
-        kinds = self.values.get("layer_types")
-        if isinstance(kinds, (list, tuple)) and len(kinds) == depth:
-            local = kinds[layer] == "sliding_attention"
-        elif self.family.placement == "sandwich":
-            period = 2 if self.family.name == "Gemma 2" else 6
-            local = (layer + 1) % period != 0
-        else:
-            local = True
-        return self.whole("sliding_window") if local else None
+        Since version 5 of transformers all stand in rope_parameters, where layers differ by their kind; before, a
+        part stood in rope_scaling.
+        """
+        base, fraction = self.number("base", self.family.base), self.number("fraction", self.family.fraction)
+        if self.family.name == "GPT-J":
+            fraction = self.whole("rotary_dim", head_dim) / head_dim
+        scaling = [self._find(name)[1] for name in ("rope_parameters", "rope_scaling")]
+        for value in scaling:
+            check(value is None or isinstance(value, Mapping), "rope_parameters", value, "settings by name")
+        settings = scaling[0] or scaling[1] or {}
+        local = self.family.name == "Gemma 3" and kind == SLIDING
+        base = self.number("rope_local_base_freq", 10_000.0) if local else base
+        if KINDS & set(settings):
+            settings = settings.get(kind, {})
+            if settings is None:
+                return None
+        elif local:
+            settings = {}  # what is scaled is the other layers' rotation
+        if (old := self._find("original_max_position_embeddings")[1]) is not None:
+            settings = {**settings, "original_max_position_embeddings": old}
+        defaults = {"rope_theta": base, "partial_rotary_factor": fraction}
+        return defaults | {name: value for name, value in settings.items() if value is not None}
+
+    def _kind(self, layer: int, depth: int) -> str:
+        """What a layer's tokens see: all, or a window."""
+        period = self.family.period
+        if period is None:
+            return FULL
+        size = self._find("sliding_window")[1] or (self.family.window if period else None)
+        used = self.flag("use_sliding_window", not self.family.name.startswith("Qwen"))
+        first, kinds = self.number("max_window_layers", 0), self._find("layer_types")[1]
+        period = self.whole("pattern", period) if period else 0
+        if kinds is not None:
+            given = isinstance(kinds, (list, tuple)) and len(kinds) == depth and set(kinds) <= KINDS
+            check(given, "layer_types", kinds, f"{depth} of {', '.join(sorted(KINDS))}")
+            return kinds[layer]
+        if size is None or not used:
+            return FULL
+        local = (layer + 1) % period != 0 if period else layer >= first
+        return SLIDING if local else FULL

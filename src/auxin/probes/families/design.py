@@ -14,6 +14,7 @@ from auxin.architecture import MLP, Attention, Layer, Network, Norm, Rotary, Sub
 
 Placement = Literal["pre", "post", "after", "sandwich"]
 """Where norms stand: before a branch, behind the sum, behind a branch, or before and behind it."""
+ROLES = ("q", "k", "v", "out", "gate", "up", "down")
 WRITERS = ("out", "down")
 """Maps whose output is added to the stream."""
 Law = Callable[[str, int, int], float]
@@ -71,13 +72,16 @@ class Design:
     """Skip and branch of attention and of the MLP."""
     branch_factor: float = 1.0
     """By which the output maps of branches were rescaled on purpose."""
-    gain_shift: float = 0.0
-    """What a norm adds to its weight (Gemma: 1)."""
 
     @property
     def depth(self) -> int:
         """Number of layers."""
         return len(self.layers)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Maps of a layer."""
+        return tuple(role for role in ROLES if self.gated or role != "gate")
 
     def fans(self, role: str, layer: int) -> tuple[int, int]:
         """fan_in and fan_out of a map."""

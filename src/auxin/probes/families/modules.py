@@ -77,9 +77,5 @@ def _cut(role: str, weight: Tensor, fused: str, heads: int, head_dim: int) -> It
 
 def measured_std(found: list[Matrix], design: Design) -> Mapping[tuple[str, int], float]:
     """Root mean squares of the entries by role and layer; the design's where a layer has no such map."""
-    roles = [role for role in ROLES if design.gated or role != "gate"]
-    values = {(role, i): design.std(role, i) for i in range(design.depth) for role in roles}
+    values = {(role, i): design.std(role, i) for i in range(design.depth) for role in design.roles}
     return values | {(matrix.role, matrix.layer): matrix.std for matrix in found}
-
-
-ROLES = ("q", "k", "v", "out", "gate", "up", "down")

@@ -16,7 +16,8 @@ from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
 from auxin.models.stack import norms_of
 from auxin.models.transformer import TransformerLM
-from auxin.probes.families.configs import design_of, read_config
+from auxin.probes.families.activation import activation_of
+from auxin.probes.families.configs import NoFamily, design_of, read_config
 from auxin.probes.families.design import WRITERS, Design, Heads
 from auxin.probes.families.laws import likely, torch_attention
 from auxin.probes.families.modules import Matrix, matrices, measured_std
@@ -70,10 +71,6 @@ def network_of(source: Any, *, actual: bool = False) -> Network:
         if isinstance(source, TransformerLM) and not actual:
             return source.config.network()
         described = describe(source)
-        if described is None:
-            raise ConfigError(
-                f"{type(source).__name__} is of no known family; allowed: {KNOWN}; any other model can be measured"
-            )
         return described.actual if actual else described.intended
     check(not actual, "actual", True, "False, of a config, which has no weights")
     if isinstance(source, RunConfig):
@@ -101,45 +98,76 @@ def settings_of(source: Any) -> Mapping[str, Any]:
     return written()
 
 
-def describe(model: nn.Module, layers: Layers | None = None) -> Described | None:
-    """What family a model is of, and its matrices; None where it is of none that is known."""
+def describe(model: nn.Module, layers: Layers | None = None) -> Described:
+    """What family a model is of, and its matrices; what a wrapper holds (DDP, Lightning) is read as it is alone.
+
+    Raises ``NoFamily`` for a model of none that is known, ``ConfigError`` naming what is not covered in a known one.
+    """
     if isinstance(model, nn.TransformerEncoderLayer):
         return _torch(Stack("", {"": model}))
-    try:
-        stack = find_stack(model, layers)
-    except ConfigError:
-        return None
+    stack = find_stack(model, layers)
     first = next(iter(stack.layers.values()))
     if isinstance(first, nn.TransformerEncoderLayer):
         return _torch(stack)
-    if isinstance(model, TransformerLM):
-        return _ours(model, stack)
-    kind = getattr(getattr(model, "config", None), "model_type", None)
-    if kind in BY_TYPE:
-        design, family = design_of(settings_of(model.config)), BY_TYPE[kind]
-        if design.depth != len(stack.layers):
-            return None
-        head_dim = design.layers[0].head_dim
-        found = matrices(stack.layers, family.parts, family.fused, design.heads, head_dim)
-        return Described(design, tuple(found), meant=True)
+    parents = _parents(model, next(iter(stack.layers)))
+    ours = next((parent for parent in parents if isinstance(parent, TransformerLM)), None)
+    if ours is not None:
+        return _ours(ours, stack)
+    config = next((c for c in map(_config, parents) if c is not None), None)
+    if config is not None:
+        return _transformers(config, stack)
     if all(_has(first, path) for path in GPT2_PARTS.values()):
-        return _nanogpt(model, stack)
-    return None
+        return _nanogpt(stack)
+    raise _none(model)
+
+
+def _none(model: nn.Module) -> NoFamily:
+    return NoFamily(
+        f"{type(model).__name__} is of no known family; allowed: {KNOWN}; any other model can be measured"
+    )
+
+
+def _parents(model: nn.Module, layer: str) -> list[nn.Module]:
+    """The modules that hold a layer, the innermost first."""
+    steps = layer.split(".")
+    return [model.get_submodule(".".join(steps[:i])) for i in reversed(range(len(steps)))]
+
+
+def _config(module: nn.Module) -> Any:
+    """A module's config, if it is one of transformers."""
+    config = getattr(module, "config", None)
+    return config if isinstance(getattr(config, "model_type", None), str) else None
+
+
+def _transformers(config: Any, stack: Stack) -> Described:
+    """Layers of a model of transformers, by the config of the module that holds them."""
+    design = design_of(settings_of(config))
+    family = BY_TYPE[config.model_type]
+    depth = len(stack.layers)
+    check(design.depth == depth, f"number of layers in {stack.name}", depth, f"the config's {design.depth}")
+    head_dim = design.layers[0].head_dim
+    for parts in filter(None, (family.parts, family.renamed)):
+        found = matrices(stack.layers, parts, family.fused, design.heads, head_dim)
+        if {matrix.role for matrix in found} == set(design.roles):
+            return Described(design, tuple(found), meant=True)
+    layer = type(next(iter(stack.layers.values()))).__name__
+    raise ConfigError(f"{layer} has maps of other names than {family.name}'s; allowed: {family.parts}")
 
 
 def _has(layer: nn.Module, path: str) -> bool:
     return any(name == path for name, _ in layer.named_modules())
 
 
-def _torch(stack: Stack) -> Described | None:
+def _torch(stack: Stack) -> Described:
     """Layers of torch's own; as it leaves them unless most maps follow another law."""
     layers = list(stack.layers.values())
     first = layers[0]
     assert isinstance(first, nn.TransformerEncoderLayer)
+    for layer in layers:
+        for name in ("forward", "_sa_block", "_ff_block"):
+            if getattr(type(layer), name, None) is not getattr(nn.TransformerEncoderLayer, name):
+                raise NoFamily(f"{type(layer).__name__} has a {name} of its own; allowed: torch's")
     heads, width = first.self_attn.num_heads, first.self_attn.embed_dim
-    name = {1: "relu", 2: "gelu"}.get(first.activation_relu_or_gelu)
-    if name is None:
-        return None
     design = Design(
         family="torch.nn.TransformerEncoder",
         width=width,
@@ -148,7 +176,7 @@ def _torch(stack: Stack) -> Described | None:
         layers=(Heads(width // heads),) * len(layers),
         norm=Norm("layer", epsilon=first.norm1.eps),
         placement="pre" if first.norm_first else "post",
-        activation=name,
+        activation=activation_of(first, "linear1", "linear2"),
         law=torch_attention,
         causal=False,
     )
@@ -156,13 +184,13 @@ def _torch(stack: Stack) -> Described | None:
     return _with_law(design, found, first.linear1.bias is not None)
 
 
-def _nanogpt(model: nn.Module, stack: Stack) -> Described | None:
+def _nanogpt(stack: Stack) -> Described:
     """Blocks with attn.c_attn, attn.c_proj, mlp.c_fc and mlp.c_proj."""
     first = next(iter(stack.layers.values()))
     up = first.get_submodule("mlp.c_fc")
     heads = getattr(first.get_submodule("attn"), "n_head", None)
     if not isinstance(up, nn.Linear) or type(heads) is not int or up.in_features % heads:
-        return None
+        raise _none(first)
     width, hidden = up.in_features, up.out_features
     norm = next((m for m in first.modules() if isinstance(m, nn.LayerNorm)), None)
     design = Design(
@@ -173,26 +201,26 @@ def _nanogpt(model: nn.Module, stack: Stack) -> Described | None:
         layers=(Heads(width // heads),) * len(stack.layers),
         norm=Norm("layer", epsilon=norm.eps if norm is not None else 1e-5),
         placement="pre",
-        activation="gelu",
+        activation=activation_of(first, "mlp.c_fc", "mlp.c_proj"),
         scaled=True,
     )
     found = matrices(stack.layers, GPT2_PARTS, "rows", heads, width // heads)
     return _with_law(design, found, up.bias is not None)
 
 
-def _ours(model: TransformerLM, stack: Stack) -> Described | None:
+def _ours(model: TransformerLM, stack: Stack) -> Described:
     """auxin's own layers, each of one attention and one MLP, which differ in nothing but what attention may see."""
     config = model.config
     network, scheme = config.network(), config.scheme
     layer = network.layers[0]
     if len({_apart_from_sight(each) for each in network.layers}) > 1 or len(layer.sublayers) != 2:
-        return None
+        raise _none(model)
     attention, mlp = (sublayer.body for sublayer in layer.sublayers)
     norms = {norm for sublayer in layer.sublayers for norm in norms_of(sublayer).values()}
     places = {tuple(norms_of(sublayer)) for sublayer in layer.sublayers}
     standard = isinstance(attention, Attention) and isinstance(mlp, MLP) and len(norms) == len(places) == 1
     if not standard:
-        return None
+        raise _none(model)
     assert isinstance(attention, Attention)
     assert isinstance(mlp, MLP)
     sizes = config.sizes

@@ -79,8 +79,16 @@ class Family:
     """Where the config does not say."""
     embedding: Literal["table", "scaled", "normalized", "vectors"] = "table"
     """The stream starts as the sum of tables, times √width (Gemma), normalized (BERT), or from pixels or vectors."""
-    gain_shift: float = 0.0
-    """Norms multiply by this plus their weight."""
+    base: float = 10_000.0
+    """Of the rotation, where the config does not say."""
+    fraction: float = 1.0
+    """Of a head that turns, where the config does not say."""
+    period: int | None = None
+    """Every so many-th layer sees all, the others a window; 0: none, where the config sets one; None: all layers."""
+    window: int | None = None
+    """Tokens that such a layer sees, where the config does not say."""
+    renamed: Mapping[str, str] | None = None
+    """``parts`` since version 5 of transformers, where they are others."""
 
 
 FAMILIES = (
@@ -95,7 +103,7 @@ FAMILIES = (
             "qkv": "attention.query_key_value", "out": "attention.dense",
             "up": "mlp.dense_h_to_4h", "down": "mlp.dense_4h_to_h",
         },
-        fused="heads", norm="layer", activation="gelu", gated=False, parallel=True, epsilon=1e-5,
+        fused="heads", norm="layer", activation="gelu", gated=False, parallel=True, epsilon=1e-5, fraction=0.25,
     ),
     Family(
         "GPT-J", ("gptj",), "pre-norm, attention and MLP side by side behind one norm, rotary, gelu; N(0, .02²)",
@@ -106,18 +114,19 @@ FAMILIES = (
         norm="layer", activation="gelu", gated=False, parallel=True, epsilon=1e-5,
     ),
     Family("Llama", ("llama",), "pre-norm (RMS), rotary, gated silu; N(0, .02²)"),
-    Family("Mistral", ("mistral",), "as Llama, with a sliding window where the config says so"),
-    Family("Qwen 2", ("qwen2",), "as Llama, with biases of q, k, v that start at 0"),
-    Family("Qwen 3", ("qwen3",), "as Llama, queries and keys normalized per head", qk_norm=True),
+    Family("Mistral", ("mistral",), "as Llama, with a sliding window where the config says so", period=0),
+    Family("Qwen 2", ("qwen2",), "as Llama, with biases of q, k, v that start at 0", period=0),
+    Family("Qwen 3", ("qwen3",), "as Llama, queries and keys normalized per head", qk_norm=True, period=0),
     Family(
         "Gemma 2", ("gemma2",), "norms (RMS) before and behind a branch, rotary, gated gelu, capped logits, every "
         "other layer a sliding window; tied; embeddings times √width; N(0, .02²)",
-        placement="sandwich", activation="gelu", tied=True, embedding="scaled", gain_shift=1.0,
+        placement="sandwich", activation="gelu", tied=True, embedding="scaled", period=2, window=4096,
     ),
     Family(
         "Gemma 3", ("gemma3_text", "gemma3"), "as Gemma 2 with normalized queries and keys instead of caps, five "
         "layers in six a sliding window",
-        placement="sandwich", activation="gelu", qk_norm=True, tied=True, embedding="scaled", gain_shift=1.0,
+        placement="sandwich", activation="gelu", qk_norm=True, tied=True, embedding="scaled", period=6, window=4096,
+        base=1e6,
     ),
     Family(
         "Phi-3", ("phi3",), "as Llama, with joint matrices",
@@ -125,7 +134,7 @@ FAMILIES = (
             "qkv": "self_attn.qkv_proj", "out": "self_attn.o_proj",
             "gate_up": "mlp.gate_up_proj", "down": "mlp.down_proj",
         },
-        epsilon=1e-5,
+        epsilon=1e-5, period=0,
     ),
     Family(
         "OLMo 2", ("olmo2",), "a norm (RMS) behind each branch and none before, queries and keys normalized over all "
@@ -150,6 +159,10 @@ FAMILIES = (
         parts={
             "q": "attention.attention.query", "k": "attention.attention.key", "v": "attention.attention.value",
             "out": "attention.output.dense", "up": "intermediate.dense", "down": "output.dense",
+        },
+        renamed={
+            "q": "attention.q_proj", "k": "attention.k_proj", "v": "attention.v_proj", "out": "attention.o_proj",
+            "up": "mlp.fc1", "down": "mlp.fc2",
         },
         norm="layer", activation="gelu", gated=False, causal=False, rotary=False, epsilon=1e-12, embedding="vectors",
     ),

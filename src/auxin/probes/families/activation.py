@@ -1,0 +1,57 @@
+"""The nonlinearity of an MLP that nobody names: by what it does between two maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auxin.errors import ConfigError
+from auxin.probes.watching import prepared
+
+KNOWN = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu, "tanh": torch.tanh}
+TOLERANCE = 2e-3
+"""Largest difference between two forms of one function: GELU by erf and by tanh differ by 0.0005."""
+LARGE = 3.0
+"""Root mean square of what the first map is made to give, so that functions differ."""
+
+
+def activation_of(layer: nn.Module, first: str, second: str) -> str:
+    """The function between two maps of a layer, from one pass of random vectors; the model is left as it was.
+
+    Raises ``ConfigError`` for a function that is none of the known, and for a layer that takes more than the stream.
+    """
+    up, down = layer.get_submodule(first), layer.get_submodule(second)
+    seen: dict[str, Tensor] = {}
+
+    def enlarged(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        size = output.square().mean().sqrt().clamp_min(torch.finfo(output.dtype).tiny)
+        seen["before"] = output * (LARGE / size)
+        return seen["before"]
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen["after"] = inputs[0]
+
+    parameter = next(layer.parameters())
+    x = torch.randn(1, 8, up.in_features, generator=torch.Generator().manual_seed(0)).to(parameter)  # pyright: ignore[reportArgumentType]
+    with prepared(layer):
+        handles = [up.register_forward_hook(enlarged), down.register_forward_pre_hook(keep)]
+        try:
+            layer(x)
+        except Exception as error:
+            if "after" not in seen:
+                text = " ".join(str(error).split())[:100]
+                raise ConfigError(
+                    f"activation of {type(layer).__name__} cannot be seen: {type(error).__name__}: {text}"
+                ) from error
+        finally:
+            for handle in handles:
+                handle.remove()
+    before, after = seen["before"].detach().float(), seen["after"].detach().float()
+    rounding = 8 * torch.finfo(parameter.dtype).eps * LARGE
+    for name, function in KNOWN.items():
+        if before.shape == after.shape and (function(before) - after).abs().max() <= TOLERANCE + rounding:
+            return name
+    raise ConfigError(f"activation of {type(layer).__name__} is none that is covered: {', '.join(KNOWN)}")
