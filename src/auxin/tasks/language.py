@@ -31,7 +31,7 @@ class Source:
     """Of words, structure and whether the rule is asked for."""
 
 
-class Drawn:
+class Placed:
     """The lines drawn so far: the split of each sentence, and the kinds in which it stands there."""
 
     def __init__(self) -> None:
@@ -178,13 +178,13 @@ class Language:
         is in two splits: train, val, test and gen take in turn what those before them have left. Raises ``DataError``
         when the language has too few sentences.
         """
-        drawn = Drawn()
+        placed = Placed()
         splits: Splits = {}
         for stream, split in ((0, "train"), (1, "val"), (10, "test"), (2, "gen")):
             source = self.outside if split == "gen" else self.inside
-            splits[split] = self.draw(source, Uniforms(seed, stream), sizes[split], drawn.into(split))
+            splits[split] = self.draw(source, Uniforms(seed, stream), sizes[split], placed.into(split))
         if dials != Dials():
-            _Turned(self, splits["train"], seed, drawn).turn(dials)
+            _Turned(self, splits["train"], seed, placed).turn(dials)
         return splits
 
     def draw(
@@ -253,8 +253,8 @@ def centre_embedded(structure: Structure) -> bool:
 class _Turned:
     """A training set whose lines are replaced, in place, until the dials are where they should be."""
 
-    def __init__(self, language: Language, train: list[Sentence], seed: int, drawn: Drawn) -> None:
-        self.language, self.train, self.seed, self.drawn = language, train, seed, drawn
+    def __init__(self, language: Language, train: list[Sentence], seed: int, placed: Placed) -> None:
+        self.language, self.train, self.seed, self.placed = language, train, seed, placed
         self.allowed = list(range(len(language.structures)))
 
     def turn(self, dials: Dials) -> None:
@@ -328,7 +328,7 @@ class _Turned:
             return
         if not templates:
             raise DataError("dials ask for sentences that the grammar does not have; allowed: others")
-        uniforms, is_new = Uniforms(self.seed, stream), self.drawn.into("train")
+        uniforms, is_new = Uniforms(self.seed, stream), self.placed.into("train")
         new = self.language.draw(source, uniforms, len(indices), is_new, templates, kind)
         for i, sentence in zip(indices, new, strict=True):
             self.train[i] = sentence
