@@ -1,9 +1,9 @@
-# make setup | demo | test | docs | lowest | fuzz; each works alone on a fresh machine with Python 3.11 or later. make gpu: see there.
+# make setup | demo | test | docs | results | lowest | fuzz; each works alone on a fresh machine with Python 3.11 or later. make gpu: see there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test docs lowest fuzz gpu
+.PHONY: setup demo test docs results lowest fuzz gpu
 
 setup: $(READY)
 
@@ -25,6 +25,10 @@ test: setup
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# every table and figure in docs, docs/report.html and the numbers that README.md quotes, anew from docs/records
+results: setup
+	$(BIN)/python docs/figures/results.py
 
 # the lowest versions that are declared, where a library's interface counts; what is not pinned is that of .venv
 lowest: setup

@@ -8,7 +8,6 @@ import importlib
 import io
 import os
 import re
-import runpy
 import shlex
 import shutil
 import tomllib
@@ -195,25 +194,6 @@ def test_the_demo_prints_the_table_that_is_shown(
     )
     print_members(grokking_summary(curves))
     assert " ".join(capsys.readouterr().out.split()) in " ".join((ROOT / "README.md").read_text().split())
-
-
-@pytest.mark.parametrize(
-    ("script", "files"),
-    [
-        ("readme.py", ("readme-light.png", "readme-dark.png")),
-        ("curves.py", ("dynamics-laptop.png", "joint-rule-over-steps.png")),
-        ("published.py", ("published-size.png",)),
-    ],
-)
-def test_pictures_are_drawn_from_what_is_committed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, files: tuple[str, ...]
-) -> None:
-    monkeypatch.setattr("sys.argv", [script, "--out", str(tmp_path)])
-    runpy.run_path(str(ROOT / "docs/figures" / script), run_name="__main__")
-    for name in files:
-        assert (tmp_path / name).stat().st_size == pytest.approx(
-            (ROOT / "docs/figures" / name).stat().st_size, rel=0.1
-        )
 
 
 def test_what_is_made_smaller_is_still_said() -> None:

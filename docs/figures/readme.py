@@ -1,22 +1,20 @@
-"""The README's picture, light and dark: python docs/figures/readme.py [--measure] [--out DIR]
+"""The README's picture, which make results draws.
 
 Left, the mean cosine of two tokens behind every layer of three of transformers' models with random weights, as
-docs/tables/real-models.csv has it; --measure makes that table again, in about ten minutes of one core, by
-benchmarks/real_models.py. Right, the demo's run (docs/tables/demo.csv).
+docs/tables/real-models.csv has it; python docs/figures/readme.py makes that table again, in about ten minutes of one
+core, by benchmarks/real_models.py. Right, the demo's run (docs/tables/demo.csv).
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import altair as alt
 import numpy as np
 import polars as pl
-import vl_convert
 
-from auxin.report.theme import BLUE, DARK, GREEN, LIGHT, VERMILION, VERSION, Panel, specification
+from auxin.report.theme import BLUE, GREEN, VERMILION, Panel
 
 HERE = Path(__file__).parent
 TABLES = HERE.parent / "tables"
@@ -89,23 +87,11 @@ def emergence(table: pl.DataFrame) -> Panel:
     return alt.layer(line, names).properties(title=title, width=330, height=250)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--measure", action="store_true")
-    parser.add_argument("--out", type=Path, default=HERE)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        measure().write_csv(TABLES / "real-models.csv")
-    left, right = (pl.read_csv(TABLES / f"{name}.csv") for name in ("real-models", "demo"))
-    spec = specification(
-        alt.hconcat(start(left), emergence(right), spacing=36).resolve_scale(color="independent")
-    )
-    for name, colours in (("light", LIGHT), ("dark", DARK)):
-        image = vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=2, config=colours)
-        (arguments.out / f"readme-{name}.png").write_bytes(image)
+def picture(tables: Path = TABLES) -> alt.HConcatChart:
+    """Both panels."""
+    left, right = (pl.read_csv(tables / f"{name}.csv") for name in ("real-models", "demo"))
+    return alt.hconcat(start(left), emergence(right), spacing=36).resolve_scale(color="independent")
 
 
 if __name__ == "__main__":
-    main()
+    measure().write_csv(TABLES / "real-models.csv")

@@ -96,6 +96,8 @@ def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _cost(study: StudyRecord) -> str:
+    if not study.runs:
+        return "The runs themselves are gone: the figures show what was kept in tables."
     sessions = study.values["sessions"]
     seconds = [run.seconds for run in study.runs if run.seconds is not None]
     workers = sorted({session["workers"] for session in sessions})

@@ -1,28 +1,27 @@
-"""Runs among those published: python docs/figures/published.py [--measure LOGS RUN ...] [--out DIR]
+"""Runs among those published: python docs/figures/published_size.py LOGS RUN ...
 
 The score of the published curves is the share of questions whose first word is right among the four auxiliaries.
 docs/tables/published-size.csv has, of every run and step that both logged, this score in domain and of generalization
 and, of the published models' generalization, how many there are, their lowest, mean and highest, and how many lie below
 this run's. docs/tables/published-ranks.csv has the mean rank of every run over those steps (how many published models
 lie below, ties half, as a share), and how many of the published models, each ranked among the others, have one that is
-nearer to 1/2. --measure makes both again, from the published logs, a CSV of task, depth, seed, step, in_domain and
-generalization, and the directories of runs of one seed each, by whose names the tables call them
-(docs/corrected-data.md).
+nearer to 1/2. This makes both again, from the published logs, a CSV of task, depth, seed, step, in_domain and
+generalization, and the directories or records of runs of one seed each, by whose names the tables call them
+(docs/corrected-data.md); make results draws the figure.
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import altair as alt
 import numpy as np
 import polars as pl
-import vl_convert
 
 from auxin.report.marks import share, steps
-from auxin.report.theme import GRAY, LIGHT, PALETTE, VERSION, specification
+from auxin.report.theme import GRAY, PALETTE
 from auxin.runs import open_run
 
 HERE = Path(__file__).parent
@@ -106,24 +105,13 @@ def draw(table: pl.DataFrame) -> alt.LayerChart:
     return alt.layer(*layers).properties(title=title, width=480, height=260)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--measure", type=Path, nargs="+", metavar=("LOGS", "RUN"))
-    parser.add_argument("--out", type=Path, default=HERE)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        logs, *runs = arguments.measure
-        if not runs:
-            parser.error("--measure: the logs, then one run or more")
-        ours, theirs = scores(runs), published(logs)
-        among(ours, theirs).write_csv(TABLE)
-        ranks(ours, theirs).write_csv(RANKS)
-    spec = specification(draw(pl.read_csv(TABLE)))
-    image = vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=2, config=LIGHT)
-    (arguments.out / "published-size.png").write_bytes(image)
+def main(logs: Path, runs: Sequence[Path]) -> None:
+    ours, theirs = scores(runs), published(logs)
+    among(ours, theirs).write_csv(TABLE)
+    ranks(ours, theirs).write_csv(RANKS)
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) < 3:
+        raise SystemExit(f"usage: python {sys.argv[0]} LOGS RUN ...")
+    main(Path(sys.argv[1]), [Path(run) for run in sys.argv[2:]])
