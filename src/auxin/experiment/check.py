@@ -63,8 +63,9 @@ class CheckReport(Drawn):
 
         norm (‖x‖²/d), cosine (of two different tokens), gradient (squared, relative to the output's) as measured;
         predicted_norm, predicted_cosine, predicted_gradient from the intended initialization; attention_share and
-        mlp_share of the branches' norm² in the stream behind them; entropy of attention relative to uniform; spread
-        of its logits. Null where it was not measured or no theory applies.
+        mlp_share of the branches' norm² in the stream after them; entropy of attention relative to uniform; spread
+        of its logits; cross_share of cross-attention; gradient_error, the gradient's standard error. Null where it
+        was not measured or no theory applies.
         """
         seen, predicted = self.diagnosis.observation, self.diagnosis.predicted
         depth = self.depth
@@ -77,6 +78,7 @@ class CheckReport(Drawn):
         for name, kind, field in (
             ("attention_share", "attention", "share"),
             ("mlp_share", "mlp", "share"),
+            ("cross_share", "cross", "share"),
             ("entropy", "attention", "entropy"),
             ("spread", "attention", "spread"),
         ):
@@ -87,6 +89,7 @@ class CheckReport(Drawn):
             columns[name] = column
         gap = None if seen is None else seen.gap
         columns["gap"] = empty if gap is None else gap
+        columns["gradient_error"] = empty if seen is None else seen.gradient_error
         frame = pl.DataFrame(
             {
                 n: c if n == "layer" else pl.Series(n, c, dtype=pl.Float64, strict=False)
@@ -228,8 +231,8 @@ def check(
         branch: factor by which the branches' output maps were rescaled on purpose (``rescale_``).
         thresholds: from where on a difference is a finding; ``auxin.probes.thresholds.Thresholds``.
 
-    Cost: a pass forward and back, another forward, and the prediction: 12 layers of width 768 on 64 tokens in about
-    ten seconds on two cores.
+    Cost: a pass forward and eight back, another forward, and the prediction: 12 layers of width 768 on 64 tokens in
+    about ten seconds on two cores.
 
     Raises ``ConfigError`` for a model without layers that are found, inputs that it does not take, weights without
     data (device meta), and configs of unknown families.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from auxin.probes.diagnosis import Diagnosis
+from auxin.probes.observe import PROBES
 from auxin.probes.remedy import Remedy
 
 COLUMNS = (
@@ -18,6 +19,7 @@ COLUMNS = (
     ("gradient", "gradient", 9),
     ("predicted_gradient", "predicted", 9),
     ("attention_share", "attn", 5),
+    ("cross_share", "cross", 5),
     ("mlp_share", "MLP", 5),
 )
 MOST = 26
@@ -31,12 +33,20 @@ def summary(layers: pl.DataFrame, diagnosis: Diagnosis) -> str:
     lines = [*_table(layers), ""]
     for finding in found:
         lines += _wrapped(f"{finding.kind}: {finding.sentence}")
-    if not found:
-        lines += ["Nothing found: the start is what it should be."]
     seen = diagnosis.observation
+    if not found and seen is not None and not seen.closed:
+        lines += ["No verdict: what the layers add to the stream was not found."]
+    elif not found:
+        lines += ["Nothing found: the initialization is what it should be."]
     if seen is not None and seen.excess_loss is not None:
         lines += _wrapped(
-            f"loss at the start: ln {seen.vocabulary:,} + {seen.excess_loss:.3g} (logits have std {seen.logit_std:.3g})"
+            f"loss at initialization: ln {seen.vocabulary:,} + {seen.excess_loss:.3g} (logits have std "
+            f"{seen.logit_std:.3g})"
+        )
+    if seen is not None:
+        error = seen.gradient_error[0] / seen.gradient[0]
+        lines += _wrapped(
+            f"gradient at the input: ± {error:.0%}, the standard error of {PROBES} random probes"
         )
     for note in diagnosis.notes:
         lines += _wrapped(f"({note})")

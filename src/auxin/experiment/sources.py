@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -52,49 +52,59 @@ def build(source: str, arguments: Mapping[str, Any]) -> nn.Module:
         return factory
     check(callable(factory), source, type(factory).__name__, "a function that returns a torch.nn.Module")
     _check_arguments(source, factory, arguments)
-    try:
+    with _places(place), _told(f"{source} raised"):
         model = factory(**arguments)
-    except AuxinError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"{source} raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        ) from error
     check(isinstance(model, nn.Module), f"result of {source}", type(model).__name__, "a torch.nn.Module")
     return model
 
 
 def _imported(place: str) -> ModuleType:
-    try:
-        with _path_first():
-            if place.endswith(".py"):
-                path = Path(place)
-                if not path.is_file():
-                    raise ConfigError(f"{place} is no file; allowed: a Python file, or the name of a module")
-                spec = importlib.util.spec_from_file_location(path.stem, path)
-                assert spec is not None
-                assert spec.loader is not None
-                module = importlib.util.module_from_spec(spec)
-                sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
-                spec.loader.exec_module(module)
-                return module
+    if place.endswith(".py") and not Path(place).is_file():
+        raise ConfigError(f"{place} is no file; allowed: a Python file, or the name of a module")
+    with _places(place), _told(f"{place} cannot be imported:"):
+        if not place.endswith(".py"):
             return importlib.import_module(place)
-    except AuxinError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"{place} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        ) from error
+        path = Path(place)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
 
 
 @contextmanager
-def _path_first() -> Any:
-    """The current directory first among the places of modules, as for a script."""
-    sys.path.insert(0, str(Path.cwd()))
+def _told(what: str) -> Iterator[None]:
+    """What a user's code raises, and that it ends the program, as a ``ConfigError`` of one line."""
+    try:
+        yield
+    except AuxinError:
+        raise
+    except SystemExit as stop:
+        raise ConfigError(
+            f"{what} SystemExit({stop.code!r}); allowed: a file that does not end the program where it is imported "
+            "(what a script does stands under if __name__ == '__main__')"
+        ) from stop
+    except Exception as error:
+        text = f"{what} {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if "relative import" in text:
+            text += "; allowed: a file of a package by its name, package.module:function"
+        raise ConfigError(text) from error
+
+
+@contextmanager
+def _places(place: str) -> Iterator[None]:
+    """First among the places of modules, as for a script: a file's own directory, and the current one."""
+    added = [str(Path(place).resolve().parent)] if place.endswith(".py") else []
+    added.append(str(Path.cwd()))
+    sys.path[:0] = added
     try:
         yield
     finally:
-        sys.path.remove(str(Path.cwd()))
+        for path in added:
+            if path in sys.path:
+                sys.path.remove(path)
 
 
 def _check_arguments(source: str, factory: Any, arguments: Mapping[str, Any]) -> None:
@@ -182,6 +192,8 @@ def tokens_of(path: Path, vocabulary: int | None, batch: int, n_tokens: int) -> 
     Only which tokens are the same matters to random embeddings, so no tokenizer is needed. Raises ``DataError`` for
     a file that is empty, too short, no array of whole numbers, or of more words than the model's vocabulary.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is no file; allowed: an array of ids (.npy) or a text")
     try:
         if path.suffix == ".npy":
             ids = np.load(path)  # no pickles, by default

@@ -18,10 +18,12 @@ from auxin.probes.families.design import Design
 from auxin.probes.families.modules import measured_std
 from auxin.probes.families.sources import Described, describe
 from auxin.probes.findings import Finding, together
+from auxin.probes.finite import NotFinite
 from auxin.probes.observe import Observation, Reading, observe
 from auxin.probes.prediction import Prediction, predict, predicted_of
-from auxin.probes.stack import find_stack
+from auxin.probes.stack import find_stack, unwrapped
 from auxin.probes.thresholds import Thresholds
+from auxin.probes.watching import prepared
 from auxin.probes.weights import (
     copied_layers,
     dead_tensors,
@@ -66,7 +68,14 @@ def diagnose(
 
     Without ``predicting``, the Gram engine is left out: findings do not need it.
     """
-    limits = thresholds or Thresholds()
+    model = unwrapped(model)
+    with prepared(model):  # before any weight is read: in training mode, reading some of them changes others
+        return _diagnose(model, reading, branch, thresholds or Thresholds(), predicting)
+
+
+def _diagnose(
+    model: nn.Module, reading: Reading, branch: float, limits: Thresholds, predicting: bool
+) -> Diagnosis:
     dead = list(dead_tensors(model))
     described, unknown = _described(model, reading)
     if described is not None and branch != 1:
@@ -92,15 +101,24 @@ def diagnose(
         )
     seen = predicted = None
     if not any("NaN" in finding.sentence for finding in dead):
-        seen = observe(model, reading)
-        if described is not None:
+        try:
+            seen = observe(model, reading)
+        except NotFinite as error:
+            findings.append(Finding("dead", error.module or stack.name, None, None, f"{error}."))
+    if seen is not None and seen.closed:
+        if described is not None and described.design.depth == seen.depth:
             std = measured_std(list(described.matrices), described.design)
             findings += _unexplained(branch_mismatches(seen, described.design, std, limits), findings)
-            if predicting and described.design.depth == seen.depth:
+            if predicting:
                 predicted, note = _predicted(seen, described)
                 notes += note
         findings += verdict(seen, predicted, stack.name, limits)
-        notes += seen.notes
+    elif seen is not None:
+        notes.append(
+            "the branches found do not account for the stream: no prediction, and no verdict on the depth"
+        )
+        findings += _loss(seen, limits)
+    notes += () if seen is None else seen.notes
     return Diagnosis(
         name=type(model).__name__,
         observation=seen,
@@ -164,10 +182,22 @@ def verdict(
     how = "measured" if seen else "predicted"
     cosine, gradient = source.cosine, source.gradient
     depth = len(cosine) - 1
-    if cosine[-1] > limits.cosine > cosine[0]:
+    for name, column in (("norm²", source.norm), ("cosine", cosine), ("gradient", gradient)):
+        if not np.isfinite(column).all():
+            layer = int(np.flatnonzero(~np.isfinite(column))[0])
+            said = f"The {name} is not finite {f'after layer {layer}' if layer else 'at the input'} ({how})."
+            yield Finding("explode", stack, None, None, said)
+            return
+    if cosine[0] > limits.cosine:
         said = (
-            f"Behind the last of {depth} layers tokens have a mean cosine of {cosine[-1]:z.4f} ({cosine[0]:z.2f} at "
-            f"the start; {how}): they collapse into one."
+            f"Tokens have a mean cosine of {cosine[0]:z.4f} before the first layer ({how}): the embeddings make them "
+            "one, by an offset that all share."
+        )
+        yield Finding("collapse", stack, float(cosine[0]), limits.cosine, said)
+    elif cosine[-1] > limits.cosine:
+        said = (
+            f"After the last of {depth} layers tokens have a mean cosine of {cosine[-1]:z.4f} ({cosine[0]:z.2f} at "
+            f"the input; {how}): they collapse into one."
         )
         yield Finding("collapse", stack, float(cosine[-1]), limits.cosine, said)
     # where embeddings are small, the first layers multiply gradients whatever the design; and without damping they
@@ -181,7 +211,7 @@ def verdict(
             f"{growth:.3g} ({how})."
         )
         yield Finding("explode", stack, growth, limits.gradient, said)
-    if seen is not None and seen.excess_loss is not None:
+    if seen is not None:
         yield from _loss(seen, limits)
 
 

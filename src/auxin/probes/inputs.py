@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,9 +25,9 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     tokens: Tensor | None = None
-    """int64 [B, n], where inputs are token ids."""
-    kept: Tensor | None = None
-    """bool [B, n], false for padding."""
+    """int64 [B, n], where an argument is called token ids; a table of tokens that is read shows more."""
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    """bool [B, n] by the name of the argument, false for padding."""
     batch_first: bool | None = None
     """As the model says of its own float inputs."""
     notes: tuple[str, ...] = ()
@@ -44,38 +45,75 @@ class Call:
 def call_of(model: nn.Module, inputs: Any, batch: int, n_tokens: int, generator: torch.Generator) -> Call:
     """The caller's inputs as arguments, on the model's device; or made up.
 
-    Raises ``ConfigError`` for inputs of another kind, token ids outside the vocabulary, or a model of which no
-    input can be made up.
+    Raises ``ConfigError`` for inputs of another kind, without entries or with some that are not finite, or a model of
+    which no input can be made up.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device, dtype = next(((p.device, p.dtype) for p in model.parameters()), (torch.device("cpu"), None))
+
+    def tensor(value: Any) -> Any:
+        if isinstance(value, np.ndarray) or _is_numbers(value):
+            value = _tensor(value)
+            value = value.to(dtype) if value.is_floating_point() else value
+        return value.to(device) if isinstance(value, Tensor) else value
+
     if inputs is None:
         call = _made_up(model, batch, n_tokens, generator)
     elif isinstance(inputs, Mapping):
         call = Call(kwargs={str(k): v for k, v in inputs.items()})
-    elif isinstance(inputs, Tensor):
+    elif isinstance(inputs, (Tensor, np.ndarray)) or _is_numbers(inputs):
         call = Call(args=(inputs,))
     else:
-        check(
-            isinstance(inputs, (tuple, list)), "inputs", type(inputs).__name__, "a tensor, a tuple or a dict"
-        )
+        allowed = "a tensor or array, a tuple or a dict of them"
+        check(isinstance(inputs, (tuple, list)), "inputs", type(inputs).__name__, allowed)
         call = Call(args=tuple(inputs))
-    args = tuple(a.to(device) if isinstance(a, Tensor) else a for a in call.args)
-    kwargs = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in call.kwargs.items()}
-    if _accepts(model, "use_cache"):
+    args = tuple(map(tensor, call.args))
+    kwargs = {k: tensor(v) for k, v in call.kwargs.items()}
+    for value in (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)):
+        check(value.numel() > 0, "inputs", tuple(value.shape), "one token or more")
+        wrong = value.is_floating_point() and bool((value.isnan() | (value == torch.inf)).any())
+        check(not wrong, f"an entry of inputs {tuple(value.shape)}", "not finite", "finite numbers")
+    if accepts(model, "use_cache"):
         kwargs.setdefault("use_cache", False)
-    tokens = next((v for v in (*args, *kwargs.values()) if _is_ids(v)), None)
-    if tokens is not None:
-        _check_tokens(model, tokens)
-    mask = kwargs.get("attention_mask")
-    kept = mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None
+    named = next((kwargs[name] for name in TOKEN_NAMES if name in kwargs), args[0] if args else None)
     flags = {m.batch_first for m in model.modules() if isinstance(m, nn.MultiheadAttention)}
-    return Call(args, kwargs, tokens, kept, flags.pop() if len(flags) == 1 else None, call.notes)
+    return Call(
+        args,
+        kwargs,
+        tokens=named if _is_ids(named) else None,
+        kept=dict(_kept(kwargs)),
+        batch_first=flags.pop() if len(flags) == 1 else None,
+        notes=call.notes,
+    )
+
+
+def _kept(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Masks of padding [B, n]: transformers' are true for tokens, torch's for padding."""
+    for name, mask in kwargs.items():
+        if isinstance(mask, Tensor) and mask.ndim == 2:
+            if name.endswith("padding_mask") and mask.dtype == torch.bool:
+                yield name, ~mask
+            elif name.endswith("attention_mask"):
+                yield name, mask.bool()
+
+
+def _is_numbers(value: Any) -> bool:
+    """Whether nested lists or tuples hold numbers alone."""
+    if isinstance(value, (list, tuple)):
+        return len(value) > 0 and all(_is_numbers(item) or isinstance(item, (int, float)) for item in value)
+    return False
+
+
+def _tensor(value: Any) -> Tensor:
+    try:
+        return torch.from_numpy(np.array(value))
+    except (ValueError, TypeError):
+        raise ConfigError("inputs are lists of unlike lengths; allowed: as many tokens in each") from None
 
 
 def _made_up(model: nn.Module, batch: int, n_tokens: int, generator: torch.Generator) -> Call:
     config = getattr(model, "config", None)
     size = getattr(config, "image_size", None)
-    if size is not None and _accepts(model, "pixel_values"):
+    if size is not None and accepts(model, "pixel_values"):
         channels = getattr(config, "num_channels", 3)
         height, width = size if isinstance(size, (tuple, list)) else (size, size)
         pixels = torch.randn(batch, channels, height, width, generator=generator)
@@ -93,7 +131,7 @@ def _made_up(model: nn.Module, batch: int, n_tokens: int, generator: torch.Gener
     first = next((m.batch_first for m in model.modules() if isinstance(m, nn.MultiheadAttention)), True)
     shape = (batch, n_tokens, width) if first else (n_tokens, batch, width)
     vectors = torch.randn(shape, generator=generator).to(next(p.dtype for p in model.parameters()))
-    args = (vectors, vectors.clone()) if _accepts(model, "memory") else (vectors,)
+    args = (vectors, vectors.clone()) if accepts(model, "memory", "tgt") else (vectors,)
     return Call(args, notes=(f"inputs: random N(0, 1) vectors {tuple(shape)}",))
 
 
@@ -112,8 +150,9 @@ def _random_tokens(
         drawn = [torch.randint(len(pool), (n,), generator=generator) for _ in range(batch)]
         notes.append("the vocabulary is small: pairs of one token are left out of the cosines")
     tokens = pool[torch.stack(drawn)]
-    name = next((name for name in TOKEN_NAMES if _accepts(model, name)), None)
-    kwargs = {"input_ids": tokens} if name == "input_ids" else {}
+    kwargs = {"input_ids": tokens} if accepts(model, "input_ids") else {}
+    if kwargs and accepts(model, "decoder_input_ids"):
+        kwargs["decoder_input_ids"] = tokens.flip(1)
     return Call(() if kwargs else (tokens,), kwargs, notes=tuple(notes))
 
 
@@ -165,26 +204,13 @@ def _input_width(model: nn.Module) -> int | None:
     return None
 
 
-def _accepts(model: nn.Module, name: str) -> bool:
+def accepts(model: nn.Module, *names: str) -> bool:
+    """Whether the model's forward has an argument of one of these names."""
     try:
-        return name in inspect.signature(model.forward).parameters
+        return not set(names).isdisjoint(inspect.signature(model.forward).parameters)
     except (TypeError, ValueError):
         return False
 
 
 def _is_ids(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 2 and value.dtype in (torch.int64, torch.int32)
-
-
-def _check_tokens(model: nn.Module, tokens: Tensor) -> None:
-    check(tokens.numel() > 0, "inputs", tuple(tokens.shape), "one token or more")
-    check(tokens.shape[1] >= 2, "tokens of a sequence", tokens.shape[1], "2 or more")
-    table = vocabulary_of(model)
-    if table is not None:
-        largest = int(tokens.max())
-        check(
-            largest < table.num_embeddings,
-            "largest token id",
-            largest,
-            f"below the model's vocabulary of {table.num_embeddings}",
-        )

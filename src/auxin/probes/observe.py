@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auxin.errors import AuxinError, ConfigError
-from auxin.probes.inputs import Call, call_of
-from auxin.probes.stack import Layers, find_stack
+from auxin.probes.finite import NotFinite, first_not_finite
+from auxin.probes.inputs import Call, call_of, vocabulary_of
+from auxin.probes.logits import output_statistics
+from auxin.probes.stack import Layers, find_stack, unwrapped
 from auxin.probes.states import mean_cosine, mean_gap, mean_square, mixed_axis
 from auxin.probes.tracing import Branch, Tracer
-from auxin.probes.watching import SoftmaxWatch, prepared
+from auxin.probes.watching import SoftmaxWatch, prepared, restored
 from auxin.values import check, check_whole
 
 Array = NDArray[np.float64]
 
+PROBES = 8
+"""Random combinations of the output whose gradients are averaged."""
 SMALL_GAP = 1e-5
 """1 − cosine of the nearly equal tokens whose differences are followed."""
 
@@ -37,8 +41,10 @@ class Observation:
     cosine: Array
     """[depth + 1], mean cosine of two different tokens of a sequence (equal token ids are left out)."""
     gradient: Array
-    """[depth + 1], mean squared norm of the gradient of a random N(0, 1) combination of the last layer's output,
+    """[depth + 1], mean squared norm of the gradient of random N(0, 1) combinations of the last layer's output,
     relative to that at the output."""
+    gradient_error: Array
+    """[depth + 1], its standard error over 8 combinations."""
     gap: Array | None
     """[depth + 1], 1 − cosine of tokens that start nearly equal (1e-5) with the stream's own norm; None where the
     stream's start cannot be replaced, or in half precision."""
@@ -50,15 +56,17 @@ class Observation:
     """[B, n, n], pairs of one token id; None where inputs are no token ids."""
     branches: tuple[Branch, ...]
     causal: bool
-    """Whether a token's state depends on none behind it."""
+    """Whether a token's state depends on none after it."""
+    closed: bool
+    """Whether the branches account for the whole stream; else only what layers pass on has been measured."""
     width: int
     logit_std: float | None
     """Spread of the logits over the vocabulary, root mean square; None for a model without logits."""
     excess_loss: float | None
-    """Mean cross-entropy of a uniformly random next token, minus ln V."""
+    """Mean cross-entropy of a uniformly random next token, minus ln V; of the logits that the model returns."""
     vocabulary: int | None
     output_map: str | None
-    """Name of the module that computes the logits."""
+    """Name of the linear map that computes the logits."""
     notes: tuple[str, ...]
     """What the reader should know of how it was measured."""
 
@@ -98,25 +106,35 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # i
     The model, any module whose repeated layers map a stream [B, n, d] or [n, B, d] to one of its shape, runs in
     evaluation mode with frozen parameters, and is left as it was.
 
-    Cost: a pass forward and back and one more forward; memory for the activations of the layers.
+    Cost: a pass forward, eight back and one more forward; memory for the activations of the layers.
 
     Raises:
         ConfigError: no layers found, or layers without a residual stream; inputs that the model does not take;
             a stream whose tokens cannot be told from its sequences; parameters without data.
     """
     check(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
-    stack = find_stack(model, reading.layers)
-    generator = torch.Generator().manual_seed(reading.seed)
+    model = unwrapped(model)
     with prepared(model):
+        stack = find_stack(model, reading.layers)
+        generator = torch.Generator().manual_seed(reading.seed)
         call = call_of(model, reading.inputs, reading.batch, reading.n_tokens, generator)
+        table = vocabulary_of(model)
         state = torch.get_rng_state()
-        tracer = Tracer(model, stack)
-        with tracer, SoftmaxWatch(tracer.softmax):
-            output = run(model, call)
-        tracer.finish(output)
-        first, axis_note = _batch_first(model, tracer, call, reading.batch_first)
-        measured = _statistics(tracer, call, first, generator)
-        gap = _gap(model, call, tracer, first, generator)
+        tracer = Tracer(model, stack, table)
+        with restored(tracer.restore):
+            try:
+                with tracer, SoftmaxWatch(model, tracer.softmax):
+                    output = run(model, call)
+                tracer.finish(output)
+                width, words = tracer.states[0].shape[-1], table.num_embeddings if table else None
+                logits = output_statistics(output, tracer.heads, width, words)
+            except NotFinite as error:
+                with torch.no_grad():
+                    raise (first_not_finite(model, lambda: run(model, call)) or error) from None
+            _check_gradients(tracer)
+            first, axis_note = _batch_first(model, tracer, call, reading.batch_first)
+            measured = _statistics(tracer, call, first, generator)
+            gap = _gap(model, call, tracer, first, generator)
         notes = [*call.notes, *axis_note, *tracer.notes]
         if not torch.equal(state, torch.get_rng_state()):
             notes.append("the model draws random numbers in evaluation mode (a dropout that is always on?)")
@@ -125,10 +143,11 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # i
         layers=tuple(tracer.ran),
         gap=gap,
         branches=tuple(tracer.branches),
-        width=tracer.states[0].shape[-1],
+        closed=tracer.closed,
+        width=width,
         notes=tuple(notes),
         **measured,
-        **tracer.output_statistics(),
+        **logits,
     )
 
 
@@ -146,6 +165,14 @@ def run(model: nn.Module, call: Call) -> Any:
         ) from error
 
 
+def _check_gradients(tracer: Tracer) -> None:
+    if not tracer.states[-1].requires_grad:
+        raise ConfigError(
+            "no gradient passes from the last layer to the first (torch.no_grad, or detach, in a forward?); allowed: "
+            "layers that can be trained"
+        )
+
+
 def _batch_first(
     model: nn.Module, tracer: Tracer, call: Call, told: bool | None
 ) -> tuple[bool, tuple[str, ...]]:
@@ -153,7 +180,8 @@ def _batch_first(
     shape = tuple(tracer.states[0].shape[:2])
     if told is not None:
         return told, ()
-    if call.tokens is not None and (size := tuple(call.tokens.shape)) and size[0] != size[1]:
+    tokens = call.tokens if tracer.tokens is None else tracer.tokens
+    if tokens is not None and (size := tuple(tokens.shape)) and size[0] != size[1]:
         if shape == size:
             return True, ()
         if shape == size[::-1]:
@@ -166,7 +194,7 @@ def _batch_first(
     check(
         axis is not None,
         f"axis of tokens of the stream {shape}",
-        "not to be told",
+        "not known",
         "batch_first=True or batch_first=False",
     )
     return axis == 1, () if axis == 1 else ("the stream is [tokens, batch, d]",)
@@ -175,38 +203,62 @@ def _batch_first(
 def _statistics(tracer: Tracer, call: Call, first: bool, generator: torch.Generator) -> dict[str, Any]:
     """Norms, cosines and gradients of the states, the Gram matrix at the start, and whether it is causal."""
     states = tracer.states
-    x = states[-1]
-    check(
-        x.requires_grad, "the last layer's output", "independent of the first one's input", "computed from it"
-    )
-    weights = torch.randn(x.shape, generator=generator).to(x)
-    try:
-        gradients = torch.autograd.grad(x, states, weights, allow_unused=True, retain_graph=True)
-    except RuntimeError as error:  # a layer that overwrites what the way back needs cannot be trained either
-        text = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"gradients do not pass the layers: {text}; allowed: layers that can be trained"
-        ) from error
-    for name, gradient in zip(("input", *tracer.ran), gradients, strict=True):
-        check(gradient is not None, f"gradient at {name}", "none", "layers that pass gradients on")
     arranged = [s if first else s.transpose(0, 1) for s in states]
-    kept = torch.ones(arranged[0].shape[:2], dtype=torch.bool)
-    if call.kept is not None and call.kept.shape == kept.shape:
-        kept = call.kept.cpu()
+    kept = _kept(tracer.stack.name, call, arranged[0].shape[:2])
     check(bool((kept.sum(1) >= 2).any()), "tokens of a sequence", int(kept.sum(1).max()), "2 or more")
-    equal = None
-    if call.tokens is not None and call.tokens.shape == kept.shape:
-        equal = call.tokens[:, :, None] == call.tokens[:, None]
-    squares = [mean_square(g if first else g.transpose(0, 1), kept) for g in gradients if g is not None]
+    equal = _equal(call.tokens if tracer.tokens is None else tracer.tokens, kept, first)
+    cosine = np.array([mean_cosine(s, kept, equal) for s in arranged])
+    check(not np.isnan(cosine[0]), "different tokens of a sequence", 1, "2 or more")
+    gradients = _gradients(tracer, first, kept, generator)
     return {
         "norm": np.array([mean_square(s, kept) / s.shape[-1] for s in arranged]),
-        "cosine": np.array([mean_cosine(s, kept, equal) for s in arranged]),
-        "gradient": np.array(squares) / squares[-1],
+        "cosine": cosine,
+        "gradient": gradients.mean(0),
+        "gradient_error": gradients.std(0, ddof=1) / len(gradients) ** 0.5,
         "grams": np.stack([_gram(s) for s in arranged]),
         "kept": kept.numpy(),
         "equal": None if equal is None else equal.cpu().numpy(),
         "causal": _causal(states, first) if tracer.causal is None else tracer.causal,
     }
+
+
+def _kept(stack: str, call: Call, shape: torch.Size) -> Tensor:
+    """The mask of padding that has the stream's shape; of an encoder's and a decoder's, the stack's own."""
+    masks = [(n, mask.cpu()) for n, mask in call.kept.items() if mask.shape == shape]
+    decoder = "decoder" in stack
+    masks.sort(key=lambda item: ("decoder" in item[0] or "tgt" in item[0]) != decoder)
+    return masks[0][1] if masks else torch.ones(shape, dtype=torch.bool)
+
+
+def _equal(tokens: Tensor | None, kept: Tensor, first: bool) -> Tensor | None:
+    """[B, n, n], pairs of one token id, where the ids are those of the stream."""
+    tokens = tokens if tokens is None or first else tokens.T
+    if tokens is None or tokens.shape != kept.shape:
+        return None
+    return tokens[:, :, None] == tokens[:, None]
+
+
+def _gradients(tracer: Tracer, first: bool, kept: Tensor, generator: torch.Generator) -> Array:
+    """Mean squares of the gradients of random combinations, relative to the output's; [probes, depth + 1]."""
+    x = tracer.states[-1]
+    sources = [*tracer.sources[:-1], x]
+    found = []
+    for _ in range(PROBES):
+        weights = torch.randn(x.shape, generator=generator).to(x)
+        try:
+            gradients = torch.autograd.grad(x, sources, weights, allow_unused=True, retain_graph=True)
+        except (
+            RuntimeError
+        ) as error:  # a layer that overwrites what the way back needs cannot be trained either
+            text = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"gradients do not pass the layers: {text}; allowed: layers that can be trained"
+            ) from error
+        for name, gradient in zip(("input", *tracer.ran), gradients, strict=True):
+            check(gradient is not None, f"gradient at {name}", "none", "layers that pass gradients on")
+        squares = [mean_square(g if first else g.transpose(0, 1), kept) for g in gradients if g is not None]
+        found.append(np.array(squares) / squares[-1])
+    return np.array(found)
 
 
 def _gram(state: Tensor) -> Array:
@@ -232,6 +284,7 @@ def _gap(
         return None
     shape = x.shape if first else (x.shape[1], x.shape[0], x.shape[2])
     direction = torch.randn(shape[0], 1, shape[2], generator=generator)
+    direction *= (shape[2] / direction.square().sum(-1, keepdim=True)).sqrt()
     noise = torch.randn(*shape, generator=generator)
     start = direction + SMALL_GAP**0.5 * noise
     start = start * (x.float().square().mean().cpu() / start.square().mean()).sqrt()

@@ -2,12 +2,14 @@
 
 While a layer runs, every module's input and output passes by here. A branch is recognized by what it does: a later
 input u (or the layer's output) that is α·s + β·c, with s the stream so far and c some module's output. Names of
-modules and classes play no part, so any code that adds branches to a stream is understood: norms in front, behind
+modules and classes play no part, so any code that adds branches to a stream is understood: norms in front, after
 or around, parallel branches, skips (DeepNorm) and strengths (LayerScale of one value, ReZero).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 Array = NDArray[np.float64]
 
@@ -123,6 +125,92 @@ class LayerTrace:
         return [event for event in kept if event.sample.any()]
 
 
+@dataclass(frozen=True)
+class Branch:
+    """What one branch adds to the stream."""
+
+    layer: int
+    """Which run of a layer, from 0."""
+    kind: str
+    """attention (a softmax over the stream's tokens ran in it), cross (over other tokens alone) or mlp."""
+    module: str
+    """Name of the module whose output is added."""
+    writer: str | None
+    """Name of the module whose matrix made that output, or of a norm after it."""
+    skip: float
+    strength: float
+    """The sum is skip·stream + strength·output."""
+    norm: float
+    """Norm² of what is added, per dimension."""
+    share: float
+    """That of the sum's."""
+    entropy: float | None = None
+    """Mean entropy of attention, relative to uniform attention's; None without attention."""
+    spread: float | None = None
+    """Root mean variance of a row's logits."""
+    mixed: float | None = None
+    """Mean (A Ĉ Aᵀ)_ii: norm² of what attention makes of the stream's directions, Ĉ their cosines."""
+    mixed_raw: float | None = None
+    """The same of the stream itself."""
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """An attention matrix that was computed; ``cross`` where it was over other tokens than the stream's."""
+
+    time: int
+    cross: bool
+    entropy: float
+    spread: float
+    mixed: float
+    mixed_raw: float
+
+
+@dataclass
+class LayerRun:
+    """One run of a layer while it goes on."""
+
+    name: str
+    trace: LayerTrace
+    matrices: list[tuple[int, str, Any]] = field(default_factory=list)
+    """Time, name and output's sample of the modules with a matrix that writes to the stream's dimension."""
+    softmaxes: list[Softmax] = field(default_factory=list)
+
+    def branches(self, model: nn.Module, index: int) -> Iterator[Branch]:
+        """The branches of the finished layer; an attention matrix belongs to the next output that is added."""
+        terms = [(addition, *term) for addition in self.trace.additions for term in addition.terms]
+        since = 0
+        for addition, strength, event in sorted(terms, key=lambda term: term[2].time):
+            ran = [s for s in self.softmaxes if since < s.time <= event.time]
+            attention = [s for s in ran if not s.cross] or ran
+            writers = [m for m in self.matrices if since < m[0] <= event.time]
+            since = event.time
+            norm = strength**2 * event.norm
+            kind = "mlp" if not ran else "cross" if attention[0].cross else "attention"
+            spread = _mean([s.spread**2 for s in attention])
+            yield Branch(
+                layer=index,
+                kind=kind,
+                module=event.module,
+                writer=_writer(model, event, writers),
+                skip=addition.skip,
+                strength=strength,
+                norm=norm,
+                share=norm / addition.norm if addition.norm else math.nan,
+                entropy=_mean([s.entropy for s in attention]),
+                spread=None if spread is None else math.sqrt(spread),
+                mixed=_mean([s.mixed for s in attention]),
+                mixed_raw=_mean([s.mixed_raw for s in attention]),
+            )
+
+
+def same(value: Array, other: Array, tolerance: float) -> bool:
+    """Whether two samples are equal up to rounding."""
+    return value.shape == other.shape and float(np.linalg.norm(value - other)) <= tolerance * float(
+        np.linalg.norm(other)
+    )
+
+
 def _residual(value: Array, basis: Array) -> float:
     """‖value − its projection on the basis‖/‖value‖."""
     size = float(np.linalg.norm(value))
@@ -148,3 +236,33 @@ def sample(x: Tensor) -> Array:
 def mean_norm(x: Tensor) -> float:
     """Mean squared norm of a token, per dimension."""
     return x.detach().float().square().mean().item()
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module has at most one number a dimension, and is called a norm: LayerNorm, RMSNorm, DyT."""
+    few = all(p.ndim <= 1 for p in module.parameters())
+    name = type(module).__name__.lower()
+    return few and ("norm" in name or name in ("dyt", "derf"))
+
+
+def matrix_of(module: nn.Module) -> Tensor | None:
+    """The matrix that a module applies last: its own weight, or that of nn.MultiheadAttention's output map."""
+    if isinstance(module, nn.MultiheadAttention):
+        return module.out_proj.weight
+    weight = getattr(module, "weight", None)
+    return weight if isinstance(weight, Tensor) and weight.ndim == 2 else None
+
+
+def _writer(model: nn.Module, event: Event, matrices: list[tuple[int, str, Any]]) -> str | None:
+    """The norm after the branch, else the last module with a matrix that ran in it."""
+    if is_norm(model.get_submodule(event.module)):
+        return event.module
+    if not matrices:
+        return None
+    name = matrices[-1][1]
+    inside = isinstance(model.get_submodule(name), nn.MultiheadAttention)
+    return f"{name}.out_proj" if inside else name

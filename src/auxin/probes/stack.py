@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from auxin.errors import ConfigError
@@ -14,6 +15,9 @@ from auxin.values import check
 Layers = str | Sequence[str] | Sequence[nn.Module]
 """A container's name, or the layers themselves or their names, in the order in which they run."""
 
+CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+PARALLEL = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
+"""Wrappers that hold a model as their ``module``."""
 RIVAL = 0.5
 """A second stack with at least this share of the first one's parameters is an ambiguity that the caller settles."""
 
@@ -28,8 +32,8 @@ class Stack:
 
     @property
     def called(self) -> bool:
-        """Whether the layers are modules that are called, and not mere lists of their parts."""
-        return not any(isinstance(layer, nn.ModuleList) for layer in self.layers.values())
+        """Whether the layers are modules that are called, and not mere lists or dicts of their parts."""
+        return not any(_uncalled(layer) for layer in self.layers.values())
 
 
 def find_stack(model: nn.Module, layers: Layers | None = None) -> Stack:
@@ -55,7 +59,35 @@ def find_stack(model: nn.Module, layers: Layers | None = None) -> Stack:
                 f"{type(model).__name__} has two stacks of layers, {best!r} and {name!r}; "
                 f"allowed: one, with layers={best!r} or layers={name!r}"
             )
+    if all(_list_of_one_part(layer) for layer in found[best].values()):
+        lists = ", ".join(found[best])
+        raise ConfigError(
+            f"the parts of {type(model).__name__}'s layers stand in lists side by side ({lists}); allowed: layers that "
+            "are modules, or one list of parts for each layer"
+        )
     return Stack(best, found[best])
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model that torch.compile, data parallelism, or a module of Lightning without a forward, has wrapped."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and type(model).__name__ in PARALLEL:
+            inner = getattr(model, "module", None)
+        if inner is None and not isinstance(model, CONTAINERS) and _uncalled(model):
+            holding = [m for m in model.children() if next(m.parameters(), None) is not None]
+            inner = holding[0] if len(holding) == 1 else None
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def _uncalled(module: nn.Module) -> bool:
+    """Whether a module has no forward of its own."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
+    forward = getattr(type(module).forward, "__qualname__", "")
+    return forward.split(".")[0] in ("Module", "LightningModule") or forward == "_forward_unimplemented"
 
 
 def _groups(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
@@ -89,8 +121,15 @@ def _container_of_layers(module: nn.Module) -> bool:
     """A list whose items are alike: itself a stack, and no layer (a list of unlike parts may be one)."""
     if not isinstance(module, (nn.ModuleList, nn.Sequential)):
         return False
-    kinds = [type(child) for child in module if _matrices(child) >= 2]
+    kinds = [type(child) for child in module.children() if _matrices(child) >= 2]
     return len(kinds) > 1 and len(set(kinds)) == 1
+
+
+def _list_of_one_part(module: nn.Module) -> bool:
+    """The same part of every layer in a list, as in a model of one class."""
+    parts = list(module.children())
+    alike = len({type(part) for part in parts}) == 1 and len(parts) > 1
+    return isinstance(module, nn.ModuleList) and alike and all(_matrices(part) <= 1 for part in parts)
 
 
 def _holds_stack(module: nn.Module) -> bool:
@@ -108,6 +147,7 @@ def _size(group: dict[str, nn.Module]) -> int:
 def _named(model: nn.Module, layers: Layers) -> Stack:
     modules = dict(model.named_modules())
     if isinstance(layers, str):
+        layers = _inside(layers, modules)
         check(layers in modules, "layers", layers, f"the name of one of {_containers(modules)}")
         children = {_key(layers, n): child for n, child in modules[layers].named_children()}
         check(len(children) > 0, "layers", layers, "a container of layers; it has none")
@@ -116,10 +156,17 @@ def _named(model: nn.Module, layers: Layers) -> Stack:
     names = {id(module): name for name, module in modules.items()}
     chosen: dict[str, nn.Module] = {}
     for layer in layers:
-        name = layer if isinstance(layer, str) else names.get(id(layer))
+        name = _inside(layer, modules) if isinstance(layer, str) else names.get(id(layer))
         check(name in modules, "layer", layer, f"a submodule of the {type(model).__name__}, or its name")
         chosen[str(name)] = modules[str(name)]
     return Stack("", chosen)
+
+
+def _inside(name: str, modules: Mapping[str, nn.Module]) -> str:
+    """A name without the wrappers' part of it."""
+    while name not in modules and name.startswith(("module.", "_orig_mod.")):
+        name = name.partition(".")[2]
+    return name
 
 
 def _containers(modules: dict[str, nn.Module]) -> str:

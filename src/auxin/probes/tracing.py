@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
@@ -13,69 +12,52 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.probes.residual import PARALLEL, ROUNDING, Event, LayerTrace, mean_norm, sample
+from auxin.probes.finite import NotFinite
+from auxin.probes.residual import (
+    PARALLEL,
+    ROUNDING,
+    Branch,
+    Event,
+    LayerRun,
+    LayerTrace,
+    Softmax,
+    is_norm,
+    matrix_of,
+    mean_norm,
+    same,
+    sample,
+)
 from auxin.probes.stack import Stack
-from auxin.probes.watching import attention_statistics, mixtures, stream_of
+from auxin.probes.watching import attention_statistics, mixtures, restored, stream_of, streams_of
 from auxin.values import check
 
 
-@dataclass(frozen=True)
-class Branch:
-    """What one branch adds to the stream."""
-
-    layer: int
-    """Which run of a layer, from 0."""
-    kind: str
-    """attention (a softmax over tokens ran in it) or mlp."""
-    module: str
-    """Name of the module whose output is added."""
-    writer: str | None
-    """Name of the module whose matrix made that output, or of a norm behind it."""
-    skip: float
-    strength: float
-    """The sum is skip·stream + strength·output."""
-    norm: float
-    """Norm² of what is added, per dimension."""
-    share: float
-    """That of the sum's."""
-    entropy: float | None = None
-    """Mean entropy of attention, relative to uniform attention's; None without attention."""
-    spread: float | None = None
-    """Root mean variance of a row's logits."""
-    mixed: float | None = None
-    """Mean (A Ĉ Aᵀ)_ii: norm² of what attention makes of the stream's directions, Ĉ their cosines."""
-    mixed_raw: float | None = None
-    """The same of the stream itself."""
-
-
-@dataclass
-class _Layer:
-    """One run of a layer while it goes on."""
-
-    name: str
-    trace: LayerTrace
-    matrices: list[tuple[int, str, Any]] = field(default_factory=list)
-    """Time, name and output's sample of the modules with a matrix that writes to the stream's dimension."""
-    softmaxes: list[tuple[int, float, float, float, float]] = field(default_factory=list)
-    """Time, entropy, spread of the logits, and what the weights make of the stream (``mixed``)."""
-
-
 class Tracer:
-    """Records the stream before and behind every layer, and its branches; a context in which the model runs."""
+    """Records the stream before and after every layer, and its branches; a context in which the model runs.
 
-    def __init__(self, model: nn.Module, stack: Stack) -> None:
+    ``sources`` are the tensors whose gradients are the stream's: the states, or where layers return the last branch
+    and the residual as a pair, whose sum the state is, that branch.
+    """
+
+    def __init__(self, model: nn.Module, stack: Stack, table: nn.Embedding | None = None) -> None:
         self.model, self.stack = model, stack
+        self.table = table
+        self.tokens: Tensor | None = None
+        self.sources: list[Tensor] = []
+        self.paired = False
+        self.broken: list[str] = []
+        self._woken: list[Tensor] = []
         self.replaceable = stack.called
         self.states: list[Tensor] = []
         self.ran: list[str] = []
         self.branches: list[Branch] = []
         self.notes: list[str] = []
         self.causal: bool | None = None
-        self._layer: _Layer | None = None
+        self._layer: LayerRun | None = None
         self._time = 0
         self._entries: dict[str, list[Any]] = {}
         self._unexplained: list[str] = []
-        self._logits: tuple[str, Tensor] | None = None
+        self.heads: dict[str, torch.Size] = {}
         self._handles: list[Any] = []
         self._owner = {
             f"{name}.{inner}".removesuffix("."): name
@@ -84,6 +66,14 @@ class Tracer:
         }
 
     def __enter__(self) -> Self:
+        try:
+            self._hook()
+        except BaseException:  # Ctrl-C
+            self.__exit__()
+            raise
+        return self
+
+    def _hook(self) -> None:
         hook = self._handles.append
         for name, module in self.model.named_modules():
             if name in self.stack.layers and self.stack.called:
@@ -94,23 +84,42 @@ class Tracer:
                 hook(module.register_forward_hook(partial(self._leave, name)))
             elif isinstance(module, nn.Linear):
                 hook(module.register_forward_hook(partial(self._outside, name)))
+            elif self.table is not None and getattr(module, "weight", None) is self.table.weight:
+                hook(module.register_forward_pre_hook(self._read, with_kwargs=True))
             if not self.stack.called and name and name not in self._owner:
-                hook(module.register_forward_pre_hook(partial(self._behind, name), with_kwargs=True))
-        return self
+                hook(module.register_forward_pre_hook(partial(self._after, name), with_kwargs=True))
 
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+
+    def restore(self) -> None:
+        """Undo what was done to tensors that may be the caller's."""
+        for x in self._woken:
+            x.requires_grad_(False)
+
+    def _read(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """The table of tokens is read: the last time before the first layer, by the stack's own tokens."""
+        ids = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
+        if ids is None or ids.numel() == 0 or self.states or not isinstance(module, nn.Embedding):
+            return
+        size = module.num_embeddings
+        check(
+            int(ids.max()) < size,
+            "largest token id",
+            int(ids.max()),
+            f"below the model's vocabulary of {size}",
+        )
+        self.tokens = ids if ids.ndim == 2 else None
 
     def finish(self, output: Any) -> None:
         """Close the last layer, and refuse what is no residual stream."""
         if self._layer is not None:
-            final = stream_of(output)
-            if final is None:
+            final = list(streams_of(output, self.states[0]))
+            if not final:
                 raise ConfigError(
-                    f"the end of the stream behind {self._layer.name} is not to be told; allowed: a module (a "
-                    "final norm, an output map) that reads it, or layers that are modules with a forward"
+                    f"where the stream ends after {self._layer.name} cannot be seen; allowed: a module (a final norm, "
+                    "an output map) that reads it, or layers that are modules with a forward"
                 )
             self._close(final)
         first = next(iter(self.stack.layers))
@@ -118,63 +127,94 @@ class Tracer:
         missing = [name for name in self.stack.layers if name not in self.ran]
         if missing:
             self.notes.append(f"{len(missing)} of the layers did not run ({missing[0]} …)")
-        if self._unexplained:
-            names = ", ".join(dict.fromkeys(self._unexplained))
-            self.notes.append(f"what is added to the stream was not found in {names[:200]}")
+        for names, what in (
+            (self._unexplained, "what is added to the stream was not found in"),
+            (self.broken, "the stream changes before"),
+        ):
+            if names:
+                self.notes.append(f"{what} {', '.join(dict.fromkeys(names))[:200]}")
+
+    @property
+    def closed(self) -> bool:
+        """Whether the branches that were found account for the stream from the first layer to the last."""
+        return not self._unexplained and not self.broken
 
     # the stream at the border of layers that are modules
 
     def _begin(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        x = stream_of((args, kwargs))
+        found = list(streams_of((args, kwargs), self.states[0] if self.states else None))
         allowed = "a float tensor [B, n, d]"
-        check(x is not None, f"input of {name} ({type(module).__name__})", _shape(args), allowed)
-        assert x is not None
-        if not self.states:  # the graph starts here
-            self.states.append(x if x.requires_grad else x.requires_grad_())
+        check(bool(found), f"input of {name} ({type(module).__name__})", _shape(args), allowed)
+        x = found[0] + found[1] if self.paired and len(found) > 1 else found[0]
         self._open(name, x)
 
     def _end(self, name: str, module: nn.Module, _: Any, output: Any) -> None:
-        x = stream_of(output)
-        if x is None or self._layer is None:
+        found = list(streams_of(output))
+        if not found or self._layer is None:
             raise ConfigError(
                 f"output of {name} ({type(module).__name__}) is {_shape(output)}; allowed: a float tensor [B, n, d], "
                 "alone or in a tuple, dict or dataclass"
             )
-        self._close(x)
+        self._close(found)
 
     # the same where a layer is a mere list of its parts: it begins with the first part that runs
 
-    def _behind(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _after(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         x = stream_of(args)
         if self._layer is not None and x is not None and x.shape == self.states[0].shape:
-            self._close(x)
+            self._close([x])
 
     def _begin_parts(self, owner: str, x: Tensor) -> None:
         if self._layer is not None and self._layer.name == owner:
             return
         if self._layer is not None:
-            self._close(x)
-        if not self.states:
-            self.states.append(x if x.requires_grad else x.requires_grad_())
+            self._close([x])
         self._open(owner, x)
 
     def _open(self, name: str, x: Tensor) -> None:
-        self._layer = _Layer(name, LayerTrace(sample(x), ROUNDING.get(x.dtype, 1e-4)))
+        value = sample(x)
+        tolerance = ROUNDING.get(x.dtype, 1e-4)
+        self._finite(name, x)
+        if not self.states:  # the graph starts here
+            if not x.requires_grad:
+                x.requires_grad_()
+                self._woken.append(x)
+            self.states.append(x)
+            self.sources.append(x)
+        elif not same(value, sample(self.states[-1]), tolerance):
+            self.broken.append(name)
+        self._layer = LayerRun(name, LayerTrace(value, tolerance))
         self._entries = {}
 
-    def _close(self, x: Tensor) -> None:
+    def _close(self, outputs: list[Tensor]) -> None:
+        """The layer's output is the stream, or where two tensors sum up to it, the last branch and the residual."""
         layer, self._layer = self._layer, None
         assert layer is not None
+        x = outputs[0]
         shape = tuple(self.states[0].shape)
         allowed = (
             f"the stream's shape {shape}: stages of unlike width are not followed; name one with layers="
         )
-        check(tuple(x.shape) == shape, f"stream behind {layer.name}", tuple(x.shape), allowed)
+        check(tuple(x.shape) == shape, f"stream after {layer.name}", tuple(x.shape), allowed)
+        closed = layer.trace.ended(sample(x), self._finite(layer.name, x))
+        if not closed and len(outputs) > 1 and outputs[1].shape == x.shape:
+            both = x + outputs[1]
+            closed = layer.trace.ended(sample(both), self._finite(layer.name, both))
+            if closed:
+                self.paired, x = True, both
+        if not closed:
+            self._unexplained.append(layer.name)
         self.ran.append(layer.name)
         self.states.append(x)
-        if not layer.trace.ended(sample(x), mean_norm(x)):
-            self._unexplained.append(layer.name)
-        self.branches += self._found(layer, len(self.ran) - 1)
+        self.sources.append(outputs[0])
+        self.branches += layer.branches(self.model, len(self.ran) - 1)
+
+    def _finite(self, name: str, x: Tensor) -> float:
+        """Mean norm² of x, which is refused where an entry is not finite."""
+        norm = mean_norm(x)
+        if not math.isfinite(norm) and not bool(x.isfinite().all()):
+            raise NotFinite(name, f"{name} gives values that are not finite")
+        return norm
 
     # what happens inside a layer
 
@@ -188,85 +228,46 @@ class Tracer:
             return
         value = sample(x)
         self._entries.setdefault(name, []).append(value)
-        self._layer.trace.entered(value, mean_norm(x), PARALLEL if is_norm(module) else 1)
+        self._layer.trace.entered(value, self._finite(name, x), PARALLEL if is_norm(module) else 1)
 
     def _leave(self, name: str, module: nn.Module, _: Any, output: Any) -> None:
         self._time += 1
         layer = self._layer
-        x = None if layer is None else stream_of(output, self.states[0])
-        if layer is None or x is None:
+        found = [] if layer is None else list(streams_of(output, self.states[0]))
+        if layer is None or not found:
             return
+        x = found[0]
         value = sample(x)
         entries = self._entries.get(name)
-        event = Event(self._time, name, value, mean_norm(x))
+        event = Event(self._time, name, value, self._finite(name, x))
         adds = next(module.children(), None) is not None
         layer.trace.left(event, entries.pop() if entries else None, is_norm(module), adds)
+        for other in found[1:2]:  # a norm that adds the residual, and returns the sum as well
+            layer.trace.entered(sample(other), mean_norm(other))
         if matrix_of(module) is not None:
             layer.matrices.append((self._time, name, value))
 
-    def softmax(self, logits: Tensor, weights: Tensor) -> None:
-        """An attention matrix has been computed."""
-        causal = not bool(weights.triu(1).any())
-        self.causal = causal if self.causal is None else self.causal and causal
+    def softmax(self, logits: Tensor, weights: Tensor, cross: bool) -> None:
+        """An attention matrix has been computed, over other tokens than the stream's where it is ``cross``."""
         self._time += 1
-        if self._layer is not None:
-            found = *attention_statistics(logits, weights), *mixtures(weights, self.states[-1])
-            self._layer.softmaxes.append((self._time, *found))
+        if self._layer is None:
+            return
+        if not cross and weights.shape[-1] == weights.shape[-2]:
+            causal = not bool(weights.triu(1).any())
+            self.causal = causal if self.causal is None else self.causal and causal
+        mixed = (math.nan, math.nan) if cross else mixtures(weights, self.states[-1])
+        statistics = attention_statistics(logits, weights)
+        self._layer.softmaxes.append(Softmax(self._time, cross, *statistics, *mixed))
 
-    def _found(self, layer: _Layer, index: int) -> Iterator[Branch]:
-        """The branches of a finished layer; an attention matrix belongs to the next output that is added."""
-        terms = [(addition, *term) for addition in layer.trace.additions for term in addition.terms]
-        since = 0
-        for addition, strength, event in sorted(terms, key=lambda term: term[2].time):
-            attention = [s for s in layer.softmaxes if since < s[0] <= event.time]
-            writers = [m for m in layer.matrices if since < m[0] <= event.time]
-            since = event.time
-            count = len(attention)
-            norm = strength**2 * event.norm
-            yield Branch(
-                layer=index,
-                kind="attention" if attention else "mlp",
-                module=event.module,
-                writer=_writer(self.model, event, writers),
-                skip=addition.skip,
-                strength=strength,
-                norm=norm,
-                share=norm / addition.norm if addition.norm else math.nan,
-                entropy=sum(s[1] for s in attention) / count if count else None,
-                spread=math.sqrt(sum(s[2] ** 2 for s in attention) / count) if count else None,
-                mixed=sum(s[3] for s in attention) / count if count else None,
-                mixed_raw=sum(s[4] for s in attention) / count if count else None,
-            )
-
-    # behind the layers
+    # after the layers
 
     def _outside(self, name: str, module: nn.Linear, _: Any, output: Tensor) -> None:
-        if (
-            self.ran
-            and self._layer is None
-            and (self._logits is None or output.shape[-1] >= self._logits[1].shape[-1])
-        ):
-            self._logits = name, output.detach()
-
-    def output_statistics(self) -> dict[str, Any]:
-        """Spread of the logits and loss at the start, of the last and widest map behind the layers."""
-        if self._logits is None:
-            return {"logit_std": None, "excess_loss": None, "vocabulary": None, "output_map": None}
-        name, logits = self._logits
-        logits = logits.double()
-        mean = logits.mean(-1)
-        excess = logits.logsumexp(-1) - mean - math.log(logits.shape[-1])
-        std = logits.var(-1, correction=0).mean().sqrt().item()
-        return {
-            "logit_std": std,
-            "excess_loss": excess.mean().item(),
-            "vocabulary": logits.shape[-1],
-            "output_map": name,
-        }
+        if self.ran and self._layer is None:
+            self.heads[name] = output.shape
 
     @contextmanager
     def replaced(self, start: Tensor, follow: Callable[[Tensor], None]) -> Iterator[None]:
-        """The model runs with another stream at its start; ``follow`` sees the stream there and behind every layer."""
+        """The model runs with another stream at its start; ``follow`` sees the stream there and after every layer."""
         begun = False
 
         def begin(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -279,45 +280,21 @@ class Tracer:
             return _with(args, kwargs, x, start)
 
         def end(module: nn.Module, _: Any, output: Any) -> None:
-            x = stream_of(output)
-            if x is not None:
-                follow(x)
+            found = list(streams_of(output))
+            if found:
+                follow(found[0] + found[1] if self.paired and len(found) > 1 else found[0])
 
-        handles = [layer.register_forward_hook(end) for layer in self.stack.layers.values()]
-        handles += [
-            layer.register_forward_pre_hook(begin, with_kwargs=True) for layer in self.stack.layers.values()
-        ]
-        try:
-            yield
-        finally:
+        handles: list[Any] = []
+
+        def restore() -> None:
             for handle in handles:
                 handle.remove()
 
-
-def is_norm(module: nn.Module) -> bool:
-    """Whether a module has at most one number a dimension, and is called a norm: LayerNorm, RMSNorm, DyT."""
-    few = all(p.ndim <= 1 for p in module.parameters())
-    name = type(module).__name__.lower()
-    return few and ("norm" in name or name in ("dyt", "derf"))
-
-
-def matrix_of(module: nn.Module) -> Tensor | None:
-    """The matrix that a module applies last: its own weight, or that of nn.MultiheadAttention's output map."""
-    if isinstance(module, nn.MultiheadAttention):
-        return module.out_proj.weight
-    weight = getattr(module, "weight", None)
-    return weight if isinstance(weight, Tensor) and weight.ndim == 2 else None
-
-
-def _writer(model: nn.Module, event: Event, matrices: list[tuple[int, str, Any]]) -> str | None:
-    """The norm behind the branch, else the last module with a matrix that ran in it."""
-    if is_norm(model.get_submodule(event.module)):
-        return event.module
-    if not matrices:
-        return None
-    name = matrices[-1][1]
-    inside = isinstance(model.get_submodule(name), nn.MultiheadAttention)
-    return f"{name}.out_proj" if inside else name
+        with restored(restore):
+            for layer in self.stack.layers.values():
+                handles.append(layer.register_forward_hook(end))
+                handles.append(layer.register_forward_pre_hook(begin, with_kwargs=True))
+            yield
 
 
 def _with(args: Any, kwargs: Any, old: Any, new: Tensor) -> tuple[Any, Any]:

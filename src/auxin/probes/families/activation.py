@@ -49,6 +49,10 @@ def activation_of(layer: nn.Module, first: str, second: str) -> str:
         finally:
             for handle in handles:
                 handle.remove()
+    if len(seen) < 2:
+        raise ConfigError(
+            f"activation of {type(layer).__name__} cannot be seen: {first} or {second} does not run"
+        )
     before, after = seen["before"].detach().float(), seen["after"].detach().float()
     rounding = 8 * torch.finfo(parameter.dtype).eps * LARGE
     for name, function in KNOWN.items():

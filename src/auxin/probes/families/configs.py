@@ -53,6 +53,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """The settings of a config.json, or of the one in a directory; raises ``ConfigError`` where there are none."""
     path = Path(path)
     path = path / "config.json" if path.is_dir() else path
+    if path.exists() and not path.is_file():  # a pipe would be waited for, a device read for ever
+        raise ConfigError(f"{path} is no file; allowed: a config.json")
     try:
         if path.stat().st_size > 2**24:
             raise ConfigError(f"{path} is larger than 16 MB; allowed: a config.json")
@@ -163,8 +165,9 @@ class _Reader:
         return design
 
     def _activation(self) -> str:
-        _, said = self._find("activation")
-        activation = ACTIVATIONS.get(said, said) or self.family.activation
+        key, said = self._find("activation")
+        check(said is None or isinstance(said, str), key, said, "the name of an activation")
+        activation = ACTIVATIONS.get(str(said), said) or self.family.activation
         known = ("gelu", "relu", "silu", "tanh")
         check(activation in known, "activation", said, ", ".join((*known, *ACTIVATIONS)))
         return activation

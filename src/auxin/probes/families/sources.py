@@ -141,6 +141,9 @@ def _config(module: nn.Module) -> Any:
 
 def _transformers(config: Any, stack: Stack) -> Described:
     """Layers of a model of transformers, by the config of the module that holds them."""
+    for layer in stack.layers.values():
+        if not type(layer).forward.__module__.startswith("transformers"):
+            raise NoFamily(f"{type(layer).__name__} has a forward of its own; allowed: transformers'")
     design = design_of(settings_of(config))
     family = BY_TYPE[config.model_type]
     depth = len(stack.layers)
