@@ -73,6 +73,26 @@ def test_a_measure_that_sets_the_optimal_depth_apart_contradicts_that_it_does_no
     assert words in claim.evidence
 
 
+@pytest.mark.parametrize(
+    ("at_shallow", "verdict"), [(0.72, "supported"), (0.695, "supported"), (0.5, "contradicted")]
+)
+def test_whether_trees_match_right_branching_ones(at_shallow: float, verdict: str) -> None:
+    """Right-branching trees have an F1 of 0.7 here; a little less than that matches."""
+
+    def log(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
+        level = at_shallow if run.settings["kind"] == "shallow" else 0.8
+        f1 = ramp(0.5, level + 0.002 * rng.standard_normal())
+        baseline = ("train", "t_parseval/right"), ramp(0.7, 0.7)
+        return structured(run, seed, rng) | {("train", "t_parseval"): f1, baseline[0]: baseline[1]}
+
+    analysis = analyse(table(configs("laptop"), log))
+    (claim,) = (c for c in analysis.claims if "right-branching" in c.statement)
+    assert claim.verdict == verdict
+    assert "least at depth 2" in claim.evidence
+    (found,) = (f for f in analysis.findings if "right-branching" in f.name)
+    assert found.value == pytest.approx(at_shallow - 0.7, abs=0.005)
+
+
 def deeper(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
     """As ``structured``, but that ten layers generalize better than the published six."""
     late = {"shallow": 0.3, "optimal": 0.6, "deep": 0.9}[str(run.settings["kind"])]

@@ -34,6 +34,11 @@ MOST_TREE_STRUCTURED: Final = _says(
 TREES_GENERALIZE: Final = _says(
     "Murty et al. 2023, §4.1", "only the ones that are the most tree-structured generalize best"
 )
+NEAR_GOLD: Final = _says(
+    "Murty et al. 2023, §4.1, Fig. 4",
+    "all models are effective at learning computations whose closest tree structures progressively evolve towards "
+    "ground truth syntax, matching or outperforming a right branching baseline",
+)
 COINCIDES: Final = _says(
     "asked here; Murty et al. 2023, §4.1",
     "structural grokking coincides with the emergence of tree structured internal computations",
