@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -192,6 +193,74 @@ def test_the_verb(source: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "parameters are too many to be built" in " ".join(capsys.readouterr().out.split())
     (tmp_path / "text.txt").write_text("the newt who sleeps does read the newt " * 4)
     assert main(["check", "a_users_model:build", "--data", "text.txt", "--n-tokens", "16"]) == 0
+
+
+def other_family(kind: str = "mixtral") -> dict[str, Any]:
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4}
+    experts = {"num_local_experts": 4} if kind == "mixtral" else {}
+    return {"model_type": kind, "num_key_value_heads": 2, "vocab_size": 200, **sizes, **experts}
+
+
+@pytest.mark.parametrize("architecture", [None, "MixtralForSequenceClassification"])
+def test_a_config_of_any_model_of_transformers_is_built_and_measured(
+    architecture: str | None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    settings = other_family() | ({} if architecture is None else {"architectures": [architecture]})
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "pad_token_id": 0}))
+    assert main(["check", str(tmp_path), "--n-tokens", "8", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["model"] == (architecture or "MixtralForCausalLM")
+    assert len(printed["layers"]) == 4
+    assert printed["layers"][3]["predicted_norm"] is None
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "starcoder2", "granite"])
+def test_a_model_of_no_known_family_is_compared_with_a_fresh_one_of_its_class(kind: str) -> None:
+    import transformers
+
+    config = transformers.AutoConfig.for_model(**other_family(kind))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    state = torch.random.get_rng_state()
+    assert auxin.check(model, n_tokens=8).ok
+    assert torch.equal(torch.random.get_rng_state(), state)
+    names = [name for name, p in model.named_parameters() if p.ndim > 1 and "layers.1.self_attn" in name]
+    with torch.no_grad():
+        for layer in range(3):
+            model.get_parameter(names[0].replace("layers.1", f"layers.{layer}")).mul_(1.3)
+    (finding,) = auxin.check(model, n_tokens=8).findings
+    assert finding.module == names[0].removesuffix(".weight").replace("layers.1", "layers.0")
+    assert finding.measured == pytest.approx(1.3 * config.initializer_range, rel=0.05)
+    assert finding.expected == pytest.approx(config.initializer_range, rel=0.05)
+    assert f"drawn anew from its config has {finding.expected:.4g}" in finding.sentence
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen2_moe", "gpt_oss"])
+def test_branches_of_experts_are_rescaled_whole(kind: str) -> None:
+    import transformers
+
+    more = {"gpt_oss": {"head_dim": 16, "num_local_experts": 4}}
+    more["qwen2_moe"] = {"num_experts": 4, "moe_intermediate_size": 96, "shared_expert_intermediate_size": 96}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        config = transformers.AutoConfig.for_model(**other_family(kind), **more.get(kind, {}))
+        model: Any = transformers.AutoModel.from_config(config)
+    state = {name: p.clone() for name, p in model.named_parameters()}
+    branch = getattr(model.layers[0], "mlp", None) or model.layers[0].block_sparse_moe
+    x = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(0))
+
+    def output() -> torch.Tensor:
+        given = branch(x)
+        return given[0] if isinstance(given, tuple) else given
+
+    with torch.no_grad():
+        before = output()
+        names = auxin.rescale_(model, 0.25)
+        torch.testing.assert_close(output(), before / 4)
+    changed = [name for name, p in model.named_parameters() if not torch.equal(p, state[name])]
+    assert all(name in names or name.rpartition(".")[0] in names for name in changed)
+    assert not [name for name in changed if "gate" in name or "router" in name or "up" in name]
 
 
 REFUSED = {

@@ -110,9 +110,12 @@ class Check(Writing):
             check(not self.kwargs, "kwargs", self.kwargs, "none, of a config")
             with _bad_arguments():
                 settings = read_config(self.source)
-                design_of(settings)
             model = model_of_config(settings, self.seed)
             if isinstance(model, str):
+                try:
+                    design_of(settings)  # what cannot be measured has to be predicted
+                except ConfigError as error:
+                    raise UsageError(f"{error}; {model}") from error
                 from auxin.experiment.check import CheckReport
 
                 report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -158,22 +158,33 @@ def model_of_config(settings: Mapping[str, Any], seed: int = 0) -> nn.Module | s
         with torch.random.fork_rng(devices=[]), _quiet(transformers):
             torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
             config = transformers.AutoConfig.for_model(kind, **values)
-            auto = transformers.AutoModel
-            for each in (transformers.AutoModelForCausalLM, transformers.AutoModelForMaskedLM):
-                if type(config) in each._model_mapping:
-                    auto = each
-                    break
+            build = _builder(transformers, config)
             with torch.device("meta"):
-                empty = auto.from_config(config)
+                empty = build(config)
             count = sum(p.numel() for p in empty.parameters())
             if count > LARGEST:
-                return f"{count:,} parameters are too many to be built and measured; it is predicted"
-            return auto.from_config(config)
+                return f"{count:,} parameters are too many to be built and measured"
+            return build(config)
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"transformers builds no {kind!r} of this: {type(error).__name__}: {text}"
         ) from error
+
+
+def _builder(transformers: Any, config: Any) -> Callable[[Any], nn.Module]:
+    """What builds a config's model: the class that it names, else the first of transformers' that is made for it."""
+    for name in getattr(config, "architectures", None) or ():
+        named = getattr(transformers, str(name), None)
+        if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
+            return named
+    heads = sorted(name for name in dir(transformers) if name.startswith("AutoModelFor"))
+    first = ("AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoModelForSeq2SeqLM", "AutoModel")
+    for name in (*first, *heads):
+        auto = getattr(transformers, name, None)
+        if auto is not None and type(config) in auto._model_mapping:
+            return auto.from_config
+    raise ValueError(f"none of its classes is made for {type(config).__name__}")
 
 
 @contextmanager

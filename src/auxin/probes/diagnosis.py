@@ -19,6 +19,7 @@ from auxin.probes.families.modules import measured_std
 from auxin.probes.families.sources import Described, describe
 from auxin.probes.findings import Finding, together
 from auxin.probes.finite import NotFinite
+from auxin.probes.fresh import fresh_mismatches
 from auxin.probes.observe import Observation, Reading, observe
 from auxin.probes.prediction import Prediction, predict, predicted_of
 from auxin.probes.stack import find_stack, unwrapped
@@ -92,6 +93,7 @@ def _diagnose(
         notes.append(f"{described.design.family}: {described.design.said}")
     elif design is None:
         notes.append(unknown)
+        findings += fresh_mismatches(model, stack, limits)
     findings += gain_mismatches(model, limits)
     told = {finding.module: None for finding in findings}
     findings += odd_layers(stack, limits, told)

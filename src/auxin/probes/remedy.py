@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from auxin.architecture import Layer, Network
 from auxin.errors import ConfigError
+from auxin.probes.experts import holds_experts, output_maps
 from auxin.probes.gains import gain_of
+from auxin.probes.inputs import call_of
 from auxin.probes.observe import Reading, observe
 from auxin.probes.prediction import predict
 from auxin.probes.stack import Layers
@@ -139,8 +141,9 @@ def rescale_(
         inputs: as of ``auxin.check``, to find the branches.
         layers: likewise.
 
-    Returns the names of the modules that were multiplied. A module that runs in several layers is multiplied once.
-    Afterwards, ``auxin.check(model, branch=...)`` knows that the factor is meant. Cost: one observation.
+    Returns the names of the modules (of experts: the parameters) that were multiplied. A module that runs in several
+    layers is multiplied once. Afterwards, ``auxin.check(model, branch=...)`` knows that the factor is meant. Cost: one
+    observation.
 
     Raises ``ConfigError`` for a factor below 0, or a branch whose output map is not found.
 
@@ -153,24 +156,34 @@ def rescale_(
     check(len(factors) == 2, "branch", branch, "a factor, or (attention's, the MLP's)")
     for factor in factors:
         check_finite("branch", factor, 0, 1e6, "0 to 1e+06")
-    seen = observe(model, Reading(inputs, layers))
+    reading = Reading(inputs, layers)
+    seen = observe(model, reading)
     check(len(seen.branches) > 0, "branches of the model", 0, "a model whose branches are found")
+    call = call_of(model, inputs, reading.batch, reading.n_tokens, torch.Generator().manual_seed(0))
     wanted: dict[str, float] = {}
     for b in seen.branches:
-        check(
-            b.writer is not None,
-            f"output map of {b.module}",
-            None,
-            "a branch that ends in a matrix or a norm",
-        )
-        wanted.setdefault(str(b.writer), factors[0 if b.kind == "attention" else 1])
+        factor = factors[0 if b.kind == "attention" else 1]
+        if holds_experts(model.get_submodule(b.module)):
+            maps = output_maps(model, b.module, lambda: model(*call.args, **call.kwargs))
+            wanted |= {name: factor for name in maps if name not in wanted}
+            continue
+        known = b.writer is not None
+        check(known, f"output map of {b.module}", None, "a branch that ends in a matrix or a norm")
+        wanted.setdefault(str(b.writer), factor)
+    parameters = dict(model.named_parameters())
     for name, factor in wanted.items():
-        module = model.get_submodule(name)
-        weight, bias, gain = getattr(module, "weight", None), getattr(module, "bias", None), gain_of(module)
-        known = isinstance(weight, Tensor)
-        check(known, f"weight of {name}", None, "a branch that ends in a matrix or a norm")
-        assert isinstance(weight, Tensor)
-        weight.add_((weight if gain is None else gain.to(weight)) * (factor - 1))  # a gain may be 1 + weight
-        if isinstance(bias, Tensor):
-            bias.mul_(factor)
+        if name in parameters:
+            parameters[name].mul_(factor)
+        else:
+            _multiply(name, model.get_submodule(name), factor)
     return list(wanted)
+
+
+def _multiply(name: str, module: nn.Module, factor: float) -> None:
+    weight, bias, gain = getattr(module, "weight", None), getattr(module, "bias", None), gain_of(module)
+    known = isinstance(weight, Tensor)
+    check(known, f"weight of {name}", None, "a branch that ends in a matrix or a norm")
+    assert isinstance(weight, Tensor)
+    weight.add_((weight if gain is None else gain.to(weight)) * (factor - 1))  # a gain may be 1 + weight
+    if isinstance(bias, Tensor):
+        bias.mul_(factor)
