@@ -63,16 +63,16 @@ def test_a_world_in_which_collapse_decides(as_check_says: Any) -> None:
     assert by_name["area under the ROC curve of the total"].value == 1
     assert by_name["balanced accuracy of the check"].value == 1
     assert (
-        "blamed and trained: none; not blamed and failed: none"
+        "flagged and trained: none; not flagged and failed: none"
         in by_name["balanced accuracy of the check"].sentence
     )
-    fault = by_name["change of loss where the check finds fault"]
+    fault = by_name["change of loss where the check flags a stack"]
     assert fault.value == pytest.approx(-2, abs=0.1)
     assert "post-norm × 0.25" in fault.sentence or "post-norm × 0.5" in fault.sentence
     verdicts = {claim.statement: claim.verdict for claim in as_check_says.claims}
     assert verdicts["The total tells which models train."] == "supported"
     assert verdicts["The check tells which models train."] == "supported"
-    assert verdicts["The remedy lowers the loss where the check finds fault."] == "supported"
+    assert verdicts["Where the check flags a stack, its remedy lowers the loss."] == "supported"
     cells = as_check_says.tables["cells"]
     assert cells.filter(branch_scale=4.0, stack="post-norm")["loss"].item() == pytest.approx(CHANCE)
     assert cells.filter("blamed")["failed"].to_list() == [5, 5, 5]
@@ -89,7 +89,7 @@ def test_a_world_in_which_it_does_not() -> None:
     verdicts = [claim.verdict for claim in analysis.claims]
     assert verdicts[0] == "contradicted", "smaller totals fail"
     assert set(verdicts[1:]) == {"not supported"}
-    assert "not blamed and failed: GPT-2 × 0.25, GPT-2 × 0.5" in analysis.findings[-3].sentence
+    assert "not flagged and failed: GPT-2 × 0.25, GPT-2 × 0.5" in analysis.findings[-3].sentence
     assert "(no stack)" in analysis.findings[-2].sentence
 
 

@@ -58,7 +58,11 @@ def nothing(depth: float, exponent: float) -> float:
             "Yes (H2): the rule is one single-peaked function of L·λ_a, highest at -2.0",
             ["H1", "H2"],
         ),
-        (deep_collapse, "As H1 has it: in deep models, starting far from collapse raises the share", ["H1"]),
+        (
+            deep_collapse,
+            "As H1 says: in deep models, an initialization far from collapse raises the share",
+            ["H1"],
+        ),
         (depth_alone, "No (H3): depth acts by itself", ["H3"]),
         (nothing, "Neither L·λ_a nor depth makes a difference", []),
     ],
@@ -78,9 +82,8 @@ def test_two_effects_fit_none_of_the_hypotheses() -> None:
 def test_the_contrary_of_the_first_hypothesis_contradicts_it() -> None:
     collapse_helps = lambda depth, exponent: 0.1 + 0.1 * abs(exponent) + 0.02 * (depth - 2)
     analysis = analyse(table(RUNS, by_rule(collapse_helps)))
-    lowered = (
-        r"In deep models, starting far from collapse lowers the share of hierarchical answers by \d+ points"
-    )
+    share = "the share of hierarchical answers"
+    lowered = rf"In deep models, an initialization far from collapse lowers {share} by \d+ points"
     assert re.search(lowered, analysis.answer)
     assert [claim.verdict for claim in analysis.claims] == ["contradicted", "not supported", "not supported"]
 

@@ -229,7 +229,7 @@ def _wrong(runs: pl.DataFrame) -> str:
     failed = pl.col("loss").median() >= TRAINS
     cells = runs.group_by("stack", "branch_scale", "blamed", maintain_order=True).agg(failed=failed)
     said: list[str] = []
-    for blamed, what in ((True, "blamed and trained"), (False, "not blamed and failed")):
+    for blamed, what in ((True, "flagged and trained"), (False, "not flagged and failed")):
         wrong = cells.filter(blamed=blamed, failed=not blamed)
         names = [f"{stack} × {scale:g}" for stack, scale in wrong.select("stack", "branch_scale").iter_rows()]
         said.append(f"{what}: {', '.join(names) or 'none'}")
@@ -237,7 +237,7 @@ def _wrong(runs: pl.DataFrame) -> str:
 
 
 def _remedy(runs: pl.DataFrame) -> tuple[list[Finding], list[Claim]]:
-    """What the recommended scale does to the loss, where the check finds fault with a stack and where not."""
+    """What the recommended scale does to the loss, where the check flags a stack and where not."""
     changes: dict[bool, dict[str, list[Array]]] = {True: {}, False: {}}
     for settings in runs.filter(branch_scale=1.0).unique("stack", maintain_order=True).iter_rows(named=True):
         best = recommended(settings)
@@ -246,15 +246,18 @@ def _remedy(runs: pl.DataFrame) -> tuple[list[Finding], list[Claim]]:
             pair = [own.filter(branch_scale=scale)["loss"].to_numpy() for scale in (best, 1.0)]
             changes[settings["blamed"]][f"{settings['stack']} × {best:g}"] = pair
     (fault, models), (harm, others) = (
-        _change(changes[blamed], where)
-        for blamed, where in ((True, "finds fault"), (False, "finds no fault"))
+        _change(changes[blamed], where) for blamed, where in ((True, "flags a stack"), (False, "flags none"))
     )
     lowered = Estimate(-fault.value, -fault.high, -fault.low)
     spared = Estimate(HARM - harm.value, HARM - harm.high, HARM - harm.low)
-    unharmed = f"Where it finds none, the remedy raises the loss by less than {HARM:g} nats."
+    unharmed = f"Where it flags none, the remedy raises the loss by less than {HARM:g} nats."
     claims = [
         judged(
-            "The remedy lowers the loss where the check finds fault.", SOURCE, lowered, fault.sentence, models
+            "Where the check flags a stack, its remedy lowers the loss.",
+            SOURCE,
+            lowered,
+            fault.sentence,
+            models,
         ),
         judged(unharmed, SOURCE, spared, harm.sentence, others),
     ]

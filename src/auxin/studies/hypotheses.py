@@ -88,7 +88,7 @@ class Evidence:
         down = self.deep.high < 0
         moves = "lowers" if down else "raises" if self.deep.low > 0 else "changes"
         repair = (
-            f"in deep models, starting far from collapse {moves} the share of hierarchical answers by "
+            f"in deep models, an initialization far from collapse {moves} the share of hierarchical answers by "
             f"{(-self.deep if down else self.deep).points()} (in shallow ones it changes by "
             f"{self.shallow.points()})"
         )
@@ -96,7 +96,7 @@ class Evidence:
             start = f"Yes (H2): the rule is one single-peaked function of L·λ_a, highest at {at.text(1)}"
             return f"{start}; {numbers}{'; H1 holds, too: ' + repair if self.h1 else ''}."
         if self.h1:
-            return f"As H1 has it: {repair}; {numbers}."
+            return f"As H1 says: {repair}; {numbers}."
         if self.h3:
             return f"No (H3): depth acts by itself; {numbers}."
         if math.isnan(f.p_first):
@@ -110,10 +110,10 @@ class Evidence:
         f, peak = self.factors, self.peak
         cases = (
             (
-                "H1: deep models fail because they start near collapse; a start far from it repairs them, and "
-                "does nothing for shallow ones.",
+                "H1: deep models fail because their initialization is near collapse; one far from it repairs "
+                "them, and does nothing for shallow ones.",
                 self.h1,
-                f"The start far from collapse changes deep models by {self.deep.points()} and shallow ones by "
+                f"An initialization far from collapse changes deep models by {self.deep.points()} and shallow ones by "
                 f"{self.shallow.points()}; repaired deep models differ from shallow published ones by "
                 f"{self.rest.points()}.",
             ),
@@ -162,7 +162,7 @@ class Evidence:
             (
                 "repair of deep models",
                 self.deep,
-                f"L·λ_a ≥ {self.near:g} instead of the published start changes deep models by "
+                f"L·λ_a ≥ {self.near:g} instead of the published initialization changes deep models by "
                 f"{self.deep.points()}.",
             ),
             (
@@ -173,7 +173,7 @@ class Evidence:
             (
                 "what repair leaves",
                 self.rest,
-                f"Deep models that start at L·λ_a ≥ {self.near:g} differ from shallow published ones by "
+                f"Deep models with L·λ_a ≥ {self.near:g} differ from shallow published ones by "
                 f"{self.rest.points()}.",
             ),
         ]

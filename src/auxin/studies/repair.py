@@ -1,4 +1,4 @@
-"""Do deep models fail for their depth, or for how near to collapse they start?
+"""Do deep models fail because of depth, or because their initialization is near collapse?
 
 With branches of strength b the accumulated angle exponent L·λ_a = −L·ln(1 + b²) falls with depth L. Each depth is
 trained as published, b = 1, and again *held*: with the b whose L·λ_a is that of eight layers with b = 1, near the
@@ -17,7 +17,7 @@ from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.joint import branch_strength
 from auxin.studies.statistics import Array, mean_share, mean_size, share_contrast
 
-QUESTION = "Do deep models fail for their depth, or for how near to collapse they start?"
+QUESTION = "Do deep models fail because of depth, or because their initialization is near collapse?"
 SETTINGS = ("depth", "line", "branch", "exponent")
 DEPTHS = (8, 16, 24)
 SHARED = 8
@@ -117,8 +117,8 @@ def _fall_and_repair(models: pl.DataFrame, what: str, column: str) -> tuple[list
     models_each = min(len(best), len(published), len(repaired))
     statements = (
         (f"With branches of strength 1 {what} falls with depth.", fall, found[0]),
-        (f"A start held at its best raises {what} of deep models.", repair, found[1]),
-        (f"The start accounts for most of the fall in {what}.", most, found[3]),
+        (f"An initialization held at the best L·λ_a raises {what} of deep models.", repair, found[1]),
+        (f"The initialization accounts for most of the fall in {what}.", most, found[3]),
     )
     claims = [judged(text, SOURCE, e, f.sentence, models_each) for text, e, f in statements]
     return found, claims
