@@ -27,7 +27,18 @@ ALLOWED = {
     "measures": {"display", "models", "tasks", "config", "architecture", "arguments", "values", "errors"},
     "training": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
     "runs": {"display", "disk", "config", "architecture", "arguments", "values", "errors"},
-    "report": {"disk", "runs", "tasks", "theory", "config", "architecture", "arguments", "values", "errors"},
+    "report": {
+        "disk",
+        "measures",
+        "runs",
+        "tasks",
+        "theory",
+        "config",
+        "architecture",
+        "arguments",
+        "values",
+        "errors",
+    },
 }
 EVERYTHING = set(ALLOWED)
 ALLOWED["experiment"] = EVERYTHING

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from auxin.errors import AuxinError
 from auxin.experiment.check import CheckReport
 from auxin.measures.grokking import QUANTITIES, GrokkingSummary, grokking_summary
+from auxin.measures.intervals import SHARES
 from auxin.measures.projection import Projection
 from auxin.probes.simulate import Simulation
 from auxin.report import figures, theory_figures
@@ -31,8 +32,6 @@ from auxin.theory.diagram import PhaseDiagram
 from auxin.theory.exponents import Exponents
 from auxin.theory.propagation import Propagation
 
-SHARES = {"at_saturation", "early_stopping", "final", "best", "committed", "grokked", "relapsed"}
-"""Quantities of a summary that are shares."""
 LAYERS = 24
 """Layers that exponents are drawn over where no depth was given."""
 

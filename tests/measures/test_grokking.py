@@ -97,7 +97,8 @@ def test_group_of_members():
     overall = {row["quantity"]: row for row in summary.overall.iter_rows(named=True)}
     assert overall["final"]["value"] == pytest.approx((0.7 + 0.2 + 0.7) / 3)
     expected = ttest_1samp([0.7, 0.2, 0.7], 0).confidence_interval()
-    assert (overall["final"]["low"], overall["final"]["high"]) == pytest.approx((expected.low, expected.high))
+    assert (expected.low, expected.high) == pytest.approx((-0.184, 1.250), abs=1e-3)
+    assert (overall["final"]["low"], overall["final"]["high"]) == (0, 1)
     assert overall["grokking_step"]["members"] == 2
     assert overall["grokked"]["value"] == pytest.approx(2 / 3)
     assert (overall["grokked"]["low"], overall["grokked"]["high"]) == pytest.approx(wilson(2, 3))
@@ -146,3 +147,19 @@ def test_published_curves(task, depth, early, final, best, grokked, relapsed):
     assert values["final"] == pytest.approx(final, abs=0.0006)
     assert values["best"] == pytest.approx(best, abs=0.0006)
     assert (values["grokked"], values["relapsed"]) == (grokked / 10, relapsed / 10)
+
+
+def test_intervals_of_shares_stay_from_0_to_1_and_those_of_steps_above_0() -> None:
+    """Of three seeds that end at 0, 5 and 100%, Student's interval alone would be −110% to 180%."""
+    gen = {0: (0.0, 0.0), 1: (0.0, 0.05), 2: (0.9, 1.0)}
+    rows = [
+        {"step": 100 * (i + 1), "member": m, "split": split, "name": "accuracy", "value": value}
+        for m, values in gen.items()
+        for split, own in (("val", (1.0, 1.0)), ("gen", values))
+        for i, value in enumerate(own)
+    ]
+    found = {row["quantity"]: row for row in grokking_summary(pl.DataFrame(rows)).overall.to_dicts()}
+    assert (found["final"]["low"], found["final"]["high"]) == (0, 1)
+    assert found["total_variation"]["low"] == 0
+    for row in found.values():
+        assert row["low"] is None or row["low"] >= 0

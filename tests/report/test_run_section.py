@@ -71,7 +71,7 @@ def test_a_summary_is_told_in_words() -> None:
         row("saturation_step", 700, 4, 1, 2),
         row("grokking_step", 9.0, 2, 1, 2),
     ]
-    five += [row("final", 0.5, 5, -0.1, 1.1)]
+    five += [row("final", 0.5, 5, 0.0, 1.0)]
     told = (
         "In-domain accuracy reaches 99% in 4 of 5 seeds after 700 steps on average; generalization passes 80% in 2 "
         "of 5, 40% (12 to 77), and ends at 50% (0 to 100)."

@@ -1,13 +1,11 @@
-"""Curves thinned for drawing, and intervals of many means at once."""
+"""Curves thinned for drawing."""
 
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
 
-from auxin.report.tables import bands, stretch_length, thinned
+from auxin.report.tables import stretch_length, thinned
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=300), st.integers(4, 40))
@@ -34,13 +32,3 @@ def test_each_curve_is_thinned_by_itself_and_a_jump_of_one_step_stays() -> None:
     assert kept.filter(value=1).rows() == [(4321, 1.0, "b")]
     assert stretch_length(frame, "series", most=100) == 200
     assert stretch_length(frame, "series", most=10_000) == 1
-
-
-def test_intervals_are_students_and_one_member_has_none() -> None:
-    rng = np.random.default_rng(0)
-    rows = pl.DataFrame({"step": np.repeat([1, 2], 5), "value": rng.random(10)})
-    found = bands(rows, ["step"], "t_score")
-    expected = ttest_1samp(rows["value"][:5], 0).confidence_interval()
-    assert (found["low"][0], found["high"][0]) == pytest.approx((expected.low, expected.high))
-    alone = bands(rows[:1], ["step"], "t_score")
-    assert alone["low"][0] == alone["high"][0] == alone["value"][0]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from auxin.arguments import explained
 from auxin.display import Displayed
 from auxin.errors import DataError
-from auxin.measures.intervals import welch, wilson
+from auxin.measures.intervals import limits, welch, wilson
 
 SATURATED, GENERALIZED, RELAPSED = 0.99, 0.80, 0.60
 """In-domain accuracy that counts as saturated; generalization above which it is there, below which it is lost."""
@@ -152,6 +152,6 @@ def _first(condition: NDArray[np.bool_]) -> int | None:
 
 
 def _mean_row(quantity: str, values: NDArray[np.float64]) -> dict[str, object]:
-    low, high = welch([values]) if len(values) > 1 else (None, None)
+    low, high = np.clip(welch([values]), *limits(quantity)).tolist() if len(values) > 1 else (None, None)
     mean = float(values.mean()) if len(values) else None
     return {"quantity": quantity, "value": mean, "low": low, "high": high, "members": len(values)}

@@ -6,23 +6,57 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from auxin.errors import DataError
 
 COVERED = 0.95
+SHARES = frozenset((
+    "accuracy", "first_auxiliary", "hierarchical", "linear", "neither", "t_parseval", "at_saturation",
+    "early_stopping", "final", "best", "committed", "grokked", "relapsed",
+))  # fmt: skip
+SIZES = frozenset((
+    "loss", "weight_norm", "gradient_norm", "saturation_step", "grokking_step", "delay_ratio", "total_variation",
+))  # fmt: skip
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Between what a quantity of this name lies, whatever the run: shares from 0 to 1, losses and steps from 0."""
+    return (0.0 if name in SHARES | SIZES else -math.inf), (1.0 if name in SHARES else math.inf)
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's interval of a proportion (Wilson 1927): (p + z²/2n ± z√(p(1−p)/n + z²/4n²))/(1 + z²/n)."""
+    """Wilson's interval of a proportion (Wilson 1927)."""
     if not 0 <= successes <= trials or trials == 0:
         raise DataError(f"{successes} successes in {trials} trials; allowed: 0 to the number of trials")
-    z, p = 1.959963984540054, successes / trials
-    center = p + z * z / (2 * trials)
-    margin = z * math.sqrt(p * (1 - p) / trials + (z / (2 * trials)) ** 2)
-    scale = 1 + z * z / trials
-    return max(0.0, (center - margin) / scale), min(1.0, (center + margin) / scale)
+    from scipy.stats import binomtest  # takes a second to load
+
+    found = binomtest(successes, trials).proportion_ci(COVERED, "wilson")
+    return float(found.low), float(found.high)
+
+
+def bands(rows: pl.DataFrame, by: Sequence[str], name: str | None = None) -> pl.DataFrame:
+    """Mean of ``value`` over models with Student's interval, within what the metric can be; sorted by ``by``.
+
+    Columns: by, value, low, high, models (whose value is known); no interval of one model. The metric is ``name``, or
+    that of the column ``name``.
+    """
+    keys = list(by) if name is not None or "name" in by else [*by, "name"]
+    value, known = pl.col("value"), pl.col("value").count()
+    means = rows.group_by(keys).agg(value.mean(), models=known, error=value.std() / known.sqrt()).sort(keys)
+    freedom = np.maximum(means["models"].to_numpy() - 1, 1)  # where it is none, the error is null
+    margin = pl.Series(stdtrit(freedom, (1 + COVERED) / 2)) * means["error"]
+    names = [name] * len(means) if name is not None else means["name"].to_list()
+    least, most = (pl.lit(pl.Series([limits(n)[end] for n in names], dtype=pl.Float64)) for end in (0, 1))
+    return means.select(
+        *by,
+        "value",
+        (value - margin).clip(lower_bound=least).alias("low"),
+        (value + margin).clip(upper_bound=most).alias("high"),
+        "models",
+    )
 
 
 def welch(

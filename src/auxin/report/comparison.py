@@ -8,13 +8,14 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from auxin.measures.intervals import bands
 from auxin.report.drawings import Drawings
 from auxin.report.figures import SPLITS
 from auxin.report.labels import label
 from auxin.report.marks import Figure, Groups, figure, grid, panel, share, steps
 from auxin.report.markup import Table, minus, setting
 from auxin.report.run_section import RunView, share_text
-from auxin.report.tables import bands, drawable, rounded, thinned
+from auxin.report.tables import drawable, rounded, thinned
 from auxin.report.theme import Panel
 from auxin.runs.record import flat
 

@@ -10,8 +10,9 @@ import altair as alt
 import polars as pl
 
 from auxin.errors import DataError
+from auxin.measures.intervals import bands
 from auxin.report.marks import Groups, band_words, number, panel, share, steps, tips
-from auxin.report.tables import bands, drawable, rounded, stretch_length, thinned
+from auxin.report.tables import drawable, rounded, stretch_length, thinned
 from auxin.report.theme import BLUE, GRAY, VERMILION, Panel
 
 SPLITS = {"val": "in-domain", "gen": "generalization"}
@@ -46,7 +47,7 @@ def learning_curves(
     rows = drawable(rows, f"metric {name!r} on {' or '.join(SPLITS)}")
     rows = rows.select("step", "member", "value", series=pl.col("split").replace_strict(SPLITS))
     members = rows["member"].n_unique()
-    means = bands(rows, ["series", "step"], name).drop("models")
+    means = _drawn(rows, name)
     stretch = stretch_length(means, "series")
     shown = thinned(means, "series")["step"].unique()
     means = rounded(means.filter(pl.col("step").is_in(shown.implode())))
@@ -96,13 +97,16 @@ def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None
     )
     rows = drawable(rows.with_columns(series=group), "structural measure on the expected splits")
     groups = Groups(rows["series"].unique(maintain_order=True).to_list())
-    means = [
-        bands(own, ["series", "step"], str(name)).with_columns(name=pl.lit(name))
-        for (name,), own in rows.group_by("name")
-    ]
+    means = [_drawn(own, str(name)).with_columns(name=pl.lit(name)) for (name,), own in rows.group_by("name")]
     panels = measured_panels(pl.concat(means), groups, width=280, baselines=baselines)
     title = alt.Title("What changes while the model generalizes", subtitle=band_words(groups))
     return alt.concat(*panels, columns=2).properties(title=title)
+
+
+def _drawn(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Means with intervals, of one model a line alone."""
+    means = bands(rows, ["series", "step"], name).drop("models")
+    return means.with_columns(pl.col("low", "high").fill_null(pl.col("value")))
 
 
 def measured_panels(

@@ -117,7 +117,7 @@ def share_text(row: Mapping[str, Any]) -> str:
     value, low, high = row["value"], row["low"], row["high"]
     if value is None:
         return "–"
-    bounds = "" if low is None else f" ({100 * max(low, 0):.0f} to {100 * min(high, 1):.0f})"
+    bounds = "" if low is None else f" ({100 * low:.0f} to {100 * high:.0f})"
     return f"{100 * value:.0f}%{bounds}"
 
 

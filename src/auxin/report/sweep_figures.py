@@ -9,16 +9,15 @@ from typing import Any, NamedTuple
 
 import altair as alt
 import polars as pl
-from scipy.special import stdtrit
 
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import DataError
+from auxin.measures.intervals import bands
 from auxin.report.labels import label
 from auxin.report.marks import Figure, Groups, tips
 from auxin.report.sweep_record import Axis, Sweep, word
 from auxin.report.tables import drawable, in_words
 from auxin.report.theme import BLUE, Panel, save_own
-from auxin.runs.rows import limits
 
 PANEL = {"width": 230, "height": 180}
 Pair = tuple[Axis, Axis | None]
@@ -114,19 +113,8 @@ def _rows(table: pl.DataFrame, pair: Pair, response: Response) -> pl.DataFrame:
 
 def _means(rows: pl.DataFrame, pair: Pair, response: Response) -> pl.DataFrame:
     """Mean of the models at a point with Student's 95% interval, within what the response can be."""
-    value, count = pl.col("value"), pl.len()
-    means = rows.group_by("x", "y", maintain_order=True).agg(
-        value.mean(), models=count, error=value.std() / count.sqrt()
-    )
-    freedom = means["models"].clip(2).to_numpy() - 1  # of one model the error is null
-    margin = pl.Series(stdtrit(freedom, 0.975)) * means["error"]
-    low, high = limits(response.kind)
-    return means.with_columns(
-        low=(value - margin).clip(lower_bound=low),
-        high=(value + margin).clip(upper_bound=high),
-        place=_texts(means["x"]),
-        series=_texts(means["y"]),
-    )
+    means = bands(rows, ("x", "y"), response.kind)
+    return means.with_columns(place=_texts(means["x"]), series=_texts(means["y"]))
 
 
 def _texts(values: pl.Series) -> pl.Series:

@@ -1,16 +1,13 @@
-"""From tidy tables to what is drawn: checked columns, means with intervals, and curves thinned so that jumps stay."""
+"""From tidy tables to what is drawn: checked columns, and curves thinned so that jumps stay."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
-from scipy.special import stdtrit
 
 from auxin.errors import DataError
-from auxin.runs.rows import limits
 
 Tables = Mapping[str, pl.DataFrame]
 MOST_POINTS = 400
@@ -48,19 +45,6 @@ def drawable(frame: pl.DataFrame, what: str, column: str = "value") -> pl.DataFr
 def rounded(frame: pl.DataFrame) -> pl.DataFrame:
     """Numbers to the digits that are drawn, which is most of a page's weight."""
     return frame.with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS))
-
-
-def bands(rows: pl.DataFrame, keys: list[str], name: str) -> pl.DataFrame:
-    """Mean over members with Student's 95% interval, within what the metric ``name`` can be; sorted by ``keys``."""
-    value = pl.col("value")
-    groups = (
-        rows.group_by(keys).agg(value.mean(), spread=value.std().fill_null(0), models=pl.len()).sort(keys)
-    )
-    mean, spread, n = (groups[column].to_numpy() for column in ("value", "spread", "models"))
-    t = stdtrit(np.maximum(n - 1, 1), 0.975)
-    margin = np.where(n > 1, t * spread / np.sqrt(n), 0.0)
-    low, high = (np.clip(mean + side * margin, *limits(name)) for side in (-1, 1))
-    return groups.drop("spread").with_columns(low=pl.Series(low), high=pl.Series(high))
 
 
 def thinned(frame: pl.DataFrame, *keys: str, most: int = MOST_POINTS) -> pl.DataFrame:

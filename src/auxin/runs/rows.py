@@ -27,15 +27,6 @@ CHUNK = 1 << 20  # bytes read at a time
 _MARK_SHAPE = {"size": Number(0, 2**63, whole=True), "sha256": str}
 
 
-SHARES = frozenset({"accuracy", "hierarchical", "linear", "neither", "t_parseval"})
-SIZES = frozenset({"loss", "weight_norm", "gradient_norm"})
-
-
-def limits(name: str) -> tuple[float, float]:
-    """Between what a metric of this name lies, whatever the run: shares from 0 to 1, losses and norms from 0."""
-    return (0.0 if name in SHARES | SIZES else -math.inf), (1.0 if name in SHARES else math.inf)
-
-
 class Metric(NamedTuple):
     """One number: what ``name`` was on ``split`` for the ``member`` with that seed after ``step`` updates."""
 

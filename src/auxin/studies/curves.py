@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
-from scipy.special import stdtrit
 
 from auxin.errors import DataError
 from auxin.measures.grokking import grokking_summary
-from auxin.measures.intervals import COVERED
-from auxin.runs.rows import limits
 
 LATE = 0.2
 """The last share of a run's steps over which an outcome is averaged: single evaluations relapse."""
@@ -56,25 +52,3 @@ def first_below(metrics: pl.DataFrame, name: str, threshold: float, settings: Se
     rows = curve(metrics, "train", name)
     below = pl.col("step").filter(pl.col("value") < threshold).min().alias("step")
     return rows.group_by("run", *settings, "member", maintain_order=True).agg(below)
-
-
-def bands(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """Mean of ``value`` over models: columns by, step, value, low, high, models.
-
-    The interval is Student's of 95%, as everywhere, within what the metric can be; null with one model.
-    """
-    value, known = pl.col("value"), pl.col("value").count()
-    keys = list(dict.fromkeys([*by, "step", "name"]))
-    means = rows.group_by(keys).agg(value.mean(), models=known, error=value.std() / known.sqrt())
-    freedom = np.maximum(means["models"].to_numpy() - 1, 1)  # where it is none, the error is null
-    margin = pl.Series(stdtrit(freedom, (1 + COVERED) / 2)) * means["error"]
-    names = means["name"].unique().to_list()
-    least, most = (pl.col("name").replace_strict({n: limits(n)[end] for n in names}) for end in (0, 1))
-    return means.select(
-        *by,
-        "step",
-        "value",
-        (value - margin).clip(lower_bound=least).alias("low"),
-        (value + margin).clip(upper_bound=most).alias("high"),
-        "models",
-    ).sort(*by, "step")

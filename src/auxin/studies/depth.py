@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from auxin.measures.intervals import wilson
+from auxin.measures.intervals import bands, wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
-from auxin.studies.curves import bands, curve, late, members
+from auxin.studies.curves import curve, late, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.papers import INVERTED_U, SAME_LOSS
 from auxin.studies.statistics import (
@@ -101,8 +101,8 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     )
     gap = _gap(models)
     findings += (gap,)
-    losses = bands(curve(metrics, "train", "loss"), ("depth",))
-    curves = bands(curve(metrics, "gen", "accuracy"), ("depth",))
+    losses = bands(curve(metrics, "train", "loss"), ("depth", "step"), "loss")
+    curves = bands(curve(metrics, "gen", "accuracy"), ("depth", "step"), "accuracy")
     tables = {"models": models, "depths": by_depth, "training_loss": losses, "curves": curves}
     return Analysis(QUESTION, answer, _claims(peak, gap, findings, models), findings, tables)
 

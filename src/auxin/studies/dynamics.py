@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from auxin.runs.rows import limits
+from auxin.measures.intervals import bands, limits
 from auxin.studies.answers import FEWEST, Analysis, Claim, Finding, Verdict, finding, judged
-from auxin.studies.curves import bands, curve, late
+from auxin.studies.curves import curve, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.papers import (
     COINCIDES,
@@ -112,7 +112,7 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     answer = f"{answer} {best.sentence}"
     names = [("gen", "accuracy"), *(("train", name) for name in MEASURES)]
     rows = pl.concat([curve(metrics, *name) for name in names], how="vertical_relaxed")
-    tables = {"models": models, "curves": bands(rows, ("kind", "depth", "name"))}
+    tables = {"models": models, "curves": bands(rows, ("kind", "depth", "name", "step"))}
     findings = (*(f for group in found.values() for f in group), best)
     claims = _claims(found, gaps, models, len(leads["t_score"]), best)
     if RIGHT in metrics["name"].unique():

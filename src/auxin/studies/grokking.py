@@ -8,9 +8,9 @@ from __future__ import annotations
 import polars as pl
 
 from auxin.config import preset
-from auxin.measures.intervals import wilson
+from auxin.measures.intervals import bands, wilson
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
-from auxin.studies.curves import bands, curve, members
+from auxin.studies.curves import curve, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.papers import EARLY_STOPPING, LATE
 from auxin.studies.statistics import UNKNOWN, Estimate, mean, mean_share, mean_size
@@ -65,7 +65,7 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     )
     tables = {
         "seeds": summaries,
-        "curves": bands(accuracies, ("task", "split")),
+        "curves": bands(accuracies, ("task", "split", "step"), "accuracy"),
         "stopping": pl.concat(stopping),
     }
     answer = " ".join(f.sentence for f in findings if f.name.endswith("gain over early stopping"))

@@ -18,9 +18,9 @@ from scipy.optimize import brentq
 from auxin.architecture.block import Block, NormPlacement
 from auxin.config import ModelConfig
 from auxin.errors import DataError
-from auxin.measures.intervals import wilson
+from auxin.measures.intervals import bands, wilson
 from auxin.studies.answers import Analysis, Finding, finding
-from auxin.studies.curves import bands, curve, first_below, late
+from auxin.studies.curves import curve, first_below, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.hypotheses import Evidence
 from auxin.studies.statistics import Estimate, mean_share, mean_size, peak_test, share_contrast
@@ -106,7 +106,7 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     tables = {
         "models": models,
         "points": _points(models),
-        "curves": bands(shares, ("task", "norm", "depth", "exponent", "name")),
+        "curves": bands(shares, ("task", "norm", "depth", "exponent", "name", "step")),
     }
     return Analysis(QUESTION, evidence.verdict(), evidence.claims(), tuple(findings), tables)
 

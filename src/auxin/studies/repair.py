@@ -11,8 +11,9 @@ import math
 
 import polars as pl
 
+from auxin.measures.intervals import bands
 from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
-from auxin.studies.curves import bands, curve, late, members
+from auxin.studies.curves import curve, late, members
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.joint import branch_strength
 from auxin.studies.statistics import Array, mean_share, mean_size, share_contrast
@@ -69,8 +70,8 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
     tables = {
         "models": models,
         "points": _points(models),
-        "curves": bands(curve(metrics, "gen", "accuracy"), ("line", "depth")),
-        "training_loss": bands(curve(metrics, "train", "loss"), ("line", "depth")),
+        "curves": bands(curve(metrics, "gen", "accuracy"), ("line", "depth", "step"), "accuracy"),
+        "training_loss": bands(curve(metrics, "train", "loss"), ("line", "depth", "step"), "loss"),
     }
     answer = " ".join(f.sentence for f in findings[:2])
     return Analysis(QUESTION, answer, tuple(claims), tuple(findings), tables)
