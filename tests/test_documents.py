@@ -23,6 +23,7 @@ import auxin
 from auxin.cli import VERBS, main
 from auxin.cli.summary import print_members
 from auxin.measures.grokking import grokking_summary
+from auxin.runs import open_run
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -189,10 +190,7 @@ def test_the_demo_prints_the_table_that_is_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    curves = pl.read_csv(ROOT / "docs/tables/demo.csv").with_columns(
-        member=pl.lit(0), name=pl.lit("accuracy")
-    )
-    print_members(grokking_summary(curves))
+    print_members(grokking_summary(open_run(ROOT / "docs/records/demo").metrics))
     assert " ".join(capsys.readouterr().out.split()) in " ".join((ROOT / "README.md").read_text().split())
 
 

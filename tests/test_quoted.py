@@ -15,6 +15,7 @@ import pytest
 from auxin.cli.summary import COLUMNS
 from auxin.config import preset
 from auxin.measures.grokking import grokking_summary
+from auxin.runs import open_run
 from auxin.studies import papers
 
 ROOT = Path(__file__).parents[1]
@@ -64,11 +65,11 @@ def test_what_the_papers_say_is_quoted_beside_its_claim() -> None:
 
 
 def test_the_demo_in_the_readme_is_seed_0_of_the_preset() -> None:
-    curves = pl.read_csv(TABLES / "demo.csv").with_columns(member=pl.lit(0), name=pl.lit("accuracy"))
-    (row,) = grokking_summary(curves).members.iter_rows(named=True)
+    demo = open_run(ROOT / "docs/records/demo")
+    (row,) = grokking_summary(demo.metrics).members.iter_rows(named=True)
     cells = [written(row[name]) for name, (_, written) in COLUMNS.items()]
     assert " ".join(["0", *cells, "yes" if row["relapsed"] else "no"]) in text("README.md")
-    assert curves["step"].max() == preset("laptop").steps
+    assert demo.config.steps == preset("laptop").steps
 
 
 def test_counts_of_seeds_are_those_of_the_tables() -> None:

@@ -111,7 +111,7 @@ def test_records_stay_small_and_name_no_place_on_a_machine() -> None:
         assert not re.search(rb"/(home|root|work|tmp|Users)/", path.read_bytes()), path
 
 
-@pytest.mark.parametrize("name", [name for name in KEPT if name not in STUDIES])
+@pytest.mark.parametrize("name", [name for name in KEPT if name not in (*STUDIES, "demo")])
 def test_the_table_of_the_published_size_has_the_numbers_of_its_runs(
     results: SimpleNamespace, name: str
 ) -> None:

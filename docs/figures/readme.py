@@ -2,7 +2,7 @@
 
 Left, the mean cosine of two tokens behind every layer of three of transformers' models with random weights, as
 docs/tables/real-models.csv has it; python docs/figures/readme.py makes that table again, in about ten minutes of one
-core, by benchmarks/real_models.py. Right, the demo's run (docs/tables/demo.csv).
+core, by benchmarks/real_models.py. Right, the demo's run (docs/records/demo).
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import numpy as np
 import polars as pl
 
 from auxin.report.theme import BLUE, GREEN, VERMILION, Panel
+from auxin.runs import open_run
 
 HERE = Path(__file__).parent
-TABLES = HERE.parent / "tables"
+DOCS = HERE.parent
+TABLES = DOCS / "tables"
 FAMILIES, DRAWS = ("Llama", "BERT", "GPT-2"), 24
 WIDTH, DEPTH = 512, 8
 SPLITS = {"val": "in domain", "gen": "generalization"}
@@ -74,22 +76,24 @@ def start(table: pl.DataFrame) -> Panel:
 
 def emergence(table: pl.DataFrame) -> Panel:
     """The demo's two curves."""
-    rows = table.with_columns(curve=pl.col("split").replace_strict(SPLITS))
+    rows = table.filter(pl.col("split").is_in(list(SPLITS)), name="accuracy").with_columns(
+        curve=pl.col("split").replace_strict(SPLITS)
+    )
     x = alt.X("step:Q", title="optimizer steps")
     y = alt.Y("value:Q", title="accuracy", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1]))
     color = alt.Color(
         "curve:N", legend=None, scale=alt.Scale(domain=list(SPLITS.values()), range=[BLUE, VERMILION])
     )
     line = alt.Chart(rows).mark_line(strokeWidth=2).encode(x, y, color)
-    said = pl.DataFrame({"curve": list(SPLITS.values()), "step": [500, 2200], "value": [0.82, 0.42]})
+    said = pl.DataFrame({"curve": list(SPLITS.values()), "step": [500, 2600], "value": [0.82, 0.42]})
     names = alt.Chart(said).mark_text(align="left", fontSize=12).encode(x, y, color, text="curve:N")
     title = alt.Title("In training: the rule emerges late", subtitle="auxin demo: one model, seed 0")
     return alt.layer(line, names).properties(title=title, width=330, height=250)
 
 
-def picture(tables: Path = TABLES) -> alt.HConcatChart:
+def picture(docs: Path = DOCS) -> alt.HConcatChart:
     """Both panels."""
-    left, right = (pl.read_csv(tables / f"{name}.csv") for name in ("real-models", "demo"))
+    left, right = pl.read_csv(docs / "tables/real-models.csv"), open_run(docs / "records/demo").metrics
     return alt.hconcat(start(left), emergence(right), spacing=36).resolve_scale(color="independent")
 
 

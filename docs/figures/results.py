@@ -71,7 +71,7 @@ def _study(docs: Path, name: str) -> StudyRecord:
 
 
 def runs(docs: Path = DOCS) -> list[RunView]:
-    """The runs of the published size that have a record."""
+    """The runs that have a record."""
     found: list[RunView] = []
     for path in sorted((docs / "records").glob("*")):
         if holds_run(path):
@@ -90,11 +90,11 @@ def charts(docs: Path = DOCS) -> Iterator[tuple[str, alt.TopLevelMixin, dict[str
         yield file, drawn[study][figure], LIGHT
     yield "published-size", published_size.draw(pl.read_csv(docs / "tables" / "published-size.csv")), LIGHT
     for name, colours in (("light", LIGHT), ("dark", DARK)):
-        yield f"readme-{name}", readme.picture(docs / "tables"), colours
+        yield f"readme-{name}", readme.picture(docs), colours
 
 
 def report(docs: Path = DOCS) -> str:
-    """The page of all studies and of the runs of the published size."""
+    """The page of all studies and of the runs that have a record."""
     return page([*studies(docs), *runs(docs)])
 
 
