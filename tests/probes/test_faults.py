@@ -447,7 +447,7 @@ def unread(change: str) -> nn.Module:
     return model
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit:FutureWarning")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -497,6 +497,30 @@ class DictOfDicts(nn.Module):
         return self.norm(x)
 
 
+class Add(nn.Module):
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        return x + residual
+
+
+class ListsWithSums(nn.Module):
+    """As x-transformers': a layer is a list of norms, some of them None, a branch, and a module that adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm = nn.Embedding(V, D), nn.LayerNorm(D)
+        self.layers = nn.ModuleList()
+        for i in range(4):
+            branch = (shapes.Mlp if i % 2 else shapes.CausalSelfAttention)(shapes.GPTConfig())
+            norms = nn.ModuleList([nn.LayerNorm(D), None])  # pyright: ignore[reportArgumentType]
+            self.layers.append(nn.ModuleList([norms, branch, Add()]))
+
+    def forward(self, idx: Tensor) -> Tensor:
+        x = self.embed(idx)
+        for norms, branch, add in self.layers:  # pyright: ignore[reportGeneralTypeIssues]
+            x = add(branch(norms[0](x)), x)
+        return self.norm(x)
+
+
 class Repeated(nn.Module):
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -512,7 +536,21 @@ class Repeated(nn.Module):
 def test_shapes_of_models_that_are_measured() -> None:
     seen = observe(DictOfDicts())
     assert [b.module for b in seen.branches] == [f"layers.layer_{i}.attn" for i in range(3)]
+    seen = observe(ListsWithSums())
+    assert seen.closed
+    assert [(b.kind, b.module) for b in seen.branches[:2]] == [
+        ("attention", "layers.0.1"),
+        ("mlp", "layers.1.1"),
+    ]
     assert auxin.check(Repeated(3), n_tokens=8).depth == 6
+    gated = encoder(2, norm_first=True)
+    with torch.no_grad():
+        for layer in gated.layers:
+            for last in (layer.self_attn.out_proj, layer.linear2):
+                last.weight.zero_()
+                last.bias.zero_()
+    seen = observe(gated, Reading(vectors(2, 9, D)))  # zero gates: no token depends on another
+    assert seen.kept.shape == (2, 9)
     shared = encoder(4)
     shared.layers[2], shared.layers[3] = shared.layers[0], shared.layers[1]
     assert auxin.check(shared, n_tokens=8).depth == 4

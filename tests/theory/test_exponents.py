@@ -298,3 +298,18 @@ def test_a_depth_may_be_numpys() -> None:
     assert len(propagate(Block(), depth=np.int64(2)).norm) == 3  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match=r"depth is 2\.5; allowed: a whole number from 0 to 100000"):
         propagate(Block(), depth=2.5)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_gradient_beyond_all_numbers_is_refused() -> None:
+    block = Block(norm="none", activation="relu", sigma_v=100, sigma_o=100, sigma_a=100, n_tokens=8)
+    with pytest.raises(ConfigError, match="squared gradient before layer 9 is inf"):
+        exponents(block, depth=12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_tokens_that_sum_to_zero_stay_so(n: int) -> None:
+    """Uniform attention adds their mean, which is zero; rounding would double in every layer."""
+    block = Block(norm="none", activation="linear", sigma_a=0, sigma_v=1, sigma_o=1e-8, n_tokens=n)
+    found = propagate(block, -1 / (n - 1), 50)
+    assert found.norm[-1] == pytest.approx(1)
+    assert found.cosine[-1] == pytest.approx(-1 / (n - 1))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from auxin.probes.states import mean_cosine, mean_square, mixed_axis
+from auxin.probes.states import mean_cosine, mean_square, mixed_axes
 from auxin.probes.watching import prepared
 from auxin.values import check
 
@@ -109,7 +109,7 @@ def _batch_first(layers: Sequence[nn.Module], outputs: dict[int, Tensor]) -> boo
     if len(said) == 1:
         return said.pop()
     ran = list(outputs.values())  # in the order in which the layers ran
-    return mixed_axis(ran[-1], ran[0]) != 0 if len(ran) > 1 else True
+    return len(ran) < 2 or mixed_axes(ran[-1], ran[0]) != {0}
 
 
 def _gradients(result: Tensor, states: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:

@@ -125,7 +125,7 @@ def _made_up(model: nn.Module, batch: int, n_tokens: int, generator: torch.Gener
     width = _input_width(model)
     if width is None:
         raise ConfigError(
-            f"what {type(model).__name__} takes as input is not to be told; allowed: inputs= a tensor, a tuple of "
+            f"what {type(model).__name__} takes as input is not known; allowed: inputs= a tensor, a tuple of "
             "arguments or a dict of named ones"
         )
     first = next((m.batch_first for m in model.modules() if isinstance(m, nn.MultiheadAttention)), True)

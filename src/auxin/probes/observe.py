@@ -15,7 +15,7 @@ from auxin.probes.finite import NotFinite, first_not_finite
 from auxin.probes.inputs import Call, call_of, vocabulary_of
 from auxin.probes.logits import output_statistics
 from auxin.probes.stack import Layers, find_stack, unwrapped
-from auxin.probes.states import mean_cosine, mean_gap, mean_square, mixed_axis
+from auxin.probes.states import mean_cosine, mean_gap, mean_square, mixed_axes
 from auxin.probes.tracing import Branch, Tracer
 from auxin.probes.watching import SoftmaxWatch, prepared, restored
 from auxin.values import check, check_whole
@@ -186,18 +186,16 @@ def _batch_first(
             return True, ()
         if shape == size[::-1]:
             return False, ("the stream is [tokens, batch, d]",)
-    axis = mixed_axis(tracer.states[-1], tracer.states[0])
-    if axis is None and call.batch_first is not None:
-        return call.batch_first, ()
-    if axis is None and shape[0] == 1 and shape[1] > 1:
-        return True, ("no token depends on another",)
+    axes = mixed_axes(tracer.states[-1], tracer.states[0])
+    if not axes:  # zero gates, for one
+        return call.batch_first is not False, ("no token depends on another",)
     check(
-        axis is not None,
+        len(axes) == 1,
         f"axis of tokens of the stream {shape}",
-        "not known",
+        "both",
         "batch_first=True or batch_first=False",
     )
-    return axis == 1, () if axis == 1 else ("the stream is [tokens, batch, d]",)
+    return axes == {1}, () if axes == {1} else ("the stream is [tokens, batch, d]",)
 
 
 def _statistics(tracer: Tracer, call: Call, first: bool, generator: torch.Generator) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class LayerTrace:
     def left(self, event: Event, entry: Array | None, is_norm: bool, adds: bool) -> None:
         """A module's output: a candidate, and where a norm has acted on the stream itself, perhaps the new stream.
 
-        Where the module may add a branch itself (it ``adds``: it has parts), the output may also be the sum.
+        Where the module may add a branch itself (it ``adds``: it has parts, or takes the stream and the branch), the
+        output may also be the sum.
         """
         if adds:
             self.entered(event.sample, event.norm)

@@ -36,21 +36,18 @@ def mean_gap(x: Tensor) -> float:
     return differences.square().sum((1, 2)).mean().item() / (x.shape[1] - 1)
 
 
-def mixed_axis(output: Tensor, start: Tensor) -> int | None:
-    """The axis (0 or 1) along which the entries of ``output`` [·, ·, d] depend on those of ``start``.
+def mixed_axes(output: Tensor, start: Tensor) -> set[int]:
+    """The axes (0 and 1) along which the entries of ``output`` [·, ·, d] depend on others of ``start``.
 
-    That is the axis of tokens, because sequences of a batch do not see each other. Taken from the gradient of the
-    last entry: one pass back. None where it depends on its own place alone, or on both axes.
+    One is that of tokens, because sequences of a batch do not see each other. Taken from the gradient of the last
+    entry: one pass back.
     """
     if output.shape[:2] != start.shape[:2]:
-        return None
+        return set()
     weights = torch.linspace(-1, 1, output.shape[-1], device=output.device, dtype=output.dtype)
     (gradient,) = torch.autograd.grad(output[-1, -1] @ weights, start, retain_graph=True, allow_unused=True)
     if gradient is None:
-        return None
+        return set()
     reached = gradient.abs().sum(-1) > 0
     reached[-1, -1] = False
-    along = (bool(reached[:, -1].any()), bool(reached[-1].any()))
-    if along[0] == along[1]:
-        return None
-    return 0 if along[0] else 1
+    return {axis for axis, others in ((0, reached[:, -1]), (1, reached[-1])) if bool(others.any())}

@@ -55,7 +55,7 @@ class Tracer:
         self.causal: bool | None = None
         self._layer: LayerRun | None = None
         self._time = 0
-        self._entries: dict[str, list[Any]] = {}
+        self._entries: dict[str, list[tuple[Any, bool]]] = {}
         self._unexplained: list[str] = []
         self.heads: dict[str, torch.Size] = {}
         self._handles: list[Any] = []
@@ -223,11 +223,11 @@ class Tracer:
             self._begin_parts(self._owner[name], part)
         if self._layer is None:
             return
-        x = stream_of((args, kwargs), self.states[0])
-        if x is None:
+        found = list(streams_of((args, kwargs), self.states[0]))
+        if not found:
             return
-        value = sample(x)
-        self._entries.setdefault(name, []).append(value)
+        x, value = found[0], sample(found[0])
+        self._entries.setdefault(name, []).append((value, len(found) > 1))
         self._layer.trace.entered(value, self._finite(name, x), PARALLEL if is_norm(module) else 1)
 
     def _leave(self, name: str, module: nn.Module, _: Any, output: Any) -> None:
@@ -239,9 +239,10 @@ class Tracer:
         x = found[0]
         value = sample(x)
         entries = self._entries.get(name)
+        entry, several = entries.pop() if entries else (None, False)
         event = Event(self._time, name, value, self._finite(name, x))
-        adds = next(module.children(), None) is not None
-        layer.trace.left(event, entries.pop() if entries else None, is_norm(module), adds)
+        adds = several or next(module.children(), None) is not None
+        layer.trace.left(event, entry, is_norm(module), adds)
         for other in found[1:2]:  # a norm that adds the residual, and returns the sum as well
             layer.trace.entered(sample(other), mean_norm(other))
         if matrix_of(module) is not None:

@@ -150,6 +150,9 @@ def _exact(n: float, s: float, c: float, gap: float | None = None) -> tuple[floa
     gap = 1 - c if gap is None else gap
     if s > LARGEST_SPREAD:
         return _beyond(n, s / LARGEST_SPREAD, gap)
+    if s <= softmax.SMALLEST:  # uniform, without the quadrature's rounding: opposite tokens must cancel
+        t = (n - 1) / n**2
+        return 1 / n, 1 / n - s**2 * gap * t, t, t, s**2 * gap * t
     r1, t = _row(n, s)
     r1 = min(max(r1, 1 / n), 1.0)
     if gap <= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -88,9 +88,14 @@ def propagate(
     steps = _steps(network, depth, n, 1 / norm, 1 - cosine)
     state = np.array([1.0, 1.0])
     states = [state]
-    for step in reversed(steps):
-        state = step.back() @ state
-        states.append(state)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in reversed(steps):
+            state = step.back() @ state
+            states.append(state)
+            finite = bool(np.isfinite(state).all())
+            check(
+                finite, f"squared gradient before layer {len(steps) + 2 - len(states)}", np.inf, "below 1e308"
+            )
     trace, total = np.array(states[::-1]).T
     gaps = np.array([1 - cosine, *(float(step.gap) for step in steps)])
     norms = np.array([norm, *(float(1 / step.r) for step in steps)])
@@ -141,6 +146,7 @@ def _steps(source: Network | Layer | Block, depth: int | None, n: int, r: float,
     maps: dict[Layer, SymmetricLayer] = {}
     steps: list[Step] = []
     state = np.array(r), np.array(gap)
+    edge = n / (n - 1)  # of tokens that sum to zero, which rounding must not leave
     for layer in layers:
         if layer not in maps:
             maps[layer] = SymmetricLayer(layer, n)
@@ -149,6 +155,8 @@ def _steps(source: Network | Layer | Block, depth: int | None, n: int, r: float,
         grown = float(step.growth / (1 if normalized else state[0])) if np.all(step.growth > 0) else 0.0
         where = ", before it is normalized" if normalized else ""
         check(1e-300 < grown < 1e300, f"norm² after layer {len(steps) + 1}{where}", grown, "1e-300 to 1e300")
+        if abs(step.gap - edge) < 1e-14:
+            step = replace(step, gap=np.array(edge))
         steps.append(step)
         state = step.r, step.gap
     return steps
