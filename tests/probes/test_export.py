@@ -133,7 +133,7 @@ def test_the_exported_config_says_what_ours_says(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"norm": "none"}, "place of the norms is 'none'; allowed: pre, in transformers' GPT2LMHeadModel"),
+        ({"norm": "none"}, "place of the norms is 'none'; allowed: before, in transformers' GPT2LMHeadModel"),
         ({"mlp_skip": 0.9}, "skip strength is 0.9; allowed: 1, in"),
         ({"activation": "erf"}, "activation is 'erf'; allowed: relu, gelu, tanh, silu, linear"),
         ({"key_heads": 1}, "key_heads is 1; allowed: as many as heads"),

@@ -32,12 +32,14 @@ def test_every_family_is_read_alike_from_a_file_and_from_a_model(kind: str, tmp_
     assert described.meant
     roles = [m.role for m in described.matrices if m.layer == 1]
     gated = "gate" in roles
-    assert sorted(roles) == sorted(("q", "k", "v", "out", "up", "down", *(("gate",) if gated else ())))
+    assert sorted(roles) == sorted(
+        ("query", "key", "value", "out", "up", "down", *(("gate",) if gated else ()))
+    )
     counted = sum(m.entries.numel() for m in described.matrices)
     layers = [p for n, p in model.named_parameters() if p.ndim == 2 and (".layer" in n or ".h." in n)]
     assert counted == sum(p.numel() for p in layers)
     for matrix in described.matrices:
-        expected = described.design.std(matrix.role, matrix.layer)
+        expected = described.recipe.std(matrix.role, matrix.layer)
         assert matrix.std == pytest.approx(expected, rel=0.03), matrix.parameter
     actual, meant = (n.layers[1].sublayers[0].body for n in (auxin.network_of(model, actual=True), intended))
     assert actual != meant
@@ -63,12 +65,12 @@ def test_numbers_of_a_family() -> None:
 
 def test_torch_nanogpt_and_ours() -> None:
     encoder = describe(models.torch_encoder(norm_first=True))
-    assert encoder.design.placement == "pre"
-    assert encoder.design.said.startswith("torch's defaults")
+    assert encoder.intended.layers[0].sublayers[0].before is not None
+    assert encoder.recipe.scheme.words.startswith("torch's defaults")
     nano = describe(shapes.NanoGPT())
-    assert nano.design.said == "N(0, 0.02²), output maps of branches divided by √(2·layers)"
+    assert nano.recipe.scheme.words == "N(0, 0.02²), output maps of branches divided by √(2·layers)"
     lazy = describe(shapes.MinGPT())  # whose weights are as nn.Linear leaves them
-    assert lazy.design.said == "torch's default of nn.Linear"
+    assert lazy.recipe.scheme.words == "torch's default of nn.Linear"
     for scheme in ("xavier", "pytorch", "normal", "gaussian"):
         config = ModelConfig(vocabulary_size=50, width=64, initialization=scheme, mlp_branch=0.5)
         model = TransformerLM(config, torch.Generator().manual_seed(0))
@@ -76,7 +78,7 @@ def test_torch_nanogpt_and_ours() -> None:
         ours = describe(model)
         assert ours.intended.layers[0].sublayers[1].branch == 0.5
         for matrix in ours.matrices:
-            assert matrix.std == pytest.approx(ours.design.std(matrix.role, matrix.layer), rel=0.05)
+            assert matrix.std == pytest.approx(ours.recipe.std(matrix.role, matrix.layer), rel=0.05)
     assert auxin.network_of(preset("paper")).depth == 6
 
 
@@ -97,26 +99,42 @@ def test_our_presets_are_known_with_their_branches_scaled(name: PresetName, scal
                 same = pytest.approx(meant, rel=1e-12) if isinstance(meant, float) else meant
                 assert value == same, field.name
     for matrix in ours.matrices:
-        assert matrix.std == pytest.approx(ours.design.std(matrix.role, matrix.layer), rel=0.05)
+        assert matrix.std == pytest.approx(ours.recipe.std(matrix.role, matrix.layer), rel=0.05)
     report = auxin.check(model, n_tokens=16)
     assert report.ok, report
     assert report.totals["predicted_gradient"] == pytest.approx(report.totals["gradient"], abs=0.6)
     assert report.remedies()[0].branch == 1
 
 
-def test_layers_of_ours_that_are_no_family_are_measured_alone() -> None:
-    attention, mlp = Sublayer(Attention(), before=Norm("rms")), Sublayer(MLP("gelu"), before=Norm("layer"))
-    odd = (
-        (Layer((attention, mlp)),),  # two kinds of norm
-        (Layer((replace(mlp, before=Norm("rms")), attention)),),
-        (Layer((attention, replace(mlp, before=Norm("rms")))), Layer((attention,))),
-    )
-    for layers in odd:
-        config = ModelConfig(layers=layers, vocabulary_size=50, width=32, initialization="normal")
-        model = TransformerLM(config, torch.Generator().manual_seed(0))
-        with pytest.raises(NoFamily, match="TransformerLM is of no known family"):
-            describe(model)
-        assert auxin.network_of(model) == config.network()
+RMS, LAYER = Norm("rms"), Norm("layer")
+UNLIKE = {
+    "two kinds of norm": (Layer((Sublayer(Attention(), before=RMS), Sublayer(MLP("gelu"), before=LAYER))),),
+    "the MLP first": (Layer((Sublayer(MLP("gelu"), before=RMS), Sublayer(Attention(), before=RMS))),),
+    "two kinds of layer": (
+        Layer((Sublayer(Attention(), before=RMS), Sublayer(MLP("gelu"), stream=RMS))),
+        Layer((Sublayer(Attention(), before=RMS),)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_layers_of_ours_of_any_kind_are_predicted(name: str) -> None:
+    config = ModelConfig(layers=UNLIKE[name], vocabulary_size=50, width=128, initialization="normal")
+    model = TransformerLM(config, torch.Generator().manual_seed(0))
+    assert [layer.parallel for layer in describe(model).intended.layers] == [False] * 4
+    report = auxin.check(model, n_tokens=16)
+    assert report.ok, report
+    measured, predicted = (report.layers[name].to_numpy() for name in ("norm", "predicted_norm"))
+    assert predicted == pytest.approx(measured, rel=0.15)
+
+
+def test_layers_of_ours_with_two_mlps_are_measured_alone() -> None:
+    mlp = Sublayer(MLP("gelu"), before=RMS)
+    config = ModelConfig(layers=(Layer((mlp, mlp)),), vocabulary_size=50, width=32, initialization="normal")
+    model = TransformerLM(config, torch.Generator().manual_seed(0))
+    with pytest.raises(NoFamily, match="TransformerLM is of no known family"):
+        describe(model)
+    assert auxin.network_of(model) == config.network()
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
@@ -313,7 +331,7 @@ def test_towers_of_a_model_are_each_their_own_family() -> None:
         image_token_index=300,
     )
     model = transformers.Gemma3ForConditionalGeneration(config)
-    assert describe(model).design.family == "Gemma 3"
+    assert describe(model).recipe.name == "Gemma 3"
     report = auxin.check(model, n_tokens=16)
     assert not [finding for finding in report.findings if "vision" in finding.module]
     assert report.layers["predicted_norm"].is_not_null().all()

@@ -152,11 +152,11 @@ class Attention(Value):
     def maps(self, sizes: Sizes, branches: int) -> dict[str, Map]:
         """What a model of these sizes draws for it; σ_V² is split evenly between value and output map."""
         d, k, biased = sizes.width, self.dimensions(sizes), sizes.attention_bias
-        root = self.sigma_v**0.5
+        root, joint = self.sigma_v**0.5, (sizes.heads + 2 * sizes.key_heads) * k
         return {
-            "query": Map(d, sizes.heads * k, self.sigma_q, biased=biased),
-            "key": Map(d, sizes.key_heads * k, self.sigma_k, biased=biased),
-            "value": Map(d, sizes.key_heads * k, root, biased=biased),
+            "query": Map(d, sizes.heads * k, self.sigma_q, biased=biased, joint=joint),
+            "key": Map(d, sizes.key_heads * k, self.sigma_k, biased=biased, joint=joint),
+            "value": Map(d, sizes.key_heads * k, root, biased=biased, joint=joint),
             "out": Map(sizes.heads * k, d, root, self.sigma_b, biased, branches=branches),
         }
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+SCALED = ", output maps of branches divided by √(2·layers)"
 Initialization = Literal["xavier", "released-code", "pytorch", "normal", "gaussian", "gpt2", "neox"]
 
 
@@ -30,6 +31,8 @@ class Map:
     """Whether a relu follows."""
     branches: int = 0
     """Of a map whose output is added to the stream: how many of them the network has."""
+    joint: int = 0
+    """Of queries, keys and values: rows of the one matrix in which all three may stand."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,14 @@ class Scheme:
     """Standard deviation of embeddings; None: drawn as a map from the width to the vocabulary would be."""
     described: bool = False
     """Whether the σ's are those that a map's description has."""
+    words: str = ""
+    """The laws, in words."""
+
+    @property
+    def depth_scaled(self) -> bool:
+        """Whether output maps of branches are divided by the root of their number (GPT-2)."""
+        one, four = (self.sigma(Map(1, 1, branches=count)) for count in (1, 4))
+        return math.isclose(one, 2 * four)
 
     def scaled(self, factor: float) -> Scheme:
         """This with the output maps of all branches, and their biases, multiplied by a factor."""
@@ -80,6 +91,12 @@ def _normal(std: Callable[[Map], float]) -> Scheme:
     return Scheme(lambda of: std(of) * math.sqrt(of.fan_in))
 
 
+def normal(std: float, *, scaled: bool = False) -> Scheme:
+    """N(0, std²) for every matrix; ``scaled``: output maps of branches divided by the root of their number (GPT-2)."""
+    scheme = _normal(lambda of: std / math.sqrt(of.branches or 1) if scaled else std)
+    return replace(scheme, words=f"N(0, {std:g}²)" + SCALED * scaled)
+
+
 def _glorot(of: Map) -> float:
     return math.sqrt((2.0 if of.rectified else 1.0) * 2 * of.fan_in / (of.fan_in + of.fan_out))
 
@@ -93,8 +110,8 @@ SCHEMES: dict[Initialization, Scheme] = {
     "xavier": Scheme(_glorot, uniform=True),
     "released-code": Scheme(_glorot, uniform=True, sigma_b=_torch_bias),
     "pytorch": Scheme(lambda _: math.sqrt(1 / 3), uniform=True, sigma_b=_torch_bias, embedding=lambda _: 1.0),
-    "normal": _normal(lambda _: 0.02),
-    "gpt2": _normal(lambda of: 0.02 / math.sqrt(of.branches or 1)),
+    "normal": normal(0.02),
+    "gpt2": normal(0.02, scaled=True),
     "neox": _normal(
         lambda of: 4 / (of.branches * math.sqrt(of.fan_out)) if of.branches else math.sqrt(0.4 / of.fan_in)
     ),

@@ -14,6 +14,7 @@ from auxin.architecture.layer import Layer
 from auxin.architecture.mlp import MLP, Activation
 from auxin.architecture.network import Network
 from auxin.architecture.norm import Norm
+from auxin.architecture.recipe import EmbeddingLaw, Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.values import Value, check
 
@@ -170,7 +171,8 @@ class ModelConfig(Value):
     @property
     def scheme(self) -> Scheme:
         """How the weights are drawn."""
-        return SCHEMES[self.initialization].scaled(self.branch_scale)
+        scheme = dataclasses.replace(SCHEMES[self.initialization], words=f"the scheme {self.initialization}")
+        return scheme.scaled(self.branch_scale)
 
     def network(self) -> Network:
         """The layers with the σ's that the initialization gives them at this width, and the norm at the end.
@@ -178,13 +180,17 @@ class ModelConfig(Value):
         Heads of attention that is not plain have the dimensions that they have in the model. The σ's of the scheme
         ``gaussian`` are those of the description; all other schemes replace them.
         """
+        return self.recipe().drawn
+
+    def recipe(self) -> Recipe:
+        """The layers before their weights are drawn, with all that the model adds to them."""
         layers = self.layers or (self._classic(),)
         final = self.final_norm
         if not self.layers and PLACEMENTS[self.norm] == "before":
             final = CLASSIC_NORM
-        scheme = self.scheme
         network = Network.repeat([layer.sized(self.sizes) for layer in layers], self.depth, final)
-        return network if scheme.described else network.drawn(scheme, self.sizes)
+        embedding = EmbeddingLaw(self.scheme.embeddings(self.embedding).std, self.input_norm())
+        return Recipe("auxin", network, self.sizes, self.scheme, embedding, self.causal)
 
     def _classic(self) -> Layer:
         """The layer that the fields describe."""

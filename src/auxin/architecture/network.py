@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,22 +44,31 @@ class Network(Value):
         """Number of branches of all layers together."""
         return sum(len(layer.sublayers) for layer in self.layers)
 
-    def drawn(self, scheme: Scheme, sizes: Sizes) -> Network:
-        """This network with the σ's that the scheme gives to its parts at these sizes."""
-        done: dict[int, Layer] = {}  # layers that are repeated are one object
+    def drawn(
+        self, scheme: Scheme, sizes: Sizes, measured: Mapping[tuple[str, int], float] | None = None
+    ) -> Network:
+        """This network with the σ's that the scheme gives to its parts at these sizes.
 
-        def of(layer: Layer) -> Layer:
+        ``measured``: standard deviations of entries by map and layer, which go before the scheme's.
+        """
+        done: dict[tuple[int, int], Layer] = {}  # layers that are repeated are one object
+
+        def of(layer: Layer, index: int) -> Layer:
             sublayers = []
             for sublayer in layer.sublayers:
                 maps = sublayer.body.maps(sizes, self.branches)
                 sigmas = {name: scheme.sigma(each) for name, each in maps.items()}
+                for name, each in maps.items():
+                    if measured is not None and (name, index) in measured:
+                        sigmas[name] = measured[name, index] * each.fan_in**0.5
                 biases = {name: scheme.bias(each).std for name, each in maps.items()}
                 sublayers.append(replace(sublayer, body=sublayer.body.with_sigmas(sigmas, biases)))
             return replace(layer, sublayers=tuple(sublayers))
 
-        for layer in self.layers:
-            done[id(layer)] = done.get(id(layer)) or of(layer)
-        return replace(self, layers=tuple(done[id(layer)] for layer in self.layers))
+        keys = [(id(layer), index if measured else 0) for index, layer in enumerate(self.layers)]
+        for index, (key, layer) in enumerate(zip(keys, self.layers, strict=True)):
+            done[key] = done.get(key) or of(layer, index)
+        return replace(self, layers=tuple(done[key] for key in keys))
 
     @classmethod
     def repeat(

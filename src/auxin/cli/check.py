@@ -103,7 +103,7 @@ class Check(Writing):
     def _report(self) -> CheckReport:
         from auxin.experiment.check import check as examine
         from auxin.experiment.sources import arguments_of, build, is_config, model_of_config, tokens_of
-        from auxin.probes.families.configs import design_of, read_config
+        from auxin.probes.families.configs import read_config, recipe_of
         from auxin.probes.inputs import vocabulary_of
 
         if is_config(self.source):
@@ -113,7 +113,7 @@ class Check(Writing):
             model = model_of_config(settings, self.seed)
             if isinstance(model, str):
                 try:
-                    design_of(settings)  # what cannot be measured has to be predicted
+                    recipe_of(settings)  # what cannot be measured has to be predicted
                 except ConfigError as error:
                     raise UsageError(f"{error}; {model}") from error
                 from auxin.experiment.check import CheckReport

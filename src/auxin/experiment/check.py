@@ -15,8 +15,8 @@ from torch import nn
 from auxin.arguments import explained
 from auxin.display import Drawn
 from auxin.errors import AuxinError
-from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_design
-from auxin.probes.families.configs import design_of
+from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_recipe
+from auxin.probes.families.configs import recipe_of
 from auxin.probes.families.sources import settings_of
 from auxin.probes.findings import KINDS, Finding, Kind
 from auxin.probes.observe import Reading
@@ -124,18 +124,17 @@ class CheckReport(Drawn):
         Empty for a model of no known family. Cost: some 13 propagations of 24 tokens.
         """
         found = self.diagnosis
-        if found.intended is None or found.design is None:
+        recipe = found.recipe
+        if found.intended is None or recipe is None:
             return []
         if found.observation is not None:
             gram = found.observation.grams[0].mean(0)
-        elif found.design.embedding_norm > 0:
-            gram = found.design.gram(24)
+        elif recipe.embedding.norm > 0:
+            gram = recipe.embedding.gram(24)
         else:
             return []
-        design = found.design
-        return remedies(
-            found.intended, gram, design.causal, design.width, scaled=design.scaled, target=target
-        )
+        scaled = recipe.scheme.depth_scaled
+        return remedies(found.intended, gram, recipe.causal, recipe.sizes.width, scaled=scaled, target=target)
 
     def remedy_table(self, target: float | None = None) -> str:
         """``remedies`` as text of at most 80 columns."""
@@ -245,8 +244,8 @@ def check(
     """
     if not isinstance(model, nn.Module):
         return CheckReport(
-            diagnose_design(
-                design_of(settings_of(model)), n_tokens=n_tokens, seed=seed, thresholds=thresholds
+            diagnose_recipe(
+                recipe_of(settings_of(model)), n_tokens=n_tokens, seed=seed, thresholds=thresholds
             )
         )
     reading = Reading(inputs, layers, batch, n_tokens, batch_first, seed)

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.probes.families.design import Design, Heads
+from auxin.architecture import MLP, Attention, Sublayer
+from auxin.architecture.recipe import Recipe
 from auxin.probes.findings import Finding
 from auxin.probes.observe import Observation
 from auxin.probes.thresholds import Thresholds
@@ -28,29 +29,32 @@ share one random direction, whose norm² scatters by √(2/d)."""
 Std = Mapping[tuple[str, int], float]
 
 
-def branch_mismatches(seen: Observation, design: Design, std: Std, limits: Thresholds) -> Iterator[Finding]:
+def branch_mismatches(seen: Observation, recipe: Recipe, std: Std, limits: Thresholds) -> Iterator[Finding]:
     """Branches whose logits or outputs are not of the size that their weights give them; skips and strengths."""
     for branch in seen.branches:
         if branch.kind == "cross":  # what it sees is no stream that was measured
             continue
-        name, layer = branch.module, branch.layer
-        yield from _strengths(branch, design, limits)
-        expected = None if branch.spread is None else logit_spread(seen, design, std, layer)
+        name, layer, described = branch.module, branch.layer, recipe.sublayer(branch.layer, branch.kind)
+        if described is None:
+            continue
+        yield from _strengths(branch, described, recipe.name, limits)
+        expected = None if branch.spread is None else logit_spread(seen, recipe, std, layer)
         if branch.spread is not None and expected is not None and expected > SMALLEST:
             ratio = branch.spread / expected
-            allowed = max(limits.spread, spread_by_chance(seen, design, layer))
+            allowed = max(limits.spread, spread_by_chance(seen, recipe, layer))
             if not 1 / allowed <= ratio <= allowed:
+                dimensions = _attention(recipe, layer)[1].head_dim
                 said = (
                     f"{name}: logits spread by {branch.spread:.4g} where its weights make {expected:.4g}: "
-                    f"{_times(ratio)}; look at the factor 1/√{design.layers[layer].head_dim} and the norm before it."
+                    f"{_times(ratio)}; look at the factor 1/√{dimensions} and the norm before it."
                 )
                 yield Finding("mismatch", name, branch.spread, expected, said, layer, "logits")
-        expected = branch_norm(branch, design, std)
+        expected = branch_norm(branch, described, recipe, std)
         if expected:
-            narrow = design.key_width or design.width
+            narrow = _narrowest(recipe, layer)
             found = branch.norm / branch.strength**2
             ratio = found / expected
-            allowed = limits.branch * math.exp(CHANCE * math.sqrt(2 / design.width + 2 / narrow))
+            allowed = limits.branch * math.exp(CHANCE * math.sqrt(2 / recipe.sizes.width + 2 / narrow))
             if not 1 / allowed <= ratio <= allowed:
                 said = (
                     f"{name} adds norm² {found:.4g} to the stream where its weights make {expected:.4g} of what it "
@@ -59,11 +63,11 @@ def branch_mismatches(seen: Observation, design: Design, std: Std, limits: Thres
                 yield Finding("mismatch", name, found, expected, said, layer, branch.kind)
 
 
-def _strengths(branch: Branch, design: Design, limits: Thresholds) -> Iterator[Finding]:
-    skip, strength = design.strengths[0 if branch.kind == "attention" else 1]
+def _strengths(branch: Branch, described: Sublayer, name: str, limits: Thresholds) -> Iterator[Finding]:
+    skip, strength = described.skip, described.branch
     for what, found, expected in (("skip", branch.skip, skip), ("branch", branch.strength, strength)):
         if abs(found / expected - 1) > limits.gain:
-            said = f"{branch.module}: the {what} is multiplied by {found:.4g} where {design.family} has {expected:g}."
+            said = f"{branch.module}: the {what} is multiplied by {found:.4g} where {name} has {expected:g}."
             yield Finding("mismatch", branch.module, found, expected, said, branch.layer, what)
 
 
@@ -71,28 +75,29 @@ def _times(ratio: float) -> str:
     return f"{ratio:.3g} times as much" if ratio > 1 else f"1/{1 / ratio:.3g} of it"
 
 
-def logit_spread(seen: Observation, design: Design, std: Std, layer: int) -> float | None:
+def logit_spread(seen: Observation, recipe: Recipe, std: Std, layer: int) -> float | None:
     """Root mean variance of a row's logits over visible keys, from the Gram matrix of what attention sees.
 
     With σ_Q² = std_q²·d and C that matrix, E a_ij a_ij' = (σ_Q σ_K·scale)² d_h ρ(j − j') C_ii C_jj', ρ the mean
     cosine of the rotary angles (1 without them). None where a window hides part of the tokens.
     """
-    heads = design.layers[layer]
+    _, heads = _attention(recipe, layer)
+    assert heads.head_dim is not None
     hidden = heads.window is not None and heads.window < seen.grams.shape[-1]
     if hidden or heads.alibi:
         return None
-    gram = _attention_sees(seen.grams[layer], design)
+    gram = _attention_sees(seen.grams[layer], recipe, layer)
     scale = heads.head_dim**-0.5 if heads.scale is None else heads.scale
     size = scale * math.sqrt(heads.head_dim)
     if heads.qk_norm:
         root = np.sqrt(np.einsum("bii->bi", gram))
-        norm2 = float((root**2).mean()) * design.width
-        for role in ("q", "k"):  # what is normalized may be no larger than ε
+        norm2 = float((root**2).mean()) * recipe.sizes.width
+        for role in ("query", "key"):  # what is normalized may be no larger than ε
             norm2_role = std[role, layer] ** 2 * norm2
-            size *= math.sqrt(norm2_role / (norm2_role + design.norm.epsilon))
+            size *= math.sqrt(norm2_role / (norm2_role + _epsilon(recipe, layer)))
         gram = gram / (root[:, :, None] * root[:, None])
     else:
-        size *= std["q", layer] * std["k", layer] * design.width
+        size *= std["query", layer] * std["key", layer] * recipe.sizes.width
     diagonal = np.einsum("bii->bi", gram)
     turned = gram * _rotary(heads, gram.shape[-1])
     n = np.arange(1, gram.shape[-1] + 1)
@@ -105,28 +110,47 @@ def logit_spread(seen: Observation, design: Design, std: Std, layer: int) -> flo
     return size * math.sqrt(max(float(variance.mean()), 0.0)) or None
 
 
-def spread_by_chance(seen: Observation, design: Design, layer: int) -> float:
+def spread_by_chance(seen: Observation, recipe: Recipe, layer: int) -> float:
     """The factor by which weights of the right size may make a layer's logits spread more or less.
 
     Each head's variance is a mean over as many independent queries as the Gram matrix G of what attention sees has
     directions, (tr G)²/‖G‖²: all tokens' number where they are orthogonal, one where they are one token.
     """
-    gram = _attention_sees(seen.grams[layer], design)
+    gram = _attention_sees(seen.grams[layer], recipe, layer)
     directions = np.einsum("bii->b", gram) ** 2 / (gram**2).sum((1, 2))
-    return math.exp(CHANCE * math.sqrt(1 / (2 * design.heads * float(directions.mean()))))
+    return math.exp(CHANCE * math.sqrt(1 / (2 * recipe.sizes.heads * float(directions.mean()))))
 
 
-def _attention_sees(gram: Array, design: Design) -> Array:
+def _attention(recipe: Recipe, layer: int) -> tuple[Sublayer, Attention]:
+    described = recipe.sublayer(layer, "attention")
+    assert described is not None
+    assert isinstance(described.body, Attention)
+    return described, described.body
+
+
+def _narrowest(recipe: Recipe, layer: int) -> int:
+    """Dimensions of all keys of a layer together, where they are shared by heads; else the width."""
+    sizes = recipe.sizes
+    return sizes.width if sizes.key_heads == sizes.heads else recipe.maps[layer]["key"].fan_out
+
+
+def _epsilon(recipe: Recipe, layer: int) -> float:
+    described, _ = _attention(recipe, layer)
+    norms = (described.before, described.after, described.stream)
+    return next((norm.epsilon for norm in norms if norm is not None), 0.0)
+
+
+def _attention_sees(gram: Array, recipe: Recipe, layer: int) -> Array:
     """Cosines where a norm stands before attention, else the stream's own Gram matrix."""
-    if design.placement in ("post", "after"):
+    if _attention(recipe, layer)[0].before is None:
         return gram
     root = np.sqrt(np.einsum("bii->bi", gram))
     return gram / np.maximum(root[:, :, None] * root[:, None], 1e-300)
 
 
-def _rotary(heads: Heads, n: int) -> Array:
+def _rotary(heads: Attention, n: int) -> Array:
     """ρ of the distance between two keys, [n, n]."""
-    if heads.rotary is None:
+    if heads.rotary is None or heads.head_dim is None:
         return np.ones((n, n))
     turned = heads.rotary.turned(heads.head_dim)
     cosines = np.cos(np.arange(n)[:, None] * heads.rotary.rates(heads.head_dim)).sum(1) * 2
@@ -134,22 +158,19 @@ def _rotary(heads: Heads, n: int) -> Array:
     return ((cosines + heads.head_dim - turned) / heads.head_dim)[distance]
 
 
-def branch_norm(branch: Branch, design: Design, std: Std) -> float | None:
+def branch_norm(branch: Branch, described: Sublayer, recipe: Recipe, std: Std) -> float | None:
     """Norm² that the branch's weights make of what it should see; None where that is not known."""
-    if design.placement in ("after", "sandwich"):
+    if described.after is not None:
         return None
-    layer = branch.layer
-    if branch.kind == "attention":
-        mixed = branch.mixed_raw if design.placement == "post" else branch.mixed
-        inner = design.heads * design.layers[layer].head_dim
-        gain = (std["v", layer] * std["out", layer]) ** 2 * design.width * inner
-        bias = design.attention_bias(layer, lambda role, i: std[role, i])
-        return None if mixed is None or math.isnan(mixed) else gain * mixed + bias**2
-    first = std["up", layer] ** 2 * design.width
-    biases = [design.bias_std(role, layer) for role in ("up", "down")]
-    outer = std["down", layer] ** 2 * design.hidden
-    if design.gated:
-        gate = std["gate", layer] ** 2 * design.width
-        return float(outer * first * second_moment(design.activation, gate))  # pyright: ignore[reportArgumentType]
-    moment = second_moment(design.activation, first + biases[0] ** 2)  # pyright: ignore[reportArgumentType]
-    return float(outer * moment) + biases[1] ** 2
+    layer, body, maps = branch.layer, described.body, recipe.maps[branch.layer]
+    gains = {role: std[role, layer] ** 2 * of.fan_in for role, of in maps.items()}
+    bias = {role: recipe.bias_std(role, layer) ** 2 for role in maps}
+    if isinstance(body, MLP):
+        activation = body.activation
+        if body.gated:
+            return float(gains["down"] * gains["up"] * second_moment(activation, gains["gate"]))
+        return float(gains["down"] * second_moment(activation, gains["up"] + bias["up"])) + bias["down"]
+    mixed = branch.mixed_raw if described.before is None else branch.mixed
+    if mixed is None or math.isnan(mixed):
+        return None
+    return gains["value"] * gains["out"] * mixed + gains["out"] * bias["value"] + bias["out"]

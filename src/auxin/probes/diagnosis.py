@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from auxin.architecture import Network
+from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
 from auxin.probes.branches import branch_mismatches
 from auxin.probes.families.configs import NoFamily
-from auxin.probes.families.design import Design
-from auxin.probes.families.modules import measured_std
 from auxin.probes.families.sources import Described, describe
 from auxin.probes.findings import Finding, together
 from auxin.probes.finite import NotFinite
@@ -44,7 +43,7 @@ class Diagnosis:
 
     name: str
     observation: Observation | None
-    design: Design | None
+    recipe: Recipe | None
     intended: Network | None
     predicted: Prediction | None
     """From the intended initialization, on the tokens at hand."""
@@ -81,17 +80,18 @@ def _diagnose(
     described, unknown = _described(model, reading)
     if described is not None and branch != 1:
         described = dataclasses.replace(
-            described, design=dataclasses.replace(described.design, branch_factor=branch)
+            described,
+            recipe=dataclasses.replace(described.recipe, scheme=described.recipe.scheme.scaled(branch)),
         )
     stack = find_stack(model, reading.layers)
     findings = [*dead, *unlike_layers(stack)]
     notes: list[str] = []
-    design = None if described is None else described.design
+    recipe = None if described is None else described.recipe
     if described is not None and described.meant:
         findings += scheme_mismatches(described, stack, limits)
-        findings += table_mismatches(model, described.design, limits)
-        notes.append(f"{described.design.family}: {described.design.said}")
-    elif design is None:
+        findings += table_mismatches(model, described.recipe, limits)
+        notes.append(f"{described.recipe.name}: {described.recipe.scheme.words}")
+    elif recipe is None:
         notes.append(unknown)
         findings += fresh_mismatches(model, stack, limits)
     findings += gain_mismatches(model, limits)
@@ -108,9 +108,9 @@ def _diagnose(
         except NotFinite as error:
             findings.append(Finding("dead", error.module or stack.name, None, None, f"{error}."))
     if seen is not None and seen.closed:
-        if described is not None and described.design.depth == seen.depth:
-            std = measured_std(list(described.matrices), described.design)
-            findings += _unexplained(branch_mismatches(seen, described.design, std, limits), findings)
+        if described is not None and described.recipe.depth == seen.depth:
+            branches = branch_mismatches(seen, described.recipe, described.stds, limits)
+            findings += _unexplained(branches, findings)
             if predicting:
                 predicted, note = _predicted(seen, described)
                 notes += note
@@ -124,7 +124,7 @@ def _diagnose(
     return Diagnosis(
         name=type(model).__name__,
         observation=seen,
-        design=design,
+        recipe=recipe,
         intended=None if described is None else described.intended,
         predicted=predicted,
         findings=tuple(together(findings, len(stack.layers))),
@@ -133,19 +133,20 @@ def _diagnose(
     )
 
 
-def diagnose_design(
-    design: Design, *, n_tokens: int = 64, seed: int = 0, thresholds: Thresholds | None = None
+def diagnose_recipe(
+    recipe: Recipe, *, n_tokens: int = 64, seed: int = 0, thresholds: Thresholds | None = None
 ) -> Diagnosis:
     """A config alone: predicted, not measured."""
     limits = thresholds or Thresholds()
-    network = design.network()
-    predicted, notes = None, [f"{design.family}: {design.said}", "a config alone: predicted, not measured"]
-    if design.embedding_norm > 0:
-        predicted = predict(network, design.gram(n_tokens), design.causal, design.width, seed=seed)
+    network, words = recipe.drawn, f"{recipe.name}: {recipe.scheme.words}"
+    predicted, notes = None, [words, "a config alone: predicted, not measured"]
+    if recipe.embedding.norm > 0:
+        gram = recipe.embedding.gram(n_tokens)
+        predicted = predict(network, gram, recipe.causal, recipe.sizes.width, seed=seed)
     else:
-        notes.append("its inputs are no tokens, so the start of the stream is not known")
-    findings = [] if predicted is None else list(verdict(None, predicted, design.family, limits))
-    return Diagnosis(design.family, None, design, network, predicted, tuple(findings), tuple(notes), limits)
+        notes.append("its inputs are no tokens, so the stream before the first layer is not known")
+    findings = [] if predicted is None else list(verdict(None, predicted, recipe.name, limits))
+    return Diagnosis(recipe.name, None, recipe, network, predicted, tuple(findings), tuple(notes), limits)
 
 
 def _described(model: nn.Module, reading: Reading) -> tuple[Described | None, str]:

@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from auxin.probes.families.design import WRITERS, Design
+from auxin.architecture.recipe import WRITERS, Recipe
 from auxin.probes.families.laws import chance
 from auxin.probes.families.modules import Matrix
 from auxin.probes.families.sources import Described
@@ -57,24 +57,22 @@ def _may_be_zero(name: str) -> bool:
 
 def scheme_mismatches(described: Described, stack: Stack, limits: Thresholds) -> Iterator[Finding]:
     """Maps of layers whose standard deviation is not their scheme's, beyond chance."""
-    design = described.design
+    recipe = described.recipe
     shapes = Counter(m.parameter for m in described.matrices)
     for matrix in described.matrices:
-        found, expected = matrix.std, design.std(matrix.role, matrix.layer)
+        found, expected = matrix.std, recipe.std(matrix.role, matrix.layer)
         allowed = limits.std + chance(matrix.entries.numel())
         if math.isfinite(found) and found > 0 and expected > 0 and abs(found / expected - 1) > allowed:
             rows = f", its {matrix.role} part," if shapes[matrix.parameter] > 1 else ""
-            why = _reason(found, expected, matrix, design)
-            sentence = (
-                f"{matrix.module}{rows} has std {found:.4g} where {design.family} ({design.said}) has {expected:.4g}"
-                f": {why}."
-            )
+            why = _reason(found, expected, matrix, recipe)
+            usual = f"{recipe.name} ({recipe.scheme.words}) has {expected:.4g}"
+            sentence = f"{matrix.module}{rows} has std {found:.4g} where {usual}: {why}."
             yield Finding("mismatch", matrix.module, found, expected, sentence, matrix.layer, matrix.role)
 
 
-def _reason(found: float, expected: float, matrix: Matrix, design: Design) -> str:
+def _reason(found: float, expected: float, matrix: Matrix, recipe: Recipe) -> str:
     """What may have happened, by the size of the ratio."""
-    ratio, root = found / expected, math.sqrt(2 * design.depth)
+    ratio, root = found / expected, math.sqrt(2 * recipe.depth)
     fan_in = matrix.entries.shape[1]
     writer = matrix.role in WRITERS
 
@@ -82,12 +80,12 @@ def _reason(found: float, expected: float, matrix: Matrix, design: Design) -> st
         return abs(ratio / value - 1) < 0.06
 
     times = f"{ratio:.3g} times as much" if ratio > 1 else f"1/{1 / ratio:.3g} of it"
-    if writer and design.scaled and near(root):
-        return f"{times}, so the scaling by 1/√(2·{design.depth}) has been left out"
-    if writer and design.scaled and near(1 / root):
-        return f"{times}, so it has been scaled by 1/√(2·{design.depth}) twice"
+    if writer and recipe.scheme.depth_scaled and near(root):
+        return f"{times}, so the scaling by 1/√(2·{recipe.depth}) has been left out"
+    if writer and recipe.scheme.depth_scaled and near(1 / root):
+        return f"{times}, so it has been scaled by 1/√(2·{recipe.depth}) twice"
     if near(1 / root):
-        return f"{times}, so it has been scaled by 1/√(2·{design.depth}), which is not meant for this matrix"
+        return f"{times}, so it has been scaled by 1/√(2·{recipe.depth}), which is not meant for this matrix"
     if abs(found * math.sqrt(3 * fan_in) - 1) < 0.05:
         return f"{times}, and what nn.Linear leaves by itself: it was not initialized again"
     if near(math.sqrt(fan_in)) or abs(found - 1) < 0.03:
@@ -95,9 +93,9 @@ def _reason(found: float, expected: float, matrix: Matrix, design: Design) -> st
     return times
 
 
-def table_mismatches(model: nn.Module, design: Design, limits: Thresholds) -> Iterator[Finding]:
+def table_mismatches(model: nn.Module, recipe: Recipe, limits: Thresholds) -> Iterator[Finding]:
     """Token embeddings and an untied output map that are not as their scheme draws them."""
-    expected = design.embedding_std
+    expected = recipe.embedding.std
     if expected is None:
         return
     names = {id(module): name for name, module in model.named_modules()}
@@ -123,7 +121,7 @@ def table_mismatches(model: nn.Module, design: Design, limits: Thresholds) -> It
             why += ", and what nn.Embedding leaves by itself"
         if tied and module is table:
             why += f"; it is tied to the output map, so logits have {(found / expected) ** 2:.3g} times the variance"
-        sentence = f"{name} has std {found:.4g} where {design.family} has {expected:.4g}: {why}."
+        sentence = f"{name} has std {found:.4g} where {recipe.name} has {expected:.4g}: {why}."
         yield Finding("mismatch", name, found, expected, sentence)
 
 

@@ -1,18 +1,21 @@
-"""A config.json's settings as a ``Design``; nothing but a dictionary is read."""
+"""A config.json's settings as a ``Recipe``; nothing but a dictionary is read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from auxin.architecture import Norm
+from auxin.architecture import MLP, Attention, Layer, Network, Rotary, Sublayer
+from auxin.architecture.initialization import normal
+from auxin.architecture.recipe import EmbeddingLaw, Recipe
+from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
-from auxin.probes.families.design import Design, Heads
 from auxin.probes.families.rotary import rotary_of
 from auxin.probes.families.settings import without_effect
-from auxin.probes.families.table import BY_TYPE, FAMILIES, Family
+from auxin.probes.families.table import BY_TYPE, FAMILIES, SPECIAL, Family
 from auxin.values import check
 
 NAMES = {
@@ -23,10 +26,10 @@ NAMES = {
     "activation": ("hidden_activation", "hidden_act", "activation_function"),
     "epsilon": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"),
     "std": ("initializer_range", "init_std"),
-    "vocabulary": ("vocab_size",),
     "base": ("rope_theta", "rotary_emb_base"),
     "fraction": ("partial_rotary_factor", "rotary_pct"),
     "pattern": ("sliding_window_pattern", "_sliding_window_pattern"),
+    "key_heads": ("num_key_value_heads",),
     "longest": ("max_position_embeddings", "n_positions"),
 }
 """What each setting is called, by the first that is there."""
@@ -42,7 +45,6 @@ LARGEST = 2**30
 FULL, SLIDING = "full_attention", "sliding_attention"
 KINDS = {FULL, SLIDING}
 """What ``layer_types`` may be."""
-SCALED = ", output maps of branches divided by √(2·layers)"
 
 
 class NoFamily(ConfigError):
@@ -67,8 +69,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def design_of(values: Mapping[str, Any]) -> Design:
-    """The design that a config describes.
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
+    """The model that a config describes.
 
     Raises ``ConfigError`` for an unknown ``model_type`` (naming the known), and for a setting that is missing, of
     another kind, or not known to be without effect at initialization.
@@ -84,7 +86,7 @@ def design_of(values: Mapping[str, Any]) -> Design:
     text = values.get("text_config")
     if "hidden_size" not in values and isinstance(text, Mapping):
         values = text  # what stands beside it is of images
-    return _Reader(values, family).design()
+    return _Reader(values, family).recipe()
 
 
 class _Reader:
@@ -92,6 +94,34 @@ class _Reader:
 
     def __init__(self, values: Mapping[str, Any], family: Family) -> None:
         self.values, self.family, self.read = values, family, set[str]()
+
+    def recipe(self) -> Recipe:
+        """All that the config describes; ``ConfigError`` for what is not covered."""
+        family, template = self.family, self.family.layer
+        width, depth, heads = self.whole("width"), self.whole("depth"), self.whole("heads")
+        check(depth <= 10_000, "number of layers", depth, "1 to 10000")
+        embedded = self.whole("word_embed_proj_dim", width)
+        check(embedded == width, "word_embed_proj_dim", embedded, f"the width, {width}")
+        head_dim, key_heads = self.whole("head_dim", max(1, width // heads)), self.whole("key_heads", heads)
+        sizes = Sizes(width, heads, key_heads, self.whole("hidden", 4 * width))
+        std, causal = self.number("std", 0.02), family.causal or self.flag("is_decoder", False)
+        parallel = template.parallel and self.flag("use_parallel_residual", True)
+        attention, mlp = (self._sublayer(each) for each in template.sublayers)
+        made: dict[Attention, Layer] = {}  # equal layers are one object
+        bodies = [self._attention(attention.body, i, depth, head_dim) for i in range(depth)]
+        for body in bodies:
+            if body not in made:
+                made[body] = Layer((replace(attention, body=body), mlp), parallel)
+        network = Network(tuple(made[body] for body in bodies), attention.before or attention.after)
+        self._refuse_the_rest()
+        return Recipe(
+            family.name,
+            network,
+            sizes,
+            normal(std, scaled=family.scaled),
+            self._embedding(std, width),
+            causal,
+        )
 
     def whole(self, name: str, default: int | None = None) -> int:
         """A positive whole number."""
@@ -110,100 +140,59 @@ class _Reader:
 
     def flag(self, name: str, default: bool) -> bool:
         """A switch."""
-        _, value = self._find(name)
+        key, value = self._find(name)
         value = default if value is None else value
-        check(type(value) is bool, name, value, "true or false")
+        check(type(value) is bool, key, value, "true or false")
         return value
 
     def _find(self, name: str) -> tuple[str, Any]:
-        names = NAMES.get(name, (name,))
+        """A setting's name and value: the config's, else the family's; None where the family does not have it."""
+        names = [key for key in NAMES.get(name, (name,)) if key not in SPECIAL or key in self.family.special]
         self.read.update(names)
-        return next(
-            ((key, self.values[key]) for key in names if self.values.get(key) is not None), (names[0], None)
-        )
+        for values in (self.values, self.family.defaults):
+            for key in names:
+                if values.get(key) is not None:
+                    return key, values[key]
+        return NAMES.get(name, (name,))[0], None
 
-    def design(self) -> Design:
-        """The network that the config describes, with its sizes and initialization; ``ConfigError`` for what is not
-        covered."""
-        family = self.family
-        width, depth, heads = self.whole("width"), self.whole("depth"), self.whole("heads")
-        check(depth <= 10_000, "number of layers", depth, "1 to 10000")
-        head_dim = self.whole("head_dim", max(1, width // heads))
-        std = self.number("std", 0.02)
-        norm = Norm(family.norm, epsilon=self.number("epsilon", family.epsilon))
-        first, second = self._start(std, width)
-        post = family.name == "OPT" and not self.flag("do_layer_norm_before", True)
-        if family.name == "OPT":
-            embedded = self.whole("word_embed_proj_dim", width)
-            check(embedded == width, "word_embed_proj_dim", embedded, f"the width, {width}")
-        decoder = self.flag("is_decoder", False)
-        design = Design(
-            family=family.name,
-            width=width,
-            hidden=self.whole("hidden", 4 * width),
-            heads=heads,
-            key_width=self.whole("num_key_value_heads", heads) * head_dim,
-            layers=tuple(self._heads(i, depth, head_dim) for i in range(depth)),
-            norm=norm,
-            placement="post" if post else family.placement,
-            activation=self._activation(),
-            gated=family.gated,
-            parallel=family.parallel and self.flag("use_parallel_residual", True),
-            scaled=family.scaled,
-            law=lambda role, fan_in, fan_out: std,
-            said=f"N(0, {std:g}²)" + (SCALED if family.scaled else ""),
-            embedding_norm=first,
-            embedding_overlap=second,
-            embedding_std=None if family.embedding == "vectors" else std,
-            vocabulary=None if family.embedding == "vectors" else self.whole("vocabulary", 50_000),
-            tied=self.flag("tie_word_embeddings", family.tied),
-            causal=family.causal or decoder,
-        )
+    def _refuse_the_rest(self) -> None:
         for name, value in self.values.items():
             known = name in self.read or without_effect(name, value)
-            check(known, name, value, f"none, as it is not covered for {family.name}")
-        return design
+            check(known, name, value, f"none, as it is not covered for {self.family.name}")
 
-    def _activation(self) -> str:
-        key, said = self._find("activation")
-        check(said is None or isinstance(said, str), key, said, "the name of an activation")
-        activation = ACTIVATIONS.get(str(said), said) or self.family.activation
-        known = ("gelu", "relu", "silu", "tanh")
-        check(activation in known, "activation", said, ", ".join((*known, *ACTIVATIONS)))
-        return activation
+    def _sublayer(self, template: Sublayer) -> Sublayer:
+        """With the config's ε, activation and place of the norms."""
+        places = {place: getattr(template, place) for place in ("before", "after", "stream")}
+        if not self.flag("do_layer_norm_before", True):
+            places = {"before": None, "after": None, "stream": template.before}
+        for place, norm in places.items():
+            places[place] = norm and replace(norm, epsilon=self.number("epsilon", norm.epsilon))
+        body = template.body
+        if isinstance(body, MLP):
+            _, name = self._find("activation")
+            activation = ACTIVATIONS.get(name, name) or body.activation
+            known = ("gelu", "relu", "silu", "tanh")
+            check(activation in known, "activation", name, ", ".join((*known, *ACTIVATIONS)))
+            body = replace(body, activation=activation)
+        return replace(template, body=body, **places)
 
-    def _start(self, std: float, width: int) -> tuple[float, float]:
-        """Norm² and overlap of two tokens before the first layer."""
-        tables = 1 + self.family.positions
-        if self.family.embedding == "vectors":
-            return 0.0, 0.0
-        if self.family.embedding == "normalized":  # all tokens share the row of their segment
-            return 1.0, 1 / tables
-        scale = width if self.family.embedding == "scaled" else 1
-        return tables * std**2 * scale, 0.0
-
-    def _heads(self, layer: int, depth: int, head_dim: int) -> Heads:
+    def _attention(self, template: Any, layer: int, depth: int, head_dim: int) -> Attention:
         """What one layer's attention does."""
-        family, natural = self.family, head_dim**-0.5
-        scale, softcap = natural, None
-        if family.placement == "sandwich":
-            scale = self.number("query_pre_attn_scalar", head_dim) ** -0.5
-            softcap = self.number("attn_logit_softcapping", 0.0) or None
-        if family.name == "GPT-2":
-            scale = natural if self.flag("scale_attn_weights", True) else 1.0
-            scale /= layer + 1 if self.flag("scale_attn_by_inverse_layer_idx", False) else 1
-        kind = self._kind(layer, depth)
-        rotary = None
-        if family.rotary and (settings := self._rotation(kind, head_dim)) is not None:
+        natural = head_dim**-0.5
+        scale = self.number("query_pre_attn_scalar", head_dim) ** -0.5
+        scale = scale if self.flag("scale_attn_weights", True) else 1.0
+        scale /= layer + 1 if self.flag("scale_attn_by_inverse_layer_idx", False) else 1
+        kind, rotary = self._kind(layer, depth), None
+        if template.rotary and (settings := self._rotation(kind, head_dim)) is not None:
             rotary, strength = rotary_of(settings, head_dim, self.whole("longest", LARGEST))
             scale *= strength**2
-        return Heads(
+        return replace(
+            template,
             head_dim=head_dim,
-            scale=None if scale == natural and family.placement != "sandwich" else scale,
-            qk_norm=family.qk_norm,
+            scale=None if scale == natural else scale,
             rotary=rotary,
-            window=self.whole("sliding_window", family.window) if kind == SLIDING else None,
-            softcap=softcap,
+            window=self.whole("sliding_window") if kind == SLIDING else None,
+            softcap=self.number("attn_logit_softcapping", 0.0) or None,
         )
 
     def _rotation(self, kind: str, head_dim: int) -> Mapping[str, Any] | None:
@@ -212,15 +201,13 @@ class _Reader:
         Since version 5 of transformers all stand in rope_parameters, where layers differ by their kind; before, a
         part stood in rope_scaling.
         """
-        base, fraction = self.number("base", self.family.base), self.number("fraction", self.family.fraction)
-        if self.family.name == "GPT-J":
-            fraction = self.whole("rotary_dim", head_dim) / head_dim
+        base, fraction = self.number("base", Rotary().base), self.number("fraction", Rotary().fraction)
+        fraction *= self.whole("rotary_dim", head_dim) / head_dim
         scaling = [self._find(name)[1] for name in ("rope_parameters", "rope_scaling")]
         for value in scaling:
             check(value is None or isinstance(value, Mapping), "rope_parameters", value, "settings by name")
         settings = scaling[0] or scaling[1] or {}
-        local = self.family.name == "Gemma 3" and kind == SLIDING
-        base = self.number("rope_local_base_freq", 10_000.0) if local else base
+        local = self.number("rope_local_base_freq", 0.0) if kind == SLIDING else 0.0
         if KINDS & set(settings):
             settings = settings.get(kind, {})
             if settings is None:
@@ -229,7 +216,7 @@ class _Reader:
             settings = {}  # what is scaled is the other layers' rotation
         if (old := self._find("original_max_position_embeddings")[1]) is not None:
             settings = {**settings, "original_max_position_embeddings": old}
-        defaults = {"rope_theta": base, "partial_rotary_factor": fraction}
+        defaults = {"rope_theta": local or base, "partial_rotary_factor": fraction}
         return defaults | {name: value for name, value in settings.items() if value is not None}
 
     def _kind(self, layer: int, depth: int) -> str:
@@ -237,8 +224,7 @@ class _Reader:
         period = self.family.period
         if period is None:
             return FULL
-        size = self._find("sliding_window")[1] or (self.family.window if period else None)
-        used = self.flag("use_sliding_window", not self.family.name.startswith("Qwen"))
+        size, used = self._find("sliding_window")[1], self.flag("use_sliding_window", True)
         first, kinds = self.number("max_window_layers", 0), self._find("layer_types")[1]
         period = self.whole("pattern", period) if period else 0
         if kinds is not None:
@@ -249,3 +235,12 @@ class _Reader:
             return FULL
         local = (layer + 1) % period != 0 if period else layer >= first
         return SLIDING if local else FULL
+
+    def _embedding(self, std: float, width: int) -> EmbeddingLaw:
+        tables = 1 + self.family.positions
+        if self.family.embedding == "vectors":
+            return EmbeddingLaw()
+        if self.family.embedding == "normalized":  # all tokens share the row of their segment
+            return EmbeddingLaw(std, 1.0, 1 / tables)
+        scale = width if self.family.embedding == "scaled" else 1
+        return EmbeddingLaw(std, tables * std**2 * scale)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from auxin.models.transformer import TransformerLM
+from auxin.probes.families.modules import HEADS
 from auxin.probes.families.targets import TARGETS, Parts, Target
 from auxin.values import check
 
@@ -148,7 +149,7 @@ def _maps(layer: Any, target: Target) -> dict[str, Tensor]:
                 if family.fused == "heads"
                 else None
             )
-            parts |= dict(zip("qkv", split, strict=True))
+            parts |= dict(zip(HEADS, split, strict=True))
             parts["qkv"] = joint if each is None else each.flatten(0, 2)
         for role, path in family.parts.items():
             tensor = parts.get(role)

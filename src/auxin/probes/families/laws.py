@@ -2,58 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from auxin.probes.families.design import Design, Law
+from auxin.architecture.initialization import SCHEMES, Map, Scheme, normal
+from auxin.architecture.recipe import EmbeddingLaw, Recipe
 from auxin.probes.families.modules import Matrix
 
 AGREEING = 0.6
-"""Share of the maps that a law has to explain, to be taken as what was meant."""
+"""Share of the maps that a law has to explain, to be taken as what is meant."""
 TOLERANCE = 0.05
 """Relative difference of a standard deviation that still counts as explained, beside chance."""
 
 
-def torch_default(role: str, fan_in: int, fan_out: int) -> float:
-    """nn.Linear's U(±1/√fan_in), and nn.MultiheadAttention's xavier for its joint q, k, v."""
-    return 1 / math.sqrt(3 * fan_in)
+def _law(words: str, std: Callable[[Map], float]) -> Scheme:
+    return Scheme(lambda of: std(of) * math.sqrt(of.fan_in), words=words)
 
 
-def torch_attention(role: str, fan_in: int, fan_out: int) -> float:
-    """As nn.TransformerEncoderLayer leaves its maps."""
-    return (
-        math.sqrt(2 / (fan_in + 3 * fan_in))
-        if role in ("q", "k", "v")
-        else torch_default(role, fan_in, fan_out)
-    )
+def _torch(of: Map) -> float:
+    """nn.Linear's U(±1/√fan_in), and nn.MultiheadAttention's xavier for its joint queries, keys and values."""
+    return math.sqrt(2 / (of.fan_in + of.joint)) if of.joint else 1 / math.sqrt(3 * of.fan_in)
 
 
-def torch_attention_bias(role: str, fan_in: int, fan_out: int) -> float:
-    """nn.MultiheadAttention's biases start at 0."""
-    return torch_default(role, fan_in, fan_out) if role in ("up", "down") else 0.0
-
-
-TORCH, LINEAR = "torch's defaults of nn.MultiheadAttention and nn.Linear", "torch's default of nn.Linear"
-GPT2, NORMAL = "N(0, 0.02²), output maps of branches divided by √(2·layers)", "N(0, 0.02²)"
-LAWS: dict[str, tuple[Law, bool]] = {
-    TORCH: (torch_attention, False),
-    LINEAR: (torch_default, False),
-    GPT2: (lambda role, i, o: 0.02, True),
-    NORMAL: (lambda role, i, o: 0.02, False),
-    "xavier": (lambda role, i, o: math.sqrt(2 / (i + o)), False),
-    "xavier, q, k and v as one": (
-        lambda role, i, o: math.sqrt(2 / (i + (3 * o if role in ("q", "k", "v") else o))),
-        False,
+LINEAR = replace(SCHEMES["pytorch"], words="torch's default of nn.Linear")
+TORCH = replace(
+    _law("torch's defaults of nn.MultiheadAttention and nn.Linear", _torch), sigma_b=LINEAR.sigma_b
+)
+LAWS = (
+    TORCH,
+    LINEAR,
+    *(replace(normal(0.02, scaled=scaled), embedding=lambda _: 0.02) for scaled in (True, False)),
+    _law("xavier", lambda of: math.sqrt(2 / (of.fan_in + of.fan_out))),
+    _law(
+        "xavier, queries, keys and values as one",
+        lambda of: math.sqrt(2 / (of.fan_in + (of.joint or of.fan_out))),
     ),
-    "N(0, 1/fan_in)": (lambda role, i, o: i**-0.5, False),
-    "N(0, 2/fan_in)": (lambda role, i, o: (2 / i) ** 0.5, False),
-}
-"""Schemes that people use, by name: the law, and whether the branches' output maps are divided by √(2·layers)."""
-BIASES: dict[str, Law] = {TORCH: torch_attention_bias, LINEAR: torch_default}
-"""Laws under which biases are drawn, too."""
-EMBEDDINGS = {LINEAR: 1.0, GPT2: 0.02, NORMAL: 0.02}
-"""Standard deviation of embeddings that goes with a law."""
+    _law("N(0, 1/fan_in)", lambda of: of.fan_in**-0.5),
+    _law("N(0, 2/fan_in)", lambda of: (2 / of.fan_in) ** 0.5),
+)
+"""Schemes that people use; of embeddings, where it is known how they go with it."""
 
 
 def chance(entries: int) -> float:
@@ -64,14 +52,12 @@ def chance(entries: int) -> float:
     return 6 / math.sqrt(2 * entries)
 
 
-def likely(design: Design, found: Sequence[Matrix], biased: bool) -> Design | None:
-    """The design with the law that explains most maps, ``biased`` or not; None where none explains enough."""
+def likely(recipe: Recipe, found: Sequence[Matrix]) -> Recipe | None:
+    """The recipe with the scheme that explains most maps; None where none explains enough."""
     best, agreeing = None, 0.0
-    for said, (law, scaled) in LAWS.items():
-        bias = BIASES.get(said) if biased else None
-        candidate = dataclasses.replace(
-            design, law=law, scaled=scaled, said=said, bias=bias, embedding_std=EMBEDDINGS.get(said)
-        )
+    for scheme in LAWS:
+        std = None if scheme.embedding is None else scheme.embedding(Map(recipe.sizes.width, 1))
+        candidate = replace(recipe, scheme=scheme, embedding=EmbeddingLaw(std))
         explained = [
             abs(m.std / candidate.std(m.role, m.layer) - 1) <= TOLERANCE + chance(m.entries.numel())
             for m in found

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from auxin.probes.families.design import Design
+from auxin.architecture.recipe import Recipe
 
-GATES = ("gate", "up")
+GATES, HEADS = ("gate", "up"), ("query", "key", "value")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Matrix:
     """A map of a layer, or its share of a joint matrix."""
 
     role: str
-    """q, k, v, out, gate, up or down."""
+    """query, key, value, out, gate, up or down."""
     layer: int
     module: str
     """Name of the module in the model."""
@@ -33,7 +33,7 @@ class Matrix:
 
 
 def matrices(
-    layers: Mapping[str, nn.Module], parts: Mapping[str, str], fused: str, heads: int, head_dim: int
+    layers: Mapping[str, nn.Module], parts: Mapping[str, str], fused: str, recipe: Recipe
 ) -> list[Matrix]:
     """The maps of all layers, in order; layers that lack one are without it."""
     found: list[Matrix] = []
@@ -43,7 +43,7 @@ def matrices(
             if weight is not None:
                 module = path.removesuffix(".in_proj_weight")
                 parameter = f"{name}.{path}" + ("" if path.endswith("_weight") else ".weight")
-                for part, entries in _cut(role, weight, fused, heads, head_dim):
+                for part, entries in _cut(role, weight, fused, index, recipe):
                     found.append(Matrix(part, index, f"{name}.{module}", parameter, entries))
     return found
 
@@ -60,22 +60,15 @@ def _weight(layer: nn.Module, path: str) -> Tensor | None:
     return owner if isinstance(owner, Tensor) else None
 
 
-def _cut(role: str, weight: Tensor, fused: str, heads: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
+def _cut(role: str, weight: Tensor, fused: str, layer: int, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
     if role == "gate_up":
         yield from zip(GATES, weight.chunk(2), strict=True)
     elif role != "qkv":
         yield role, weight
     elif fused == "heads":
-        rows = weight.unflatten(0, (heads, 3, head_dim))
-        for i, part in enumerate("qkv"):
+        rows = weight.unflatten(0, (recipe.sizes.heads, 3, -1))
+        for i, part in enumerate(HEADS):
             yield part, rows[:, i].flatten(0, 1)
     else:
-        queries = heads * head_dim
-        others = (len(weight) - queries) // 2
-        yield from zip("qkv", torch.split(weight, [queries, others, others]), strict=True)
-
-
-def measured_std(found: list[Matrix], design: Design) -> Mapping[tuple[str, int], float]:
-    """Root mean squares of the entries by role and layer; the design's where a layer has no such map."""
-    values = {(role, i): design.std(role, i) for i in range(design.depth) for role in design.roles}
-    return values | {(matrix.role, matrix.layer): matrix.std for matrix in found}
+        rows = [recipe.maps[layer][part].fan_out for part in HEADS]
+        yield from zip(HEADS, torch.split(weight, rows), strict=True)

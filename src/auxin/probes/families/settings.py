@@ -27,7 +27,8 @@ hidden_dropout_prob attention_probs_dropout_prob classifier_dropout summary_firs
 attention_bias mlp_bias qkv_bias enable_bias
 final_logit_softcapping summary_type summary_use_proj summary_activation summary_proj_to_labels
 pooler_output_size pooler_act encoder_stride
-max_position_embeddings n_positions n_ctx type_vocab_size image_size patch_size num_channels max_window_layers
+vocab_size tie_word_embeddings max_position_embeddings n_positions n_ctx type_vocab_size
+image_size patch_size num_channels max_window_layers
 """
 WITHOUT_EFFECT = frozenset(_ANY.split())
 """Of any value: biases start at 0, gains at 1, dropout is off, heads and poolers stand after the stream."""

@@ -10,41 +10,46 @@ from typing import Any
 
 from torch import nn
 
-from auxin.architecture import MLP, Attention, Layer, Network, Norm
+from auxin.architecture import MLP, Attention, Layer, Network, Norm, Sublayer
+from auxin.architecture.initialization import normal
+from auxin.architecture.recipe import Recipe
+from auxin.architecture.sizes import Sizes
 from auxin.arguments import explained
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
-from auxin.models.stack import norms_of
 from auxin.models.transformer import TransformerLM
 from auxin.probes.families.activation import activation_of
-from auxin.probes.families.configs import NoFamily, design_of, read_config
-from auxin.probes.families.design import WRITERS, Design, Heads
-from auxin.probes.families.laws import likely, torch_attention
-from auxin.probes.families.modules import Matrix, matrices, measured_std
-from auxin.probes.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, PLACES, TORCH_PARTS
+from auxin.probes.families.configs import NoFamily, read_config, recipe_of
+from auxin.probes.families.laws import TORCH, likely
+from auxin.probes.families.modules import Matrix, matrices
+from auxin.probes.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
 from auxin.probes.stack import Layers, Stack, find_stack
 from auxin.values import check
 
 
 @dataclass(frozen=True)
 class Described:
-    """A model's design beside the matrices that it has."""
+    """A model's recipe, and the matrices that it has."""
 
-    design: Design
+    recipe: Recipe
     matrices: tuple[Matrix, ...]
     meant: bool
-    """Whether the design's law is that of the family or of most maps, and not a mere guess."""
+    """Whether the scheme is that of the family or of most maps, and not a mere guess."""
 
     @property
     def intended(self) -> Network:
         """The network of the scheme."""
-        return self.design.network()
+        return self.recipe.drawn
+
+    @property
+    def stds(self) -> dict[tuple[str, int], float]:
+        """Root mean squares of the entries by role and layer; the scheme's where a layer has no such map."""
+        return self.recipe.stds({(matrix.role, matrix.layer): matrix.std for matrix in self.matrices})
 
     @property
     def actual(self) -> Network:
         """The network of the weights as they are."""
-        std = measured_std(list(self.matrices), self.design)
-        return self.design.network(lambda role, layer: std[role, layer])
+        return self.recipe.network.drawn(self.recipe.scheme, self.recipe.sizes, self.stds)
 
 
 @explained
@@ -77,7 +82,7 @@ def network_of(source: Any, *, actual: bool = False) -> Network:
         return source.model.network()
     if isinstance(source, ModelConfig):
         return source.network()
-    return design_of(settings_of(source)).network()
+    return recipe_of(settings_of(source)).drawn
 
 
 KNOWN = (
@@ -141,18 +146,13 @@ def _config(module: nn.Module) -> Any:
 
 def _transformers(config: Any, stack: Stack) -> Described:
     """Layers of a model of transformers, by the config of the module that holds them."""
-    for layer in stack.layers.values():
-        if not type(layer).forward.__module__.startswith("transformers"):
-            raise NoFamily(f"{type(layer).__name__} has a forward of its own; allowed: transformers'")
-    design = design_of(settings_of(config))
-    family = BY_TYPE[config.model_type]
+    recipe, family = recipe_of(settings_of(config)), BY_TYPE[config.model_type]
     depth = len(stack.layers)
-    check(design.depth == depth, f"number of layers in {stack.name}", depth, f"the config's {design.depth}")
-    head_dim = design.layers[0].head_dim
+    check(recipe.depth == depth, f"number of layers in {stack.name}", depth, f"the config's {recipe.depth}")
     for parts in filter(None, (family.parts, family.renamed)):
-        found = matrices(stack.layers, parts, family.fused, design.heads, head_dim)
-        if {matrix.role for matrix in found} == set(design.roles):
-            return Described(design, tuple(found), meant=True)
+        found = matrices(stack.layers, parts, family.fused, recipe)
+        if {matrix.role for matrix in found} == set(recipe.maps[0]):
+            return Described(recipe, tuple(found), meant=True)
     layer = type(next(iter(stack.layers.values()))).__name__
     raise ConfigError(f"{layer} has maps of other names than {family.name}'s; allowed: {family.parts}")
 
@@ -170,21 +170,20 @@ def _torch(stack: Stack) -> Described:
         for name in ("forward", "_sa_block", "_ff_block"):
             if getattr(type(layer), name, None) is not getattr(nn.TransformerEncoderLayer, name):
                 raise NoFamily(f"{type(layer).__name__} has a {name} of its own; allowed: torch's")
-    heads, width = first.self_attn.num_heads, first.self_attn.embed_dim
-    design = Design(
-        family="torch.nn.TransformerEncoder",
-        width=width,
+    activation: Any = activation_of(first, "linear1", "linear2")
+    norm, heads = Norm(epsilon=first.norm1.eps), first.self_attn.num_heads
+    sizes = Sizes(
+        first.self_attn.embed_dim,
+        heads,
         hidden=first.linear1.out_features,
-        heads=heads,
-        layers=(Heads(width // heads),) * len(layers),
-        norm=Norm("layer", epsilon=first.norm1.eps),
-        placement="pre" if first.norm_first else "post",
-        activation=activation_of(first, "linear1", "linear2"),
-        law=torch_attention,
-        causal=False,
-    )
-    found = matrices(stack.layers, TORCH_PARTS, "rows", heads, width // heads)
-    return _with_law(design, found, first.linear1.bias is not None)
+        attention_bias=False,
+        mlp_bias=first.linear1.bias is not None,
+    )  # biases of attention are 0 at initialization
+    place = {"before": norm} if first.norm_first else {"stream": norm}
+    layer = layer_of(Attention(head_dim=sizes.split_width()), MLP(activation), place)
+    network = Network.repeat(layer, len(layers), place.get("before"))
+    recipe = Recipe("torch.nn.TransformerEncoder", network, sizes, TORCH, causal=False)
+    return _with_law(recipe, stack, TORCH_PARTS)
 
 
 def _nanogpt(stack: Stack) -> Described:
@@ -194,97 +193,43 @@ def _nanogpt(stack: Stack) -> Described:
     heads = getattr(first.get_submodule("attn"), "n_head", None)
     if not isinstance(up, nn.Linear) or type(heads) is not int or up.in_features % heads:
         raise _none(first)
-    width, hidden = up.in_features, up.out_features
-    norm = next((m for m in first.modules() if isinstance(m, nn.LayerNorm)), None)
-    design = Design(
-        family="nanoGPT",
-        width=width,
-        hidden=hidden,
-        heads=heads,
-        layers=(Heads(width // heads),) * len(stack.layers),
-        norm=Norm("layer", epsilon=norm.eps if norm is not None else 1e-5),
-        placement="pre",
-        activation=activation_of(first, "mlp.c_fc", "mlp.c_proj"),
-        scaled=True,
+    biased = up.bias is not None
+    sizes = Sizes(up.in_features, heads, hidden=up.out_features, attention_bias=biased, mlp_bias=biased)
+    found = next((m for m in first.modules() if isinstance(m, nn.LayerNorm)), None)
+    norm, activation = (
+        Norm(epsilon=1e-5 if found is None else found.eps),
+        activation_of(first, "mlp.c_fc", "mlp.c_proj"),
     )
-    found = matrices(stack.layers, GPT2_PARTS, "rows", heads, width // heads)
-    return _with_law(design, found, up.bias is not None)
+    layer = layer_of(Attention(head_dim=sizes.split_width()), MLP(activation), {"before": norm})  # pyright: ignore[reportArgumentType]
+    network = Network.repeat(layer, len(stack.layers), norm)
+    return _with_law(Recipe("nanoGPT", network, sizes, normal(0.02, scaled=True)), stack, GPT2_PARTS)
 
 
 def _ours(model: TransformerLM, stack: Stack) -> Described:
-    """auxin's own layers, each of one attention and one MLP, which differ in nothing but what attention may see."""
-    config = model.config
-    network, scheme = config.network(), config.scheme
-    layer = network.layers[0]
-    if len({_apart_from_sight(each) for each in network.layers}) > 1 or len(layer.sublayers) != 2:
-        raise _none(model)
-    attention, mlp = (sublayer.body for sublayer in layer.sublayers)
-    norms = {norm for sublayer in layer.sublayers for norm in norms_of(sublayer).values()}
-    places = {tuple(norms_of(sublayer)) for sublayer in layer.sublayers}
-    standard = isinstance(attention, Attention) and isinstance(mlp, MLP) and len(norms) == len(places) == 1
-    if not standard:
-        raise _none(model)
-    assert isinstance(attention, Attention)
-    assert isinstance(mlp, MLP)
-    sizes = config.sizes
-    maps = attention.maps(sizes, network.branches) | mlp.maps(sizes, network.branches)
-    maps |= {short: maps[name] for short, name in {"q": "query", "k": "key", "v": "value"}.items()}
-    scaled = config.initialization == "gpt2"
-    undone = network.branches**0.5 if scaled else 1.0  # the division is the design's own
-    head_dim = attention.dimensions(sizes)
-    design = Design(
-        family="auxin",
-        width=config.width,
-        hidden=config.hidden,
-        heads=config.heads,
-        layers=tuple(_heads(each, head_dim) for each in network.layers),
-        norm=norms.pop(),
-        placement=PLACES[places.pop()],
-        activation=str(mlp.activation),
-        gated=mlp.gated,
-        parallel=layer.parallel,
-        scaled=scaled,
-        law=lambda role, *_: scheme.weight(maps[role]).std * (undone if role in WRITERS else 1.0),
-        said=f"the scheme {config.initialization}",
-        embedding_norm=config.input_norm(),
-        embedding_std=scheme.embeddings(config.embedding).std,
-        key_width=0 if sizes.key_heads == sizes.heads else sizes.key_heads * head_dim,
-        vocabulary=config.vocabulary_size,
-        tied=config.tied,
-        causal=config.causal,
-        bias=lambda role, *_: scheme.bias(maps[role]).std,
-        strengths=tuple((sublayer.skip, sublayer.branch) for sublayer in layer.sublayers),  # pyright: ignore[reportArgumentType]
-    )
-    found = matrices(stack.layers, OUR_PARTS, "rows", config.heads, head_dim)
-    return Described(design, tuple(found), meant=True)
+    """auxin's own layers: at most one attention and one MLP each, whose heads have the dimensions of the model's."""
+    recipe = model.config.recipe()
+    layers: dict[Layer, Layer] = {}
+    for layer in recipe.network.layers:
+        kinds = [type(sublayer.body) for sublayer in layer.sublayers]
+        if len(set(kinds)) < len(kinds):
+            raise _none(model)
+        if layer not in layers:
+            layers[layer] = replace(
+                layer, sublayers=tuple(_finite(each, recipe.sizes) for each in layer.sublayers)
+            )
+    network = replace(recipe.network, layers=tuple(layers[layer] for layer in recipe.network.layers))
+    recipe = replace(recipe, network=network)
+    return Described(recipe, tuple(matrices(stack.layers, OUR_PARTS, "rows", recipe)), meant=True)
 
 
-def _heads(layer: Layer, head_dim: int) -> Heads:
-    """What a layer's attention does besides the plain product."""
-    attention = layer.sublayers[0].body
-    assert isinstance(attention, Attention)
-    return Heads(
-        head_dim,
-        attention.scale,
-        attention.qk_norm,
-        attention.rotary,
-        attention.alibi,
-        attention.window,
-        attention.softcap,
-    )
+def _finite(sublayer: Sublayer, sizes: Sizes) -> Sublayer:
+    body = sublayer.body
+    if not isinstance(body, Attention):
+        return sublayer
+    return replace(sublayer, body=replace(body, head_dim=body.dimensions(sizes)))
 
 
-def _apart_from_sight(layer: Layer) -> Layer:
-    """A layer whose attention sees everything, wherever it stands."""
-    sublayers = tuple(
-        replace(sublayer, body=replace(sublayer.body, window=None, rotary=None))
-        if isinstance(sublayer.body, Attention)
-        else sublayer
-        for sublayer in layer.sublayers
-    )
-    return replace(layer, sublayers=sublayers)
-
-
-def _with_law(design: Design, found: list[Matrix], biased: bool) -> Described:
-    meant = likely(design, found, biased)
-    return Described(meant or design, tuple(found), meant=meant is not None)
+def _with_law(recipe: Recipe, stack: Stack, parts: Mapping[str, str]) -> Described:
+    found = matrices(stack.layers, parts, "rows", recipe)
+    meant = likely(recipe, found)
+    return Described(meant or recipe, tuple(found), meant=meant is not None)

@@ -1,27 +1,26 @@
-"""The families: how each names its settings and its matrices, and what it means by them."""
+"""The families: the layer that each means, how it names its settings and its matrices, and how it draws them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from auxin.architecture.norm import NormKind
-from auxin.probes.families.design import Placement
+from auxin.architecture import MLP, Attention, Layer, Norm, Rotary, Sublayer
 
 LLAMA_PARTS = {
-    "q": "self_attn.q_proj",
-    "k": "self_attn.k_proj",
-    "v": "self_attn.v_proj",
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
     "out": "self_attn.o_proj",
     "gate": "mlp.gate_proj",
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 }
 BERT_PARTS = {
-    "q": "attention.self.query",
-    "k": "attention.self.key",
-    "v": "attention.self.value",
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
     "out": "attention.output.dense",
     "up": "intermediate.dense",
     "down": "output.dense",
@@ -40,13 +39,37 @@ OUR_PARTS = {
     "up": "mlp.up",
     "down": "mlp.down",
 }
-PLACES: Mapping[tuple[str, ...], Placement] = {
-    ("before",): "pre",
-    ("stream",): "post",
-    ("after",): "after",
-    ("before", "after"): "sandwich",
-}
-"""Placements by where the norms of a described sublayer stand."""
+_FC_PARTS = {name: path for name, path in LLAMA_PARTS.items() if name != "gate"}
+
+
+def layer_of(attention: Attention, mlp: MLP, norms: Mapping[str, Any], *, parallel: bool = False) -> Layer:
+    """Attention, then an MLP, with the same norms by their place: before, after, stream."""
+    return Layer((Sublayer(attention, **norms), Sublayer(mlp, **norms)), parallel)
+
+
+def _gated(
+    attention: Attention,
+    *,
+    activation: Any = "silu",
+    epsilon: float = 1e-6,
+    places: tuple[str, ...] = ("before",),
+) -> Layer:
+    """A gated MLP and RMS norms."""
+    return layer_of(
+        attention, MLP(activation, gated=True), dict.fromkeys(places, Norm("rms", epsilon=epsilon))
+    )
+
+
+def _plain(
+    activation: Any = "gelu",
+    *,
+    attention: Attention = Attention(),  # noqa: B008  # it is frozen
+    place: str = "before",
+    epsilon: float = 1e-5,
+    parallel: bool = False,
+) -> Layer:
+    """An MLP without a gate and layer norms."""
+    return layer_of(attention, MLP(activation), {place: Norm(epsilon=epsilon)}, parallel=parallel)
 
 
 @dataclass(frozen=True)
@@ -58,113 +81,122 @@ class Family:
     """``model_type`` of their configs."""
     means: str
     """The layer and its initialization in words, for the documentation."""
+    layer: Layer
+    """With what the config does not say; sizes, windows and σ's are the config's."""
     parts: Mapping[str, str] = field(default_factory=lambda: LLAMA_PARTS)
-    fused: Literal["rows", "heads"] = "rows"
-    """Joint matrices: one part below the other, or a head's q, k, v together (GPT-NeoX)."""
-    norm: NormKind = "rms"
-    placement: Placement = "pre"
-    activation: str = "silu"
-    """Where the config does not say."""
-    gated: bool = True
-    parallel: bool = False
-    scaled: bool = False
-    causal: bool = True
-    rotary: bool = True
-    qk_norm: bool | Literal["all"] = False
-    epsilon: float = 1e-6
-    """Where the config does not say."""
-    positions: int = 0
-    """Tables that are added to the tokens' at the start."""
-    tied: bool = False
-    """Where the config does not say."""
-    embedding: Literal["table", "scaled", "normalized", "vectors"] = "table"
-    """The stream starts as the sum of tables, times √width (Gemma), normalized (BERT), or from pixels or vectors."""
-    base: float = 10_000.0
-    """Of the rotation, where the config does not say."""
-    fraction: float = 1.0
-    """Of a head that turns, where the config does not say."""
-    period: int | None = None
-    """Every so many-th layer sees all, the others a window; 0: none, where the config sets one; None: all layers."""
-    window: int | None = None
-    """Tokens that such a layer sees, where the config does not say."""
     renamed: Mapping[str, str] | None = None
     """``parts`` since version 5 of transformers, where they are others."""
+    fused: Literal["rows", "heads"] = "rows"
+    """Joint matrices: one part below the other, or a head's queries, keys and values together (GPT-NeoX)."""
+    scaled: bool = False
+    """Whether output maps of branches are divided by √(2·layers)."""
+    causal: bool = True
+    positions: int = 0
+    """Tables that are added to the tokens'."""
+    embedding: Literal["table", "scaled", "normalized", "vectors"] = "table"
+    """The stream begins as the sum of tables, times √width (Gemma), normalized (BERT), or as pixels or vectors."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Settings where the config does not have them, and the class of transformers has others than the most."""
+    special: tuple[str, ...] = ()
+    """Settings that only some families have."""
+    period: int | None = None
+    """Every so many-th layer sees all, the others a window; 0: none, where the config sets one; None: all layers."""
 
 
+_ROTARY = Attention(head_dim=2, rotary=Rotary())
+_PER_HEAD = Attention(head_dim=2, rotary=Rotary(), qk_norm=True)
+_ALL_HEADS = Attention(head_dim=2, rotary=Rotary(), qk_norm="all")
+_SANDWICH = ("before", "after")
 FAMILIES = (
     Family(
-        "GPT-2", ("gpt2",), "pre-norm, gelu; N(0, .02²), output maps of branches divided by √(2·layers)",
-        parts=GPT2_PARTS, norm="layer", activation="gelu", gated=False, scaled=True, rotary=False, epsilon=1e-5,
-        positions=1, tied=True,
+        "GPT-2", ("gpt2",), "pre-norm, gelu; N(0, .02²), output maps of branches divided by √(2·layers)", _plain(),
+        parts=GPT2_PARTS, scaled=True, positions=1, special=("scale_attn_weights", "scale_attn_by_inverse_layer_idx"),
     ),
     Family(
         "GPT-NeoX", ("gpt_neox",), "pre-norm, attention and MLP side by side, rotary on a quarter, gelu; N(0, .02²)",
+        _plain(attention=_ROTARY, parallel=True),
         parts={
             "qkv": "attention.query_key_value", "out": "attention.dense",
             "up": "mlp.dense_h_to_4h", "down": "mlp.dense_4h_to_h",
         },
-        fused="heads", norm="layer", activation="gelu", gated=False, parallel=True, epsilon=1e-5, fraction=0.25,
+        fused="heads", defaults={"partial_rotary_factor": 0.25}, special=("use_parallel_residual",),
     ),
     Family(
-        "GPT-J", ("gptj",), "pre-norm, attention and MLP side by side behind one norm, rotary, gelu; N(0, .02²)",
+        "GPT-J", ("gptj",), "pre-norm, attention and MLP side by side after one norm, rotary, gelu; N(0, .02²)",
+        _plain(attention=_ROTARY, parallel=True),
         parts={
-            "q": "attn.q_proj", "k": "attn.k_proj", "v": "attn.v_proj", "out": "attn.out_proj",
+            "query": "attn.q_proj", "key": "attn.k_proj", "value": "attn.v_proj", "out": "attn.out_proj",
             "up": "mlp.fc_in", "down": "mlp.fc_out",
         },
-        norm="layer", activation="gelu", gated=False, parallel=True, epsilon=1e-5,
+        special=("rotary_dim",),
     ),
-    Family("Llama", ("llama",), "pre-norm (RMS), rotary, gated silu; N(0, .02²)"),
-    Family("Mistral", ("mistral",), "as Llama, with a sliding window where the config says so", period=0),
-    Family("Qwen 2", ("qwen2",), "as Llama, with biases of q, k, v that start at 0", period=0),
-    Family("Qwen 3", ("qwen3",), "as Llama, queries and keys normalized per head", qk_norm=True, period=0),
+    Family("Llama", ("llama",), "pre-norm (RMS), rotary, gated silu; N(0, .02²)", _gated(_ROTARY)),
     Family(
-        "Gemma 2", ("gemma2",), "norms (RMS) before and behind a branch, rotary, gated gelu, capped logits, every "
+        "Mistral", ("mistral",), "as Llama, with a sliding window where the config says so",
+        _gated(_ROTARY), period=0,
+    ),
+    Family(
+        "Qwen 2", ("qwen2",), "as Llama, with biases of queries, keys and values that are 0 at initialization",
+        _gated(_ROTARY), period=0, defaults={"use_sliding_window": False},
+    ),
+    Family(
+        "Qwen 3", ("qwen3",), "as Llama, queries and keys normalized per head",
+        _gated(_PER_HEAD), period=0, defaults={"use_sliding_window": False},
+    ),
+    Family(
+        "Gemma 2", ("gemma2",), "norms (RMS) before and after a branch, rotary, gated gelu, capped logits, every "
         "other layer a sliding window; tied; embeddings times √width; N(0, .02²)",
-        placement="sandwich", activation="gelu", tied=True, embedding="scaled", period=2, window=4096,
+        _gated(_ROTARY, activation="gelu", places=_SANDWICH),
+        embedding="scaled", period=2, defaults={"sliding_window": 4096},
+        special=("query_pre_attn_scalar", "attn_logit_softcapping"),
     ),
     Family(
         "Gemma 3", ("gemma3_text", "gemma3"), "as Gemma 2 with normalized queries and keys instead of caps, five "
         "layers in six a sliding window",
-        placement="sandwich", activation="gelu", qk_norm=True, tied=True, embedding="scaled", period=6, window=4096,
-        base=1e6,
+        _gated(_PER_HEAD, activation="gelu", places=_SANDWICH), embedding="scaled", period=6,
+        defaults={"sliding_window": 4096, "rope_theta": 1e6, "rope_local_base_freq": 1e4},
+        special=("query_pre_attn_scalar", "attn_logit_softcapping", "rope_local_base_freq"),
     ),
     Family(
-        "Phi-3", ("phi3",), "as Llama, with joint matrices",
+        "Phi-3", ("phi3",), "as Llama, with joint matrices", _gated(_ROTARY, epsilon=1e-5),
         parts={
             "qkv": "self_attn.qkv_proj", "out": "self_attn.o_proj",
             "gate_up": "mlp.gate_up_proj", "down": "mlp.down_proj",
         },
-        epsilon=1e-5, period=0,
+        period=0, special=("original_max_position_embeddings",),
     ),
     Family(
-        "OLMo 2", ("olmo2",), "a norm (RMS) behind each branch and none before, queries and keys normalized over all "
+        "OLMo 2", ("olmo2",), "a norm (RMS) after each branch and none before, queries and keys normalized over all "
         "heads, rotary, gated silu; N(0, .02²)",
-        placement="after", qk_norm="all",
+        _gated(_ALL_HEADS, epsilon=1e-5, places=("after",)),
     ),
     Family(
-        "OPT", ("opt",), "pre-norm, relu, learned positions; N(0, .02²)",
+        "OPT", ("opt",), "pre-norm, relu, learned positions; N(0, .02²)", _plain("relu"),
         parts={
-            "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "out": "self_attn.out_proj",
-            "up": "fc1", "down": "fc2",
+            "query": "self_attn.q_proj", "key": "self_attn.k_proj", "value": "self_attn.v_proj",
+            "out": "self_attn.out_proj", "up": "fc1", "down": "fc2",
         },
-        norm="layer", activation="relu", gated=False, rotary=False, epsilon=1e-5, positions=1, tied=True,
+        positions=1, special=("do_layer_norm_before", "word_embed_proj_dim"),
     ),
     Family(
         "BERT", ("bert", "roberta"), "post-norm, gelu, not causal; N(0, .02²); embeddings normalized",
-        parts=BERT_PARTS, norm="layer", placement="post", activation="gelu", gated=False, causal=False,
-        rotary=False, epsilon=1e-12, positions=2, tied=True, embedding="normalized",
+        _plain(place="stream", epsilon=1e-12), parts=BERT_PARTS, causal=False, positions=2, embedding="normalized",
+        special=("is_decoder",),
     ),
     Family(
         "ViT", ("vit",), "pre-norm, gelu, not causal; N(0, .02²) cut at 2 (that is, not cut); pixels",
+        _plain(epsilon=1e-12),
         parts={
-            "q": "attention.attention.query", "k": "attention.attention.key", "v": "attention.attention.value",
-            "out": "attention.output.dense", "up": "intermediate.dense", "down": "output.dense",
+            "query": "attention.attention.query", "key": "attention.attention.key",
+            "value": "attention.attention.value", "out": "attention.output.dense",
+            "up": "intermediate.dense", "down": "output.dense",
         },
         renamed={
-            "q": "attention.q_proj", "k": "attention.k_proj", "v": "attention.v_proj", "out": "attention.o_proj",
-            "up": "mlp.fc1", "down": "mlp.fc2",
+            "query": "attention.q_proj", "key": "attention.k_proj", "value": "attention.v_proj",
+            "out": "attention.o_proj", "up": "mlp.fc1", "down": "mlp.fc2",
         },
-        norm="layer", activation="gelu", gated=False, causal=False, rotary=False, epsilon=1e-12, embedding="vectors",
+        causal=False, embedding="vectors",
     ),
 )  # fmt: skip
+SPECIAL = {name for family in FAMILIES for name in family.special}
 BY_TYPE = {kind: family for family in FAMILIES for kind in family.types}

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from auxin.architecture import MLP, Attention, Layer, Norm, Rotary, Sublayer
+from auxin.architecture import MLP, Attention, Layer, Norm, Rotary
 from auxin.architecture.model import ModelConfig
 from auxin.models.stack import norms_of
-from auxin.probes.families.design import Placement
-from auxin.probes.families.table import BY_TYPE, PLACES, Family
+from auxin.probes.families.table import BY_TYPE, Family
 from auxin.values import check
 
 
@@ -59,23 +58,25 @@ class Parts:
 
     def form(self) -> dict[str, Any]:
         """What decides about the class."""
-        places = {_place(sublayer) for sublayer in self.layer.sublayers}
-        return {
-            "causal": self.config.causal,
-            "place of the norms": " or ".join(sorted(places)),
-            "kind of norm": self.norms[0].kind if self.norms else "none",
-            "embedding_norm": self.config.embedding_norm is not None,
-            "rotary positions": self.attention.rotary is not None,
-            "gated": self.mlp.gated,
-            "qk_norm": self.attention.qk_norm,
-            "parallel": self.layer.parallel,
-        }
+        embedded = self.config.embedding_norm is not None
+        return _form(self.layer) | {"causal": self.config.causal, "embedding_norm": embedded}
 
 
-def _place(sublayer: Sublayer) -> str:
-    """Where a sublayer's norms stand, in a word where there is one."""
-    where = tuple(norms_of(sublayer))
-    return PLACES.get(where) or " and ".join(where) or "none"
+def _form(layer: Layer) -> dict[str, Any]:
+    """What a class of transformers has fixed about its layers."""
+    attention, mlp = (sublayer.body for sublayer in layer.sublayers)
+    assert isinstance(attention, Attention)
+    assert isinstance(mlp, MLP)
+    norms = [norms_of(sublayer) for sublayer in layer.sublayers]
+    kinds = [norm.kind for each in norms for norm in each.values()]
+    return {
+        "place of the norms": " or ".join(sorted({" and ".join(each) or "none" for each in norms})),
+        "kind of norm": kinds[0] if kinds else "none",
+        "rotary positions": attention.rotary is not None,
+        "gated": mlp.gated,
+        "qk_norm": attention.qk_norm,
+        "parallel": layer.parallel,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +101,8 @@ class Target:
     """Norm of the embeddings; empty: none."""
     extra: tuple[str, ...] = ()
     """Tables of one row that are added to the embeddings, and stay zero."""
-    placement: Placement | None = None
-    """Where it is not the family's."""
+    place: str = ""
+    """Of the norms, where it is not the family's."""
     offset: int = 0
     """Rows of the table of positions before the first."""
     transposed: bool = False
@@ -123,17 +124,13 @@ class Target:
 
     def allows(self) -> dict[str, tuple[Any, ...]]:
         """What the form of a model may be."""
-        family = self.family
-        return {
-            "causal": (family.causal,),
-            "place of the norms": (self.placement or family.placement,),
-            "kind of norm": (family.norm,),
-            "embedding_norm": (bool(self.start),),
-            "rotary positions": (family.rotary,),
-            "gated": (family.gated,),
-            "qk_norm": (family.qk_norm,),
-            "parallel": (False, True) if family.parallel else (False,),
-        }
+        fixed = _form(self.family.layer) | {"causal": self.family.causal, "embedding_norm": bool(self.start)}
+        allowed: dict[str, tuple[Any, ...]] = {name: (value,) for name, value in fixed.items()}
+        if self.place:
+            allowed["place of the norms"] = (self.place,)
+        if self.family.layer.parallel:
+            allowed["parallel"] = (False, True)
+        return allowed
 
 
 def _gpt2(of: Parts) -> dict[str, Any]:
@@ -237,7 +234,7 @@ TARGETS = (
         embedding="gpt_neox.embed_in", final="gpt_neox.final_layer_norm", head="embed_out",
     ),
     Target(
-        kind="opt", architecture="OPTForCausalLM", settings=_opt, placement="post", epsilon=1e-5,
+        kind="opt", architecture="OPTForCausalLM", settings=_opt, place="stream", epsilon=1e-5,
         stack="model.decoder.layers", norms=("self_attn_layer_norm", "final_layer_norm"),
         embedding="model.decoder.embed_tokens", positions="model.decoder.embed_positions", offset=2, head="lm_head",
     ),

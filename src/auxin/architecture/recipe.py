@@ -1,0 +1,92 @@
+"""A model as it is meant at initialization: what families, modules and our own configs are read as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from auxin.architecture.initialization import Map, Scheme
+from auxin.architecture.layer import Sublayer
+from auxin.architecture.network import Network
+from auxin.architecture.sizes import Sizes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+WRITERS = ("out", "down")
+"""Maps whose output is added to the stream."""
+
+
+@dataclass(frozen=True)
+class EmbeddingLaw:
+    """What the stream is before the first layer."""
+
+    std: float | None = None
+    """Standard deviation of the table of tokens; None: there is none, or it has no law."""
+    norm: float = 0.0
+    """E‖x‖²/d; 0: it depends on inputs that are vectors or pixels."""
+    overlap: float = 0.0
+    """The same between two different tokens."""
+
+    def gram(self, n_tokens: int) -> NDArray[np.float64]:
+        """Expected Gram matrix of n different tokens, [n, n]."""
+        import numpy as np  # of predictions alone
+
+        return (self.norm - self.overlap) * np.eye(n_tokens) + self.overlap
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network, its sizes, the scheme that its weights are drawn by, and the stream that it begins with.
+
+    A map is named by its role in a part's ``maps`` (query, key, value, out; up, gate, down) and its layer.
+    """
+
+    name: str
+    """Of the family."""
+    network: Network
+    sizes: Sizes
+    scheme: Scheme
+    embedding: EmbeddingLaw = EmbeddingLaw()
+    causal: bool = True
+
+    @property
+    def drawn(self) -> Network:
+        """The network with the σ's of its scheme."""
+        return self.network if self.scheme.described else self.network.drawn(self.scheme, self.sizes)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return self.network.depth
+
+    @cached_property
+    def maps(self) -> tuple[dict[str, Map], ...]:
+        """The maps of every layer by their role; of roles that stand twice, the last."""
+        branches, made = self.network.branches, {}
+        for layer in self.network.layers:
+            if id(layer) not in made:
+                bodies = [sublayer.body.maps(self.sizes, branches) for sublayer in layer.sublayers]
+                made[id(layer)] = {role: of for maps in bodies for role, of in maps.items()}
+        return tuple(made[id(layer)] for layer in self.network.layers)
+
+    def std(self, role: str, layer: int) -> float:
+        """Standard deviation that the scheme gives the entries of a map."""
+        return self.scheme.weight(self.maps[layer][role]).std
+
+    def bias_std(self, role: str, layer: int) -> float:
+        """Standard deviation of a map's biases."""
+        return self.scheme.bias(self.maps[layer][role]).std
+
+    def stds(self, measured: Mapping[tuple[str, int], float]) -> dict[tuple[str, int], float]:
+        """Standard deviations of all maps by role and layer: as measured, else the scheme's."""
+        own = {(role, i): self.std(role, i) for i, maps in enumerate(self.maps) for role in maps}
+        return own | dict(measured)
+
+    def sublayer(self, layer: int, kind: str) -> Sublayer | None:
+        """That of a layer whose body is of a kind, attention or mlp; None where there is none."""
+        sublayers = self.network.layers[layer].sublayers
+        return next((each for each in sublayers if type(each.body).__name__.lower() == kind), None)
