@@ -10,12 +10,12 @@ import auxin
 PUBLIC = {
     "Attention", "AuxinError", "Block", "Layer", "MLP", "ModelConfig", "Network", "Norm", "OptimizerConfig", "Rotary",
     "RunConfig", "Sublayer", "TransformerLM", "Vocabulary",
-    "attention_moments", "balanced", "critical", "exponents", "fixed_point", "grokking_summary", "initialize",
-    "left_branching", "load_model", "load_task", "measure", "open_run", "parseval", "phase_diagram", "preset",
-    "propagate", "propagate_gram", "random_tree", "right_branching", "save_model", "simulate", "train",
-    "tree_projections", "Task", "Dials", "resume",
+    "critical", "exponents", "grokking_summary", "initialize_",
+    "load_model", "load_task", "measure", "open_run", "phase_diagram", "preset",
+    "propagate", "propagate_gram", "save_model", "simulate", "train",
+    "tree_projections", "Task", "resume",
     "save_huggingface",
-    "as_causal_model", "assert_healthy", "check", "network_of", "rescale_",
+    "assert_healthy", "check", "network_of", "rescale_",
     "sweep", "NamedRun", "open_sweep",
 }  # fmt: skip
 

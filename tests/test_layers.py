@@ -24,7 +24,17 @@ ALLOWED = {
     "theory": {"display", "config", "architecture", "arguments", "values", "errors"},
     "models": {"disk", "config", "architecture", "arguments", "values", "errors"},
     "probes": {"display", "models", "theory", "config", "architecture", "arguments", "values", "errors"},
-    "measures": {"display", "models", "tasks", "config", "architecture", "arguments", "values", "errors"},
+    "measures": {
+        "display",
+        "probes",
+        "models",
+        "tasks",
+        "config",
+        "architecture",
+        "arguments",
+        "values",
+        "errors",
+    },
     "training": {"models", "tasks", "config", "architecture", "arguments", "values", "errors"},
     "runs": {"display", "disk", "config", "architecture", "arguments", "values", "errors"},
     "report": {

@@ -132,7 +132,7 @@ WRONG: dict[str, Any] = {
     "simulate a path": lambda run: auxin.simulate("config.json"),  # pyright: ignore
     "critical of a preset": lambda run: auxin.critical(auxin.preset("laptop")),  # pyright: ignore
     "phase_diagram of a preset": lambda run: auxin.phase_diagram(CONFIG, ("sigma_w", [1]), ("sigma_b", [1])),  # pyright: ignore
-    "fixed_point of a network": lambda run: auxin.fixed_point(MODEL.network()),  # pyright: ignore
+    "fixed_point of a network": lambda run: auxin.theory.fixed_point(MODEL.network()),  # pyright: ignore
     "train a name": lambda run: auxin.train("laptop", "never"),  # pyright: ignore
     "train a model's config": lambda run: auxin.train(MODEL, "never"),  # pyright: ignore
     "train a run": lambda run: auxin.train(run, "never"),
@@ -145,10 +145,9 @@ WRONG: dict[str, Any] = {
     "save_model of a path": lambda run: auxin.save_model("model.safetensors", "never"),  # pyright: ignore
     "save_huggingface of a config": lambda run: auxin.save_huggingface(MODEL, "never"),  # pyright: ignore
     "TransformerLM of a preset's name": lambda run: auxin.TransformerLM("laptop"),  # pyright: ignore
-    "initialize a config": lambda run: auxin.initialize(MODEL, BLOCK, torch.Generator()),  # pyright: ignore
+    "initialize a config": lambda run: auxin.initialize_(MODEL, BLOCK, torch.Generator()),  # pyright: ignore
     "tree_projections of a path": lambda run: auxin.tree_projections("model", ["a b"], auxin.Vocabulary(["a"])),  # pyright: ignore
     "tree_projections of a run": lambda run: auxin.tree_projections(run, ["a b"], auxin.Vocabulary(["a"])),
-    "as_causal_model of a path": lambda run: auxin.as_causal_model("model"),  # pyright: ignore
     "rescale_ of a config": lambda run: auxin.rescale_(MODEL, branch=0.5),  # pyright: ignore
     "check a run": lambda run: auxin.check(run),
     "check a number": lambda run: auxin.check(3),
@@ -157,7 +156,7 @@ WRONG: dict[str, Any] = {
     "load_task of a path": lambda run: auxin.load_task(Path("x")),  # pyright: ignore
     "Vocabulary of a number": lambda run: auxin.Vocabulary(3),  # pyright: ignore
     "preset of a config": lambda run: auxin.preset(MODEL),  # pyright: ignore
-    "parseval of words": lambda run: auxin.parseval(3, 4),  # pyright: ignore
+    "parseval of words": lambda run: auxin.trees.parseval(3, 4),  # pyright: ignore
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Predict from its initialization whether a transformer will train, train it, and watch structure emerge.
 
-The public names are those in ``__all__``; each is imported from its module at first use, so that ``import auxin``
-loads nothing heavy.
+The public names are those in ``__all__``, and the namespaces ``trees``, ``tasks`` and ``theory``; each is imported at
+first use, so that ``import auxin`` loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from auxin.measures.grokking import grokking_summary
     from auxin.measures.projection import tree_projections
     from auxin.models.formats import load_model, save_model
-    from auxin.models.initialize import initialize
+    from auxin.models.initialize import initialize_
     from auxin.models.transformer import TransformerLM
-    from auxin.probes.causal import as_causal_model
     from auxin.probes.families import network_of
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
@@ -32,12 +31,10 @@ if TYPE_CHECKING:
     from auxin.runs import open_run
     from auxin.studies.design import NamedRun
     from auxin.studies.sweep import sweep
-    from auxin.tasks import Dials, Task, Vocabulary, load_task
-    from auxin.tasks.trees import balanced, left_branching, parseval, random_tree, right_branching
+    from auxin.tasks import Task, Vocabulary, load_task
     from auxin.theory.critical import critical
-    from auxin.theory.exponents import exponents, fixed_point
+    from auxin.theory.exponents import exponents
     from auxin.theory.gram import propagate_gram
-    from auxin.theory.moments import attention_moments
     from auxin.theory.phase import phase_diagram
     from auxin.theory.propagation import propagate
 
@@ -53,9 +50,8 @@ _MODULES = {
     "auxin.measures.grokking": ("grokking_summary",),
     "auxin.measures.projection": ("tree_projections",),
     "auxin.models.formats": ("load_model", "save_model"),
-    "auxin.models.initialize": ("initialize",),
+    "auxin.models.initialize": ("initialize_",),
     "auxin.models.transformer": ("TransformerLM",),
-    "auxin.probes.causal": ("as_causal_model",),
     "auxin.probes.families": ("network_of",),
     "auxin.probes.remedy": ("rescale_",),
     "auxin.probes.simulate": ("simulate",),
@@ -63,36 +59,38 @@ _MODULES = {
     "auxin.runs": ("open_run",),
     "auxin.studies.design": ("NamedRun",),
     "auxin.studies.sweep": ("sweep",),
-    "auxin.tasks": ("Dials", "Task", "Vocabulary", "load_task"),
-    "auxin.tasks.trees": ("balanced", "left_branching", "parseval", "random_tree", "right_branching"),
-    "auxin.theory.moments": ("attention_moments",),
+    "auxin.tasks": ("Task", "Vocabulary", "load_task"),
     "auxin.architecture": ("MLP", "Attention", "Block", "Layer", "Network", "Norm", "Rotary", "Sublayer"),
     "auxin.theory.critical": ("critical",),
-    "auxin.theory.exponents": ("exponents", "fixed_point"),
+    "auxin.theory.exponents": ("exponents",),
     "auxin.theory.gram": ("propagate_gram",),
     "auxin.theory.phase": ("phase_diagram",),
     "auxin.theory.propagation": ("propagate",),
 }
+_NAMESPACES = {"trees": "auxin.tasks.trees", "tasks": "auxin.tasks", "theory": "auxin.theory"}
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
-    "check", "assert_healthy", "rescale_", "as_causal_model",
+    "check", "assert_healthy", "rescale_",
     "Norm", "Rotary", "Attention", "MLP", "Sublayer", "Layer", "Network",
-    "Block", "exponents", "fixed_point", "propagate", "propagate_gram", "attention_moments", "phase_diagram",
-    "critical", "simulate", "initialize", "network_of",
+    "Block", "exponents", "propagate", "propagate_gram", "phase_diagram",
+    "critical", "simulate", "initialize_", "network_of",
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",
     "save_huggingface",
-    "Vocabulary", "Task", "Dials", "load_task", "train", "resume", "measure", "open_run", "grokking_summary",
+    "Vocabulary", "Task", "load_task", "train", "resume", "measure", "open_run", "grokking_summary",
     "sweep", "NamedRun", "open_sweep",
-    "tree_projections", "parseval", "right_branching", "left_branching", "balanced", "random_tree",
+    "tree_projections",
     "AuxinError",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name in _NAMESPACES:
+        value = import_module(_NAMESPACES[name])
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
         raise AttributeError(f"module 'auxin' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value
 

@@ -59,7 +59,7 @@ def test_charts_are_those_of_one_masked_pass_a_span(kind: str) -> None:
         for p in model.parameters():
             p.mul_(4) if p.ndim == 2 else None  # so that words see each other
     words = tokenizer()
-    found = auxin.tree_projections(as_causal_model(model), SENTENCES, words)
+    found = auxin.tree_projections(model, SENTENCES, words)
     assert [p.words for p in found] == [tuple(s.split()) for s in SENTENCES]
     ids = [words.encode(word, add_special_tokens=False) for word in SENTENCES[0].split()]
     assert max(map(len, ids)) > 1
@@ -72,7 +72,7 @@ def test_charts_are_those_of_one_masked_pass_a_span(kind: str) -> None:
 def test_entropies_and_what_is_restored() -> None:
     model = models.build("llama", width=64)
     before = model.config._attn_implementation  # pyright: ignore[reportAttributeAccessIssue]
-    entropy = attention_entropy(as_causal_model(model), SENTENCES, tokenizer())
+    entropy = attention_entropy(model, SENTENCES, tokenizer())
     assert entropy.shape == (3, 4)
     assert (entropy > 0.5).all()
     assert model.config._attn_implementation == before  # pyright: ignore[reportAttributeAccessIssue]
@@ -81,7 +81,7 @@ def test_entropies_and_what_is_restored() -> None:
 
 def test_what_is_refused() -> None:
     with pytest.raises(ConfigError, match="the model is not causal"):
-        auxin.tree_projections(as_causal_model(models.build("bert", width=64)), SENTENCES, tokenizer())
+        auxin.tree_projections(models.build("bert", width=64), SENTENCES, tokenizer())
     with pytest.raises(ConfigError, match="model is 'NanoGPT'; allowed: one whose forward takes input_ids"):
         as_causal_model(shapes.NanoGPT())
     model = as_causal_model(models.build("gpt2", width=64))

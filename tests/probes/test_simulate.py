@@ -9,7 +9,7 @@ import torch
 from auxin.architecture.block import Block
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError
-from auxin.models.initialize import initialize
+from auxin.models.initialize import initialize_
 from auxin.models.transformer import TransformerLM
 from auxin.probes.simulate import simplex_gram, simulate
 
@@ -76,7 +76,7 @@ def test_initialize_draws_the_variances_of_the_block() -> None:
     )
     config = ModelConfig(depth=1, width=256, heads=4, vocabulary_size=1, attention_bias=True)
     model = TransformerLM(config)
-    initialize(model, block, torch.Generator().manual_seed(0))
+    initialize_(model, block, torch.Generator().manual_seed(0))
     deviations = {
         name: p.std().item() for name, p in model.layers[0].named_parameters() if "norm" not in name
     }
@@ -109,7 +109,7 @@ def test_a_model_that_cannot_be_the_block_is_refused(settings: dict, change: dic
     model = TransformerLM(ModelConfig(depth=1, width=8, heads=1, vocabulary_size=3, **settings))
     block = dataclasses.replace(Block(norm="post", activation="relu"), **change)
     with pytest.raises(ConfigError, match=message):
-        initialize(model, block, torch.Generator())
+        initialize_(model, block, torch.Generator())
 
 
 @pytest.mark.parametrize(

@@ -180,10 +180,9 @@ def _foreign(path: Path, sentence: str) -> Tree:
     """The tree of a sentence under a model of transformers in a directory; nothing is loaded from elsewhere."""
     from auxin.experiment.sources import pretrained
     from auxin.measures.projection import tree_projections
-    from auxin.probes.causal import as_causal_model
 
     model, tokenizer = pretrained(path)
-    return tree_projections(as_causal_model(model), [sentence], tokenizer)[0].tree
+    return tree_projections(model, [sentence], tokenizer)[0].tree
 
 
 def _induced(

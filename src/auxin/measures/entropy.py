@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from auxin.errors import ConfigError, DataError
 from auxin.measures.passes import (
@@ -21,11 +22,12 @@ from auxin.measures.passes import (
 )
 from auxin.measures.tokenizers import tokenizer_of
 from auxin.models.protocol import CausalModel
+from auxin.probes.causal import as_causal_model
 from auxin.values import check
 
 
 def attention_entropy(
-    model: CausalModel,
+    model: CausalModel | nn.Module,
     sentences: Sequence[str | Sequence[str]],
     vocabulary: Tokenizer | Any,
     *,
@@ -41,6 +43,7 @@ def attention_entropy(
     returns no attention, is too short, or has another vocabulary.
     """
     check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
+    model = as_causal_model(model)
     check_vocabulary(model, vocabulary)
     vocabulary = tokenizer_of(vocabulary)
     words = [split_words(sentence) for sentence in sentences]

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from auxin.arguments import explained
 from auxin.display import Displayed
@@ -31,6 +31,7 @@ from auxin.measures.passes import (
 )
 from auxin.measures.tokenizers import tokenizer_of
 from auxin.models.protocol import CausalModel
+from auxin.probes.causal import as_causal_model
 from auxin.tasks.trees import Tree
 from auxin.values import check
 
@@ -94,7 +95,7 @@ class Projection(Displayed):
 
 @explained
 def tree_projections(
-    model: CausalModel,
+    model: CausalModel | nn.Module,
     sentences: Sequence[str | Sequence[str]],
     vocabulary: Tokenizer | Any,
     *,
@@ -116,7 +117,8 @@ def tree_projections(
     padding.
 
     Args:
-        model: states at every layer; see ``CausalModel``. Put in evaluation mode meanwhile.
+        model: a causal language model, ours or one of transformers, or a ``CausalModel``. Put in evaluation mode
+            meanwhile. States of other models are those of the residual stream, read by hooks.
         sentences: each a string of words with spaces between, or the words.
         vocabulary: its ``encode`` gives the tokens of a word, its ``bos`` what every sequence starts with; or a
             tokenizer of transformers.
@@ -138,9 +140,14 @@ def tree_projections(
     >>> (p,) = tree_projections(model, ["newts read well"], words)
     >>> p.chart.shape
     (3, 3)
+    >>> from transformers import GPT2Config, GPT2LMHeadModel
+    >>> config = GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=20)
+    >>> tree_projections(GPT2LMHeadModel(config), ["newts read well"], words)[0].words
+    ('newts', 'read', 'well')
     """
     check(metric in get_args(Metric), "metric", metric, ", ".join(get_args(Metric)))
     check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
+    model = as_causal_model(model)
     check_vocabulary(model, vocabulary)
     vocabulary = tokenizer_of(vocabulary)
     words = _sentences(sentences)

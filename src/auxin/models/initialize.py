@@ -19,7 +19,7 @@ from auxin.values import check
 
 
 @explained
-def initialize(model: TransformerLM, network: Network | Layer | Block, generator: torch.Generator) -> None:
+def initialize_(model: TransformerLM, network: Network | Layer | Block, generator: torch.Generator) -> None:
     """Draw a model's weights from a network's σ's, in place, so that a critical initialization can be trained.
 
     A ``Layer`` or ``Block`` stands for all layers alike. Entries of the maps are normal with variance σ²/fan_in;
@@ -32,7 +32,7 @@ def initialize(model: TransformerLM, network: Network | Layer | Block, generator
     >>> import torch
     >>> config = ModelConfig(depth=2, width=16, heads=2, vocabulary_size=9, activation="tanh")
     >>> model = TransformerLM(config, torch.Generator().manual_seed(0))
-    >>> initialize(model, Block(norm="post", sigma_w=2.0), torch.Generator().manual_seed(0))
+    >>> initialize_(model, Block(norm="post", sigma_w=2.0), torch.Generator().manual_seed(0))
     """
     config = model.config
     if isinstance(network, Block):

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from auxin.errors import ConfigError
 from auxin.models.protocol import CausalModel, Output
-from auxin.models.transformer import TransformerLM
 from auxin.probes.stack import Layers, find_stack
 from auxin.probes.watching import stream_of
 from auxin.values import check
 
 
-def as_causal_model(model: nn.Module, *, layers: Layers | None = None) -> CausalModel:
-    """A model of transformers as a ``CausalModel``; nothing is copied.
+def as_causal_model(model: CausalModel | nn.Module, *, layers: Layers | None = None) -> CausalModel:
+    """A model of transformers as a ``CausalModel``; nothing is copied. One that is already stays what it is.
 
     States are those of the residual stream before the first layer and behind each layer, read by hooks: no final
     norm has acted on the last one. Caches are off, masks and positions are passed on as the model takes them.
@@ -30,24 +29,22 @@ def as_causal_model(model: nn.Module, *, layers: Layers | None = None) -> Causal
         layers: where the layers are not found, see ``auxin.check``.
 
     Raises ``ConfigError`` for a model that takes no ``input_ids``, or whose layers are not found.
-
-    >>> from transformers import GPT2Config, GPT2LMHeadModel
-    >>> config = GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=20)
-    >>> words = Vocabulary(["newts", "read", "well"])
-    >>> (p,) = tree_projections(as_causal_model(GPT2LMHeadModel(config)), ["newts read well"], words)
-    >>> p.words
-    ('newts', 'read', 'well')
     """
-    if isinstance(model, TransformerLM):
-        return model
-    check(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
-    takes = "input_ids" in _parameters(model)
-    check(takes, "model", type(model).__name__, "one whose forward takes input_ids, as those of transformers")
-    return _Adapter(model, layers)
+    check(callable(model), "model", type(model).__name__, "a torch.nn.Module")
+    if isinstance(model, nn.Module) and "input_ids" in _parameters(model):
+        return _Adapter(model, layers)
+    known = not isinstance(model, nn.Module) or _takes_states(model)
+    check(known, "model", type(model).__name__, "one whose forward takes input_ids, as those of transformers")
+    return model
 
 
 def _parameters(model: nn.Module) -> set[str]:
     return set(inspect.signature(model.forward).parameters)
+
+
+def _takes_states(model: nn.Module) -> bool:
+    parameters = inspect.signature(model.forward).parameters.values()
+    return any(p.name == "states" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 class _Adapter(nn.Module):

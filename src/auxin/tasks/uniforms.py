@@ -34,7 +34,7 @@ def random_sample(items: Sequence[T], count: int | None) -> list[T]:
     """A fixed random sample, in its own order, that holds every smaller one; all of them for None or a large count.
 
     >>> random_sample("abcdefgh", 3)
-    ['a', 'c', 'h']
+    ['a', 'b', 'f']
     """
     if count is None or count >= len(items):
         return list(items)
