@@ -1,4 +1,4 @@
-"""Runs beside each other, few and many, and a sweep."""
+"""Runs compared, few and many, and a sweep."""
 
 import json
 from dataclasses import replace
@@ -80,7 +80,7 @@ def test_few_runs_have_sections_and_many_are_compared_on_a_page_of_bounded_weigh
 ) -> None:
     few = page(views)
     assert [f'id="run-{i}"' in few for i in (1, 3, 4)] == [True, True, False]
-    assert "3 runs beside each other" in few
+    assert "3 runs compared" in few
     long = a_run(tmp_path / "long", RunConfig(model=ModelConfig(scale_embedding=False)), 2000)
     many = page([replace(long, note=str(i)) for i in range(200)])
     assert MOST_RUNS < 200

@@ -43,12 +43,12 @@ Predict from its initialization whether a transformer will train, train it, and
 watch structure emerge.
 
 Is my model's initialization all right?    try: auxin check gpt2.json
-  check       whether your transformer starts as it should, and where not
+  check       whether your model's initialization is as it should be
   exponents   whether tokens collapse and gradients vanish, before any training
   phase       both exponents over two hyperparameters, as a table and figures
   critical    hyperparameters at the edge of chaos for a given depth
-  simulate    random networks beside the theory, layer by layer
-  attention   moments of attention beside the published approximations
+  simulate    compare random networks with the theory, layer by layer
+  attention   compare moments of attention with published approximations
 
 Watch structure emerge                     try: auxin demo
   demo        train the question task until it groks, in minutes, and draw it

@@ -1,4 +1,4 @@
-"""The verb simulate: random networks beside what the theory predicts of them."""
+"""The verb simulate: random networks compared with the theory."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Simulate(BlockVerb, Writing):
-    """Measure random networks beside what the theory predicts, layer by layer; fails where they disagree.
+    """Compare random networks with the theory, layer by layer; fails where they disagree.
 
-    Behind l layers of width d a deviation may be l/d, as the theory is the limit of infinite width, plus four
+    After l layers of width d a deviation may be l/d, as the theory is the limit of infinite width, plus four
     standard errors; those of few networks are steadied by what is typical.
 
     Example: auxin simulate --preset released-code --depth 6 --width 256 --draws 8
@@ -70,7 +70,7 @@ class Simulate(BlockVerb, Writing):
         check(self.draws >= 2, "draws", self.draws, "2 or more")
 
     def run(self) -> int:
-        """Print theory beside simulation, or JSON; the status says whether they agree."""
+        """Print theory and simulation, or JSON; the status says whether they agree."""
         depth = self.own_depth(self.depth)
         from auxin.probes.comparison import compare
 

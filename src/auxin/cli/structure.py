@@ -85,7 +85,7 @@ class Measure(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Trees(Writing):
-    """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, beside the gold tree.
+    """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, with the gold tree.
 
     Or of a causal model of transformers in a directory, with its tokenizer: --model path/to/gpt2 --sentence "…".
 

@@ -214,7 +214,7 @@ def check(
     branch: float = 1.0,
     thresholds: Thresholds | None = None,
 ) -> CheckReport:
-    """Measure a model at its start, predict what it should be, and say where the two part.
+    """Measure a model before training, predict what it should be, and say where the two disagree.
 
     The model is left as it was: modes, gradients, hooks, random state.
 

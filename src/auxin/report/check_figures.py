@@ -1,4 +1,4 @@
-"""The figure of a checked model: what was measured beside what its initialization should give, layer by layer."""
+"""The figure of a checked model: what was measured and what its initialization predicts, layer by layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def signals(measured: pl.DataFrame, predicted: pl.DataFrame | None, *, title: st
     points = measured["norm"].is_not_null().any()
     parts = ["points: measured"] if points else []
     parts += ["line and band: predicted, ± 2 standard deviations"] if predicted is not None else []
-    heading = alt.Title(f"{title} at its start", subtitle="; ".join(parts) or "nothing measured")
+    heading = alt.Title(f"{title} at initialization", subtitle="; ".join(parts) or "nothing measured")
     panels = (_panel(name, measured, predicted) for name in TITLES)
     return alt.hconcat(*panels).properties(title=heading, description=_words(measured, predicted))
 
@@ -38,7 +38,7 @@ def _words(measured: pl.DataFrame, predicted: pl.DataFrame | None) -> str:
             if frame is not None and frame[name].is_not_null().any():
                 first, last = frame[name][0], frame[name][-1]
                 said.append(
-                    f"{what}, {how}: from {first:.3g} at the input to {last:.3g} behind the last layer"
+                    f"{what}, {how}: from {first:.3g} at the input to {last:.3g} after the last layer"
                 )
     return "; ".join(said) + "."
 

@@ -31,7 +31,7 @@ def runs_section(views: Sequence[RunView], name: str, drawings: Drawings, *, alo
     return {
         "template": "runs.html",
         "id": name,
-        "title": f"{len(views)} runs beside each other",
+        "title": f"{len(views)} runs compared",
         "figures": drawings.place([_compared(views, varied)]),
         "alone": alone,
         "varied": varied,

@@ -198,7 +198,7 @@ def loss_by_scale(tables: Tables) -> Figure:
 
 
 def loss_by_totals(tables: Tables) -> Figure:
-    """Loss of every model against both totals of its start, a colour a stack."""
+    """Loss of every model against both totals of its initialization, a colour a stack."""
     models = columns(tables, "models", "branch_scale member loss angle_total gradient_total", "stack")
     models = models.rename({"stack": "series"})
     groups = Groups(models["series"].unique(maintain_order=True).to_list())
@@ -220,7 +220,7 @@ def loss_by_totals(tables: Tables) -> Figure:
     return figure(
         "loss-by-totals",
         grid(panels, groups.chosen, 2),
-        ("Loss of every model by the totals of its start", "a point a model; logarithmic from 1 on"),
+        ("Loss of every model by the totals of its initialization", "a point a model; logarithmic from 1 on"),
         f"Largest training loss of each stack, with the range of its angle totals. {words}.",
     )
 

@@ -149,7 +149,7 @@ def repair(tables: Tables) -> Figure:
     return figure(
         "repair",
         grid(_against_depth(points, groups, names), groups.chosen, 3),
-        ("Depth, as published and with its start held", "means over seeds, 95% intervals"),
+        ("Depth, as published and with L·λ_a held", "means over seeds, 95% intervals"),
         f"In-domain accuracy late in the run, {words}.",
     )
 

@@ -34,7 +34,7 @@ TERMS: dict[str, tuple[str, str]] = {
     ),
     "seed": (
         r"seeds?",
-        "A model is trained several times; only the random numbers differ (its start, the order of its data).",
+        "A model is trained several times; only random numbers differ (its initial weights, the order of its data).",
     ),
     "interval": (
         r"95% intervals?|intervals?",
@@ -58,7 +58,7 @@ TERMS: dict[str, tuple[str, str]] = {
     ),
     "exponents": (
         r"exponents",
-        "λ_a and λ_g: by what factor, exp(λ), a layer at its start changes the differences between words and the "
+        "λ_a and λ_g: by what factor, exp(λ), a layer at initialization changes the differences between words and the "
         "gradients. Both are computed from the settings, without training.",
     ),
     "collapse": (

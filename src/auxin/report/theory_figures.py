@@ -59,7 +59,7 @@ def phase_diagram(
     for name, title in titles.items():
         values = frame[name].to_numpy().reshape(len(ys), len(xs))
         if not values.any():
-            title.subtitle = "0 everywhere: no layer counts beside those before it"
+            title.subtitle = "0 everywhere: no layer adds to those before it"
         finite = np.abs(values[np.isfinite(values)])
         limit = float(np.quantile(finite, 0.98)) if finite.size else 0.0
         scale = alt.Scale(
@@ -205,7 +205,7 @@ def _logarithmic(title: str, shown: NDArray[np.float64]) -> alt.Y:
 
 
 def attention_moments(frame: pl.DataFrame) -> alt.HConcatChart:
-    """R1, the mean sum of squared attention weights, against the logits' spread: exact beside approximations.
+    """R1, the mean sum of squared attention weights, against the logits' spread: exact and approximations.
 
     ``frame`` has columns n_tokens, spread, method (exact, annealed, rem) and r1; a panel for each n.
     Values above 1, which no softmax can have, are cut off: that is where an approximation has broken down.

@@ -142,7 +142,7 @@ class Reinflect:
 
 @dataclass(frozen=True, kw_only=True)
 class Swap:
-    """Exchanges subject and object: the constituents before and behind the main verb (passivization).
+    """Exchanges subject and object: the constituents before and after the main verb (passivization).
 
     The linear rule exchanges the smallest phrases around the first two heads of the text instead, wherever they stand.
     """
@@ -154,7 +154,7 @@ class Swap:
     before: Mapping[str, str] = field(default_factory=dict)
     """Word put before the verb, by the category of the new subject's head: was, were."""
     after: str = ""
-    """Word put behind the verb: by."""
+    """Word put after the verb: by."""
 
     has_rival: ClassVar[bool] = True
 
@@ -221,7 +221,7 @@ def _nouns(structure: Structure, kind: str) -> tuple[int, ...]:
 
 @cache
 def _flanks(structure: Structure, kind: str) -> tuple[range, range, int, int]:
-    """The constituents before and behind the main verb that have heads, and the heads."""
+    """The constituents before and after the main verb that have heads, and the heads."""
     nouns = frozenset(_nouns(structure, kind))
     before = after = None
     for node, index in reversed(path_to(structure.shape, structure.main)):

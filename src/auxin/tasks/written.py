@@ -19,7 +19,7 @@ DIRECTIVES = {
     "rule": "copy, front TARGET, reinflect TARGET [CONTROLLER] or swap TARGET [CONTROLLER]",
     "form": "WORD CONTROLLER FORM: the form of a target's word in agreement with a controller of that category",
     "before": "CONTROLLER WORD: what swap puts before the verb when its new subject is of that category",
-    "after": "WORD: what swap puts behind the verb",
+    "after": "WORD: what swap puts after the verb",
     "markers": "COPY RULE: last words of a source that ask for a copy, and for the rule; a fair coin chooses",
     "end": "WORD: what ends an answer, by default the full stop",
     "train-without": "CATEGORY …: no in-domain sentence has a word of these",
