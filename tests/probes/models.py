@@ -19,6 +19,14 @@ CLASSES = {
     "gemma3_text": "Gemma3ForCausalLM",
     "phi3": "Phi3ForCausalLM",
     "olmo2": "Olmo2ForCausalLM",
+    "olmo3": "Olmo3ForCausalLM",
+    "olmo": "OlmoForCausalLM",
+    "gemma": "GemmaForCausalLM",
+    "granite": "GraniteForCausalLM",
+    "cohere": "CohereForCausalLM",
+    "starcoder2": "Starcoder2ForCausalLM",
+    "phi": "PhiForCausalLM",
+    "stablelm": "StableLmForCausalLM",
     "opt": "OPTForCausalLM",
     "bert": "BertForMaskedLM",
     "roberta": "RobertaForMaskedLM",
@@ -38,9 +46,9 @@ def settings(kind: str, depth: int = 3, width: int = 96, **more: Any) -> dict[st
         own = {"intermediate_size": 2 * width}
     if kind not in ("gpt2", "gptj"):
         own |= {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": 4}
-    if kind in ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2"):
+    if kind not in ("gpt2", "gptj", "gpt_neox", "opt", "bert", "roberta", "vit"):
         own |= {"num_key_value_heads": 2, "pad_token_id": 0}
-    if kind in ("qwen3", "gemma2", "gemma3_text"):
+    if kind in ("qwen3", "gemma", "gemma2", "gemma3_text"):
         own |= {"head_dim": width // 4}
     if kind in ("gemma2", "gemma3_text"):
         own |= {"query_pre_attn_scalar": width // 4}

@@ -24,7 +24,7 @@ NAMES = {
     "heads": ("num_attention_heads", "n_head"),
     "hidden": ("intermediate_size", "ffn_dim", "n_inner"),
     "activation": ("hidden_activation", "hidden_act", "activation_function"),
-    "epsilon": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"),
+    "epsilon": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
     "std": ("initializer_range", "init_std"),
     "base": ("rope_theta", "rotary_emb_base"),
     "fraction": ("partial_rotary_factor", "rotary_pct"),
@@ -112,16 +112,10 @@ class _Reader:
         for body in bodies:
             if body not in made:
                 made[body] = Layer((replace(attention, body=body), mlp), parallel)
+        embedding = self._embedding(std, width)
         network = Network(tuple(made[body] for body in bodies), attention.before or attention.after)
         self._refuse_the_rest()
-        return Recipe(
-            family.name,
-            network,
-            sizes,
-            normal(std, scaled=family.scaled),
-            self._embedding(std, width),
-            causal,
-        )
+        return Recipe(family.name, network, sizes, normal(std, scaled=family.scaled), embedding, causal)
 
     def whole(self, name: str, default: int | None = None) -> int:
         """A positive whole number."""
@@ -174,12 +168,13 @@ class _Reader:
             known = ("gelu", "relu", "silu", "tanh")
             check(activation in known, "activation", name, ", ".join((*known, *ACTIVATIONS)))
             body = replace(body, activation=activation)
-        return replace(template, body=body, **places)
+        return replace(template, body=body, branch=self.number("residual_multiplier", 1.0), **places)
 
     def _attention(self, template: Any, layer: int, depth: int, head_dim: int) -> Attention:
         """What one layer's attention does."""
         natural = head_dim**-0.5
         scale = self.number("query_pre_attn_scalar", head_dim) ** -0.5
+        scale = self.number("attention_multiplier", scale)
         scale = scale if self.flag("scale_attn_weights", True) else 1.0
         scale /= layer + 1 if self.flag("scale_attn_by_inverse_layer_idx", False) else 1
         kind, rotary = self._kind(layer, depth), None
@@ -207,7 +202,8 @@ class _Reader:
         for value in scaling:
             check(value is None or isinstance(value, Mapping), "rope_parameters", value, "settings by name")
         settings = scaling[0] or scaling[1] or {}
-        local = self.number("rope_local_base_freq", 0.0) if kind == SLIDING else 0.0
+        local = self.family.local_unscaled and kind == SLIDING
+        base = self.number("rope_local_base_freq", base) if local else base
         if KINDS & set(settings):
             settings = settings.get(kind, {})
             if settings is None:
@@ -216,7 +212,7 @@ class _Reader:
             settings = {}  # what is scaled is the other layers' rotation
         if (old := self._find("original_max_position_embeddings")[1]) is not None:
             settings = {**settings, "original_max_position_embeddings": old}
-        defaults = {"rope_theta": local or base, "partial_rotary_factor": fraction}
+        defaults = {"rope_theta": base, "partial_rotary_factor": fraction}
         return defaults | {name: value for name, value in settings.items() if value is not None}
 
     def _kind(self, layer: int, depth: int) -> str:
@@ -242,5 +238,5 @@ class _Reader:
             return EmbeddingLaw()
         if self.family.embedding == "normalized":  # all tokens share the row of their segment
             return EmbeddingLaw(std, 1.0, 1 / tables)
-        scale = width if self.family.embedding == "scaled" else 1
+        scale = width if self.family.embedding == "scaled" else self.number("embedding_multiplier", 1.0) ** 2
         return EmbeddingLaw(std, tables * std**2 * scale)

@@ -24,8 +24,11 @@ exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
 dropout attention_dropout activation_dropout hidden_dropout resid_pdrop embd_pdrop attn_pdrop layerdrop
 hidden_dropout_prob attention_probs_dropout_prob classifier_dropout summary_first_dropout
 
-attention_bias mlp_bias qkv_bias enable_bias
-final_logit_softcapping summary_type summary_use_proj summary_activation summary_proj_to_labels
+residual_dropout embedding_dropout
+
+attention_bias mlp_bias qkv_bias enable_bias use_bias use_qkv_bias
+logit_scale logits_scaling final_logit_softcapping
+summary_type summary_use_proj summary_activation summary_proj_to_labels
 pooler_output_size pooler_act encoder_stride
 vocab_size tie_word_embeddings max_position_embeddings n_positions n_ctx type_vocab_size
 image_size patch_size num_channels max_window_layers
@@ -36,6 +39,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
     "is_decoder": (False,),
     "is_encoder_decoder": (False,),
+    "qk_layernorm": (False,),
+    "use_qk_norm": (False,),
     "position_embedding_type": ("absolute",),
     "use_bidirectional_attention": (False,),
     "use_sliding_window": (False,),

@@ -39,7 +39,7 @@ OUR_PARTS = {
     "up": "mlp.up",
     "down": "mlp.down",
 }
-_FC_PARTS = {name: path for name, path in LLAMA_PARTS.items() if name != "gate"}
+_PLAIN_PARTS = {name: path for name, path in LLAMA_PARTS.items() if name != "gate"}
 
 
 def layer_of(attention: Attention, mlp: MLP, norms: Mapping[str, Any], *, parallel: bool = False) -> Layer:
@@ -51,13 +51,12 @@ def _gated(
     attention: Attention,
     *,
     activation: Any = "silu",
-    epsilon: float = 1e-6,
+    norm: Norm = Norm("rms", epsilon=1e-6),  # noqa: B008  # it is frozen
     places: tuple[str, ...] = ("before",),
+    parallel: bool = False,
 ) -> Layer:
-    """A gated MLP and RMS norms."""
-    return layer_of(
-        attention, MLP(activation, gated=True), dict.fromkeys(places, Norm("rms", epsilon=epsilon))
-    )
+    """A gated MLP."""
+    return layer_of(attention, MLP(activation, gated=True), dict.fromkeys(places, norm), parallel=parallel)
 
 
 def _plain(
@@ -99,6 +98,8 @@ class Family:
     """Settings where the config does not have them, and the class of transformers has others than the most."""
     special: tuple[str, ...] = ()
     """Settings that only some families have."""
+    local_unscaled: bool = False
+    """Whether rope_scaling leaves out the layers that see a window."""
     period: int | None = None
     """Every so many-th layer sees all, the others a window; 0: none, where the config sets one; None: all layers."""
 
@@ -155,10 +156,10 @@ FAMILIES = (
         "layers in six a sliding window",
         _gated(_PER_HEAD, activation="gelu", places=_SANDWICH), embedding="scaled", period=6,
         defaults={"sliding_window": 4096, "rope_theta": 1e6, "rope_local_base_freq": 1e4},
-        special=("query_pre_attn_scalar", "attn_logit_softcapping", "rope_local_base_freq"),
+        special=("query_pre_attn_scalar", "attn_logit_softcapping", "rope_local_base_freq"), local_unscaled=True,
     ),
     Family(
-        "Phi-3", ("phi3",), "as Llama, with joint matrices", _gated(_ROTARY, epsilon=1e-5),
+        "Phi-3", ("phi3",), "as Llama, with joint matrices", _gated(_ROTARY, norm=Norm("rms", epsilon=1e-5)),
         parts={
             "qkv": "self_attn.qkv_proj", "out": "self_attn.o_proj",
             "gate_up": "mlp.gate_up_proj", "down": "mlp.down_proj",
@@ -168,7 +169,45 @@ FAMILIES = (
     Family(
         "OLMo 2", ("olmo2",), "a norm (RMS) after each branch and none before, queries and keys normalized over all "
         "heads, rotary, gated silu; N(0, .02²)",
-        _gated(_ALL_HEADS, epsilon=1e-5, places=("after",)),
+        _gated(_ALL_HEADS, norm=Norm("rms", epsilon=1e-5), places=("after",)),
+    ),
+    Family(
+        "OLMo 3", ("olmo3",), "as OLMo 2, three layers in four a sliding window",
+        _gated(_ALL_HEADS, norm=Norm("rms", epsilon=1e-5), places=("after",)), period=4,
+        defaults={"sliding_window": 4096}, local_unscaled=True,
+    ),
+    Family(
+        "OLMo", ("olmo",), "as Llama, with layer norms",
+        _gated(_ROTARY, norm=Norm(epsilon=1e-5)),
+    ),
+    Family(
+        "Gemma", ("gemma",), "as Llama, gated gelu; tied; embeddings times √width",
+        _gated(_ROTARY, activation="gelu"), embedding="scaled",
+    ),
+    Family(
+        "Granite", ("granite",), "as Llama, with factors on embeddings, logits and branches as the config says",
+        _gated(_ROTARY), defaults={"attention_multiplier": 1.0},
+        special=("attention_multiplier", "residual_multiplier", "embedding_multiplier"),
+    ),
+    Family(
+        "Cohere", ("cohere",), "pre-norm, gated MLP (silu) beside attention, after one norm, rotary; N(0, .02²)",
+        _gated(_ROTARY, norm=Norm(epsilon=1e-5), parallel=True),
+    ),
+    Family(
+        "StarCoder 2", ("starcoder2",), "pre-norm, rotary, gelu; N(0, .018²)", _plain(attention=_ROTARY),
+        parts=_PLAIN_PARTS | {"up": "mlp.c_fc", "down": "mlp.c_proj"},
+        defaults={"initializer_range": 0.018042}, period=0,
+    ),
+    Family(
+        "Phi", ("phi",), "pre-norm, attention and MLP side by side after one norm, rotary on a half, gelu; N(0, .02²)",
+        _plain(attention=_ROTARY, parallel=True),
+        parts=_PLAIN_PARTS | {"out": "self_attn.dense", "up": "mlp.fc1", "down": "mlp.fc2"},
+        defaults={"partial_rotary_factor": 0.5},
+    ),
+    Family(
+        "StableLM", ("stablelm",), "as Llama, with layer norms, rotary on a quarter",
+        _gated(_ROTARY, norm=Norm(epsilon=1e-5), parallel=True), special=("use_parallel_residual",),
+        defaults={"partial_rotary_factor": 0.25, "use_parallel_residual": False},
     ),
     Family(
         "OPT", ("opt",), "pre-norm, relu, learned positions; N(0, .02²)", _plain("relu"),
