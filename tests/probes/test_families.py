@@ -15,8 +15,9 @@ from auxin import MLP, Attention, Layer, Norm, Sublayer
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
 from auxin.models.transformer import TransformerLM
-from auxin.probes.families.configs import NoFamily
+from auxin.probes.families.configs import NoFamily, recipe_of
 from auxin.probes.families.sources import describe
+from auxin.probes.families.table import FAMILIES
 from probes import models, shapes
 
 
@@ -44,6 +45,21 @@ def test_every_family_is_read_alike_from_a_file_and_from_a_model(kind: str, tmp_
     actual, meant = (n.layers[1].sublayers[0].body for n in (auxin.network_of(model, actual=True), intended))
     assert actual != meant
     assert actual.sigma_v == pytest.approx(meant.sigma_v, rel=0.05)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_documentation_lists_every_family() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
+    for family in FAMILIES:
+        assert f"| {family.name} | {', '.join(family.types)} | {family.means} |" in page
+
+
+def test_factors_of_granite() -> None:
+    factors = {"residual_multiplier": 0.5, "embedding_multiplier": 3.0, "attention_multiplier": 0.25}
+    recipe = recipe_of({"model_type": "granite", **models.settings("granite"), **factors})
+    attention, mlp = recipe.network.layers[0].sublayers
+    assert attention.branch == mlp.branch == 0.5
+    assert attention.body.scale == 0.25  # pyright: ignore[reportAttributeAccessIssue]
+    assert recipe.embedding.norm == pytest.approx(9 * 0.02**2)
 
 
 def test_numbers_of_a_family() -> None:
