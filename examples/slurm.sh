@@ -6,5 +6,7 @@
 #SBATCH --time=04:00:00
 #SBATCH --requeue
 # sbatch --export=SWEEP=sweep.toml,OUT=runs/sweep examples/slurm.sh
-# A task that is stopped saves its runs; given once more, it goes on from there.
-exec auxin sweep "$SWEEP" --out "$OUT" --only "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" --workers "$SLURM_CPUS_PER_TASK"
+# Of an array with another number of tasks: sbatch --array=1-20 --export=PARTS=20,SWEEP=…,OUT=… examples/slurm.sh
+# A task that is stopped saves its runs. Submitted once more, also alone (--array=2), it goes on from there.
+PARTS=${PARTS:-8}
+exec auxin sweep "$SWEEP" --out "$OUT" --only "$(((SLURM_ARRAY_TASK_ID + PARTS - 1) % PARTS + 1))/$PARTS" --workers "$SLURM_CPUS_PER_TASK"

@@ -196,6 +196,19 @@ def _dataclasses(hint: Any) -> tuple[type, ...]:
     )
 
 
+def flat(value: Any) -> dict[str, Any]:
+    """A value's settings by dotted name, as plain data; what is None is left out.
+
+    >>> flat(RunConfig(steps=5))["model.depth"]
+    4
+    """
+    found: dict[str, Any] = {}
+    for name, content in to_dict(value).items():
+        inner = content if isinstance(content, dict) else None
+        found |= {f"{name}.{key}": each for key, each in inner.items()} if inner else {name: content}
+    return found
+
+
 def to_toml(value: Any) -> str:
     """The value as TOML, every default written out."""
     return tomli_w.dumps(to_dict(value))

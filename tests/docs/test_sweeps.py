@@ -41,7 +41,7 @@ def test_files_are_read_and_commands_give_one_sweep_however_it_is_divided(
         environment = os.environ | {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "SWEEP": "sweep.toml", "OUT": "runs/array", "SLURM_CPUS_PER_TASK": "1",
-            "SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": "2",
+            "SLURM_ARRAY_TASK_ID": str(task), "PARTS": "2",
         }  # fmt: skip
         subprocess.run(
             ["sh", str(ROOT / "examples" / "slurm.sh")], env=environment, check=True, capture_output=True

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,24 @@ def test_killed_and_resumed_each_point_is_there_once(tmp_path: Path) -> None:
     same(on_tensorboard(tmp_path / "tb" / "run"), rows(run.path))
     same(on_wandb(tmp_path / "run"), rows(run.path))
     assert on_wandb(tmp_path / "run")[: len(before)] == before
+
+
+def test_a_tensorboard_that_is_open_shows_what_a_resumed_run_adds(tmp_path: Path) -> None:
+    config = dataclasses.replace(LONG, seeds=(0,))
+    train(config, tmp_path / "run", tensorboard=tmp_path / "tb")
+    viewer = event_accumulator.EventAccumulator(
+        str(tmp_path / "tb" / "run" / "seed-0"), size_guidance={"scalars": 0}
+    )
+    viewer.Reload()
+    assert [event.step for event in viewer.Scalars("train/loss")] == list(range(1, 21))
+    resume(tmp_path / "run", steps=24, tensorboard=tmp_path / "tb")
+    viewer.Reload()
+    assert [event.step for event in viewer.Scalars("train/loss")] == list(range(1, 25))
+    shutil.rmtree(tmp_path / "run")
+    train(
+        dataclasses.replace(config, steps=5), tmp_path / "run", tensorboard=tmp_path / "tb"
+    )  # another run of its name
+    same(on_tensorboard(tmp_path / "tb" / "run"), rows(tmp_path / "run"))
 
 
 def sinks_steps(log: Path) -> bool:

@@ -52,6 +52,14 @@ def test_described_models_survive_a_file(tmp_path: Path, name) -> None:
 
 def test_damage_is_named(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
+    (tmp_path / "hf").mkdir()
+    for name in ("config.json", "model.safetensors.index.json"):
+        (tmp_path / "hf" / name).write_text("{}")
+        for other in (tmp_path / "hf", tmp_path / "hf" / name):
+            with pytest.raises(
+                CheckpointError, match=r"(a directory|JSON); .* holds a model of transformers: use"
+            ):
+                load_model(other)
     with pytest.raises(CheckpointError, match="no such file"):
         load_model(path)
     save_model(model(), path)

@@ -222,6 +222,26 @@ def test_only_what_auxin_wrote_is_replaced(tmp_path: Path) -> None:
         auxin.save_huggingface(first, other, vocabulary=WORDS)
 
 
+def test_a_directory_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()
+    (tmp_path / "config.json" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"config\.json: a directory; allowed: a file"):
+        auxin.save_huggingface(trained(CONFIGS["laptop"]), tmp_path, force=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["config.json", "thesis.txt"]
+
+
+def test_no_tokenizer_of_another_model_stays(tmp_path: Path) -> None:
+    model = trained(CONFIGS["laptop"])
+    auxin.save_huggingface(model, tmp_path, vocabulary=WORDS)
+    auxin.save_huggingface(model, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    (tmp_path / "generation_config.json").write_text("{}")  # somebody's
+    with pytest.raises(RunError, match=r"generation_config\.json: there already, and not written by auxin"):
+        auxin.save_huggingface(model, tmp_path)
+    auxin.save_huggingface(model, tmp_path, force=True)
+    assert not (tmp_path / "generation_config.json").exists()
+
+
 def test_arguments_that_do_not_fit_are_named(tmp_path: Path) -> None:
     model = trained(CONFIGS["laptop"])
     with pytest.raises(ConfigError, match="size of the vocabulary is 5; allowed: the model's 11"):

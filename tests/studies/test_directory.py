@@ -9,7 +9,7 @@ import pytest
 from auxin.errors import AuxinError, RunError
 from auxin.runs import RunDirectory, open_run
 from auxin.studies.conduct import plan_study, train_study
-from auxin.studies.directory import A_SWEEP, Owner, claim, runs_directory
+from auxin.studies.directory import Owner, claim, runs_directory
 from auxin.studies.finished import reusable, take_over
 from auxin.studies.session import read_sessions
 from studies.sweeps import tiny
@@ -25,18 +25,11 @@ def test_a_directory_belongs_to_one_study_and_scale(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="holds the study depth at scale minutes, not"):
             use("depth", "laptop", tmp_path)
     with pytest.raises(RunError, match="holds the study depth at scale minutes, not a sweep"):
-        claim(tmp_path, A_SWEEP)
+        claim(tmp_path, Owner())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    claim(tmp_path / "sweep", A_SWEEP)
+    claim(tmp_path / "sweep", Owner())
     with pytest.raises(RunError, match="holds a sweep, not the study depth"):
         claim(tmp_path / "sweep", Owner("depth", "minutes"))
-
-
-def test_a_study_answered_by_an_earlier_version_keeps_its_directory(tmp_path: Path) -> None:
-    (tmp_path / "study.json").write_text('{"study": "joint", "scale": "laptop"}')
-    with pytest.raises(RunError, match="holds the study joint at scale laptop"):
-        claim(tmp_path, Owner("depth", "laptop"))
-    claim(tmp_path, Owner("joint", "laptop"))
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -1,23 +1,26 @@
 """A sweep is the same bytes whoever trains which part of it: one process, several, shards on machines of their own."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 import auxin
 from auxin.cli import main
-from auxin.errors import ConfigError, RunError
+from auxin.errors import AuxinError, ConfigError, RunError
 from auxin.report.sweep_figures import sweep_figures
-from auxin.report.sweep_record import open_sweep
+from auxin.report.sweep_record import Sweep, open_sweep
 from auxin.studies.sweep import merge, sweep
 from studies.sweeps import content, last_step, process_with_open, tiny
 
@@ -106,7 +109,9 @@ def test_what_does_not_fit_is_not_merged(file: Path, whole: Path, tmp_path: Path
         text = (tmp_path / f"{name}.toml").read_text().replace(*change)
         (tmp_path / f"{name}.toml").write_text(text)
         sweep(tmp_path / f"{name}.toml", tmp_path / name, only="1/6", workers=1)
-    with pytest.raises(ConfigError, match=r"config of .*longer.*; allowed: that of .*whole"):
+    with pytest.raises(
+        RunError, match=r"longer: another sweep than the one in .*whole \(steps is 24 there, 28 here\)"
+    ):
         merge([whole, tmp_path / "longer"], tmp_path / "x")
     with pytest.raises(
         ConfigError, match=r"axes of a sweep to merge is \['steps'\]; allowed: .* model\.depth"
@@ -115,7 +120,7 @@ def test_what_does_not_fit_is_not_merged(file: Path, whole: Path, tmp_path: Path
     with pytest.raises(RunError, match="no sweep here"):
         merge([whole, file.parent], tmp_path / "x")
     assert not (tmp_path / "x").exists()
-    for only in ("0/3", "4/3", "1", "a/b", "7/7"):
+    for only in ("0/3", "4/3", "1", "a/b"):
         with pytest.raises(ConfigError, match=f"only is '{only}'; allowed: "):
             sweep(file, whole, only=only)
 
@@ -188,3 +193,218 @@ def test_a_sweep_that_was_changed_is_not_believed(whole: Path, tmp_path: Path) -
         open_sweep(tmp_path)
     with pytest.raises(RunError, match="no sweep here"):
         open_sweep(tmp_path.parent)
+
+
+SMALL = """
+preset = "laptop"
+seeds = [0]
+
+[set]
+task = "{task}"
+data_dir = "{data}"
+train_size = {size}
+batch_size = 2
+steps = {steps}
+log_every = 2
+checkpoint_every = 4
+eval_size = 2
+final_size = 2
+"model.width" = 8
+"model.heads" = 1
+"optimizer.warmup" = 2
+
+[axes]
+"model.depth" = {depths}
+"""
+
+
+def small(path: Path, depths: str, **changes: object) -> Path:
+    """The file of a sweep of a few steps."""
+    fields = {"task": "question", "data": "", "size": 60, "steps": 4} | changes
+    path.write_text(SMALL.format(depths=depths, **fields))
+    return path
+
+
+def names(swept: Sweep) -> dict[str, str]:
+    return {run.name.removesuffix("-seed0"): run.status for run in swept.runs}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep of two depths."""
+    folder = tmp_path_factory.mktemp("two")
+    sweep(small(folder / "s.toml", "[1, 2]"), folder / "out", workers=1)
+    return folder / "out"
+
+
+def copied(sweep: Path, to: Path) -> Path:
+    return Path(shutil.copytree(sweep, to))
+
+
+def test_another_sweep_is_refused_before_anything_is_written(two: Path, tmp_path: Path) -> None:
+    out, file = copied(two, tmp_path / "out"), tmp_path / "s.toml"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    others = {
+        r"steps is 4 there, 6 here": small(file, "[1, 2]", steps=6).read_text(),
+        r"steps is 4 there, 7 here": small(file, "[3]", steps=7).read_text(),  # other values of the axis, too
+        r"its axes are model\.depth, not model\.norm": SMALL.replace("model.depth", "model.norm").format(
+            depths='["pre"]', task="question", data="", size=60, steps=4
+        ),
+    }
+    for message, text in others.items():
+        file.write_text(text)
+        with pytest.raises(
+            RunError, match=rf"out: holds another sweep \({message}\); choose another directory"
+        ):
+            sweep(file, out, workers=1)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_what_has_finished_stays_in_the_table_when_an_axis_has_other_values(
+    two: Path, tmp_path: Path
+) -> None:
+    out = copied(two, tmp_path / "out")
+    swept = sweep(small(tmp_path / "s.toml", "[2]"), out, workers=1)
+    assert names(swept) == {"depth=2": "finished", "depth=1": "finished"}
+    assert swept.axes[0].values == (1, 2)
+    assert swept.table["model.depth"].to_list() == [2, 1]
+    sweep(small(tmp_path / "s.toml", "[1, 2]"), out, workers=1)
+    assert (out / "table.csv").read_bytes() == (two / "table.csv").read_bytes()
+
+
+def test_an_empty_part_ends_well(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = small(tmp_path / "s.toml", "[1, 2]")
+    assert main(["sweep", str(file), "--only", "7/8", "--out", str(tmp_path / "part")]) == 0
+    assert "no run is in part 7/8" in capsys.readouterr().out
+    swept = merge([tmp_path / "part", two], tmp_path / "all")
+    assert (swept.path / "table.csv").read_bytes() == (two / "table.csv").read_bytes()
+
+
+def words(*nouns: str) -> str:
+    return "".join(f"the {noun} hurt self .\tthe {noun} hurt itself .\n" * 2 for noun in nouns)
+
+
+def test_runs_on_other_sentences_are_not_these(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    for name, nouns in {"train": "dog cat newt", "val": "dog", "gen": "newt yak"}.items():
+        (tmp_path / "data" / f"{name}.tsv").write_text(words(*nouns.split()))
+    options = {"task": "files", "data": "data", "size": 0}
+    file = small(tmp_path / "s.toml", "[1]", **options)
+    assert main(["sweep", str(file), "--out", str(tmp_path / "a"), "--workers", "1"]) == 0
+    assert f"warning: {tmp_path / 'data'}: 1 word of gen that train lacks: 'yak'" in capsys.readouterr().err
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = small(tmp_path / "s.toml", "[1]", **options | {"data": "moved"})
+    assert names(sweep(moved, tmp_path / "a", workers=1)) == {
+        "depth=1": "finished"
+    }  # the same sentences elsewhere
+    (tmp_path / "moved" / "train.tsv").write_text(words("cat", "dog", "newt"))  # in another order
+    with pytest.raises(RunError, match=r"a: holds another sweep \(its sentences are others\)"):
+        sweep(moved, tmp_path / "a", workers=1)
+    swept = sweep(moved, tmp_path / "b", workers=1, reuse=[tmp_path / "a"])
+    data = [auxin.open_run(tmp_path / out / "runs" / "depth=1-seed0").environment["data"] for out in "ab"]
+    assert data[0] != data[1]
+    with pytest.raises(RunError, match="its sentences are others"):
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    with pytest.raises(RunError, match="begun with other sentences than now in"):
+        auxin.train(
+            auxin.open_run(tmp_path / "a/runs/depth=1-seed0").config, tmp_path / "b/runs/depth=1-seed0"
+        )
+    config = auxin.open_run(swept.runs[0].path).config
+    config = dataclasses.replace(config, data_dir=str(tmp_path / "moved"))
+    (tmp_path / "moved" / "train.tsv").write_text(words("newt", "cat", "dog"))
+    with pytest.raises(RunError, match=r"r: holds another run .begun with other sentences"):
+        auxin.sweep(
+            [auxin.NamedRun("r", config)], copied_run(swept.runs[0].path, tmp_path / "list"), workers=1
+        )
+
+
+def copied_run(run: Path, to: Path) -> Path:
+    """A directory with a run under the name r."""
+    shutil.copytree(run, to / "runs" / "r")
+    return to
+
+
+def parts_of(two: Path, tmp_path: Path) -> list[Path]:
+    """The sweep as two parts, each with the record that ``only`` leaves."""
+    file = small(tmp_path / "s.toml", "[1, 2]")
+    found: list[Path] = []
+    for i in (1, 2):
+        sweep(file, tmp_path / f"p{i}", workers=1, only=f"{i}/2", reuse=[two])
+        found.append(tmp_path / f"p{i}")
+    return found
+
+
+def test_parts_are_merged_one_after_the_other_or_over_what_is_unfinished(two: Path, tmp_path: Path) -> None:
+    first, second = parts_of(two, tmp_path)
+    merge([first], tmp_path / "out")
+    merge([second], tmp_path / "out")
+    for file in ("table.csv", "sweep.json"):
+        assert (tmp_path / "out" / file).read_bytes() == (two / file).read_bytes()
+    unfinished = copied(second / "runs" / "depth=2-seed0", first / "runs" / "depth=2-seed0")
+    (unfinished / "summary.json").unlink()
+    assert names(merge([first, second], first)) == {"depth=1": "finished", "depth=2": "finished"}
+    assert auxin.open_run(unfinished).finished
+    (unfinished / "summary.json").unlink()
+    swept = sweep(tmp_path / "s.toml", first, workers=1, reuse=[second])  # and reused in the same way
+    assert content(unfinished) == content(second / "runs" / "depth=2-seed0")
+    assert all(run.status == "finished" for run in swept.runs)
+
+
+def test_a_damaged_part_is_named_before_anything_is_copied(two: Path, tmp_path: Path) -> None:
+    first, second = parts_of(two, tmp_path)
+    run = second / "runs" / "depth=2-seed0"
+    for file in (
+        run / "metrics.jsonl",
+        run / "checkpoints/step-000000004/member-0.safetensors",
+        run / "summary.json",
+    ):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-20] + b"x" + whole[-19:])
+        with pytest.raises(AuxinError, match=rf"{file.name}: (damaged|not valid)"):
+            merge([first, second], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        file.write_bytes(whole)
+    assert names(merge([first, second], tmp_path / "out")) == {"depth=1": "finished", "depth=2": "finished"}
+    shutil.move(run, tmp_path / "elsewhere")
+    run.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="symbolic link"):
+        merge([first, second], tmp_path / "other")
+
+
+def test_exponents_are_those_of_the_model_that_is_there(tmp_path: Path) -> None:
+    run = tiny("r", steps=2, log_every=2, checkpoint_every=2)
+    deeper = dataclasses.replace(run.config, model=dataclasses.replace(run.config.model, depth=3))
+    before = auxin.sweep([run], tmp_path / "out", workers=1).table["angle_total"][0]
+    shutil.rmtree(tmp_path / "out" / "runs")
+    after = auxin.sweep([dataclasses.replace(run, config=deeper)], tmp_path / "out", workers=1).table[
+        "angle_total"
+    ][0]
+    found = auxin.exponents(deeper.model.network(), norm=deeper.model.input_norm())
+    assert after == pytest.approx(found.angle_total, abs=1e-4)
+    assert after != before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("warmup", None, "setting 'warmup' is None"), ("clip", float("inf"), "setting 'clip' is inf"),
+        ("noise", float("nan"), "setting 'noise' is nan"), ("size", 2**70, "setting 'size' is"),
+        ("word", "two\nlines", "setting 'word' is"), ('a, "b"', 1, "name of a setting is"),
+        ("", 1, "name of a setting is"),
+    ],
+)  # fmt: skip
+def test_settings_that_no_table_holds_are_refused_at_once(name: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        auxin.NamedRun("r", tiny("x").config, {name: value})  # pyright: ignore[reportArgumentType]
+
+
+def test_settings_of_numpy_and_of_any_printable_name_are_drawn(tmp_path: Path) -> None:
+    runs = [
+        auxin.NamedRun(
+            f"r{i}", tiny("x", i, steps=2, log_every=2).config, {"tokens/step": i, "tokens.step": i + 1}
+        )
+        for i in np.arange(2)
+    ]
+    swept = auxin.sweep(runs, tmp_path / "out", workers=1)
+    assert swept.table.select("tokens/step", "tokens.step").rows() == [(0, 1), (1, 2)]
+    assert [figure.name for figure in sweep_figures(swept)] == ["tokens-step-by-tokens-step"]

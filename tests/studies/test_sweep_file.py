@@ -133,6 +133,7 @@ WRONG = {
     + "draw = { sobol = 9 }\n[axes]\nsteps = [5, 6]\n": "a point of [axes] is {'steps': 6}; allowed: each point once",
     HEAD + "[axes]\nmodel = 'x.toml'\n": "[axes] model is 'x.toml'; allowed: a list",
     HEAD + "[axes]\nmodel = ['x.toml']\n": "at model = x: model is 'x.toml'; allowed: a TOML file",
+    HEAD + "[axes]\nmodel = ['a/gpt2.toml', 'b/gpt2.toml']\n": "allowed: files of different stems",
     HEAD + "[axes]\nsteps = [2026-01-01]\n": "steps is 2026-01-01; allowed: a number",
 }
 

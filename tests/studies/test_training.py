@@ -103,12 +103,12 @@ def test_finished_runs_of_another_study_are_copied_where_the_config_is_the_same(
 ) -> None:
     other = [tiny("same", 0), tiny("changed", 0, steps=31), tiny("measured", 1, measures=("norms",))]
     same = reusable(other, tmp_path, [swept])
-    assert same == {"same": swept / "runs" / "a"}
+    assert {name: run.path for name, run in same.items()} == {"same": swept / "runs" / "a"}
     take_over(same, tmp_path)
     assert is_finished(other[0], tmp_path)
     assert content(tmp_path / "same") == content(swept / "runs" / "a")
     assert not (tmp_path / "same" / "lock").exists()
-    assert reusable(other, tmp_path, [swept]) == {}  # what is there is left alone
+    assert reusable(other, tmp_path, [swept]) == {}  # what has finished is left alone
     with pytest.raises(ConfigError, match=r"reuse is '.*same'; allowed: the directory of a study"):
         reusable(other, tmp_path, [tmp_path / "same"])
 
@@ -117,7 +117,8 @@ def test_a_measured_run_has_all_that_one_without_measures_has(tmp_path: Path) ->
     measured = tiny("measured", measures=("norms",))
     train(measured.config, tmp_path / "runs" / "measured")
     plain = tiny("plain", checkpoint_every=10)
-    assert reusable([plain], tmp_path, [tmp_path]) == {"plain": tmp_path / "runs" / "measured"}
+    (found,) = reusable([plain], tmp_path, [tmp_path]).values()
+    assert found.path == tmp_path / "runs" / "measured"
     own, both = open_run(tmp_path / "runs" / "measured").metrics, tables([measured], tmp_path)
     train(plain.config, tmp_path / "plain")
     names = open_run(tmp_path / "plain").metrics["name"].unique().to_list()
@@ -169,6 +170,17 @@ def test_workers_import_nothing_from_where_the_user_stands(
         [job], tmp_path / "log", workers=1, threads=1, stopping=lambda: False, tick=lambda: None
     )
     assert (outcome.status, outcome.detail) == ("finished", "")
+
+
+def test_what_a_library_prints_as_python_starts_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('hello from sitecustomize')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path]))
+    (outcome,) = train_runs([tiny("a", steps=5)], tmp_path / "out", workers=1)
+    assert outcome.status == "finished"
+    assert "hello from sitecustomize" in (tmp_path / "out" / "workers.log").read_text()
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -270,15 +282,13 @@ def test_each_worker_has_a_gpu_of_its_own(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    jobs = [Job(str(i), tiny(str(i), device=device).config, tmp_path) for i in range(3)]
+    jobs = [Job(str(i), tiny(str(i), device=device).config, tmp_path, lambda _: "") for i in range(3)]
     log = tmp_path / "log"
     ended = run_locally(jobs, log, workers=3, threads=1, stopping=lambda: False, tick=lambda: None)
     assert sorted(outcome.detail for outcome in ended) == seen
 
 
 def test_impossible_sweeps_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"runs is ..; allowed: at least one"):
-        train_runs([], tmp_path)
     with pytest.raises(ConfigError, match="name of a run is 'a'; allowed: each name once"):
         train_runs([tiny("a"), tiny("a", 1)], tmp_path)
     with pytest.raises(ConfigError, match="workers is -1; allowed: 0"):

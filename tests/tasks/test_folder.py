@@ -2,9 +2,12 @@
 
 import pytest
 
+from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError, DataError
+from auxin.experiment.train import train
 from auxin.measures.accuracy import Evaluator
 from auxin.tasks import Telling, load_task
+from auxin.tasks.suspicions import suspicions
 
 REFLEXIVES = {
     "train.tsv": "der Bär wäscht sich . refl\tder Bär wäscht sich\n",
@@ -86,3 +89,55 @@ def test_missing_files(tmp_path):
         load_task("files", data_dir=folder)
     with pytest.raises(ConfigError, match=r"data_dir is ''; allowed: a directory with train.tsv"):
         load_task("files")
+
+
+def lines(*words: str, end: str = "\n") -> bytes:
+    return "".join(f"the {word} sleeps\t{word}{end}" for word in words).encode()
+
+
+def test_line_ends_of_every_system_are_read_and_a_mixture_is_refused(tmp_path):
+    for end in ("\n", "\r\n", "\r\r\n", "\r"):
+        task = load_task("files", data_dir=written(tmp_path, train=lines("newt", "yak", end=end)))
+        assert [s.target for s in task.splits["train"]] == ["newt", "yak"]
+    mixed = written(tmp_path, train=lines("newt", "yak") + lines("cat", "dog", end="\r") + b"\n")
+    with pytest.raises(DataError, match=r"train\.tsv:3: a carriage return inside the line"):
+        load_task("files", data_dir=mixed)
+
+
+@pytest.mark.parametrize(
+    ("gen", "expected"),
+    [
+        (lines("cat"), []),
+        (lines("yak", "cat", "eft"), ["2 words of gen that train lacks: 'eft', 'yak'"]),
+        (lines("newt", "cat"), ["1 of 2 lines of gen is in train, too"]),
+        (
+            lines("e\u0301lan"),
+            [
+                r"1 word looks like another one: 'e\u0301lan' and '\xe9lan'",
+                r"1 word of gen that train lacks: 'e\u0301lan'",
+            ],
+        ),
+        (
+            lines("cat") + "\ufeff".encode() + lines("cat"),
+            [
+                r"1 word looks like another one: 'the' and '\ufeffthe'",
+                r"1 line of gen holds a byte order mark: '\ufeffthe cat sleeps cat'",
+                r"1 word of gen that train lacks: '\ufeffthe'",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_not_what_it_seems_is_counted(tmp_path, gen, expected):
+    train = lines("newt", "cat".upper(), "élan") + b"the cat reads\tcat\n"
+    task = load_task("files", data_dir=written(tmp_path, train=train, val=lines("newt"), gen=gen))
+    assert suspicions(task.splits) == expected
+
+
+def test_training_begins_with_a_warning(tmp_path, capsys):
+    written(tmp_path / "data", train=lines("newt", "cat"), val=lines("cat"), gen=lines("newt"))
+    model = ModelConfig(depth=1, width=8, heads=1)
+    config = RunConfig(
+        task="files", data_dir=str(tmp_path / "data"), model=model, steps=1, batch_size=1, threads=1
+    )
+    train(config, tmp_path / "run")
+    assert "warning: 1 of 1 line of gen is in train, too" in capsys.readouterr().err

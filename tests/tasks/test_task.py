@@ -1,5 +1,6 @@
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +104,15 @@ def test_cache_directory(monkeypatch):
     assert str(cache.directory()) == "/somewhere/auxin"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache.directory() == cache.Path(os.path.expanduser("~/.cache/auxin"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/mine")
+    assert cache.directory() == Path.home() / "mine" / "auxin"
+    monkeypatch.setenv("AUXIN_CACHE", "~/chosen")
+    assert cache.directory() == Path.home() / "chosen"
+    monkeypatch.setenv("AUXIN_CACHE", "~nobody-of-this-name/chosen")
+    with pytest.raises(
+        ConfigError, match="AUXIN_CACHE is '~nobody-of-this-name/chosen'; allowed: a directory"
+    ):
+        cache.directory()
     monkeypatch.setenv("AUXIN_CACHE", "/chosen")
     assert str(cache.directory()) == "/chosen"
 

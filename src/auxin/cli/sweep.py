@@ -62,7 +62,9 @@ class Sweep(Verb):
             reuse=self.reuse,
             progress=True,
         )
-        if not self.json:
+        if not outcomes and not self.json:
+            print(f"no run is in part {self.only}\n")
+        elif not self.json:
             report_outcomes(outcomes)
         _report(open_sweep(self.out), self.json)
         return int(any(outcome.status != "finished" for outcome in outcomes))

@@ -47,7 +47,7 @@ def check_output(path: str | Path, content: bytes, *, force: bool = False, mark:
         if _is_stream(path):
             return True
         with _parent(path) as folder:
-            if not force:
+            if not force or folder.kind(path.name) == "directory":
                 _check_replaceable(folder, path, content, mark)
     return False
 

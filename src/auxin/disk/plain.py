@@ -141,13 +141,15 @@ def read_object(folder: Folder, name: str, shape: Shape = None, limit: int = LON
     return value
 
 
-def read_signed(folder: Folder, name: str, shape: Shape = None, unsigned: Shape = None) -> dict[str, Any]:
+def read_signed(
+    folder: Folder, name: str, shape: Shape = None, unsigned: Shape = None, limit: int = LONGEST
+) -> dict[str, Any]:
     """What ``dump_signed`` wrote; ``RunError`` where it was changed or has another shape.
 
     A file without a hash, as earlier versions wrote it, must have the shape ``unsigned``, which asks for all that they
     wrote: what is left of a damaged file is not taken for one of theirs.
     """
-    values = read_object(folder, name)
+    values = read_object(folder, name, limit=limit)
     digest = values.pop("sha256", None)
     if digest is not None and hashlib.sha256(dump_json(values)).hexdigest() != digest:
         raise RunError(f"{folder.path / name}: damaged (its SHA-256 is not the one that it ends with)")

@@ -11,12 +11,37 @@ from auxin.config import RunConfig
 from auxin.errors import DataError, RunError
 from auxin.runs import Run
 from auxin.tasks import Task
+from auxin.tasks.suspicions import suspicions
 
 
 def anchored(config: RunConfig) -> RunConfig:
     """The config with absolute paths of its data: a run is looked into from other directories, too."""
     paths = {name: path for name in ("data_dir", "grammar") if (path := getattr(config, name))}
     return replace(config, **{name: os.path.abspath(path) for name, path in paths.items()})
+
+
+class Sentences:
+    """SHA-256 of the sentences of configs; each set is read, or generated, once.
+
+    ``suspicions`` is what was found in those that were read, a line each.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], str] = {}
+        self.suspicions: list[str] = []
+
+    def __call__(self, config: RunConfig) -> str:
+        """That of a config; ``DataError`` where the sentences cannot be read."""
+        config = anchored(config)
+        size, place = (config.data_seed, config.train_size), (config.data_dir, config.grammar)
+        key = (config.task, *size, *place, config.dials, config.scoring)
+        if key not in self._known:
+            task = config.load_task()
+            self._known[key] = task.sha256
+            if not task.generated:
+                where = config.data_dir or config.grammar or config.task
+                self.suspicions += [f"{where}: {line}" for line in suspicions(task.splits)]
+        return self._known[key]
 
 
 def task_of(run: Run, data_dir: str = "") -> Task:

@@ -13,6 +13,7 @@ from auxin.arguments import explained
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.output import MARK, check_output, write_output
 from auxin.disk.plain import dump_json
+from auxin.errors import RunError
 from auxin.experiment.data import task_of
 from auxin.models.formats import model_of
 from auxin.models.transformer import TransformerLM
@@ -27,6 +28,11 @@ NO_WORD = "<not in the vocabulary>"
 """Stands for unknown words and is unknown itself: one in a text is an error, as it is in ours. tokenizer.json takes no
 other mark."""
 MARKS = {"tokenizer.json": json.dumps(NO_WORD).encode()}
+BESIDE = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+    "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "generation_config.json", "adapter_config.json",
+)  # fmt: skip
+"""What transformers reads beside config and weights; of another model it must not stay."""
 
 
 @explained
@@ -52,7 +58,9 @@ def save_huggingface(
         member: seed of the run's model; the first by default.
         vocabulary: that of a model, without which no tokenizer is written. Of a run: its task's.
         data_dir: where the sentences of a run with a data directory are now, if they have moved.
-        force: replace files that auxin did not write.
+        force: replace or remove files that auxin did not write; a directory is never replaced.
+
+    The tokenizer that an earlier export left is removed where no vocabulary is given.
 
     Raises ``ConfigError`` naming the part of the model that no class of transformers computes, or a checkpoint that is
     not there; ``RunError`` for files that auxin did not write.
@@ -98,9 +106,13 @@ def _trained(run: Run, step: int | None, member: int | None) -> TransformerLM:
 def _write(path: Path, files: Mapping[str, bytes], force: bool) -> None:
     """All files; config.json goes first and comes last, so that what is not whole is not taken for a model."""
     with Folder.make(path) as folder, failing_clearly(path):
-        for name, content in files.items():
-            check_output(path / name, content, force=force, mark=MARKS.get(name, MARK))
-        folder.remove(CONFIG)
+        stale = [name for name in BESIDE if name not in files and folder.kind(name)]
+        for name in (*files, *stale):
+            if folder.kind(name) in ("directory", "special"):
+                raise RunError(f"{path / name}: a {folder.kind(name)}; allowed: a file")
+            check_output(path / name, files.get(name, b""), force=force, mark=MARKS.get(name, MARK))
+        for name in (CONFIG, *stale):
+            folder.remove(name)
         for name, content in files.items():
             write_output(path / name, content, force=force, mark=MARKS.get(name, MARK))
 

@@ -1,8 +1,8 @@
 """TensorBoard and Weights & Biases as readers of a run's metrics file: training knows nothing of them.
 
-What a sink gets depends on the file alone, whose rows behind a checkpoint are cut back when a run is resumed. So each
-point is there once, however often a run was killed: TensorBoard's files are written anew by every process, and
-Weights & Biases, which cannot be taken back, gets the steps that its local log does not hold.
+What a sink gets depends on the file alone, whose rows after a checkpoint are cut back when a run is resumed. Neither
+sink takes anything back, so each process sends the points that the logs of earlier ones do not hold: a point that is
+computed again has the same value. A viewer that is open while a run is resumed shows what is new.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import importlib.util
 import math
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +32,7 @@ SECONDS = 1.0
 """Between two looks at the file."""
 BLOCK = 1 << 15
 """Bytes of a block in W&B's logs."""
+EVENT_FILES = "events.out.tfevents."
 SUFFIX = ".auxin"
 """Of TensorBoard files that auxin wrote, and may delete."""
 
@@ -71,28 +73,62 @@ def _package(name: str) -> Any:
 
 
 class TensorBoard:
-    """Event files in ``folder/RUN/seed-N``, RUN the name of the run's directory; those that auxin left are deleted."""
+    """Event files in ``folder/RUN/seed-N``, RUN the name of the run's directory.
+
+    A process adds a file to those of earlier ones. What auxin left there of another run is deleted.
+    """
 
     def __init__(self, folder: Path) -> None:
         _check_installed("tensorboard")
         self.name, self._folder = f"TensorBoard in {folder}", folder
         self._writers: dict[int, Any] = {}
+        self._there: dict[int, set[tuple[int, str]]] = {}
 
     def begin(self, path: Path, config: RunConfig) -> None:
-        writer = _package("torch.utils.tensorboard").SummaryWriter
+        """Delete the files of another run of this name, and note the points that those of this run hold."""
+        self._folder, self._ending = self._folder / path.resolve().name, f".{_identity(path)}{SUFFIX}"
         for seed in config.seeds:
-            folder = self._folder / path.resolve().name / f"seed-{seed}"
-            for old in folder.glob(f"events.out.tfevents.*{SUFFIX}"):
-                old.unlink()
-            self._writers[seed] = writer(str(folder), filename_suffix=SUFFIX, flush_secs=10)
+            files = sorted((self._folder / f"seed-{seed}").glob(f"{EVENT_FILES}*{SUFFIX}"))
+            for other in (file for file in files if not file.name.endswith(self._ending)):
+                other.unlink()
+            own = [file for file in files if file.name.endswith(self._ending)]
+            self._there[seed] = {point for file in own for point in _points(file)}
+            # TensorBoard goes on to the next file by name, and the second stands first in it
+            while own and own[-1].name.removeprefix(EVENT_FILES)[:10] == f"{int(time.time()):010d}":
+                time.sleep(0.1)
 
     def write(self, rows: Sequence[Metric]) -> None:
         for row in rows:
-            self._writers[row.member].add_scalar(f"{row.split}/{row.name}", row.value, row.step)
+            tag = f"{row.split}/{row.name}"
+            if (row.step, tag) not in self._there[row.member]:
+                self._writer(row.member).add_scalar(tag, row.value, row.step)
+
+    def _writer(self, seed: int) -> Any:
+        if seed not in self._writers:
+            make = _package("torch.utils.tensorboard").SummaryWriter
+            folder = str(self._folder / f"seed-{seed}")
+            self._writers[seed] = make(folder, filename_suffix=self._ending, flush_secs=10)
+        return self._writers[seed]
 
     def close(self) -> None:
         for writer in self._writers.values():
             writer.close()
+
+
+def _points(file: Path) -> Iterator[tuple[int, str]]:
+    """Step and tag of every point in an event file."""
+    loader = _package("tensorboard.backend.event_processing.event_file_loader")
+    for event in loader.LegacyEventFileLoader(str(file)).Load():
+        for value in event.summary.value:
+            yield event.step, value.tag
+
+
+def _identity(path: Path, *more: str) -> str:
+    """Of a run in its place: another run that is in this place later on is another one."""
+    path = path.resolve()
+    with Folder.open(path) as folder, folder.reading(EVENTS) as events:
+        born = events.readline()
+    return hashlib.sha256("".join(f"{part}\n" for part in (path, *more)).encode() + born).hexdigest()[:16]
 
 
 class WandB:
@@ -111,13 +147,11 @@ class WandB:
     def begin(self, path: Path, config: RunConfig) -> None:
         """Open this run's log in the run's directory, and note the steps that it has already."""
         wandb, path = _package("wandb"), path.resolve()
-        with Folder.open(path) as folder, folder.reading(EVENTS) as events:
-            born = events.readline()  # another run in this place later on is another one there
-        identity = hashlib.sha256(f"{path}\n{self._project}\n".encode() + born).hexdigest()[:16]
+        identity = _identity(path, self._project)
         self._several = len(config.seeds) > 1
         self._there = _steps_sent(path / "wandb", identity)
         self._run = wandb.init(
-            dir=path,
+            dir=str(path),
             project=self._project,
             name=path.name,
             id=identity,

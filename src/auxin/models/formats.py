@@ -116,8 +116,13 @@ def load_model(path: str | Path) -> TransformerLM:
     True
     """
     path = Path(path)
+    if path.is_dir() or path.suffix == ".json":
+        what = "a directory" if path.is_dir() else "JSON"
+        raise CheckpointError(
+            f"{path}: {what}; allowed: a safetensors file that auxin wrote{_other_uses(path) if path.exists() else ''}"
+        )
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -136,8 +141,20 @@ def model_of(content: bytes, path: Path) -> TransformerLM:
     elif "input_embedding.weight" in tensors:
         config, tensors = released.translated(path, tensors)
     else:
-        raise CheckpointError(f"{path}: neither an auxin model nor one in the released code's names")
+        raise CheckpointError(
+            f"{path}: neither an auxin model nor one in the released code's names{_other_uses(path)}"
+        )
     return _filled(config, tensors, path)
+
+
+def _other_uses(path: Path) -> str:
+    """What else can be done with a path that is no saved model of auxin's, by what lies there."""
+    folder = path if path.is_dir() else path.parent
+    if (folder / "config.toml").is_file():
+        return f"; {folder} is a run, whose models are checkpoints/*/member-*.safetensors"
+    if (folder / "config.json").is_file():
+        return f"; {folder} holds a model of transformers: use auxin check {folder} or auxin trees --model {folder}"
+    return ""
 
 
 def _tensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -17,7 +17,7 @@ from auxin.report.markup import Table, minus, setting
 from auxin.report.run_section import RunView, share_text
 from auxin.report.tables import drawable, rounded, thinned
 from auxin.report.theme import Panel
-from auxin.runs.record import flat
+from auxin.values import flat
 
 MOST_COLORS, MOST_POINTS = 8, 12_000
 """Groups of runs that get a colour each, and the points of all curves together."""

@@ -18,8 +18,8 @@ from auxin.report.labels import layers
 from auxin.report.marks import Figure
 from auxin.report.markup import Table, setting
 from auxin.runs.reader import Run
-from auxin.runs.record import flat
 from auxin.tasks.trees import Tree
+from auxin.values import flat
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +59,12 @@ def sweep_figures(sweep: Sweep) -> list[Figure]:
     if not axes or not shown:
         return []
     pairs = list(itertools.combinations(axes, 2)) or [(axes[0], None)]
-    return [_figure(table, _ordered(pair), shown, len(axes) > 2) for pair in pairs]
+    found = [_figure(table, _ordered(pair), shown, len(axes) > 2) for pair in pairs]
+    names = [figure.name for figure in found]  # of "a/b" and "a.b" they are the same
+    return [
+        replace(f, name=f"{n}-{i}") if n in names[:i] else f
+        for i, (f, n) in enumerate(zip(found, names, strict=True))
+    ]
 
 
 def save_sweep_figures(sweep: Sweep) -> list[Path]:
@@ -94,7 +101,7 @@ def _figure(table: pl.DataFrame, pair: Pair, shown: Sequence[Response], others: 
     over = " and ".join(label(axis.name) for axis in pair if axis)
     title = alt.Title(f"What {over} {'does' if pair[1] is None else 'do'}", subtitle=said)
     description = f"{', '.join(r.title for r in shown)} over {over}. {words}".strip()
-    name = "-by-".join(axis.name.replace(".", "-") for axis in pair if axis)
+    name = "-by-".join(re.sub(r"[^\w=+-]+", "-", axis.name).strip("-") for axis in pair if axis)
     return Figure(name, chart.properties(title=title, description=description))
 
 

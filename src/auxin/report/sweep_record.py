@@ -27,7 +27,7 @@ LARGEST_TABLE = 1 << 28  # bytes
 Setting = str | int | float | bool
 _SHAPE = {
     "axes": [{"name": str, "values": list, "log": bool, "drawn": bool}],
-    "runs": [{"name": str, "status": str, "detail": str, "settings": dict}],
+    "runs": [{"name": str, "status": str, "detail": str, "settings": dict, "identity?": str}],
     "table_sha256": str,
 }
 
@@ -64,6 +64,8 @@ class SweepRun:
     """Its value on each axis."""
     path: Path
     """Its directory, which ``auxin.open_run`` opens."""
+    identity: str = ""
+    """Of a finished run: digest of its settings and sentences."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def open_sweep(path: str | Path) -> Sweep:
     with Folder.open(path) as folder:
         if not folder.has(SWEEP):
             raise RunError(f"{path}: no sweep here ({SWEEP} is missing); auxin sweep writes it")
-        values = read_signed(folder, SWEEP, _SHAPE, _SHAPE)
+        values = read_signed(folder, SWEEP, _SHAPE, _SHAPE, LARGEST_TABLE)
     axes = [_axis(path, axis) for axis in values["axes"]]
     runs = [_run(path, run) for run in values["runs"]]
     return Sweep(path, tuple(axes), tuple(runs), values["table_sha256"])
@@ -140,7 +142,9 @@ def _run(path: Path, run: Mapping[str, Any]) -> SweepRun:
     if name in ("", ".", "..") or "/" in name:
         raise RunError(f"{path / SWEEP}: the name of a run is {name!r}; allowed: that of a directory")
     _check_settings(path, f"settings of {name!r}", list(run["settings"].values()))
-    return SweepRun(name, run["status"], run["detail"], run["settings"], path / "runs" / name)
+    return SweepRun(
+        name, run["status"], run["detail"], run["settings"], path / "runs" / name, run.get("identity", "")
+    )
 
 
 def _check_settings(path: Path, what: str, values: list[Any]) -> None:

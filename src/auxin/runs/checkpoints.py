@@ -206,20 +206,24 @@ def _discard(directory: Folder, name: str) -> None:
         directory.remove(name)
 
 
-def verify(run: Folder, checkpoint: Checkpoint, seeds: tuple[int, ...]) -> Mark:
-    """Compare every hash that resuming relies on; raises ``CheckpointError`` naming the first bad file."""
+def verify_checkpoint(run: Folder, checkpoint: Checkpoint, seeds: tuple[int, ...]) -> Mark | None:
+    """Compare every hash; where the metrics stood, if resuming is possible. ``CheckpointError`` names a bad file."""
     if set(checkpoint.members) != set(seeds):
         raise CheckpointError(
             f"{checkpoint.path}: members {list(checkpoint.members)} are not the run's seeds"
         )
+    mark = None
     with open_checkpoint(run, checkpoint) as folder:
-        manifest, record = _manifest(folder), _state_record(folder)
+        manifest = _manifest(folder)
         wanted = {path.name: manifest["sha256"].get(path.name) for path in checkpoint.members.values()}
-        wanted |= {STATE: record["state"], RECORD: manifest.get(RECORD)}
+        if checkpoint.has_state:
+            record = _state_record(folder)
+            wanted |= {STATE: record["state"], RECORD: manifest.get(RECORD)}
+            mark = Mark(record["metrics"]["size"], record["metrics"]["sha256"])
         for name, value in wanted.items():
             if not folder.has(name) or folder.sha256(name) != value:
                 raise CheckpointError(f"{folder.path / name}: damaged (its SHA-256 is not the recorded one)")
-    return Mark(record["metrics"]["size"], record["metrics"]["sha256"])
+    return mark
 
 
 def load(run: Folder, checkpoint: Checkpoint) -> SavedState:

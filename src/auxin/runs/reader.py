@@ -16,7 +16,7 @@ from auxin.disk.output import MARK, write_output
 from auxin.disk.plain import Each, Number, read_signed
 from auxin.display import Displayed, Drawn
 from auxin.errors import RunError
-from auxin.runs.checkpoints import Checkpoint, list_checkpoints
+from auxin.runs.checkpoints import CHECKPOINTS, Checkpoint, list_checkpoints, verify_checkpoint
 from auxin.runs.rows import MEASURES, METRICS, check_measures, read_table
 from auxin.runs.settings import CONFIG, read_config
 from auxin.runs.store import ENVIRONMENT, SUMMARY
@@ -101,6 +101,18 @@ class Run(Displayed, Drawn):
         """Which sentences of each held-out split the summary's accuracies are those of, in words."""
         size = self.config.final_size
         return f"{size:,} sentences" if size else "all sentences"
+
+    def verify(self) -> None:
+        """Compare every file of a finished run with its digest; raises ``AuxinError`` naming a damaged one."""
+        with Folder.open(self.path) as folder:
+            self._check_metrics(folder)
+            check_measures(folder)
+            saved = list_checkpoints(folder)
+            if not saved or saved[-1].step < self.summary.get("steps", 0):
+                raise RunError(f"{self.path / CHECKPOINTS}: the last checkpoint is missing")
+            for checkpoint in saved:
+                verify_checkpoint(folder, checkpoint, self.config.seeds)
+        _ = self.environment
 
     @cached_property
     def environment(self) -> dict[str, Any]:

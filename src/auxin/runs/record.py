@@ -28,14 +28,13 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from auxin.config import RunConfig
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.plain import Each, Number, dump_signed, read_signed
 from auxin.errors import RunError
 from auxin.runs.copying import FILES
 from auxin.runs.reader import holds_run, open_run
 from auxin.runs.store import EVENTS
-from auxin.values import to_dict
+from auxin.values import flat
 
 STUDY, TABLES, METRICS, LOCK = "study.json", "tables", "metrics.parquet", "lock"
 LARGEST = 1 << 28  # bytes of a table or of all metrics
@@ -278,15 +277,6 @@ def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name, value in first.items()
         if all(name in other and other[name] == value for other in settings)
     }
-
-
-def flat(config: RunConfig) -> dict[str, Any]:
-    """A run's settings by dotted name, as ``auxin train`` has them."""
-    settings: dict[str, Any] = {}
-    for name, value in to_dict(config).items():
-        inner = value if isinstance(value, dict) else None
-        settings |= {f"{name}.{key}": item for key, item in inner.items()} if inner else {name: value}
-    return settings
 
 
 def wall_time(run: Path) -> float | None:

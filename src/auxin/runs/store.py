@@ -24,7 +24,7 @@ from auxin.runs.checkpoints import CHECKPOINTS, Mark, SavedState
 from auxin.runs.environment import environment
 from auxin.runs.rows import METRICS, Metric, RowFile
 from auxin.runs.settings import CONFIG, config_bytes, read_config
-from auxin.values import to_dict
+from auxin.values import flat
 
 SUMMARY, ENVIRONMENT, EVENTS, LOCK = "summary.json", "environment.json", "events.log", "lock"
 KEPT_STATES = 2
@@ -72,6 +72,7 @@ class RunDirectory:
                 run = cls(folder, config, lock)
                 changes = _changes(folder, config, data, extend)
                 run.finished = run.finished and "steps" not in changes
+                run._check_data(data)
                 if not run.finished:
                     folder.remove_temporaries()
                     with (
@@ -79,7 +80,7 @@ class RunDirectory:
                         folder.make_sub(CHECKPOINTS) as directory,
                     ):
                         directory.remove_temporaries()
-                    run._check_environment(data)
+                    run._note_environment(data)
                     run._roll_back()
                     run._change(changes)
         except BaseException:
@@ -94,8 +95,15 @@ class RunDirectory:
         """Made when a run is to go on: that of a finished one may be gone, which must not look like damage."""
         return RowFile(self._folder, METRICS)
 
-    def _check_environment(self, data: str) -> None:
-        """Record environment and data; or refuse other data, and warn of another environment, than at first."""
+    def _check_data(self, data: str) -> None:
+        """Refuse other sentences than at first."""
+        if _data(self._folder) not in (None, data):
+            place = self.config.data_dir or self.config.grammar
+            where = f"in {place}" if place else "generated"
+            raise RunError(f"{self.path}: begun with other sentences than now {where}; train elsewhere")
+
+    def _note_environment(self, data: str) -> None:
+        """Record environment and data; or warn of another environment than at first."""
         now = environment(self.config) | ({"data": data} if data else {})
         if not self._folder.has(ENVIRONMENT):
             self._folder.replace(ENVIRONMENT, dump_signed(now))
@@ -109,9 +117,6 @@ class RunDirectory:
         for name in ("torch", "auxin", "processor", "gpu", "cuda"):
             if name in before and before[name] != now.get(name):
                 self._warn(f"begun with {name} {before[name]}, now {now.get(name)}: last bits may differ")
-        if before.get("data", data) != data:
-            where = f"in {self.config.data_dir}" if self.config.data_dir else "generated"
-            raise RunError(f"{self.path}: begun with other sentences than now {where}; train elsewhere")
 
     def _change(self, changes: Mapping[str, str]) -> None:
         """Note what is different from here on; a run that is extended is no longer finished."""
@@ -147,7 +152,8 @@ class RunDirectory:
 
     def _verified(self, checkpoint: checkpoints.Checkpoint) -> Mark:
         """How far the metrics had come at an intact checkpoint; raises ``AuxinError`` saying what is damaged."""
-        mark = checkpoints.verify(self._folder, checkpoint, self.config.seeds)
+        mark = checkpoints.verify_checkpoint(self._folder, checkpoint, self.config.seeds)
+        assert mark is not None
         if not self._metrics.starts_with(mark.size, mark.sha256):
             raise RunError(f"{self._metrics.path}: damaged before step {checkpoint.step}")
         return mark
@@ -264,7 +270,7 @@ def _write_config(folder: Folder, config: RunConfig) -> None:
 def _changes(folder: Folder, config: RunConfig, data: str, extend: bool) -> dict[str, str]:
     """The settings that differ from the directory's run, and how; raises ``RunError`` for one that may not."""
     before = read_config(folder)
-    ours, theirs = _flat(to_dict(config)), _flat(to_dict(before))
+    ours, theirs = flat(config), flat(before)
     allowed = {*CHANGEABLE} if data and _data(folder) == data else {*CHANGEABLE} - {*PLACES}
     if extend and config.steps > before.steps:
         allowed.add("steps")
@@ -280,14 +286,7 @@ def _changes(folder: Folder, config: RunConfig, data: str, extend: bool) -> dict
 
 
 def _data(folder: Folder) -> object:
-    """The digest of the data that a run was begun with, None where it is not known."""
+    """The digest of the data that a run was begun with, empty for those of its config; None where it is not known."""
     with contextlib.suppress(RunError):
-        return read_signed(folder, ENVIRONMENT).get("data") if folder.has(ENVIRONMENT) else None
+        return read_signed(folder, ENVIRONMENT).get("data", "") if folder.has(ENVIRONMENT) else None
     return None
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

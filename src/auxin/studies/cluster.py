@@ -39,7 +39,7 @@ def run_on_ray(
                 for task in pending:
                     ray.cancel(task)  # interrupts the run, which saves
         while job := next_free(waiting):
-            if is_trained(job.config, job.path):  # by another process, meanwhile
+            if is_trained(job.config, job.path, job.data):  # by another process, meanwhile
                 yield Outcome(job.name, "finished")
                 continue
             gpus = int(job.config.device.startswith("cuda"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,11 +36,30 @@ class NamedRun:
     def __post_init__(self) -> None:
         valid = re.fullmatch(r"[a-z0-9][a-z0-9.=+_-]{0,99}", self.name) is not None
         check(valid, "name of a run", self.name, "up to 100 of a-z 0-9 . = + _ -, a letter or digit first")
+        plain = {name: getattr(value, "item", lambda v=value: v)() for name, value in self.settings.items()}
+        object.__setattr__(self, "settings", plain)  # numpy's numbers as Python's
+        for name, value in plain.items():
+            named = isinstance(name, str) and re.fullmatch(r'[^\s"]([^"]{0,58}[^\s"])?', name)
+            check(
+                bool(named) and name.isprintable(),
+                "name of a setting",
+                name,
+                '1 to 60 printable characters but "',
+            )
+            check(_fits_table(value), f"setting {name!r}", value, "a finite number or a word")
+
+
+def _fits_table(value: object) -> bool:
+    """Whether a table and JSON hold the value as it is."""
+    if isinstance(value, str):
+        return value != "" and value.isprintable()
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and abs(value) < 2**63
 
 
 def check_names(runs: Sequence[NamedRun]) -> None:
-    """Refuse an empty list of runs, and two runs of one name."""
-    check(len(runs) > 0, "runs", [], "at least one")
+    """Refuse two runs of one name."""
     names = [run.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     check(not twice, "name of a run", twice[0] if twice else "", "each name once")

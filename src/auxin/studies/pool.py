@@ -19,6 +19,7 @@ import torch
 from auxin.config import RunConfig
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import AuxinError
+from auxin.runs.identity import Data
 from auxin.runs.store import is_held
 from auxin.studies.finished import is_trained
 from auxin.values import to_dict
@@ -33,6 +34,8 @@ class Job:
     name: str
     config: RunConfig
     path: Path
+    data: Data
+    """SHA-256 of its config's sentences, when it is asked."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def run_locally(
                     while sum(worker.job is not None for worker in pool) < workers and (
                         job := next_free(waiting)
                     ):
-                        if is_trained(job.config, job.path):  # by another process, meanwhile
+                        if is_trained(job.config, job.path, job.data):  # by another process, meanwhile
                             yield Outcome(job.name, "finished")
                         else:
                             _idle(pool, selector, threads, errors, gpus).start(job)
@@ -138,25 +141,23 @@ class _Worker:
 
     def __init__(self, threads: int, errors: IO[str], gpu: str | None) -> None:
         self.gpu = gpu
+        # Results have a pipe of their own: any library, or Python as it starts, may print to standard output.
+        reading, writing = os.pipe()
+        module = ["-P", "-m", "auxin.studies.worker"]  # -P: not from where the user stands
         # A session of its own: a Ctrl-C reaches it once, as the end of its input, whatever it is doing.
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "auxin.studies.worker",
-                str(threads),
-            ],  # -P: not from where the user stands
+            [sys.executable, *module, str(threads), str(writing)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=errors,
             stderr=errors,
             text=True,
             env=None if gpu is None else os.environ | {"CUDA_VISIBLE_DEVICES": gpu},
             start_new_session=True,
+            pass_fds=(writing,),
         )
+        os.close(writing)
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._jobs, self.results = self._process.stdin, self._process.stdout
+        self._jobs, self.results = self._process.stdin, os.fdopen(reading)
         self.job: Job | None = None
 
     def start(self, job: Job) -> None:

@@ -12,9 +12,12 @@ from typing import Any
 
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.plain import Number, conform, parse_json
+from auxin.experiment.data import Sentences
+from auxin.runs.identity import Data
+from auxin.screen import errors_screen
 from auxin.studies.design import NamedRun
 from auxin.studies.directory import RUNS, SESSIONS, Owner, check_unclaimed, claim, runs_directory
-from auxin.studies.finished import is_finished, reusable, take_over
+from auxin.studies.finished import check_places, is_finished, reusable, take_over
 from auxin.studies.plan import Plan, check_fits, existing, plan
 from auxin.studies.pool import Outcome
 from auxin.studies.training import check_workers, default_workers, train_runs
@@ -32,14 +35,21 @@ def plan_session(
 ) -> Plan:
     """What remains to be trained, and its cost here; raises ``ConfigError`` for what cannot fit."""
     check_workers(workers)
-    directory = Path(out) / RUNS
-    if (present := existing(Path(out))) == Path(out).absolute():
-        with Folder.open(present) as folder:
-            check_unclaimed(folder, owner)
-    runs = [run for run in runs if not is_finished(run, directory)]
-    same = reusable(runs, directory, reuse)
+    data = Sentences()
+    directory = _check_out(runs, out, owner, data)
+    runs = [run for run in runs if not is_finished(run, directory, data)]
+    same = reusable(runs, directory, reuse, data)
     runs = [run for run in runs if run.name not in same]
     return plan(runs, out, workers=workers or default_workers([run.config for run in runs]))
+
+
+def _check_out(runs: Sequence[NamedRun], out: str | Path, owner: Owner, data: Data) -> Path:
+    """The directory of the runs; ``RunError`` where it is another owner's, or holds another run of a name."""
+    if existing(Path(out)) == Path(out).absolute():
+        with Folder.open(out) as folder:
+            check_unclaimed(folder, owner)
+    check_places(runs, Path(out) / RUNS, data)
+    return Path(out) / RUNS
 
 
 def train_session(
@@ -50,23 +60,32 @@ def train_session(
     workers: int = 0,
     ray: str = "",
     reuse: Sequence[str | Path] = (),
+    data: Sentences | None = None,
     progress: bool = False,
 ) -> list[Outcome]:
     """Train what remains of the runs in ``out``; options and errors as for ``train_runs``, and what cannot fit.
 
-    What finished with the same config in one of the directories ``reuse`` is copied from there.
+    The same runs that have finished in one of the directories ``reuse`` are copied from there. Raises ``RunError``,
+    before anything is written, where ``out`` is another owner's or has another run of a name.
     """
     check_workers(workers)
+    data = data or Sentences()
+    _check_out(runs, out, owner, data)
+    same = reusable(runs, Path(out) / RUNS, reuse, data)
+    for run in same.values():
+        run.verify()
     claim(out, owner)
     directory = runs_directory(out)
-    take_over(reusable(runs, directory, reuse), directory)
-    remaining = [run for run in runs if not is_finished(run, directory)]
+    take_over(same, directory)
+    remaining = [run for run in runs if not is_finished(run, directory, data)]
+    for suspicion in data.suspicions if progress else ():
+        print(f"warning: {suspicion}", file=errors_screen())
     workers = workers or default_workers([run.config for run in remaining])
     if not ray:
         check_fits(remaining, out, workers)
     since = time.monotonic()
     try:
-        return train_runs(runs, out, workers=workers, ray=ray, progress=progress)
+        return train_runs(runs, out, workers=workers, ray=ray, data=data, progress=progress)
     finally:
         _note_session(Path(out), time.monotonic() - since, workers)
 

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from polars.exceptions import PolarsError
 
 from auxin.arguments import explained
-from auxin.config import RunConfig
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.plain import dump_signed
-from auxin.errors import AuxinError, Interrupted
-from auxin.report.sweep_record import SWEEP, TABLE, Axis, Setting, Sweep, open_sweep
-from auxin.runs.record import flat
+from auxin.errors import AuxinError, Interrupted, RunError
+from auxin.experiment.data import Sentences
+from auxin.report.sweep_record import SWEEP, TABLE, Axis, Setting, Sweep, holds_sweep, open_sweep
+from auxin.runs import Run
+from auxin.runs.identity import Data, data_of, difference, identity
 from auxin.studies.design import NamedRun, check_names
-from auxin.studies.directory import A_SWEEP, LOCK, RUNS, claim, runs_directory
-from auxin.studies.finished import finished_config, is_trained, take_over
+from auxin.studies.directory import LOCK, RUNS, Owner, check_no_links, claim, owner_of, runs_directory
+from auxin.studies.finished import is_trained, run_at, take_over
 from auxin.studies.plan import Plan
 from auxin.studies.pool import Outcome
 from auxin.studies.session import plan_session, train_session
 from auxin.studies.sweep_file import Design, geometric, read_sweep
+from auxin.studies.sweep_point import known_fields, shared
 from auxin.studies.sweep_table import RESERVED, Start, summary_table
-from auxin.values import check
+from auxin.values import check, flat
+
+DECIDE_DATA = ("preset", "config", "task", "data_dir", "grammar", "data_seed", "train_size", "scoring")
+"""Axes on which the sentences of a run depend."""
 
 
 @explained
@@ -50,7 +56,8 @@ def sweep(
         workers: runs at a time on this machine; 0: as many as its cores, or GPUs, allow.
         ray: address of a Ray cluster that trains them instead, or "auto"; it must see ``out`` under the same path.
         only: "i/n": every n-th run from the i-th on, as for one task of an array of n.
-        reuse: directories of other sweeps or studies, from which finished runs of the same config are copied.
+        reuse: directories of other sweeps or studies, from which finished runs of the same settings and sentences are
+            copied.
         progress: show a bar on stderr.
 
     A run that fails does not stop the others; ``.runs`` says why. Ctrl-C and SIGTERM let all runs save, then raise
@@ -75,8 +82,9 @@ def designed(runs: Sequence[NamedRun] | str | Path) -> Design:
     """
     if isinstance(runs, (str, Path)):
         return read_sweep(runs)
+    check(len(runs) > 0, "runs", [], "at least one")
     check_names(runs)
-    if not any(run.settings for run in runs):
+    if derived := not any(run.settings for run in runs):
         fields = [{n: v for n, v in flat(r.config).items() if n != "seeds"} for r in runs]
         names = [
             n for n in dict.fromkeys(n for f in fields for n in f) if len({str(f.get(n)) for f in fields}) > 1
@@ -96,7 +104,20 @@ def designed(runs: Sequence[NamedRun] | str | Path) -> Design:
     axes = [
         Axis(n, tuple(v), geometric(v), drawn=len(points) < full) for n, v in values.items() if len(v) > 1
     ]
-    return Design(tuple(axes), list(runs))
+    owner = Owner() if derived else Owner(axes=tuple(names), settings=_constant(runs, names))
+    return Design(tuple(axes), list(runs), owner)
+
+
+def _constant(runs: Sequence[NamedRun], names: Sequence[str]) -> dict[str, Any]:
+    """The settings that a list of runs has in common, as far as its axes have no say in them.
+
+    An axis that is no field may decide about any, and about which ones a single point cannot tell.
+    """
+    fields = set(names) <= {*known_fields(), "preset", "config"}
+    if not fields and len({tuple(run.settings.values()) for run in runs}) == 1:
+        return {}
+    first, *others = (shared(run.config, names if fields else (), ()) for run in runs)
+    return {n: v for n, v in first.items() if all(other.get(n, v) == v for other in others)}
 
 
 def _plain(value: Any) -> Setting:
@@ -107,7 +128,8 @@ def plan_sweep(
     design: Design, out: str | Path, *, workers: int = 0, only: str = "", reuse: Sequence[str | Path] = ()
 ) -> Plan:
     """What remains to be trained of a sweep, and its cost here."""
-    return plan_session(_part(design.runs, only), out, A_SWEEP, workers=workers, reuse=reuse)
+    owner = _owner(design, Sentences())
+    return plan_session(_part(design.runs, only), out, owner, workers=workers, reuse=reuse)
 
 
 def train_sweep(
@@ -120,18 +142,36 @@ def train_sweep(
     reuse: Sequence[str | Path] = (),
     progress: bool = False,
 ) -> list[Outcome]:
-    """Train what remains of a sweep, or of its part ``only``, and write its table, also when it is stopped."""
-    part = _part(design.runs, only)
+    """Train what remains of a sweep, or of its part ``only``, and write its table, also when it is stopped.
+
+    A part may be empty. Raises ``RunError``, before anything is written, where ``out`` is another sweep's.
+    """
+    part, data = _part(design.runs, only), Sentences()
     settings = {run.name: run.settings for run in design.runs}
     configs = {run.name: run.config for run in design.runs}
+    done = lambda run: run.path.name not in configs or is_trained(configs[run.path.name], run.path, data)
+    owner, options = _owner(design, data), {"data": data, "progress": progress}
     try:
-        outcomes = train_session(part, out, A_SWEEP, workers=workers, ray=ray, reuse=reuse, progress=progress)
+        outcomes = train_session(part, out, owner, workers=workers, ray=ray, reuse=reuse, **options)
     except Interrupted:
-        tabulate(design.axes, settings, configs, out, theory=False)  # which may take minutes
+        tabulate(design.axes, settings, out, done, theory=False)  # which may take minutes
         raise
     why = {outcome.name: outcome.detail for outcome in outcomes if outcome.status == "failed"}
-    tabulate(design.axes, settings, configs, out, why=why)
+    tabulate(design.axes, settings, out, done, why=why)
     return outcomes
+
+
+def _owner(design: Design, data: Data) -> Owner:
+    """What tells a sweep from others, with its sentences where no axis has a say in them."""
+    axes, config = design.owner.axes, design.runs[0].config
+    varied = any(name in DECIDE_DATA or name.startswith("dials.") for name in axes)
+    places = {(run.config.data_dir, run.config.grammar) for run in design.runs}
+    given = config.data_dir or config.grammar
+    return (
+        replace(design.owner, data=data(config))
+        if given and not varied and len(places) == 1
+        else design.owner
+    )
 
 
 def _part(runs: list[NamedRun], only: str) -> list[NamedRun]:
@@ -141,15 +181,14 @@ def _part(runs: list[NamedRun], only: str) -> list[NamedRun]:
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", only)
     i, n = (int(found[1]), int(found[2])) if found else (0, 0)
     check(1 <= i <= n, "only", only, "i/n with i from 1 to n")
-    check(i <= len(runs), "only", only, f"up to {len(runs)} parts, as many as there are runs")
     return runs[i - 1 :: n]
 
 
 def tabulate(
     axes: Sequence[Axis],
     planned: Mapping[str, Mapping[str, Setting]],
-    configs: Mapping[str, RunConfig],
     out: str | Path,
+    done: Callable[[Run], bool],
     *,
     why: Mapping[str, str] | None = None,
     known: Mapping[str, Start] | None = None,
@@ -157,78 +196,134 @@ def tabulate(
 ) -> None:
     """Write ``table.csv`` and ``sweep.json`` of what has finished in ``out``: the same bytes, whoever trained it.
 
-    ``planned`` are the settings of all runs by name, ``configs`` those of the runs that may have finished; ``why``
-    says of runs that they failed, ``known`` their exponents.
+    ``planned`` are the settings of runs by name; what else the sweep in ``out`` has finished comes after them.
+    ``done`` says whether a finished run is the planned one, ``why`` of runs that they failed; ``known`` are exponents
+    by the identity of a run.
     """
     directory, why = Path(out) / RUNS, why or {}
-    with (
-        Folder.make(out) as folder,
-        failing_clearly(folder.path),
-        folder.lock(
-            LOCK, "", wait=True
-        ),  # what another process finishes meanwhile, it will tabulate after us
-    ):
+    # what another process finishes meanwhile, it will tabulate after us
+    with Folder.make(out) as folder, failing_clearly(folder.path), folder.lock(LOCK, "", wait=True):
         folder.remove_temporaries()
-        done = [n for n in planned if n in configs and is_trained(configs[n], directory / n)]
+        axes, planned = _with_finished(axes, planned, Path(out))
+        runs = {name: run for name in planned if (run := run_at(directory / name)) and run.finished}
+        identities = {name: identity(run) for name, run in runs.items() if done(run)}
+        known = {**_known_starts(Path(out)), **(known or {})}
+        starts = {name: known[i] for name, i in identities.items() if i in known}
         content = io.BytesIO()
-        summary_table(planned, done, directory, known or _known_starts(Path(out)), theory).write_csv(content)
+        summary_table(planned, list(identities), directory, starts, theory).write_csv(content)
         folder.replace(TABLE, content.getvalue())
-        runs = [
+        records = [
             {
                 "name": name,
-                "status": "finished" if name in done else "failed" if name in why else "unfinished",
-                "detail": "" if name in done else why.get(name, ""),
+                "status": "finished" if name in identities else "failed" if name in why else "unfinished",
+                "detail": "" if name in identities else why.get(name, ""),
                 "settings": dict(settings),
+                "identity": identities.get(name, ""),
             }
             for name, settings in planned.items()
         ]
         digest = hashlib.sha256(content.getvalue()).hexdigest()
         plain = [{**asdict(axis), "values": list(axis.values)} for axis in axes]
-        folder.replace(SWEEP, dump_signed({"axes": plain, "runs": runs, "table_sha256": digest}))
+        folder.replace(SWEEP, dump_signed({"axes": plain, "runs": records, "table_sha256": digest}))
+
+
+def _with_finished(
+    axes: Sequence[Axis], planned: Mapping[str, Mapping[str, Setting]], out: Path
+) -> tuple[Sequence[Axis], Mapping[str, Mapping[str, Setting]]]:
+    """With the runs that the sweep in a directory has finished beside the planned ones: nothing gets lost."""
+    try:
+        there = open_sweep(out)
+    except AuxinError:  # none yet, or damaged: what is planned is written anew
+        return axes, planned
+    more = {
+        run.name: run.settings for run in there.runs if run.status == "finished" and run.name not in planned
+    }
+    if more and [axis.name for axis in axes] == [axis.name for axis in there.axes]:
+        axes = _united([axes, there.axes])
+    return axes, {**planned, **more}
 
 
 def _known_starts(path: Path) -> dict[str, Start]:
-    """The exponents in a sweep's table, by run: they take long."""
-    try:
-        rows = open_sweep(path).table.select("run", "angle_total", "gradient_total").iter_rows()
-        return {run: (angle, gradient) for run, angle, gradient in rows}
-    except (AuxinError, PolarsError):
-        return {}
+    """The exponents in a sweep's table by the identity of the run that they were computed for: they take long."""
+    with contextlib.suppress(AuxinError, PolarsError):
+        sweep = open_sweep(path)
+        rows = sweep.table.select("run", "angle_total", "gradient_total").iter_rows()
+        starts = {name: (angle, gradient) for name, angle, gradient in rows}
+        return {run.identity: starts[run.name] for run in sweep.runs if run.identity and run.name in starts}
+    return {}
 
 
 @explained
 def merge(paths: Sequence[str | Path], out: str | Path) -> Sweep:
     """Copy the finished runs of sweeps into one directory and write their table; the sweeps stay as they are.
 
-    Parts of one sweep (``only``) give the bytes of the whole. Sweeps of the same axes give one over all their values.
-    Raises ``ConfigError`` for axes that differ, and for two runs of one name with different configs.
+    Parts of one sweep (``only``) give the bytes of the whole, merged at once or one after the other; sweeps of the same
+    axes give one over all their values. Before anything is written, every run is compared with its digests. Raises
+    ``ConfigError`` for axes that differ, and ``RunError`` for another sweep (other settings, other sentences), two runs
+    of one name that differ, a damaged run, and a link.
     """
     check(len(paths) > 0, "directories of sweeps", [], "one or more")
     parts = [open_sweep(path) for path in paths]
-    axes = _united([part.axes for part in parts])
+    there = [open_sweep(out)] if Path(out).is_dir() and holds_sweep(out) else []
+    everything = [*parts, *there]
+    axes = _united([part.axes for part in everything])
     planned: dict[str, Mapping[str, Setting]] = {}
-    configs: dict[str, RunConfig] = {}
-    sources: dict[str, Path] = {}
-    for run in (run for part in parts for run in part.runs):
+    for run in (run for part in everything for run in part.runs):
         known = planned.setdefault(run.name, run.settings)
         check(run.settings == known, f"settings of {run.path}", run.settings, f"{known}, as before")
-        config = finished_config(run.path)
-        if config is not None:
-            there = configs.setdefault(run.name, config)
-            check(config == there, f"config of {run.path}", "another", f"that of {sources.get(run.name)}")
-            sources.setdefault(run.name, run.path)
-    claim(out, A_SWEEP)
-    directory = runs_directory(out)
-    for name, config in configs.items():
-        there = finished_config(directory / name)
-        check(there in (None, config), f"config of {directory / name}", "another", f"that of {sources[name]}")
-    take_over(sources, directory)
-    known = {run: start for path in (*paths, out) for run, start in _known_starts(Path(path)).items()}
-    tabulate(axes, planned, configs, out, known=known)
+    owner = _common_owner([part.path for part in everything])
+    sources = _intact_runs([part.path for part in everything], list(planned), Path(out) / RUNS)
+    claim(out, owner)
+    take_over(sources, runs_directory(out))
+    starts = {i: start for part in everything for i, start in _known_starts(part.path).items()}
+    tabulate(axes, planned, out, lambda _: True, known=starts)
     return open_sweep(out)
 
 
-def _united(all_axes: Sequence[tuple[Axis, ...]]) -> tuple[Axis, ...]:
+def _common_owner(paths: Sequence[Path]) -> Owner:
+    """What several sweeps have in common; ``RunError`` for one that is another sweep than the first."""
+    owners: list[Owner] = []
+    for path in paths:
+        with Folder.open(path) as folder:
+            owner = owner_of(folder) or Owner()
+        if owners and (why := owners[0].difference(owner)):
+            raise RunError(f"{path}: another sweep than the one in {paths[0]} ({why})")
+        owners.append(owner)
+    same = {n: v for n, v in owners[0].settings.items() if all(n in owner.settings for owner in owners)}
+    return replace(owners[0], settings=same)
+
+
+def _intact_runs(sweeps: Sequence[Path], names: Sequence[str], target: Path) -> dict[str, Run]:
+    """Of each run that is to be copied to ``target``, by name, the first intact one that a sweep has finished."""
+    for path in sweeps:
+        check_no_links(path)
+    places = dict.fromkeys((target, *(path / RUNS for path in sweeps)))
+    found: dict[str, Run] = {}
+    for name in names:
+        runs = [run for place in places if (run := run_at(place / name))]
+        for run in runs[1:]:
+            if why := difference(run, runs[0].config, lambda _, first=runs[0]: data_of(first)):
+                raise RunError(f"{run.path}: another run than {runs[0].path} ({why})")
+        finished = [run for run in runs if run.finished]
+        if finished and (run := _first_intact(finished)).path != target / name:
+            found[name] = run
+    return found
+
+
+def _first_intact(runs: Sequence[Run]) -> Run:
+    """The first run whose files are what was written; raises the error of the first where there is none."""
+    errors: list[AuxinError] = []
+    for run in runs:
+        try:
+            run.verify()
+        except AuxinError as error:
+            errors.append(error)
+        else:
+            return run
+    raise errors[0]
+
+
+def _united(all_axes: Sequence[Sequence[Axis]]) -> tuple[Axis, ...]:
     """The same axes with the values of all."""
     first = all_axes[0]
     names = [axis.name for axis in first]

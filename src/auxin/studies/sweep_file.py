@@ -17,7 +17,17 @@ from typing import Any
 from auxin.errors import ConfigError
 from auxin.report.sweep_record import Axis, Setting
 from auxin.studies.design import NamedRun, seed_by_seed
-from auxin.studies.sweep_point import SECTIONS, Base, field_type, known_fields, label, point_name
+from auxin.studies.directory import Owner
+from auxin.studies.sweep_point import (
+    FILES,
+    SECTIONS,
+    Base,
+    field_type,
+    known_fields,
+    label,
+    point_name,
+    shared,
+)
 from auxin.values import check
 
 KEYS = ("preset", "config", "seeds", "draw", "set", "axes")
@@ -30,6 +40,8 @@ class Design:
 
     axes: tuple[Axis, ...]
     runs: list[NamedRun]
+    owner: Owner
+    """What tells it from other sweeps, but for its sentences."""
 
 
 def read_sweep(path: str | Path) -> Design:
@@ -68,7 +80,9 @@ def _design(values: Mapping[str, Any], folder: Path) -> Design:
         points = list(itertools.product(*(r.values for r in ranges)))
     base = Base(folder, {key: values[key] for key in ("preset", "config") if key in values} | fixed)
     runs = _runs(base, [r.name for r in ranges], points, values.get("seeds"))
-    return Design(tuple(_axis(r, points, i, count > 0) for i, r in enumerate(ranges)), runs)
+    names = [r.name for r in ranges]
+    owner = Owner(axes=tuple(names), settings=shared(runs[0].config, names, base.fixed))
+    return Design(tuple(_axis(r, points, i, count > 0) for i, r in enumerate(ranges)), runs, owner)
 
 
 def _runs(
@@ -159,6 +173,9 @@ class _Range:
             check(len(spec) > 0, where, spec, "one value or more")
             once = all(value not in spec[:i] for i, value in enumerate(spec))
             check(once, where, spec, "each value once")
+            names = [point_name({name: label(name, value)}) for value in spec]
+            how = "files of different stems" if name in FILES else "values of different names"
+            check(len(set(names)) == len(names), where, spec, how)
             return cls(name, tuple(spec), log=geometric(spec))
         points = {} if drawn else {"points"}
         form = "a list, { log = [low, high]%s } or { linear = … }" % ("" if drawn else ", points = N")

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,7 +17,8 @@ from auxin.architecture.model import ModelConfig
 from auxin.config import RunConfig, preset
 from auxin.errors import ConfigError
 from auxin.report.sweep_record import Setting, word
-from auxin.values import check, from_dict, from_toml, to_dict
+from auxin.runs.store import PLACES
+from auxin.values import check, flat, from_dict, from_toml, to_dict
 
 FILES = ("config", "model")
 """What is set by the path of a TOML file: a whole run, or the [model] of one."""
@@ -43,6 +44,29 @@ def known_fields() -> dict[str, Any]:
 def field_type(name: str) -> Any:
     """The type of a field; that of a preset or a file is text."""
     return known_fields().get(name, str)
+
+
+def shared(config: RunConfig, names: Collection[str], fixed: Collection[str]) -> dict[str, Any]:
+    """The settings of a run that no axis has a say in, by dotted name: what all runs of its sweep have in common.
+
+    ``names`` are the axes, ``fixed`` the fields that are set beside them. Where data are, and when checkpoints are
+    written that nothing is measured at, tells no sweep from another.
+    """
+    decides = {"model": "model.", "task": "model.max_length", "device": "threads"}
+    parts = tuple(decides[name] for name in names if name in decides)
+    free = {
+        *names,
+        *PLACES,
+        "seeds",
+        *(() if config.measures or "measures" in names else ("checkpoint_every",)),
+    }
+    whole = {"preset", "config"}.intersection(names)
+    settings = {**dict.fromkeys(known_fields()), **flat(config)}
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in free and (name in fixed or not (whole or name.startswith(parts)))
+    }
 
 
 class Base:

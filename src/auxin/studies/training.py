@@ -12,9 +12,10 @@ import torch
 
 from auxin.config import RunConfig
 from auxin.errors import Interrupted
-from auxin.experiment.data import anchored
+from auxin.experiment.data import Sentences, anchored
 from auxin.experiment.signals import noted
 from auxin.runs import open_run
+from auxin.runs.identity import Data
 from auxin.studies.cluster import run_on_ray
 from auxin.studies.design import NamedRun, check_names
 from auxin.studies.directory import LOG, RUNS, runs_directory
@@ -41,7 +42,13 @@ class SweepInterrupted(Interrupted):
 
 
 def train_runs(
-    runs: Sequence[NamedRun], out: str | Path, *, workers: int = 0, ray: str = "", progress: bool = False
+    runs: Sequence[NamedRun],
+    out: str | Path,
+    *,
+    workers: int = 0,
+    ray: str = "",
+    data: Data | None = None,
+    progress: bool = False,
 ) -> list[Outcome]:
     """Train every run in ``out/runs/<name>`` and return their outcomes in order.
 
@@ -51,6 +58,7 @@ def train_runs(
         workers: runs at a time on this machine; 0: as many as its cores, or GPUs, allow. Runs without a thread
             count of their own get cores // workers threads.
         ray: address of a Ray cluster that trains them instead, or "auto"; it must see ``out`` under the same path.
+        data: digest of a config's sentences; by default they are read.
         progress: show a bar on stderr.
 
     A finished run is not trained again, an unfinished one resumes bit for bit, and a failure is an outcome, not
@@ -60,11 +68,14 @@ def train_runs(
     """
     check_names(runs)
     check_workers(workers)
+    data = data or Sentences()
     directory = runs_directory(out).absolute()
-    outcomes = {run.name: Outcome(run.name, "finished") for run in runs if is_finished(run, directory)}
+    outcomes = {run.name: Outcome(run.name, "finished") for run in runs if is_finished(run, directory, data)}
     # anchored: a machine of Ray's stands elsewhere
     jobs = [
-        Job(run.name, anchored(run.config), directory / run.name) for run in runs if run.name not in outcomes
+        Job(run.name, anchored(run.config), directory / run.name, data)
+        for run in runs
+        if run.name not in outcomes
     ]
     costs = {job.name: (job, estimated(step_flops, job.config) * job.config.steps) for job in jobs}
     workers = workers or default_workers([run.config for run in runs])

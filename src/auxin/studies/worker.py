@@ -1,7 +1,7 @@
-"""A process that trains one run after another: jobs come as JSON lines on stdin, results leave on stdout.
+"""A process that trains one run after another: jobs come as JSON lines on stdin, results leave by a descriptor.
 
-``python -m auxin.studies.worker THREADS``. The end of its input means: finish the step, save, and go. So a worker
-never outlives the process that started it, however that one ended.
+``python -m auxin.studies.worker THREADS DESCRIPTOR``. The end of its input means: finish the step, save, and go. So a
+worker never outlives the process that started it, however that one ended.
 """
 
 from __future__ import annotations
@@ -75,6 +75,5 @@ def _listen(jobs: SimpleQueue[dict[str, Any] | None]) -> None:
 
 
 if __name__ == "__main__":
-    with os.fdopen(os.dup(1), "w") as out:
-        os.dup2(2, 1)  # what a library prints must not look like a result
+    with os.fdopen(int(sys.argv[2]), "w") as out:
         serve(int(sys.argv[1]), out)

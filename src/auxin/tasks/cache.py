@@ -12,6 +12,7 @@ from pathlib import Path
 from auxin.disk.folder import Folder, NotThere, failing_clearly
 from auxin.disk.plain import Each, Number, conform, parse_json
 from auxin.errors import RunError
+from auxin.values import check
 
 Lines = dict[str, list[str]]
 
@@ -19,12 +20,16 @@ _logger = logging.getLogger(__name__)
 
 
 def directory() -> Path:
-    """``$AUXIN_CACHE``, else ``$XDG_CACHE_HOME/auxin``, else ``~/.cache/auxin``."""
+    """``$AUXIN_CACHE``, else ``$XDG_CACHE_HOME/auxin``, else ``~/.cache/auxin``.
+
+    ``~`` is the home directory, in a variable, too. Raises ``ConfigError`` for ``~name`` of an unknown user.
+    """
     if chosen := os.environ.get("AUXIN_CACHE"):
-        return Path(chosen)
-    if (base := os.environ.get("XDG_CACHE_HOME")) and os.path.isabs(base):
-        return Path(base) / "auxin"
-    return Path(os.path.expanduser("~")) / ".cache" / "auxin"
+        found = os.path.expanduser(chosen)
+        check(not found.startswith("~"), "AUXIN_CACHE", chosen, "a directory")
+        return Path(found)
+    base = os.path.expanduser(os.environ.get("XDG_CACHE_HOME", ""))
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "auxin"
 
 
 def cached(name: str, key: Mapping[str, object], make: Callable[[], Lines]) -> Lines:

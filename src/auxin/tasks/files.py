@@ -85,10 +85,16 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError as error:
         number = content[: error.start].count(b"\n") + 1
         raise DataError(f"{path}:{number}: byte {error.start} is not UTF-8") from None
-    lines = text.split("\n")
+    lines = text.split("\n" if "\n" in text else "\r")
     if lines[-1] == "":
         lines.pop()
-    return ((number, line.rstrip("\r")) for number, line in enumerate(lines, 1))
+    for number, line in enumerate(lines, 1):
+        line = line.rstrip("\r")
+        if "\r" in line:
+            raise DataError(
+                f"{path}:{number}: a carriage return inside the line; allowed: one kind of line end"
+            )
+        yield number, line
 
 
 def _english(task: str, language: Language, line: str) -> Sentence:
