@@ -52,7 +52,7 @@ class NamedRun:
 def _fits_table(value: object) -> bool:
     """Whether a table and JSON hold the value as it is."""
     if isinstance(value, str):
-        return value != "" and value.isprintable()
+        return value.isprintable()
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and abs(value) < 2**63

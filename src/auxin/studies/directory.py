@@ -28,7 +28,7 @@ class Owner:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of a sweep: by dotted name what is the same in all its runs, whatever the values of its axes."""
     data: str = ""
-    """SHA-256 of its sentences, where its settings do not determine them."""
+    """SHA-256 of its sentences, where they are the same in all its runs."""
 
     def __str__(self) -> str:
         return f"the study {self.study} at scale {self.scale}" if self.study else "a sweep"

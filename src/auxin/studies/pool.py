@@ -35,7 +35,7 @@ class Job:
     config: RunConfig
     path: Path
     data: Data
-    """SHA-256 of its config's sentences, when it is asked."""
+    """Digest of a config's sentences."""
 
 
 @dataclass(frozen=True)

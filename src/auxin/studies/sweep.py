@@ -166,12 +166,7 @@ def _owner(design: Design, data: Data) -> Owner:
     axes, config = design.owner.axes, design.runs[0].config
     varied = any(name in DECIDE_DATA or name.startswith("dials.") for name in axes)
     places = {(run.config.data_dir, run.config.grammar) for run in design.runs}
-    given = config.data_dir or config.grammar
-    return (
-        replace(design.owner, data=data(config))
-        if given and not varied and len(places) == 1
-        else design.owner
-    )
+    return design.owner if varied or len(places) > 1 else replace(design.owner, data=data(config))
 
 
 def _part(runs: list[NamedRun], only: str) -> list[NamedRun]:
