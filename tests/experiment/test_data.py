@@ -24,7 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Trained on a relative ``data_dir``, and looked at from elsewhere."""
     (tmp_path / "data").mkdir()
     (tmp_path / "elsewhere").mkdir()
-    write_published(tmp_path / "data", "question", {"train": 100, "dev": 20, "test": 5, "gen": 20})
+    write_published(tmp_path / "data", "question", {"train": 100, "dev": 20, "test": 20, "gen": 20})
     monkeypatch.chdir(tmp_path)
     train(CONFIG, "run")
     monkeypatch.chdir(tmp_path / "elsewhere")

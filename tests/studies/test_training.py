@@ -165,7 +165,7 @@ def test_workers_import_nothing_from_where_the_user_stands(
     for name in ("random", "statistics", "numpy", "json"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not the library')")
     monkeypatch.chdir(tmp_path)
-    job = Job("x", tiny("x", steps=2).config, tmp_path / "run")
+    job = Job("x", tiny("x", steps=2).config, tmp_path / "run", lambda _: "")
     (outcome,) = run_locally(
         [job], tmp_path / "log", workers=1, threads=1, stopping=lambda: False, tick=lambda: None
     )
@@ -189,7 +189,7 @@ def test_a_killed_worker_is_replaced_once(
 ) -> None:
     path = tmp_path / "long"
     tick, killed = killing(monkeypatch, path, times, steps=40)
-    jobs = [Job("long", LONG.config, path)]
+    jobs = [Job("long", LONG.config, path, lambda _: "")]
     log = tmp_path / "log"
     (outcome,) = run_locally(jobs, log, workers=1, threads=1, stopping=lambda: False, tick=tick)
     assert len(killed) == times
@@ -255,9 +255,10 @@ def test_workers_save_and_end_when_their_parent_is_killed(undisturbed: Path, tmp
 
 ECHO = """
 import json, os, sys
+results = os.fdopen(int(sys.argv[-1]), "w")
 for line in sys.stdin:
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
-    print(json.dumps({"status": "failed", "seconds": 0, "detail": gpus}), flush=True)
+    print(json.dumps({"status": "failed", "seconds": 0, "detail": gpus}), file=results, flush=True)
 """
 
 
@@ -275,7 +276,7 @@ def test_each_worker_has_a_gpu_of_its_own(
 ) -> None:
     """Workers that answer with the GPUs that they see, on a machine that seems to have two."""
     popen = subprocess.Popen
-    echo = lambda command, **options: popen([sys.executable, "-c", ECHO], **options)
+    echo = lambda command, **options: popen([sys.executable, "-c", ECHO, command[-1]], **options)
     monkeypatch.setattr(pool.subprocess, "Popen", echo)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     if visible is None:
