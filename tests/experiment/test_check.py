@@ -136,8 +136,12 @@ def test_designs_that_collapse_explode_or_start_badly() -> None:
     model = shapes.NanoGPT()
     with torch.no_grad():
         model.lm_head.weight.mul_(60)
-    kinds = {f.kind for f in auxin.check(model).findings}
-    assert kinds == {"loss", "mismatch"}
+    (finding,) = auxin.check(model).findings
+    assert (finding.module, finding.kind, finding.kinds) == (
+        "transformer.wte",
+        "mismatch",
+        {"loss", "mismatch"},
+    )
 
 
 def test_a_remedy_brings_the_totals_to_what_is_asked() -> None:

@@ -98,7 +98,7 @@ class Check(Writing):
                 print("\n" + remedy_table(remedies))
             if figures:
                 print(f"figures: {', '.join(figures)}")
-        return FOUND if any(finding.kind in self._kinds for finding in report.findings) else 0
+        return FOUND if any(finding.kinds & set(self._kinds) for finding in report.findings) else 0
 
     def _report(self) -> CheckReport:
         from auxin.experiment.check import check as examine

@@ -44,7 +44,7 @@ class CheckReport(Drawn):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong: kind, module, measured, expected, sentence, severity."""
+        """What is wrong: kind, module, measured, expected, sentence, severity; consequences, which follow or may."""
         return self.diagnosis.findings
 
     @property
@@ -197,7 +197,10 @@ class CheckReport(Drawn):
     def _checked(self) -> Checked:
         from auxin.report.check_page import Checked
 
-        found = [(finding.kind, finding.sentence) for finding in self.findings]
+        found: list[tuple[str, str]] = []
+        for finding in self.findings:
+            found.append((finding.kind, finding.sentence))
+            found += [(f"follows: {each.kind}", each.sentence) for each in finding.consequences]
         return Checked(self.diagnosis.name, found, self.notes, self.layers)
 
 
@@ -265,7 +268,7 @@ def assert_healthy(
     """
     for kind in kinds:
         check_value(kind in KINDS, "kind", kind, ", ".join(KINDS))
-    found = [finding for finding in check(model, inputs, **settings).findings if finding.kind in kinds]
+    found = [finding for finding in check(model, inputs, **settings).findings if finding.kinds & set(kinds)]
     if found:
         raise UnhealthyModel(f"{len(found)} found: " + " ".join(finding.sentence for finding in found))
 

@@ -33,6 +33,8 @@ def summary(layers: pl.DataFrame, diagnosis: Diagnosis) -> str:
     lines = [*_table(layers), ""]
     for finding in found:
         lines += _wrapped(f"{finding.kind}: {finding.sentence}")
+        for each in finding.consequences:
+            lines += _wrapped(f"  follows: {each.sentence}")
     seen = diagnosis.observation
     if not found and seen is not None and not seen.closed:
         lines += ["No verdict: what the layers add to the stream was not found."]

@@ -30,14 +30,13 @@ Std = Mapping[tuple[str, int], float]
 
 
 def branch_mismatches(seen: Observation, recipe: Recipe, std: Std, limits: Thresholds) -> Iterator[Finding]:
-    """Branches whose logits or outputs are not of the size that their weights give them; skips and strengths."""
+    """Branches whose logits or outputs are not of the size that their weights give them."""
     for branch in seen.branches:
         if branch.kind == "cross":  # what it sees is no stream that was measured
             continue
         name, layer, described = branch.module, branch.layer, recipe.sublayer(branch.layer, branch.kind)
         if described is None:
             continue
-        yield from _strengths(branch, described, recipe.name, limits)
         expected = None if branch.spread is None else logit_spread(seen, recipe, std, layer)
         if branch.spread is not None and expected is not None and expected > SMALLEST:
             ratio = branch.spread / expected
@@ -63,12 +62,18 @@ def branch_mismatches(seen: Observation, recipe: Recipe, std: Std, limits: Thres
                 yield Finding("mismatch", name, found, expected, said, layer, branch.kind)
 
 
-def _strengths(branch: Branch, described: Sublayer, name: str, limits: Thresholds) -> Iterator[Finding]:
-    skip, strength = described.skip, described.branch
-    for what, found, expected in (("skip", branch.skip, skip), ("branch", branch.strength, strength)):
-        if abs(found / expected - 1) > limits.gain:
-            said = f"{branch.module}: the {what} is multiplied by {found:.4g} where {name} has {expected:g}."
-            yield Finding("mismatch", branch.module, found, expected, said, branch.layer, what)
+def strength_mismatches(seen: Observation, recipe: Recipe, limits: Thresholds) -> Iterator[Finding]:
+    """Skips and branches that are multiplied by another factor than the family's."""
+    for branch in seen.branches:
+        described = None if branch.kind == "cross" else recipe.sublayer(branch.layer, branch.kind)
+        if described is None:
+            continue
+        factors = ("skip", branch.skip, described.skip), ("branch", branch.strength, described.branch)
+        for what, found, expected in factors:
+            if abs(found / expected - 1) > limits.gain:
+                usual = f"where {recipe.name} has {expected:g}"
+                said = f"{branch.module}: the {what} is multiplied by {found:.4g} {usual}."
+                yield Finding("mismatch", branch.module, found, expected, said, branch.layer, what)
 
 
 def _times(ratio: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,20 +13,21 @@ from torch import nn
 from auxin.architecture import Network
 from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
-from auxin.probes.branches import branch_mismatches
+from auxin.probes.branches import branch_mismatches, strength_mismatches
+from auxin.probes.dead import unreached, unset_tensors, zero_designs, zero_slips
 from auxin.probes.families.configs import NoFamily
 from auxin.probes.families.sources import Described, describe
-from auxin.probes.findings import Finding, together
+from auxin.probes.findings import Finding, folded
 from auxin.probes.finite import NotFinite
 from auxin.probes.fresh import fresh_mismatches
 from auxin.probes.observe import Observation, Reading, observe
 from auxin.probes.prediction import Prediction, predict, predicted_of
-from auxin.probes.stack import find_stack, unwrapped
+from auxin.probes.reach import reach_of
+from auxin.probes.stack import Stack, find_stack, unwrapped
 from auxin.probes.thresholds import Thresholds
 from auxin.probes.watching import prepared
 from auxin.probes.weights import (
     copied_layers,
-    dead_tensors,
     gain_mismatches,
     odd_layers,
     scheme_mismatches,
@@ -69,14 +70,19 @@ def diagnose(
     Without ``predicting``, the Gram engine is left out: findings do not need it.
     """
     model = unwrapped(model)
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     with prepared(model):  # before any weight is read: in training mode, reading some of them changes others
-        return _diagnose(model, reading, branch, thresholds or Thresholds(), predicting)
+        return _diagnose(model, reading, trainable, branch, thresholds or Thresholds(), predicting)
 
 
 def _diagnose(
-    model: nn.Module, reading: Reading, branch: float, limits: Thresholds, predicting: bool
+    model: nn.Module,
+    reading: Reading,
+    trainable: set[str],
+    branch: float,
+    limits: Thresholds,
+    predicting: bool,
 ) -> Diagnosis:
-    dead = list(dead_tensors(model))
     described, unknown = _described(model, reading)
     if described is not None and branch != 1:
         described = dataclasses.replace(
@@ -84,50 +90,46 @@ def _diagnose(
             recipe=dataclasses.replace(described.recipe, scheme=described.recipe.scheme.scaled(branch)),
         )
     stack = find_stack(model, reading.layers)
-    findings = [*dead, *unlike_layers(stack)]
-    notes: list[str] = []
-    recipe = None if described is None else described.recipe
-    if described is not None and described.meant:
-        findings += scheme_mismatches(described, stack, limits)
-        findings += table_mismatches(model, described.recipe, limits)
-        notes.append(f"{described.recipe.name}: {described.recipe.scheme.words}")
-    elif recipe is None:
-        notes.append(unknown)
-        findings += fresh_mismatches(model, stack, limits)
-    findings += gain_mismatches(model, limits)
-    told = {finding.module: None for finding in findings}
-    findings += odd_layers(stack, limits, told)
-    if copied_layers(stack):
-        notes.append(
-            "all layers start with the same weights (copies); the prediction is for independent ones"
-        )
+    causes = _causes(model, stack, described, trainable, limits)
+    effects: list[Finding] = []
+    notes = [_reference(described, unknown)]
     seen = predicted = None
-    if not any("NaN" in finding.sentence for finding in dead):
+    if not any("NaN" in finding.sentence for finding in causes):
         try:
             seen = observe(model, reading)
         except NotFinite as error:
-            findings.append(Finding("dead", error.module or stack.name, None, None, f"{error}."))
+            causes.append(Finding("dead", error.module or stack.name, None, None, f"{error}."))
+    if seen is not None:
+        reach = reach_of(model, reading, trainable)
+        causes += _new(unreached(reach, stack, seen.layers), causes)
+        identity = bool(np.allclose(seen.grams, seen.grams[0], rtol=1e-9))
+        notes += [*reach.notes, *zero_designs(model, reach, stack, _modules(causes), identity)]
+    if copied_layers(stack):
+        notes.append(
+            "all layers begin with the same weights (copies); the prediction is for independent ones"
+        )
     if seen is not None and seen.closed:
         if described is not None and described.recipe.depth == seen.depth:
-            branches = branch_mismatches(seen, described.recipe, described.stds, limits)
-            findings += _unexplained(branches, findings)
+            causes += strength_mismatches(seen, described.recipe, limits)
+            effects += branch_mismatches(seen, described.recipe, described.stds, limits)
             if predicting:
                 predicted, note = _predicted(seen, described)
                 notes += note
-        findings += verdict(seen, predicted, stack.name, limits)
+        effects += verdict(seen, predicted, stack.name, limits)
     elif seen is not None:
         notes.append(
             "the branches found do not account for the stream: no prediction, and no verdict on the depth"
         )
-        findings += _loss(seen, limits)
+        effects += _loss(seen, limits)
     notes += () if seen is None else seen.notes
+    recipe = None if described is None else described.recipe
     return Diagnosis(
         name=type(model).__name__,
         observation=seen,
         recipe=recipe,
         intended=None if described is None else described.intended,
         predicted=predicted,
-        findings=tuple(together(findings, len(stack.layers))),
+        findings=tuple(folded(causes, effects, len(stack.layers))),
         notes=tuple(dict.fromkeys(notes)),
         thresholds=limits,
     )
@@ -167,12 +169,41 @@ def _predicted(seen: Observation, described: Described) -> tuple[Prediction | No
     return predicted, () if predicted is not None else ("no prediction for padded or zero inputs",)
 
 
-def _unexplained(branches: Iterator[Finding], told: Sequence[Finding]) -> Iterator[Finding]:
-    """Findings of branches in layers of which no weight or norm has been found wrong."""
-    layers = {finding.layer for finding in told}
-    for finding in branches:
-        if finding.layer not in layers:
-            yield finding
+def _causes(
+    model: nn.Module, stack: Stack, described: Described | None, trainable: Container[str], limits: Thresholds
+) -> list[Finding]:
+    """What is wrong with tensors and norms; a module is named once, by what says most of it."""
+    scheme = described if described is not None and described.meant else None
+    causes = list(unset_tensors(model))
+    for found in (
+        gain_mismatches(model, stack, limits),
+        unlike_layers(stack, ends=scheme is not None),
+        zero_slips(stack),
+        () if scheme is None else scheme_mismatches(scheme, stack, limits),
+        () if scheme is None else table_mismatches(model, scheme.recipe, stack, trainable, limits),
+        fresh_mismatches(model, stack, limits) if described is None else (),
+        odd_layers(stack, limits),
+    ):
+        causes += _new(found, causes)
+    return causes
+
+
+def _new(found: Iterable[Finding], known: Sequence[Finding]) -> list[Finding]:
+    """Those whose module is not named already."""
+    names = _modules(known)
+    return [finding for finding in found if finding.module not in names]
+
+
+def _reference(described: Described | None, unknown: str) -> str:
+    """What the parameters were compared with."""
+    if described is None or not described.meant:
+        return unknown or "its weights follow no law that is known: its layers were compared with each other"
+    return f"{described.recipe.name}: {described.recipe.scheme.words}"
+
+
+def _modules(findings: Sequence[Finding]) -> dict[str, None]:
+    """The modules that are named already."""
+    return {finding.module: None for finding in findings}
 
 
 def verdict(

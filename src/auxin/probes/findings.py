@@ -1,4 +1,4 @@
-"""What is wrong with a model's start, each in one sentence with the module's name."""
+"""What is wrong with an initialization, one sentence each, with the module's name; causes hold their consequences."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Finding:
     """One thing that is wrong."""
 
     kind: Kind
-    """dead: a tensor that no signal passes or that was never set; mismatch: not what was meant; collapse: tokens
-    become one; explode: gradients grow or vanish; loss: the start is worse than guessing."""
+    """dead: a tensor that no gradient reaches or that was never set; mismatch: not what is expected; collapse: tokens
+    become one; explode: gradients grow or vanish; loss: worse than guessing."""
     module: str
     """Name of the first module that is responsible; the stack's where it is the design as a whole."""
     measured: float | None
@@ -28,6 +28,13 @@ class Finding:
     """Number of the layer, from 0."""
     part: str = ""
     """What repeats from layer to layer: findings of one part and one sentence are told together."""
+    consequences: tuple[Finding, ...] = ()
+    """What was measured as well, and follows from this one or may."""
+
+    @property
+    def kinds(self) -> set[Kind]:
+        """Its kind and those of its consequences."""
+        return {self.kind, *(finding.kind for finding in self.consequences)}
 
     @property
     def severity(self) -> Literal["error", "warning"]:
@@ -35,24 +42,54 @@ class Finding:
         return "error" if self.kind in ("dead", "mismatch") else "warning"
 
 
-def together(findings: Sequence[Finding], depth: int) -> list[Finding]:
-    """One finding of those that say the same of one part in several layers: the first, which counts the others."""
+def folded(causes: Sequence[Finding], effects: Sequence[Finding], depth: int) -> list[Finding]:
+    """Causes first, those of one part told together, with the effects below them.
+
+    An effect in a layer belongs to the first cause in that layer, one of the whole model to the first cause. Effects
+    without a cause stand for themselves.
+    """
+    groups = _groups(causes)
+    below: list[list[Finding]] = [[] for _ in groups]
+    alone: list[Finding] = []
+    for effect in effects:
+        places = (
+            i
+            for i, group in enumerate(groups)
+            if effect.layer is None or any(finding.layer == effect.layer for finding in group)
+        )
+        place = next(places, None)
+        (alone if place is None else below[place]).append(effect)
+    told = [
+        replace(_first(group, depth), consequences=tuple(_first(g, depth) for g in _groups(effects)))
+        for group, effects in zip(groups, below, strict=True)
+    ]
+    told += [_first(group, depth) for group in _groups(alone)]
+    return sorted(told, key=_order)
+
+
+def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings that say the same of one part in several layers, together; in the order of their first layers."""
     groups: list[list[Finding]] = []
-    for finding in findings:
+    for finding in sorted(findings, key=_order):
         group = next((group for group in groups if _alike(group[0], finding)), None)
         if group is None:
             groups.append([finding])
         else:
             group.append(finding)
-    told: list[Finding] = []
-    for group in groups:
-        first = group[0]
-        if len(group) > 1:
-            where = f" (in {len(group)} of {depth} layers, this is the first)"
-            first = replace(first, sentence=first.sentence.removesuffix(".") + f"{where}.")
-        told.append(first)
-    order = {kind: i for i, kind in enumerate(KINDS)}
-    return sorted(told, key=lambda f: (order[f.kind], -1 if f.layer is None else f.layer))
+    return groups
+
+
+def _first(group: list[Finding], depth: int) -> Finding:
+    """The first finding of a group, which counts the others."""
+    first = group[0]
+    if len(group) == 1:
+        return first
+    where = f" (in {len(group)} of {depth} layers, this is the first)"
+    return replace(first, sentence=first.sentence.removesuffix(".") + f"{where}.")
+
+
+def _order(finding: Finding) -> tuple[int, int]:
+    return KINDS.index(finding.kind), -1 if finding.layer is None else finding.layer
 
 
 def _alike(first: Finding, other: Finding) -> bool:

@@ -1,17 +1,21 @@
-"""A model's weights beside the scheme that they should be drawn from."""
+"""A model's weights compared with the scheme that they should be drawn from, and layers with each other."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Sequence
 from statistics import median
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from scipy.stats import theilslopes
+from torch import nn
 
+from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import WRITERS, Recipe
-from auxin.probes.families.laws import chance
+from auxin.probes.dead import owner, place_of, same_parts, size_of
+from auxin.probes.families.laws import LAWS, chance
 from auxin.probes.families.modules import Matrix
 from auxin.probes.families.sources import Described
 from auxin.probes.findings import Finding
@@ -21,45 +25,18 @@ from auxin.probes.stack import Stack
 from auxin.probes.thresholds import Thresholds
 from auxin.probes.tracing import is_norm
 
-MAY_BE_ZERO = ("pos", "cls", "mask", "token_type", "register", "lora", "relative")
-"""Words in the names of tables that many models start at zero."""
-ABSURD = 1e6
-"""An entry that no scheme draws."""
-FEW = 16
-"""Entries of a tensor that are too few to be called all equal."""
-
-
-def dead_tensors(model: nn.Module) -> Iterator[Finding]:
-    """Parameters that are not finite, and weights of maps that are zero or whose entries are all equal."""
-    for name, p in model.named_parameters():
-        module = name.rpartition(".")[0] or name
-        values = p.detach()
-        finite = values.isfinite()
-        if not bool(finite.all()):
-            count = int((~finite).sum())
-            said = f"{name} has {count:,} of {p.numel():,} entries NaN or infinite: never set, or overflowed."
-            yield Finding("dead", module, None, None, said)
-        elif p.ndim >= 2 and p.numel() >= FEW and name.endswith("weight") and not _may_be_zero(name):
-            lowest, highest = values.aminmax()
-            if lowest == highest:
-                value = lowest.item()
-                what = "zero" if value == 0 else f"{value:g}"
-                said = f"{name} is {what} in every entry: no signal passes it, or all alike."
-                yield Finding("dead", module, value, None, said)
-            elif (size := max(-lowest.item(), highest.item())) > ABSURD:
-                said = f"{name} has entries of up to {size:.3g}: memory that was never set."
-                yield Finding("dead", module, size, None, said)
-
-
-def _may_be_zero(name: str) -> bool:
-    return any(word in name.lower() for word in MAY_BE_ZERO)
+OTHER_TABLES = 3.0
+"""Factor between the std of a table that is added to the tokens' and theirs, where the scheme is only recognized."""
 
 
 def scheme_mismatches(described: Described, stack: Stack, limits: Thresholds) -> Iterator[Finding]:
     """Maps of layers whose standard deviation is not their scheme's, beyond chance."""
     recipe = described.recipe
     shapes = Counter(m.parameter for m in described.matrices)
+    growing = _divided_by_layer(described, limits)
     for matrix in described.matrices:
+        if matrix.role in growing:
+            continue
         found, expected = matrix.std, recipe.std(matrix.role, matrix.layer)
         allowed = limits.std + chance(matrix.entries.numel())
         if math.isfinite(found) and found > 0 and expected > 0 and abs(found / expected - 1) > allowed:
@@ -68,6 +45,28 @@ def scheme_mismatches(described: Described, stack: Stack, limits: Thresholds) ->
             usual = f"{recipe.name} ({recipe.scheme.words}) has {expected:.4g}"
             sentence = f"{matrix.module}{rows} has std {found:.4g} where {usual}: {why}."
             yield Finding("mismatch", matrix.module, found, expected, sentence, matrix.layer, matrix.role)
+
+
+def _recognized(recipe: Recipe) -> bool:
+    """Whether the scheme is not the family's, but the one that most maps follow."""
+    return any(recipe.scheme is law for law in LAWS)
+
+
+def _divided_by_layer(described: Described, limits: Thresholds) -> set[str]:
+    """Output maps that are divided by √(2l) in layer l, from 1, as Megatron and torchtitan draw them.
+
+    A scheme that was recognized from most maps does not say otherwise; a family's does.
+    """
+    recipe = described.recipe
+    fits: dict[str, list[bool]] = defaultdict(list)
+    for matrix in described.matrices if _recognized(recipe) else ():
+        if matrix.role in WRITERS:
+            expected = recipe.std(matrix.role, matrix.layer)
+            if recipe.scheme.depth_scaled:
+                expected *= math.sqrt(2 * recipe.depth)
+            ratio = matrix.std / expected * math.sqrt(2 * (matrix.layer + 1))
+            fits[matrix.role].append(abs(ratio - 1) <= limits.std + chance(matrix.entries.numel()))
+    return {role for role, each in fits.items() if sum(each) >= 0.75 * len(each)}
 
 
 def _reason(found: float, expected: float, matrix: Matrix, recipe: Recipe) -> str:
@@ -93,31 +92,43 @@ def _reason(found: float, expected: float, matrix: Matrix, recipe: Recipe) -> st
     return times
 
 
-def table_mismatches(model: nn.Module, recipe: Recipe, limits: Thresholds) -> Iterator[Finding]:
-    """Token embeddings and an untied output map that are not as their scheme draws them."""
+def table_mismatches(
+    model: nn.Module, recipe: Recipe, stack: Stack, trainable: Container[str], limits: Thresholds
+) -> Iterator[Finding]:
+    """Tables of tokens, positions and types, and an untied output map, that are not as their scheme draws them."""
     expected = recipe.embedding.std
     if expected is None:
         return
-    names = {id(module): name for name, module in model.named_modules()}
+    guessed = _recognized(recipe)
     table = vocabulary_of(model)
-    tables: list[tuple[str, Tensor, nn.Module]] = []
-    if table is not None:
-        rows = table.weight
-        if table.padding_idx is not None:
-            rows = rows[torch.arange(len(rows), device=rows.device) != table.padding_idx]
-        tables.append((names[id(table)], rows, table))
     getter = getattr(model, "get_output_embeddings", None)
     head = getter() if callable(getter) else getattr(model, "lm_head", None)
     tied = table is not None and isinstance(head, nn.Linear) and head.weight is table.weight
-    if isinstance(head, nn.Linear) and not tied:
-        tables.append((names[id(head)], head.weight, head))
-    for name, weight, module in tables:
-        found = weight.detach().float().square().mean().sqrt().item()
-        allowed = limits.std + chance(weight.numel())
-        if not math.isfinite(found) or found == 0 or abs(found / expected - 1) <= allowed:
+    for name, module in model.named_modules():
+        if any(name.startswith(layer) for layer in stack.layers):
+            continue
+        if isinstance(module, nn.Embedding) and f"{name}.weight" in trainable:
+            rows = module.weight
+            if module.padding_idx is not None:
+                rows = rows[torch.arange(len(rows), device=rows.device) != module.padding_idx]
+            allowed = OTHER_TABLES if guessed and module is not table else 1 + limits.std
+        elif module is head and isinstance(module, nn.Linear) and not tied:
+            rows, allowed = module.weight, 1 + limits.std
+        else:
+            continue
+        found = rows.detach().float().square().mean().sqrt().item()
+        laws = [expected]
+        if module is head and guessed:  # where maps are drawn by a law, a head may be drawn by it, too
+            laws.append(recipe.scheme.weight(Map(rows.shape[1], rows.shape[0])).std)
+        allowed += chance(rows.numel())
+        if (
+            not math.isfinite(found)
+            or any(1 / allowed <= found / law <= allowed for law in laws)
+            or found == 0
+        ):
             continue
         why = f"{found / expected:.3g} times as much"
-        if abs(found - 1) < 0.02 and module is table:
+        if abs(found - 1) < 0.02 and module is not head:
             why += ", and what nn.Embedding leaves by itself"
         if tied and module is table:
             why += f"; it is tied to the output map, so logits have {(found / expected) ** 2:.3g} times the variance"
@@ -125,19 +136,29 @@ def table_mismatches(model: nn.Module, recipe: Recipe, limits: Thresholds) -> It
         yield Finding("mismatch", name, found, expected, sentence)
 
 
-def gain_mismatches(model: nn.Module, limits: Thresholds) -> Iterator[Finding]:
-    """Norms that do not start at gain 1."""
-    for name, module in model.named_modules():
-        gains = gain_of(module)
-        if gains is not None and bool(gains.isfinite().all()):
-            gain = gains.mean().item()
-            if abs(gain - 1) > limits.gain:
-                sentence = f"{name} multiplies by {gain:.4g} where norms start at 1."
-                yield Finding("mismatch", name, gain, 1.0, sentence)
+def gain_mismatches(model: nn.Module, stack: Stack, limits: Thresholds) -> Iterator[Finding]:
+    """Norms that do not multiply by 1; a gain of 0 in every layer is a design."""
+    gains = {
+        name: gain.mean().item() for name, m in model.named_modules() if (gain := gain_of(m)) is not None
+    }
+    places = {name: place_of(name, stack) for name in gains}
+    zero = defaultdict(list)
+    for name, place in places.items():
+        if place is not None:
+            zero[place[1]].append(abs(gains[name]) < 1e-6)
+    for name, gain in gains.items():
+        layer, part = places[name] or (None, "")
+        design = layer is not None and len(zero[part]) > 1 and all(zero[part])
+        if math.isfinite(gain) and abs(gain - 1) > limits.gain and not design:
+            sentence = f"{name} multiplies by {gain:.4g} where norms begin at 1."
+            yield Finding("mismatch", name, gain, 1.0, sentence, layer, part)
 
 
-def unlike_layers(stack: Stack) -> Iterator[Finding]:
-    """Norms that single layers lack, or have in place of nothing, beside the others."""
+def unlike_layers(stack: Stack, *, ends: bool) -> Iterator[Finding]:
+    """Norms that single layers lack, or have in place of nothing, where the others have them.
+
+    Without ``ends``, the first and the last layer may lack one, as some designs do.
+    """
     if len(stack.layers) < 3:
         return
     have: dict[str, dict[str, bool]] = defaultdict(dict)
@@ -152,7 +173,7 @@ def unlike_layers(stack: Stack) -> Iterator[Finding]:
         if 0 < number < total and total - number <= max(1, total // 6):
             usual = kinds[part].most_common(1)[0][0]
             for index, (layer, module) in enumerate(stack.layers.items()):
-                if not norms.get(layer, False):
+                if not norms.get(layer, False) and (ends or 0 < index < total - 1):
                     instead = dict(module.named_modules()).get(part)
                     there = "is missing" if instead is None else f"is {type(instead).__name__}"
                     name = f"{layer}.{part}"
@@ -160,32 +181,44 @@ def unlike_layers(stack: Stack) -> Iterator[Finding]:
                     yield Finding("mismatch", name, None, None, said, index, part)
 
 
-def odd_layers(stack: Stack, limits: Thresholds, told: Mapping[str, object]) -> Iterator[Finding]:
-    """Parameters of single layers whose size is not that of the same ones in the other layers."""
-    sizes: dict[str, dict[str, tuple[int, float, int]]] = defaultdict(dict)
-    for index, (layer, module) in enumerate(stack.layers.items()):
-        for name, p in module.named_parameters():
-            if p.ndim >= 2 or (not name.endswith("bias") and p.numel() > 1):
-                size = p.detach().float().square().mean().sqrt().item()
-                sizes[name][layer] = (index, size, p.numel())
-    for part, each in sizes.items():
-        finite = [size for _, size, _ in each.values() if math.isfinite(size)]
-        if len(finite) < 3:
+def odd_layers(stack: Stack, limits: Thresholds) -> Iterator[Finding]:
+    """Parameters of single layers whose size is not that of the same ones in the other layers.
+
+    The others' size is one, or follows a power of the layer's number (1/√(2l)), whichever leaves fewer layers odd.
+    """
+    for part, members in same_parts(stack).items():
+        sized = [(i, layer, size_of(p), p.numel()) for i, layer, p in members if p.numel() > 1]
+        sized = [each for each in sized if math.isfinite(each[2]) and each[2] > 0]
+        if len(sized) < 3:
             continue
-        usual = median(finite)
-        odd = []
-        for layer, (index, size, count) in each.items():
-            allowed = limits.layer * (1 + chance(count))
-            if usual > 0 and math.isfinite(size) and not 1 / allowed <= size / usual <= allowed:
-                odd.append((layer, index, size))
-        if len(odd) <= max(1, len(each) // 4):
-            for layer, index, size in odd:
-                module = f"{layer}.{part}".rpartition(".")[0]
-                if module not in told and size > 0:
-                    said = (
-                        f"{layer}.{part} has size {size:.4g} (rms) where the other layers have {usual:.4g}."
-                    )
-                    yield Finding("mismatch", module, size, usual, said, index, part)
+        odd = min((_odd(sized, usual, limits) for usual in _usual(sized)), key=len)
+        if len(odd) <= max(1, len(sized) // 4):
+            for (index, layer, size, _), usual in odd:
+                name = f"{layer}.{part}".removeprefix(".")
+                said = f"{name} has size {size:.4g} (rms) where the other layers have {usual:.4g}."
+                yield Finding("mismatch", owner(name), size, usual, said, index, part)
+
+
+Sized = tuple[int, str, float, int]
+"""A layer's number and name, the rms of its parameter, and how many entries it has."""
+
+
+def _usual(sized: Sequence[Sized]) -> Iterator[list[float]]:
+    """What sizes the layers should have: the same, or a power of their number."""
+    yield [median(size for _, _, size, _ in sized)] * len(sized)
+    if len(sized) > 3:
+        places = np.log1p([index for index, _, _, _ in sized])
+        slope, intercept, *_ = theilslopes(np.log([size for _, _, size, _ in sized]), places)
+        yield [float(np.exp(intercept + slope * place)) for place in places]
+
+
+def _odd(sized: Sequence[Sized], usual: Sequence[float], limits: Thresholds) -> list[tuple[Sized, float]]:
+    odd = []
+    for each, expected in zip(sized, usual, strict=True):
+        allowed = limits.layer * (1 + chance(each[3]))
+        if not 1 / allowed <= each[2] / expected <= allowed:
+            odd.append((each, expected))
+    return odd
 
 
 def copied_layers(stack: Stack) -> bool:

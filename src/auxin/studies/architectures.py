@@ -112,7 +112,7 @@ def starts(settings: Mapping[str, Any]) -> dict[str, Any]:
     model = model_of(settings)
     found = exponents(model.network(), norm=model.input_norm(), draws=DRAWS)
     angle, gradient = float(found.angle_total or 0.0), float(found.gradient_total or 0.0)
-    blamed = any(f.kind in DESIGN for f in _checked(settings).findings)
+    blamed = any(f.kinds & set(DESIGN) for f in _checked(settings).findings)
     return {
         "angle_total": angle,
         "gradient_total": gradient,

@@ -53,6 +53,7 @@ def _weight(layer: nn.Module, path: str) -> Tensor | None:
     owner: object = layer
     for step in path.split("."):
         owner = getattr(owner, step, None)
+    owner = getattr(owner, "base_layer", owner)  # of a matrix to which an adapter is added
     if isinstance(owner, nn.Module):
         weight = getattr(owner, "weight", None)
         transposed = type(owner).__name__ == "Conv1D"
