@@ -24,8 +24,8 @@ def check_device(name: str) -> None:
 
 
 def _count() -> int:
-    """Number of GPUs; torch, which takes seconds to load, is asked only where there is a driver."""
-    if not _has_driver():
+    """Number of GPUs; torch, which takes seconds to load, is asked where it is loaded or there is a driver."""
+    if "torch" not in sys.modules and not _has_driver():
         return 0
     import torch
 
