@@ -1,9 +1,15 @@
-# make setup | demo | test | docs | results | lowest | fuzz; each works alone on a fresh machine with Python 3.11 or later. make gpu: see there.
+# make setup | demo | test | docs | results | lowest | newest | fuzz; each works alone on a fresh machine with Python 3.11 or later. make gpu: see there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test docs results lowest fuzz gpu
+SITE := import sysconfig; print(sysconfig.get_path("purelib"))
+# tests of what auxin uses of other libraries
+BORDERS := tests/cli tests/runs tests/report/test_theory_figures.py tests/report/test_figures.py tests/tasks/test_trees.py \
+  tests/tasks/test_grammar.py tests/models/test_formats.py tests/models/test_families.py tests/probes/test_export.py \
+  tests/test_config.py tests/theory/test_phase.py tests/measures/test_grokking.py
+
+.PHONY: setup demo test docs results lowest newest fuzz gpu
 
 setup: $(READY)
 
@@ -34,11 +40,18 @@ results: setup
 lowest: setup
 	test -x .venv-lowest/bin/python || $(BIN)/python -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-lowest.txt -e .
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
-	  $$(.venv-lowest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz-rest.pth
-	.venv-lowest/bin/python -m pytest -W default tests/cli tests/runs tests/report/test_theory_figures.py \
-	  tests/report/test_figures.py tests/tasks/test_trees.py tests/tasks/test_grammar.py tests/models/test_formats.py \
-	  tests/test_config.py tests/theory/test_phase.py tests/measures/test_grokking.py
+	$(BIN)/python -c '$(SITE)' > $$(.venv-lowest/bin/python -c '$(SITE)')/zz-rest.pth
+	.venv-lowest/bin/python -m pytest -n 2 -W default $(BORDERS)
+
+# the newest versions that there are; what is not newer than constraints.txt is that of .venv
+newest: setup
+	test -x .venv-newest/bin/python || $(BIN)/python -m venv .venv-newest
+	$(BIN)/python -c '$(SITE)' > $$(.venv-newest/bin/python -c '$(SITE)')/zz-rest.pth
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -e '.[dev]'
+	@newer=$$(.venv-newest/bin/python -m pip list --format freeze --path $$(.venv-newest/bin/python -c '$(SITE)') \
+	  --exclude auxin --exclude pip --exclude setuptools); \
+	if [ -z "$$newer" ]; then echo "newest: those of constraints.txt, which make test tests"; \
+	else echo "$$newer"; .venv-newest/bin/python -m pytest -n 2 -W default $(BORDERS); fi
 
 # a hundred thousand damaged files for the readers, other ones every time: for a night, not for every change
 fuzz: setup

@@ -58,7 +58,8 @@ def check(
     theirs.weight.data += plus
     final.load_state_dict(dict(theirs.named_parameters()))
     x = torch.randn(3, 9, D, generator=torch.Generator().manual_seed(1))
-    scale = D**0.5 if plus else 1.0  # Gemma multiplies its embeddings
+    # Gemma multiplies its embeddings, before transformers 5 also those that it is given
+    scale = 1.0 if not plus or hasattr(model.embed_tokens, "embed_scale") else D**0.5
     expected = model(inputs_embeds=x).last_hidden_state
     torch.testing.assert_close(final(stack(x * scale, Context.of(x))), expected, atol=2e-5, rtol=1e-4)
 
@@ -96,7 +97,7 @@ def test_qwen3_with_heads_wider_than_the_stream() -> None:
 def test_olmo2_with_norms_behind_branches() -> None:
     config = transformers.Olmo2Config(**SMALL, num_key_value_heads=KEYS, rms_norm_eps=1e-6)
     model = prepared(transformers.Olmo2Model(config))
-    attention = Attention(head_dim=8, rotary=Rotary(base=config.rope_theta), qk_norm="all")
+    attention = Attention(head_dim=8, rotary=Rotary(), qk_norm="all")
     layer = Layer((Sublayer(attention, after=RMS), Sublayer(GATED, after=RMS)))
     norms = {
         "attention_after_norm": "post_attention_layernorm",
@@ -111,7 +112,7 @@ def test_gemma2_with_soft_caps_windows_and_sandwiches() -> None:
         **SMALL,
         num_key_value_heads=KEYS,
         head_dim=8,
-        query_pre_attn_scalar=5.0,
+        query_pre_attn_scalar=5,
         attn_logit_softcapping=2.0,
         sliding_window=4,
         hidden_activation="gelu",
