@@ -31,10 +31,6 @@ class DataError(AuxinError, ValueError):
     """A data file, a sentence or a tree is malformed."""
 
 
-class PathError(AuxinError, OSError):
-    """A path that this system cannot have, or that may not be looked at."""
-
-
 class CheckpointError(AuxinError):
     """A checkpoint is damaged, incomplete or belongs to another model."""
 

@@ -109,10 +109,12 @@ def test_block_of_the_other_initializations() -> None:
 def test_implied_gains_are_those_of_drawn_weights(initialization: str) -> None:
     """The same laws drawn with numpy: uniform or normal entries, and the gains that they have."""
     rng, d, m = np.random.default_rng(0), 200, 800
+    glorot = lambda rows, columns, gain: (
+        rng.uniform(-1, 1, (rows, columns)) * gain * (6 / (rows + columns)) ** 0.5
+    )
     draw = {
-        "xavier": lambda rows, columns, gain: (
-            rng.uniform(-1, 1, (rows, columns)) * gain * (6 / (rows + columns)) ** 0.5
-        ),
+        "xavier": glorot,
+        "released-code": glorot,
         "pytorch": lambda rows, columns, gain: rng.uniform(-1, 1, (rows, columns)) / columns**0.5,
         "normal": lambda rows, columns, gain: rng.normal(0, 0.02, (rows, columns)),
     }[initialization]

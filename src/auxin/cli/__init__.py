@@ -119,6 +119,8 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
 def _explanation(error: BaseException) -> str:
     if isinstance(error, AuxinError):
         return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; what was finished is saved, and the same command goes on from there"
     text = " ".join(str(error).split())

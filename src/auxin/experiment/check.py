@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 from torch import nn
 
-from auxin.arguments import explained
 from auxin.display import Drawn
 from auxin.errors import AuxinError
 from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_recipe
@@ -204,7 +203,6 @@ class CheckReport(Drawn):
         return Checked(self.diagnosis.name, found, self.notes, self.layers)
 
 
-@explained
 def check(
     model: nn.Module | str | Path | Mapping[str, Any] | Any,
     inputs: Any = None,

@@ -9,7 +9,6 @@ from typing import Any
 
 from safetensors.torch import save
 
-from auxin.arguments import explained
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.output import MARK, check_output, write_output
 from auxin.disk.plain import dump_json
@@ -35,7 +34,6 @@ BESIDE = (
 """What transformers reads beside config and weights; of another model it must not stay."""
 
 
-@explained
 def save_huggingface(
     source: Run | TransformerLM | str | Path,
     path: str | Path,

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from auxin.arguments import explained
 from auxin.errors import CheckpointError, RunError
 from auxin.experiment.data import task_of
 from auxin.measures.structure import MEASURES, measured_sentences, structure
@@ -24,7 +23,6 @@ from auxin.training.precision import float32_products
 from auxin.values import check
 
 
-@explained
 def measure(
     path: str | Path | Run,
     checkpoints: Sequence[int] | None = None,

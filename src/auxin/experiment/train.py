@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
-from auxin.arguments import explained
 from auxin.config import RunConfig
 from auxin.errors import CheckpointError, ConfigError, Interrupted
 from auxin.experiment.data import anchored
@@ -38,7 +37,6 @@ from auxin.values import check
 MEASURED_SENTENCES = 1000  # of the structural measures taken during training
 
 
-@explained
 def train(
     config: RunConfig,
     out: str | Path,
@@ -69,7 +67,6 @@ def train(
     return open_run(out)
 
 
-@explained
 def resume(
     path: str | Path | Run,
     *,

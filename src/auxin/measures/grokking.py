@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from auxin.arguments import explained
 from auxin.display import Displayed
 from auxin.errors import DataError
 from auxin.measures.intervals import limits, welch, wilson
@@ -44,7 +43,6 @@ class GrokkingSummary(Displayed):
     """A row a quantity: quantity, value, low, high, members (those that have it)."""
 
 
-@explained
 def grokking_summary(metrics: pl.DataFrame) -> GrokkingSummary:
     """Summarize the accuracies of one run, or of the members of one group.
 

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auxin.arguments import explained
 from auxin.display import Displayed
 from auxin.errors import ConfigError, DataError
 from auxin.measures.passes import (
@@ -93,7 +92,6 @@ class Projection(Displayed):
         return self._optimal[1]
 
 
-@explained
 def tree_projections(
     model: CausalModel | nn.Module,
     sentences: Sequence[str | Sequence[str]],

@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from auxin.arguments import explained
 from auxin.config import ModelConfig
 from auxin.disk.output import write_output
 from auxin.errors import CheckpointError, ConfigError, RunError
@@ -37,7 +36,6 @@ def model_bytes(parameters: Mapping[str, Tensor], config: ModelConfig) -> bytes:
     return save(tensors, metadata={"auxin.model": to_json(config)})
 
 
-@explained
 def save_model(model: TransformerLM, path: str | Path, *, force: bool = False) -> None:
     """Write a model's weights and config to one safetensors file, which ``load_model`` reads back.
 
@@ -101,7 +99,6 @@ def _check_same(model: TransformerLM, saved: TransformerLM) -> None:
         )
 
 
-@explained
 def load_model(path: str | Path) -> TransformerLM:
     """Load a model, in eval mode, from our own file or from one with the released code's parameter names.
 

@@ -11,14 +11,12 @@ from auxin.architecture.block import STRENGTHS, Block
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.layer import Layer
 from auxin.architecture.network import Network
-from auxin.arguments import explained
 from auxin.models.drawing import draw_stack
 from auxin.models.stack import BODIES, Stack, norms_of
 from auxin.models.transformer import TransformerLM
 from auxin.values import check
 
 
-@explained
 def initialize_(model: TransformerLM, network: Network | Layer | Block, generator: torch.Generator) -> None:
     """Draw a model's weights from a network's σ's, in place, so that a critical initialization can be trained.
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from auxin.architecture.initialization import POSITION_STD, Draw, Map, Scheme
 from auxin.architecture.model import ModelConfig
 from auxin.architecture.network import Network
-from auxin.arguments import explained
 from auxin.errors import ConfigError
 from auxin.models.basic import Dropout, Embedding, Linear
 from auxin.models.batch import Layout
@@ -47,7 +46,6 @@ class TransformerLM(nn.Module):
     torch.Size([1, 3, 5])
     """
 
-    @explained
     def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         config = getattr(config, "model", config)  # a run's stands for its model's

@@ -16,7 +16,6 @@ from torch import Tensor
 from auxin.architecture import Block, Layer, Network
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.sizes import Sizes
-from auxin.arguments import explained
 from auxin.display import Drawn
 from auxin.models.context import Context
 from auxin.models.drawing import draw_stack
@@ -72,7 +71,6 @@ class Simulation(Drawn):
     gradient_exponent_error: float
 
 
-@explained
 def simulate(
     network: Network | Layer | Block,
     cosine: float = 0.3,

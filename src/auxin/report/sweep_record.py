@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxin.arguments import explained
 from auxin.disk.folder import Folder
 from auxin.disk.plain import read_signed
 from auxin.errors import RunError
@@ -112,7 +111,6 @@ def holds_sweep(path: str | Path) -> bool:
         return folder.has(SWEEP)
 
 
-@explained
 def open_sweep(path: str | Path) -> Sweep:
     """Open the directory of a sweep, finished or not; raises ``RunError`` saying what is missing or damaged.
 

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxin.arguments import explained
 from auxin.config import RunConfig
 from auxin.disk.folder import Folder, NotThere
 from auxin.disk.output import MARK, write_output
@@ -136,7 +135,6 @@ def is_finished(path: str | Path) -> bool:
         return False
 
 
-@explained
 def open_run(path: str | Path | Run) -> Run:
     """Open a run's directory, finished or not; raises ``RunError`` saying what is missing or damaged.
 
@@ -153,7 +151,6 @@ def open_run(path: str | Path | Run) -> Run:
         return Run(path, read_config(folder))
 
 
-@explained
 def export(run: Run, path: str | Path, *, force: bool = False) -> None:
     """Write a run's metrics as one table, Parquet or CSV by the ending of ``path``; see ``write_output``."""
     path = Path(path)

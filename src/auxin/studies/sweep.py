@@ -13,7 +13,6 @@ from typing import Any
 
 from polars.exceptions import PolarsError
 
-from auxin.arguments import explained
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.plain import dump_signed
 from auxin.errors import AuxinError, Interrupted, RunError
@@ -36,7 +35,6 @@ DECIDE_DATA = ("preset", "config", "task", "data_dir", "grammar", "data_seed", "
 """Axes on which the sentences of a run depend."""
 
 
-@explained
 def sweep(
     runs: Sequence[NamedRun] | str | Path,
     out: str | Path,
@@ -248,7 +246,6 @@ def _known_starts(path: Path) -> dict[str, Start]:
     return {}
 
 
-@explained
 def merge(paths: Sequence[str | Path], out: str | Path) -> Sweep:
     """Copy the finished runs of sweeps into one directory and write their table; the sweeps stay as they are.
 

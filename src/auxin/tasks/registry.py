@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from auxin.arguments import explained
 from auxin.errors import DataError
 from auxin.tasks import dyck, english, folder, written
 from auxin.tasks.dials import Dials
@@ -80,7 +79,6 @@ def kind(name: str) -> Kind:
     return _kinds[name]
 
 
-@explained
 def load_task(
     name: str,
     seed: int = 0,

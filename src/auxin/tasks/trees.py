@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from auxin.arguments import explained
 from auxin.errors import DataError
 
 Tree: TypeAlias = "str | tuple[Tree, ...]"
@@ -66,7 +65,6 @@ def _brackets(tree: Tree) -> tuple[set[tuple[int, int]], list[str]]:
     return spans, words
 
 
-@explained
 def parseval(trees: Sequence[Tree], gold: Sequence[Tree], *, per_sentence: bool = False) -> Parseval:
     """Unlabeled bracketing precision, recall and F1 of ``trees`` against ``gold``.
 
@@ -108,7 +106,6 @@ def _words(words: Iterable[str] | str) -> list[str]:
     return words
 
 
-@explained
 def right_branching(words: Sequence[str] | str) -> Tree:
     """(w1 (w2 (w3 …))); the words as a list or one string.
     >>> right_branching("a b c")
@@ -121,7 +118,6 @@ def right_branching(words: Sequence[str] | str) -> Tree:
     return tree
 
 
-@explained
 def left_branching(words: Sequence[str] | str) -> Tree:
     """(((w1 w2) w3) …); the words as a list or one string.
     >>> left_branching("a b c")
@@ -134,7 +130,6 @@ def left_branching(words: Sequence[str] | str) -> Tree:
     return tree
 
 
-@explained
 def balanced(words: Sequence[str] | str) -> Tree:
     """Every span is split in the middle, the left half one longer when the length is odd.
     >>> balanced("a b c d")
@@ -143,7 +138,6 @@ def balanced(words: Sequence[str] | str) -> Tree:
     return _split(_words(words), lambda n: (n + 1) // 2)
 
 
-@explained
 def random_tree(words: Sequence[str] | str, seed: int) -> Tree:
     """Every span is split at a uniformly drawn point; the seed determines the tree.
     >>> random_tree("a b c", seed=0) in (left_branching("a b c"), right_branching("a b c"))

@@ -9,7 +9,6 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.arguments import explained
 from auxin.errors import DataError
 
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
@@ -30,7 +29,6 @@ class Vocabulary:
     5
     """
 
-    @explained
     def __init__(self, words: Iterable[str]) -> None:
         words = [words] if isinstance(words, str) else list(words)
         for word in words:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auxin.architecture.block import ALPHAS, NUMERIC, STRENGTHS, Block, check_range, replace
-from auxin.arguments import explained
 from auxin.theory.exponents import CRITICAL, Exponents, angle_exponents, exponents, exponents_grid
 from auxin.values import check, check_whole
 
@@ -36,7 +35,6 @@ class Critical:
     """Whether λ_a = 0 within the ranges; otherwise this is the nearest point."""
 
 
-@explained
 def critical(
     block: Block,
     depth: int = 24,

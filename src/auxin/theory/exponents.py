@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from auxin.architecture import Block, Layer, Network
 from auxin.architecture.block import replace
 from auxin.architecture.network import described
-from auxin.arguments import explained
 from auxin.display import Displayed, Drawn
 from auxin.theory.fixed import LARGEST, Map, collapsed, settle
 from auxin.theory.propagation import BARELY, check_start, token_count, totals
@@ -77,7 +76,6 @@ class FixedPoint:
     """Whether nearby states come closer to it layer by layer."""
 
 
-@explained
 def exponents(
     network: Network | Layer | Block,
     cosine: float = 0.3,
@@ -214,7 +212,6 @@ def _at_points(forward: Map, cosine: float) -> Exponents:
     return Exponents(angle, spectrum[:, 0], spectrum, _norm(forward, r), 1 - gap, _phase(angle))
 
 
-@explained
 def fixed_point(block: Layer | Block, cosine: float = 0.3) -> FixedPoint:
     """The stable fixed point that tokens of the given cosine reach; errors as for ``exponents``.
 

@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from auxin.architecture import Attention, Block, Layer, Network
-from auxin.arguments import explained
 from auxin.errors import ConfigError
 from auxin.theory import compose
 from auxin.theory.compose import as_network
@@ -46,7 +45,6 @@ class GramPropagation:
     """Standard error of ``gradient`` from the finite number of attention draws."""
 
 
-@explained
 def propagate_gram(
     network: Network | Layer | Block,
     gram: ArrayLike,

@@ -18,7 +18,6 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from auxin.arguments import explained
 from auxin.theory import softmax
 from auxin.theory.chebyshev import Interpolant
 from auxin.values import check
@@ -54,7 +53,6 @@ Moments = Callable[[Array, Array, Array], AttentionMoments]
 """Moments as a function of n, of the logit scale and of 1 − cosine."""
 
 
-@explained
 def attention_moments(
     n_tokens: ArrayLike, spread: ArrayLike, cosine: ArrayLike, method: Method = "exact"
 ) -> AttentionMoments:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auxin.architecture.block import Block, check_range
-from auxin.arguments import explained
 from auxin.theory.exponents import exponents_grid
 from auxin.values import check
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 Axis = tuple[str, Sequence[float]]
 
 
-@explained
 def phase_diagram(block: Block, x: Axis, y: Axis, cosine: float = 0.3) -> PhaseDiagram:
     """Both exponents, c* and phase over a grid of two hyperparameters, all else as in ``block``.
 

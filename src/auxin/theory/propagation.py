@@ -8,7 +8,6 @@ import numpy as np
 
 from auxin.architecture import Block, Layer, Network
 from auxin.architecture.network import described
-from auxin.arguments import explained
 from auxin.display import Drawn
 from auxin.theory.compose import Step, SymmetricLayer, as_network
 from auxin.theory.states import Array, PartError
@@ -54,7 +53,6 @@ class Totals:
     """Mean cosine of two tokens at the output."""
 
 
-@explained
 def propagate(
     network: Network | Layer | Block,
     cosine: float = 0.3,

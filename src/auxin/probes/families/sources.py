@@ -14,7 +14,6 @@ from auxin.architecture import MLP, Attention, Layer, Network, Norm, Sublayer
 from auxin.architecture.initialization import normal
 from auxin.architecture.recipe import Recipe
 from auxin.architecture.sizes import Sizes
-from auxin.arguments import explained
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
 from auxin.models.transformer import TransformerLM
@@ -52,7 +51,6 @@ class Described:
         return self.recipe.network.drawn(self.recipe.scheme, self.recipe.sizes, self.stds)
 
 
-@explained
 def network_of(source: Any, *, actual: bool = False) -> Network:
     """The network that a config or a model stands for, with the σ's of its family's initialization.
 
