@@ -460,6 +460,7 @@ def unread(change: str) -> nn.Module:
         ("scripted layer", "layers.1 is scripted"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 def test_weights_that_cannot_be_read_are_named(change: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         auxin.check(unread(change), vectors(2, 8, D))
