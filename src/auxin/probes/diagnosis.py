@@ -180,7 +180,7 @@ def _causes(
         unlike_layers(stack, ends=scheme is not None),
         zero_slips(stack),
         () if scheme is None else scheme_mismatches(scheme, stack, limits),
-        () if scheme is None else table_mismatches(model, scheme.recipe, stack, trainable, limits),
+        () if scheme is None else table_mismatches(model, scheme, stack, trainable, limits),
         fresh_mismatches(model, stack, limits) if described is None else (),
         odd_layers(stack, limits),
     ):

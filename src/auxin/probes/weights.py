@@ -15,9 +15,10 @@ from torch import nn
 from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import WRITERS, Recipe
 from auxin.probes.dead import owner, place_of, same_parts, size_of
-from auxin.probes.families.laws import LAWS, chance
+from auxin.probes.families.laws import chance
 from auxin.probes.families.modules import Matrix
-from auxin.probes.families.sources import Described
+from auxin.probes.families.sources import Described, config_of
+from auxin.probes.families.table import BY_TYPE
 from auxin.probes.findings import Finding
 from auxin.probes.gains import gain_of
 from auxin.probes.inputs import vocabulary_of
@@ -47,11 +48,6 @@ def scheme_mismatches(described: Described, stack: Stack, limits: Thresholds) ->
             yield Finding("mismatch", matrix.module, found, expected, sentence, matrix.layer, matrix.role)
 
 
-def _recognized(recipe: Recipe) -> bool:
-    """Whether the scheme is not the family's, but the one that most maps follow."""
-    return any(recipe.scheme is law for law in LAWS)
-
-
 def _divided_by_layer(described: Described, limits: Thresholds) -> set[str]:
     """Output maps that are divided by √(2l) in layer l, from 1, as Megatron and torchtitan draw them.
 
@@ -59,7 +55,7 @@ def _divided_by_layer(described: Described, limits: Thresholds) -> set[str]:
     """
     recipe = described.recipe
     fits: dict[str, list[bool]] = defaultdict(list)
-    for matrix in described.matrices if _recognized(recipe) else ():
+    for matrix in described.matrices if described.recognized else ():
         if matrix.role in WRITERS:
             expected = recipe.std(matrix.role, matrix.layer)
             if recipe.scheme.depth_scaled:
@@ -93,19 +89,19 @@ def _reason(found: float, expected: float, matrix: Matrix, recipe: Recipe) -> st
 
 
 def table_mismatches(
-    model: nn.Module, recipe: Recipe, stack: Stack, trainable: Container[str], limits: Thresholds
+    model: nn.Module, described: Described, stack: Stack, trainable: Container[str], limits: Thresholds
 ) -> Iterator[Finding]:
     """Tables of tokens, positions and types, and an untied output map, that are not as their scheme draws them."""
+    recipe, guessed = described.recipe, described.recognized
     expected = recipe.embedding.std
     if expected is None:
         return
-    guessed = _recognized(recipe)
     table = vocabulary_of(model)
     getter = getattr(model, "get_output_embeddings", None)
     head = getter() if callable(getter) else getattr(model, "lm_head", None)
     tied = table is not None and isinstance(head, nn.Linear) and head.weight is table.weight
     for name, module in model.named_modules():
-        if any(name.startswith(layer) for layer in stack.layers):
+        if any(name.startswith(layer) for layer in stack.layers) or _foreign(model, name, recipe):
             continue
         if isinstance(module, nn.Embedding) and f"{name}.weight" in trainable:
             rows = module.weight
@@ -134,6 +130,13 @@ def table_mismatches(
             why += f"; it is tied to the output map, so logits have {(found / expected) ** 2:.3g} times the variance"
         sentence = f"{name} has std {found:.4g} where {recipe.name} has {expected:.4g}: {why}."
         yield Finding("mismatch", name, found, expected, sentence)
+
+
+def _foreign(model: nn.Module, name: str, recipe: Recipe) -> bool:
+    """Whether a module stands in a tower of another family."""
+    config = config_of(model, name)
+    family = None if config is None else BY_TYPE.get(config.model_type)
+    return config is not None and (family is None or family.name != recipe.name)
 
 
 def gain_mismatches(model: nn.Module, stack: Stack, limits: Thresholds) -> Iterator[Finding]:

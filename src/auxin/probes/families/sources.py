@@ -34,6 +34,8 @@ class Described:
     matrices: tuple[Matrix, ...]
     meant: bool
     """Whether the scheme is that of the family or of most maps, and not a mere guess."""
+    recognized: bool = False
+    """Whether it is that of most maps."""
 
     @property
     def intended(self) -> Network:
@@ -116,7 +118,7 @@ def describe(model: nn.Module, layers: Layers | None = None) -> Described:
     ours = next((parent for parent in parents if isinstance(parent, TransformerLM)), None)
     if ours is not None:
         return _ours(ours, stack)
-    config = next((c for c in map(_config, parents) if c is not None), None)
+    config = config_of(model, next(iter(stack.layers)))
     if config is not None:
         return _transformers(config, stack)
     if all(_has(first, path) for path in GPT2_PARTS.values()):
@@ -136,10 +138,10 @@ def _parents(model: nn.Module, layer: str) -> list[nn.Module]:
     return [model.get_submodule(".".join(steps[:i])) for i in reversed(range(len(steps)))]
 
 
-def _config(module: nn.Module) -> Any:
-    """A module's config, if it is one of transformers."""
-    config = getattr(module, "config", None)
-    return config if isinstance(getattr(config, "model_type", None), str) else None
+def config_of(model: nn.Module, name: str) -> Any:
+    """The config of transformers that the innermost module around a named one has; None where none has one."""
+    configs = (getattr(parent, "config", None) for parent in _parents(model, name))
+    return next((config for config in configs if isinstance(getattr(config, "model_type", None), str)), None)
 
 
 def _transformers(config: Any, stack: Stack) -> Described:
@@ -230,4 +232,5 @@ def _finite(sublayer: Sublayer, sizes: Sizes) -> Sublayer:
 def _with_law(recipe: Recipe, stack: Stack, parts: Mapping[str, str]) -> Described:
     found = matrices(stack.layers, parts, "rows", recipe)
     meant = likely(recipe, found)
-    return Described(meant or recipe, tuple(found), meant=meant is not None)
+    known = meant is not None
+    return Described(meant or recipe, tuple(found), meant=known, recognized=known)
