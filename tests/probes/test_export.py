@@ -168,6 +168,7 @@ def described(attention: Attention, norm: Norm = NORM, **norms: Norm) -> ModelCo
         (described(Attention(window=3)), "window is 3; allowed: none, in transformers' GPT2LMHeadModel"),
         (described(Attention(softcap=5.0)), "softcap is 5.0; allowed: none"),
         (described(Attention(alibi=3)), "alibi is 3; allowed: none"),
+        (described(Attention(rotary=Rotary(factors=(0.5,) * 4), head_dim=8)), "factors of rotary is (0.5,"),
         (described(Attention(head_dim=8, scale=0.2)), "scale is 0.2; allowed: none"),
         (described(Attention(head_dim=4)), "width of all heads is 12; allowed: the model's 24"),
         (described(Attention(), RMS), "kind of norm is 'rms'; allowed: layer"),

@@ -69,6 +69,8 @@ def _check_numbers(parts: Parts, target: Target) -> None:
     for name in ("scale", "window", "softcap", "alibi"):
         value = getattr(attention, name)
         allow(not value, name, value, "none")
+    slowed = attention.rotary and attention.rotary.factors
+    allow(not slowed, "factors of rotary", slowed, "none")
     allow(parts.mlp.activation != "erf", "activation", parts.mlp.activation, "relu, gelu, tanh, silu, linear")
     if not target.shared_keys:
         allow(sizes.key_heads == sizes.heads, "key_heads", sizes.key_heads, "as many as heads")
@@ -77,7 +79,7 @@ def _check_numbers(parts: Parts, target: Target) -> None:
     allow(not config.mlp_bias or target.mlp_bias, "mlp_bias", True, False)
     added = config.positions == "none" or bool(target.positions)
     allow(added, "positions", config.positions, "none beside rotary ones")
-    final = config.network().final
+    final = parts.recipe.network.final
     allow((final is None) == (not target.final), "final_norm", final, "one" if target.final else "none")
     like = parts.norms[0]
     for norm in (*parts.norms, *filter(None, (final, config.embedding_norm))):

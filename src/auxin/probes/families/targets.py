@@ -8,6 +8,7 @@ from typing import Any
 
 from auxin.architecture import MLP, Attention, Layer, Norm, Rotary
 from auxin.architecture.model import ModelConfig
+from auxin.architecture.recipe import Recipe
 from auxin.models.stack import norms_of
 from auxin.probes.families.table import BY_TYPE, Family
 from auxin.values import check
@@ -15,25 +16,31 @@ from auxin.values import check
 
 @dataclass(frozen=True)
 class Parts:
-    """A config whose layers are all attention, then an MLP."""
+    """A config, and the recipe that it is, whose layers are all one: attention, then an MLP."""
 
     config: ModelConfig
-    layer: Layer
+    recipe: Recipe
     attention: Attention
     mlp: MLP
 
     @classmethod
     def of(cls, config: ModelConfig) -> Parts:
         """Those of a config; ``ConfigError`` where its layers are others."""
-        period = config.layers or config.network().layers[:1]
-        check(len(set(period)) == 1, "number of different layers", len(set(period)), "1, to be exported")
-        attention, mlp = (*(sublayer.body for sublayer in period[0].sublayers), None, None)[:2]
-        known = len(period[0].sublayers) == 2 and isinstance(attention, Attention) and isinstance(mlp, MLP)
-        names = ", ".join(type(sublayer.body).__name__ for sublayer in period[0].sublayers)
-        check(known, "sublayers", names, "Attention, MLP, to be exported")
+        recipe = config.recipe()
+        layer, *others = set(recipe.network.layers)
+        check(not others, "number of different layers", 1 + len(others), "1, to be exported")
+        bodies = [sublayer.body for sublayer in layer.sublayers]
+        names = ", ".join(type(body).__name__ for body in bodies)
+        check(names == "Attention, MLP", "sublayers", names, "Attention, MLP, to be exported")
+        attention, mlp = bodies
         assert isinstance(attention, Attention)
         assert isinstance(mlp, MLP)
-        return cls(config, period[0], attention, mlp)
+        return cls(config, recipe, attention, mlp)
+
+    @property
+    def layer(self) -> Layer:
+        """Each of its layers."""
+        return self.recipe.network.layers[0]
 
     @property
     def norms(self) -> list[Norm]:
