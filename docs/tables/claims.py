@@ -4,7 +4,6 @@ Claims of what the papers say come with the paper's sentence; tests/test_quoted.
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -28,15 +27,9 @@ def page() -> str:
             f"\n## {record['question']}\n\n| claim | source | verdict | numbers |\n|---|---|---|---|\n"
         )
         for claim in record["claims"]:
-            cells = (claim["statement"], claim["source"], f"**{claim['verdict']}**", plain(claim["evidence"]))
+            cells = (claim["statement"], claim["source"], f"**{claim['verdict']}**", claim["evidence"])
             parts.append(f"| {' | '.join(cells)} |\n")
     return "".join(parts)
-
-
-def plain(evidence: str) -> str:
-    """Intervals in words, and minus signs that are minus signs."""
-    worded = re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", r"(\1 to \2)", evidence)
-    return re.sub(r"(?<![\w.])-(?=\d)", "−", worded)
 
 
 if __name__ == "__main__":

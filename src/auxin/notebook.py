@@ -169,7 +169,7 @@ def _(analysis: Analysis) -> str:
     return _all(
         [
             _heading(analysis.question),
-            _paragraph(analysis.answer),
+            _paragraph(analysis.text),
             _table("Claims", ("", "claim", "evidence"), claims),
             _table("Findings", ("", "value", "95% from", "to"), findings),
         ]

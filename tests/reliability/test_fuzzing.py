@@ -271,9 +271,10 @@ def test_sessions_of_a_study(folder: Path, content: bytes) -> None:
 
 
 STUDY = {
-    **dict.fromkeys(("study", "scale", "question", "answer", "command"), "joint"),
+    **dict.fromkeys(("study", "scale", "question", "answer", "more", "command"), "joint"),
     "environment": {"torch": "2"},
-    "claims": [dict.fromkeys(("statement", "source", "verdict", "evidence"), "x")],
+    "answered": ["x"],
+    "claims": [dict.fromkeys(("statement", "source", "verdict", "evidence", "finding"), "x")],
     "findings": [{"name": "x", "sentence": "x", "value": 0.5, "low": None, "high": 1, "published": None}],
     "shared": {"config": {"model.depth": 2}, "environment": {"torch": "2"}},
     "runs": [

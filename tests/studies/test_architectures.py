@@ -10,8 +10,8 @@ from auxin.studies.architectures import (
     CHANCE,
     SCALES,
     STACKS,
+    STUDY,
     _remedy,
-    analyse,
     configs,
     model_of,
 )
@@ -55,7 +55,7 @@ def as_check_says() -> Any:
         bad = settings["stack"] == "post-norm" and settings["branch_scale"] >= 1
         return (None if settings["branch_scale"] == 4 else 3.5) if bad else 1.5
 
-    return analyse(table(design(), ending(loss)))
+    return STUDY.analyse(table(design(), ending(loss)))
 
 
 def test_a_world_in_which_collapse_decides(as_check_says: Any) -> None:
@@ -85,7 +85,7 @@ def test_a_world_in_which_collapse_decides(as_check_says: Any) -> None:
 
 def test_a_world_in_which_it_does_not() -> None:
     gpt = [run for run in design() if run.settings["stack"] == "GPT-2"]
-    analysis = analyse(table(gpt, ending(lambda s: 3.5 if s["branch_scale"] < 1 else 1.5)))
+    analysis = STUDY.analyse(table(gpt, ending(lambda s: 3.5 if s["branch_scale"] < 1 else 1.5)))
     verdicts = [claim.verdict for claim in analysis.claims]
     assert verdicts[0] == "contradicted", "smaller totals fail"
     assert set(verdicts[1:]) == {"not supported"}

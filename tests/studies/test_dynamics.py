@@ -3,7 +3,7 @@ import pytest
 
 from auxin.studies import depth
 from auxin.studies.design import NamedRun, Scale
-from auxin.studies.dynamics import MEASURES, analyse, configs
+from auxin.studies.dynamics import MEASURES, STUDY, configs
 from auxin.studies.finished import serves
 from studies.synthetic import Curves, ramp, table
 
@@ -23,13 +23,13 @@ def structured(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
 
 
 def test_what_tells_the_optimal_depth() -> None:
-    analysis = analyse(table(configs("laptop"), structured))
+    analysis = STUDY.analyse(table(configs("laptop"), structured))
     by_name = {f.name: f for f in analysis.findings}
     score = by_name["tree score: optimal depth against the higher of the others"]
     assert score.value == pytest.approx(0.06, abs=0.02)
     assert score.low > 0
     assert score.published == pytest.approx(0.043)
-    assert ": higher than both." in analysis.answer
+    assert ": higher than both." in analysis.text
     norm = by_name["weight norm a layer: optimal depth against the higher of the others"]
     assert "not apart from both" in norm.sentence
     assert by_name["tree score: rank correlation with generalization"].low > 0
@@ -50,12 +50,12 @@ def monotone(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
 
 
 def test_what_lies_between_the_others_does_not_tell_and_one_model_is_no_test_of_a_lead() -> None:
-    analysis = analyse(table(configs("laptop"), monotone))
+    analysis = STUDY.analyse(table(configs("laptop"), monotone))
     verdicts = {claim.statement: claim.verdict for claim in analysis.claims}
     assert verdicts["The tree score is highest at the depth that generalizes."] == "contradicted"
     assert verdicts["The tree score moves before generalization does."] == "not supported"
     assert verdicts["The weight norm a layer does not tell the depth that generalizes."] == "supported"
-    assert "No other measure is higher there" in analysis.answer
+    assert "No other measure is higher there" in analysis.text
 
 
 @pytest.mark.parametrize(("at_optimum", "words"), [(0.9, "higher than both"), (0.1, "lower than both")])
@@ -67,7 +67,7 @@ def test_a_measure_that_sets_the_optimal_depth_apart_contradicts_that_it_does_no
         norm = {("train", "weight_norm"): ramp(0.3, level + 0.005 * rng.standard_normal())}
         return structured(run, seed, rng) | norm
 
-    claims = {claim.statement: claim for claim in analyse(table(configs("laptop"), log)).claims}
+    claims = {claim.statement: claim for claim in STUDY.analyse(table(configs("laptop"), log)).claims}
     claim = claims["The weight norm a layer does not tell the depth that generalizes."]
     assert claim.verdict == "contradicted"
     assert words in claim.evidence
@@ -85,7 +85,7 @@ def test_whether_trees_match_right_branching_ones(at_shallow: float, verdict: st
         baseline = ("train", "t_parseval/right"), ramp(0.7, 0.7)
         return structured(run, seed, rng) | {("train", "t_parseval"): f1, baseline[0]: baseline[1]}
 
-    analysis = analyse(table(configs("laptop"), log))
+    analysis = STUDY.analyse(table(configs("laptop"), log))
     (claim,) = (c for c in analysis.claims if "right-branching" in c.statement)
     assert claim.verdict == verdict
     assert "least at depth 2" in claim.evidence
@@ -100,17 +100,19 @@ def deeper(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
 
 
 def test_a_published_optimum_that_another_depth_beats_is_not_called_optimal() -> None:
-    assert "Of these depths 6 layers generalize best" in analyse(table(configs("laptop"), structured)).answer
-    analysis = analyse(table(configs("laptop"), deeper))
+    assert (
+        "Of these depths 6 layers generalize best" in STUDY.analyse(table(configs("laptop"), structured)).text
+    )
+    analysis = STUDY.analyse(table(configs("laptop"), deeper))
     told = "Here 10 layers generalize better than the 6 taken as the optimum, by 30 points"
-    assert told in analysis.answer
-    assert "at the optimal depth" not in analysis.answer
+    assert told in analysis.text
+    assert "at the optimal depth" not in analysis.text
     assert analysis.claims[0].verdict == "not supported"
     assert told in analysis.claims[0].evidence
 
 
 def test_tables_follow_every_measure() -> None:
-    tables = analyse(table(configs("laptop"), structured)).tables
+    tables = STUDY.analyse(table(configs("laptop"), structured)).tables
     assert set(tables["curves"]["name"]) == {"accuracy", *MEASURES}
     assert set(tables["models"].columns) >= {"kind", "accuracy", *MEASURES}
     assert len(tables["models"]) == 15

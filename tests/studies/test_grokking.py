@@ -5,7 +5,7 @@ import pytest
 
 from auxin.config import preset
 from auxin.studies.design import NamedRun
-from auxin.studies.grokking import analyse, configs
+from auxin.studies.grokking import STUDY, configs
 from studies.synthetic import STEPS, Curves, ramp, table
 
 
@@ -20,16 +20,16 @@ def late_bloomer(gain: float):
 
 
 def test_what_early_stopping_misses() -> None:
-    analysis = analyse(table(configs("paper"), late_bloomer(0.6)))
+    analysis = STUDY.analyse(table(configs("paper"), late_bloomer(0.6)))
     gain = analysis.findings[0]
     assert gain.name == "question: gain over early stopping"
     assert gain.value == pytest.approx(0.6, abs=0.03)
     assert gain.low < gain.value < gain.high
     assert gain.published == pytest.approx(0.929 - 0.073)
-    assert "raises generalization accuracy by 6" in analysis.answer
-    assert "over 10 seeds" in analysis.answer
+    assert "raises generalization accuracy by 6" in analysis.text
+    assert "over 10 seeds" in analysis.text
     for task in ("question", "tense", "dyck"):
-        assert f"On {task}, training on past" in analysis.answer
+        assert f"On {task}, training on past" in analysis.text
     by_name = {f.name: f for f in analysis.findings}
     ever = by_name["question: ever above 80%"]
     assert ever.value == 1
@@ -45,7 +45,7 @@ def test_a_ratio_of_steps_is_not_negative_and_a_gain_at_most_everything() -> Non
         gen = ramp(0.0, 1.0 if seed < 2 else 0.0, first=150, last=end)
         return {("val", "accuracy"): ramp(0.0, 1.0, first=0, last=100), ("gen", "accuracy"): gen}
 
-    by_name = {f.name: f for f in analyse(table(configs("minutes"), log)).findings}
+    by_name = {f.name: f for f in STUDY.analyse(table(configs("minutes"), log)).findings}
     assert by_name["question: delay"].low == 0  # Student's own interval of two goes far below
     assert by_name["question: total variation"].low == 0
     gain = by_name["question: gain over early stopping"]
@@ -53,23 +53,23 @@ def test_a_ratio_of_steps_is_not_negative_and_a_gain_at_most_everything() -> Non
 
 
 def test_no_gain_is_not_called_one() -> None:
-    analysis = analyse(table(configs("laptop"), late_bloomer(0.0)))
-    assert "changes" in analysis.answer
+    analysis = STUDY.analyse(table(configs("laptop"), late_bloomer(0.0)))
+    assert "changes" in analysis.text
     assert analysis.findings[0].low < 0 < analysis.findings[0].high
     assert not any(f.name.endswith("delay") for f in analysis.findings)
     assert {claim.verdict for claim in analysis.claims} == {"not supported"}
 
 
 def test_a_loss_contradicts_and_a_few_seeds_are_no_test() -> None:
-    lost = analyse(table(configs("laptop"), late_bloomer(-0.2))).claims[0]
+    lost = STUDY.analyse(table(configs("laptop"), late_bloomer(-0.2))).claims[0]
     assert lost.verdict == "contradicted"
-    few = analyse(table(configs("minutes"), late_bloomer(0.6))).claims
+    few = STUDY.analyse(table(configs("minutes"), late_bloomer(0.6))).claims
     assert {claim.verdict for claim in few} == {"not supported"}
     assert all(claim.evidence.endswith("Fewer than 5 models are no test.") for claim in few)
 
 
 def test_tables_hold_every_seed_and_the_mean_curves() -> None:
-    tables = analyse(table(configs("paper"), late_bloomer(0.6))).tables
+    tables = STUDY.analyse(table(configs("paper"), late_bloomer(0.6))).tables
     assert len(tables["seeds"]) == 30
     curves = tables["curves"].filter(task="question", split="val")
     assert curves["step"].to_list() == list(STEPS)

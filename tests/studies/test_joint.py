@@ -8,7 +8,7 @@ import pytest
 
 from auxin.architecture.block import Block
 from auxin.studies.design import NamedRun
-from auxin.studies.joint import DEPTHS, EXPONENTS, analyse, branch_strength, configs
+from auxin.studies.joint import DEPTHS, EXPONENTS, STUDY, branch_strength, configs
 from auxin.theory.exponents import angle_exponents
 from studies.synthetic import Curves, ramp, table
 
@@ -55,20 +55,20 @@ def nothing(depth: float, exponent: float) -> float:
     [
         (
             single_peak,
-            "Yes (H2): the rule is one single-peaked function of L·λ_a, highest at -2.0",
+            "The rule is one single-peaked function of L·λ_a (H2), highest at −2.0",
             ["H1", "H2"],
         ),
         (
             deep_collapse,
-            "As H1 says: in deep models, an initialization far from collapse raises the share",
+            "In deep models, an initialization far from collapse raises the share",
             ["H1"],
         ),
-        (depth_alone, "No (H3): depth acts by itself", ["H3"]),
+        (depth_alone, "Depth acts by itself (H3)", ["H3"]),
         (nothing, "Neither L·λ_a nor depth makes a difference", []),
     ],
 )
 def test_each_truth_gets_its_verdict(share: Share, verdict: str, supported: list[str]) -> None:
-    analysis = analyse(table(RUNS, by_rule(share)))
+    analysis = STUDY.analyse(table(RUNS, by_rule(share)))
     assert analysis.answer.startswith(verdict)
     assert [c.statement[:2] for c in analysis.claims] == ["H1", "H2", "H3"]
     assert [c.statement[:2] for c in analysis.claims if c.verdict == "supported"] == supported
@@ -76,20 +76,20 @@ def test_each_truth_gets_its_verdict(share: Share, verdict: str, supported: list
 
 def test_two_effects_fit_none_of_the_hypotheses() -> None:
     mixed = lambda depth, exponent: 0.5 * single_peak(depth, exponent) + 0.5 * depth_alone(depth, exponent)
-    assert analyse(table(RUNS, by_rule(mixed))).answer.startswith("In deep models, ")
+    assert STUDY.analyse(table(RUNS, by_rule(mixed))).answer.startswith("In deep models, ")
 
 
 def test_the_contrary_of_the_first_hypothesis_contradicts_it() -> None:
     collapse_helps = lambda depth, exponent: 0.1 + 0.1 * abs(exponent) + 0.02 * (depth - 2)
-    analysis = analyse(table(RUNS, by_rule(collapse_helps)))
+    analysis = STUDY.analyse(table(RUNS, by_rule(collapse_helps)))
     share = "the share of hierarchical answers"
     lowered = rf"In deep models, an initialization far from collapse lowers {share} by \d+ points"
-    assert re.search(lowered, analysis.answer)
+    assert re.search(lowered, analysis.text)
     assert [claim.verdict for claim in analysis.claims] == ["contradicted", "not supported", "not supported"]
 
 
 def test_models_are_compared_at_equal_steps_and_at_equal_loss() -> None:
-    analysis = analyse(table(RUNS, by_rule(single_peak)))
+    analysis = STUDY.analyse(table(RUNS, by_rule(single_peak)))
     models = analysis.tables["models"]
     assert len(models) == 5 * len(RUNS)
     late = [single_peak(0, e) for e in models["exponent"]]
@@ -105,7 +105,7 @@ def test_models_are_compared_at_equal_steps_and_at_equal_loss() -> None:
 
 def test_the_other_arms_are_tested_for_a_peak() -> None:
     runs = configs("paper")
-    analysis = analyse(table(runs, by_rule(single_peak)))
+    analysis = STUDY.analyse(table(runs, by_rule(single_peak)))
     names = {f.name for f in analysis.findings}
     assert {"tense, post-norm: L·λ_a of the peak", "question, pre-norm: L·λ_a of the peak"} <= names
     points = analysis.tables["points"]
@@ -116,13 +116,13 @@ def test_the_other_arms_are_tested_for_a_peak() -> None:
 
 def test_every_arm_says_what_nearness_to_collapse_changes() -> None:
     """Of a share that is 0.1 a unit of L·λ_a: its mean at −4.5 and −7 less that at −0.5 and −1."""
-    analysis = analyse(table(configs("paper"), by_rule(lambda depth, exponent: -0.1 * exponent)))
+    analysis = STUDY.analyse(table(configs("paper"), by_rule(lambda depth, exponent: -0.1 * exponent)))
     by_name = {f.name: f for f in analysis.findings}
     for arm in ("question, post-norm", "tense, post-norm", "question, pre-norm"):
         found = by_name[f"{arm}: near collapse less far from it"]
         assert found.value == pytest.approx(0.5, abs=0.05)
         assert found.low < found.value < found.high
-        assert "L·λ_a ≤ -4.5 instead of ≥ -1 changes the hierarchical share by" in found.sentence
+        assert "L·λ_a ≤ −4.5 instead of ≥ −1 changes the hierarchical share by" in found.sentence
 
 
 def test_the_design_is_the_stated_one() -> None:

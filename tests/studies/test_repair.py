@@ -5,7 +5,7 @@ import pytest
 
 from auxin import Block, exponents
 from auxin.studies.design import NamedRun
-from auxin.studies.repair import DEPTHS, SHARED, analyse, configs
+from auxin.studies.repair import DEPTHS, SHARED, STUDY, configs
 from studies.synthetic import STEPS, Curves, ramp, table
 
 
@@ -28,7 +28,7 @@ PUBLISHED = {8: 0.8, 16: 0.2, 24: 0.1}
 
 
 def test_a_start_that_repairs_all_accounts_for_most() -> None:
-    analysis = analyse(table(configs("laptop"), ending(PUBLISHED, {16: 0.8, 24: 0.7})))
+    analysis = STUDY.analyse(table(configs("laptop"), ending(PUBLISHED, {16: 0.8, 24: 0.7})))
     assert [claim.verdict for claim in analysis.claims] == ["supported"] * 6
     by_name = {f.name: f for f in analysis.findings}
     assert by_name["generalization: fall with depth"].value == pytest.approx(0.65, abs=0.05)
@@ -36,20 +36,20 @@ def test_a_start_that_repairs_all_accounts_for_most() -> None:
     assert by_name["generalization: left"].value == pytest.approx(0.05, abs=0.05)
     assert by_name["generalization: repair beyond half"].value == pytest.approx(0.275, abs=0.05)
     assert by_name["in-domain accuracy: repair at 24 layers"].value == pytest.approx(0.6, abs=0.05)
-    assert "falls by 6" in analysis.answer
+    assert "falls by 6" in analysis.text
 
 
 def test_a_start_that_repairs_little_does_not_account_for_most() -> None:
-    analysis = analyse(table(configs("laptop"), ending(PUBLISHED, {16: 0.3, 24: 0.2})))
+    analysis = STUDY.analyse(table(configs("laptop"), ending(PUBLISHED, {16: 0.3, 24: 0.2})))
     verdicts = [claim.verdict for claim in analysis.claims]
     assert verdicts == ["supported", "supported", "contradicted"] * 2
 
 
 def test_without_a_fall_nothing_is_claimed_and_few_seeds_are_no_test() -> None:
-    flat = analyse(table(configs("laptop"), ending(dict.fromkeys(DEPTHS, 0.5), {16: 0.5, 24: 0.5})))
+    flat = STUDY.analyse(table(configs("laptop"), ending(dict.fromkeys(DEPTHS, 0.5), {16: 0.5, 24: 0.5})))
     assert "supported" not in [claim.verdict for claim in flat.claims]
     few = [run for run in configs("laptop") if run.config.seeds[0] < 203]
-    analysis = analyse(table(few, ending(PUBLISHED, {16: 0.8, 24: 0.7})))
+    analysis = STUDY.analyse(table(few, ending(PUBLISHED, {16: 0.8, 24: 0.7})))
     assert {claim.verdict for claim in analysis.claims} == {"not supported"}
     assert analysis.tables["points"]["models"].to_list() == [3] * 5
 

@@ -80,7 +80,7 @@ def test_one_run_a_level_cannot_be_tested() -> None:
     assert np.isnan(peak.p)
     assert not peak.inside
     assert peak.location.value == 2
-    assert peak.location.text(0) == "2 [no interval]"
+    assert peak.location.text(0) == "2 (no interval)"
     assert peak.rise.points() == "100 points [no interval]"
     factors = two_factors(np.array([0.0, 0, 1, 1]), np.array([0.0, 1, 0, 1]), np.arange(4.0))
     assert np.isnan([factors.p_first, factors.p_second, factors.by_first.low]).all()
@@ -165,10 +165,10 @@ def test_intervals_hold_nothing_that_cannot_be() -> None:
 
 def test_zero_has_no_sign() -> None:
     tiny = Estimate(-0.001, -0.004, 0.004)
-    assert tiny.percent() == "0% [0, 0]"
-    assert tiny.points() == "0 points [0, 0]"
-    assert tiny.text() == "0.00 [0.00, 0.00]"
-    assert (-Estimate(0.0, 0.0, 0.1)).text(1) == "0.0 [-0.1, 0.0]"
+    assert tiny.percent() == "0% (0 to 0)"
+    assert tiny.points() == "0 points (0 to 0)"
+    assert tiny.text() == "0.00 (0.00 to 0.00)"
+    assert (-Estimate(0.0, 0.0, 0.1)).text(1) == "0.0 (−0.1 to 0.0)"
 
 
 @pytest.mark.parametrize("count", [1, 2])

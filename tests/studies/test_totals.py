@@ -6,7 +6,7 @@ import pytest
 
 from auxin import Block, Network, exponents
 from auxin.studies.design import NamedRun
-from auxin.studies.totals import DEPTHS, RANGES, analyse, configs, starts
+from auxin.studies.totals import DEPTHS, RANGES, STUDY, configs, starts
 from studies.synthetic import STEPS, Curves, ramp, table
 
 
@@ -33,7 +33,7 @@ def test_a_loss_that_the_totals_decide_is_predicted_from_them() -> None:
     def loss(totals: dict[str, float], _: object) -> float:
         return 2.5 - float(np.exp(-(totals["angle_total"] ** 2 + totals["gradient_total"] ** 2) / 30))
 
-    analysis = analyse(table(some(), ending(loss)))
+    analysis = STUDY.analyse(table(some(), ending(loss)))
     verdicts = {claim.statement: claim.verdict for claim in analysis.claims}
     left_out = "For points left out, totals "
     assert verdicts[left_out + "account for more than half of the variance of the loss."] == "supported"
@@ -45,7 +45,7 @@ def test_a_loss_that_the_totals_decide_is_predicted_from_them() -> None:
 
 
 def test_a_loss_of_something_else_is_not() -> None:
-    analysis = analyse(table(some(), ending(lambda _, at: 2 + at["sigma_a"] / 4)))
+    analysis = STUDY.analyse(table(some(), ending(lambda _, at: 2 + at["sigma_a"] / 4)))
     verdicts = {claim.statement: claim.verdict for claim in analysis.claims}
     half = "For points left out, totals account for more than half of the variance of the loss."
     assert verdicts[half] in ("not supported", "contradicted")
@@ -59,7 +59,7 @@ def test_what_the_totals_miss_is_named_with_the_region() -> None:
     def loss(_: object, at: dict[str, float]) -> float:
         return 2 + 0.3 * (at["depth"] - 7)
 
-    by_name = {f.name: f for f in analyse(table(some(), ending(loss))).findings}
+    by_name = {f.name: f for f in STUDY.analyse(table(some(), ending(loss))).findings}
     left = by_name["R² of what totals leave, from one hyperparameter"]
     assert "depth alone accounts for" in left.sentence
     assert left.low > 0.3

@@ -4,7 +4,8 @@ import pytest
 from auxin.architecture.block import Block
 from auxin.studies.design import NamedRun
 from auxin.studies.statistics import r_squared
-from auxin.studies.trainability import CHANCE, FIXED, analyse, configs
+from auxin.studies.prediction import CHANCE
+from auxin.studies.trainability import FIXED, STUDY, configs
 from auxin.tasks import load_task
 from auxin.theory.exponents import exponents
 from studies.synthetic import STEPS, Curves, ramp, table
@@ -34,7 +35,7 @@ def by_nothing(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
 
 
 def test_a_loss_that_the_exponents_decide_is_predicted_by_them() -> None:
-    analysis = analyse(table(RUNS, by_exponents))
+    analysis = STUDY.analyse(table(RUNS, by_exponents))
     for test in ("points left out", "columns left out", "points off the grid"):
         both = score(analysis, "both exponents", test)
         assert both["r2"] > 0.75, test
@@ -53,7 +54,7 @@ def test_a_loss_that_the_exponents_decide_is_predicted_by_them() -> None:
 
 
 def test_nothing_predicts_noise() -> None:
-    analysis = analyse(table(RUNS, by_nothing))
+    analysis = STUDY.analyse(table(RUNS, by_nothing))
     assert analysis.tables["scores"].filter(test="points left out")["r2"].max() < 0.3
 
 
@@ -64,7 +65,7 @@ def test_what_diverged_is_no_better_than_a_guess() -> None:
             return {key: [*values[:3], *[np.nan] * (len(STEPS) - 3)] for key, values in curves.items()}
         return curves
 
-    points = analyse(table(RUNS, log)).tables["points"]
+    points = STUDY.analyse(table(RUNS, log)).tables["points"]
     assert points.filter(run="grid000")["loss"].item() == CHANCE
     assert points["loss"].null_count() == points["initial_loss"].null_count() == 0
 

@@ -117,15 +117,16 @@ def _report_answer(analysis: Analysis, out: Path, figures: Sequence[Path], as_js
     findings = [asdict(finding) for finding in analysis.findings]
     if as_json:
         claims = [asdict(claim) for claim in analysis.claims]
-        summary = {"question": analysis.question, "answer": analysis.answer, "claims": claims}
+        answer = {"answer": analysis.answer, "more": analysis.more}
+        summary = {"question": analysis.question, **answer, "claims": claims}
         paths = [str(path) for path in figures]
         print_json(summary | {"findings": findings, "out": str(out), "figures": paths})
         return
-    print(f"{analysis.question}\n\n{analysis.answer}\n")
+    print(f"{analysis.question}\n\n{analysis.text}\n")
     for claim in analysis.claims:
         print(f"{claim.verdict}: {claim.statement}")
     print()
     for finding in analysis.findings:
-        if finding.sentence not in analysis.answer:
+        if finding.name not in analysis.answered:
             print(f"- {finding.sentence}")
     print(f"\n{out / 'study.json'}\n{out / 'tables'}\n{out / 'figures'}")

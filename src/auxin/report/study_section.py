@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from auxin.report.drawings import Drawings
@@ -22,24 +22,22 @@ def study_section(study: StudyRecord, name: str, drawings: Drawings) -> dict[str
     """
     drawn, undrawn = study_figures(study.study, study.tables)
     values, story = study.values, STORIES[study.study]
-    answer, rest = _first_clause(values["answer"])
     configs = [run.config for run in study.runs if run.config is not None]
     shared = _shared(configs)
-    sentences = (finding["sentence"] for finding in values["findings"])
-    answered = [values["answer"], *(sentence for sentence in sentences if sentence in values["answer"])]
-    told = " ".join([values["answer"], *(claim["evidence"] for claim in values["claims"])])
+    sentences = {finding["name"]: finding["sentence"] for finding in values["findings"]}
+    shown = {*values["answered"], *(claim["finding"] for claim in values["claims"])}
     return {
         "template": "study.html",
         "id": name,
         "title": story.question,
         "setting": story.setting,
         "asked": values["question"],
-        "answer": answer,
-        "rest": rest,
+        "answer": values["answer"],
+        "rest": values["more"],
         "figures": drawings.place(drawn),
         "undrawn": undrawn,
-        "claims": [_claim(claim, answered) for claim in values["claims"]],
-        "findings": [_finding(finding, told) for finding in values["findings"]],
+        "claims": [_claim(claim, values["answered"], sentences) for claim in values["claims"]],
+        "findings": [_finding(finding, shown) for finding in values["findings"]],
         "published": any(finding["published"] is not None for finding in values["findings"]),
         "scale": SCALES.get(values["scale"], f"Scale: {values['scale']}."),
         "command": values["command"],
@@ -53,27 +51,15 @@ def study_section(study: StudyRecord, name: str, drawings: Drawings) -> dict[str
     }
 
 
-def _first_clause(text: str) -> tuple[str, str]:
-    """An answer up to its first semicolon or full stop outside brackets, and what follows, each as a sentence."""
-    depth = 0
-    for at, (letter, after) in enumerate(zip(text, [*text[1:], ""], strict=True)):
-        depth += (letter in "([") - (letter in ")]")
-        if not depth and letter in ";." and after == " ":
-            rest = text[at + 2 :]
-            return f"{text[:at]}.", rest[:1].upper() + rest[1:]
-    return text, ""
+def _claim(claim: Mapping[str, str], answered: Sequence[str], sentences: Mapping[str, str]) -> dict[str, str]:
+    """The claim; evidence that the answer has given is not given again, but for what is said beside it."""
+    if claim["finding"] not in answered:
+        return dict(claim)
+    beside = claim["evidence"].removeprefix(sentences.get(claim["finding"], ""))
+    return {**claim, "evidence": f"as answered above.{beside}"}
 
 
-def _claim(claim: Mapping[str, str], answered: Sequence[str]) -> dict[str, str]:
-    """The claim; evidence that the answer has given, in one of these sentences, is not given again."""
-    evidence = claim["evidence"]
-    given = next((sentence for sentence in answered if sentence and evidence.startswith(sentence)), "")
-    if given:
-        evidence = f"as answered above.{evidence[len(given) :]}"
-    return {**claim, "evidence": evidence}
-
-
-def _finding(finding: Mapping[str, Any], told: str) -> dict[str, Any]:
+def _finding(finding: Mapping[str, Any], shown: Collection[str]) -> dict[str, Any]:
     """A row of the numbers, and its sentence unless the section has it already."""
     low, high, published = (finding[name] for name in ("low", "high", "published"))
     known = low is not None and high is not None
@@ -82,7 +68,7 @@ def _finding(finding: Mapping[str, Any], told: str) -> dict[str, Any]:
         written += " (inside)" if low <= published <= high else " (outside)"
     return {
         "name": finding["name"],
-        "sentence": "" if finding["sentence"] in told else finding["sentence"],
+        "sentence": "" if finding["name"] in shown else finding["sentence"],
         "value": finding["value"],
         "interval": f"{number(low)} to {number(high)}" if known else "–",
         "published": written,

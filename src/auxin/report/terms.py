@@ -109,13 +109,6 @@ _ANY = re.compile(
     "|".join(rf"(?<!\w)(?P<t{i}>{pattern})(?!\w)" for i, (pattern, _) in enumerate(TERMS.values())),
     re.IGNORECASE,
 )
-_MINUS = re.compile(r"(?<![\w\])−-])-(?=\.?\d)")
-_INTERVAL = re.compile(r"\[(−?[\d.,]*\d(?:e[−+]?\d+)?%?), (−?[\d.,]*\d(?:e[−+]?\d+)?%?)\]")
-
-
-def prose(text: str) -> str:
-    """A study's sentence as the page has it: true minus signs, and intervals as (low to high)."""
-    return _INTERVAL.sub(r"(\1 to \2)", _MINUS.sub("−", text))
 
 
 def identifier(term: str) -> str:
@@ -137,8 +130,8 @@ class Glossary:
         return ""
 
     def mark(self, text: str) -> Markup:
-        """The escaped ``prose`` of a text, each term a button that opens its meaning where it first stands."""
-        text, parts, done = prose(text), [], 0
+        """The escaped text, each term a button that opens its meaning where it first stands."""
+        parts, done = [], 0
         for found in _ANY.finditer(text):
             name = list(TERMS)[int(str(found.lastgroup)[1:])]
             if name in self._told:

@@ -2,9 +2,10 @@
 
 In the study's directory, and wherever ``keep`` copies it:
 
-- ``study.json``: study, scale, question, answer, claims, findings, command, sessions, environment of the answer; the
-  settings and the environment that all runs ``shared``, and of each of the ``runs`` its name, status, varied settings
-  and what was its own; SHA-256 of the other files, and its own.
+- ``study.json``: study, scale, question, answer (its first sentence, ``more``, and the findings that ``answered``),
+  claims, findings, command, sessions, environment of the answer; the settings and the environment that all runs
+  ``shared``, and of each of the ``runs`` its name, status, varied settings and what was its own; SHA-256 of the other
+  files, and its own.
 - ``tables/NAME.csv``: each table.
 - ``metrics.parquet``: what the finished runs logged: run, varied settings, step, member, split, name, value.
 
@@ -44,9 +45,11 @@ SHAPE = {
     "scale": str,
     "question": str,
     "answer": str,
+    "more": str,
+    "answered": [str],
     "command": str,
     "environment": dict,
-    "claims": [{"statement": str, "source": str, "verdict": str, "evidence": str}],
+    "claims": [{"statement": str, "source": str, "verdict": str, "evidence": str, "finding": str}],
     "findings": [
         {
             "name": str,

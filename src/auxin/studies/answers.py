@@ -1,15 +1,20 @@
-"""What a study found: an answer in a sentence, findings with intervals, and the tables that figures draw."""
+"""A study as a declaration: what is varied, what is read off a model, what is estimated, what was claimed.
+
+``Study.analyse`` turns the tidy metrics of all runs into findings with intervals, verdicts on the claims, an answer in
+sentences, and the tables that figures draw.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auxin.display import Displayed
 from auxin.runs.record import runs_as_recorded, write_study
-from auxin.studies.design import NamedRun
+from auxin.studies.design import NamedRun, Scale
 from auxin.studies.directory import RUNS
 from auxin.studies.pool import Outcome
 from auxin.studies.statistics import Estimate
@@ -20,35 +25,8 @@ if TYPE_CHECKING:
 
 Verdict = Literal["supported", "not supported", "contradicted"]
 
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement that the runs could have proved wrong."""
-
-    statement: str
-    """What would be true, in a sentence."""
-    source: str
-    """Who says so, and where."""
-    verdict: Verdict
-    evidence: str
-    """The numbers that decide, with their intervals, in a sentence."""
-
-
 FEWEST = 5
 """Models without which no claim is judged: a sign test over fewer cannot reach 5%."""
-
-
-def judged(statement: str, source: str, estimate: Estimate, evidence: str, models: int) -> Claim:
-    """A claim that a number is above zero: contradicted where its whole interval is below.
-
-    ``models`` is how many independent ones the number rests on; an interval of fewer than ``FEWEST`` says little.
-    """
-    if models < FEWEST:
-        return Claim(
-            statement, source, "not supported", f"{evidence} Fewer than {FEWEST} models are no test."
-        )
-    verdict = "supported" if estimate.low > 0 else "contradicted" if estimate.high < 0 else "not supported"
-    return Claim(statement, source, verdict, evidence)
 
 
 @dataclass(frozen=True)
@@ -65,11 +43,65 @@ class Finding:
     """The finding in words, with its number and interval."""
     published: float | None = None
     """The published number, where there is one."""
+    models: int | None = None
+    """On how many independent models it rests, the fewest of those compared."""
 
 
-def finding(name: str, estimate: Estimate, sentence: str, published: float | None = None) -> Finding:
+def finding(
+    name: str,
+    estimate: Estimate,
+    sentence: str,
+    published: float | None = None,
+    models: int | None = None,
+) -> Finding:
     """A finding whose number is an estimate."""
-    return Finding(name, estimate.value, estimate.low, estimate.high, sentence, published)
+    return Finding(name, estimate.value, estimate.low, estimate.high, sentence, published, models)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement that the runs could have proved wrong."""
+
+    statement: str
+    """What would be true, in a sentence."""
+    source: str
+    """Who says so, and where."""
+    verdict: Verdict
+    evidence: str
+    """The numbers that decide, with their intervals, in a sentence."""
+    finding: str = ""
+    """The finding whose sentence the evidence begins with."""
+
+    def doubted(self, why: str) -> Claim:
+        """Not supported, for a reason that is added to the evidence."""
+        return dataclasses.replace(self, verdict="not supported", evidence=f"{self.evidence} {why}")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A claim before its verdict, which one finding decides."""
+
+    text: str
+    source: str
+    finding: str
+    """Its name."""
+    above: float = 0.0
+    """Supported where the whole interval is above this, contradicted where it is below …"""
+    below: float | None = None
+    """… or the other way round, where this is given."""
+
+    def judged(self, found: Finding | None) -> Claim:
+        """The claim with its verdict; not supported without the finding, or with fewer than ``FEWEST`` models."""
+        if found is None:
+            return Claim(self.text, self.source, "not supported", "No model has this number.")
+        over, under = found.low > self.above, found.high < self.above
+        if self.below is not None:
+            over, under = found.high < self.below, found.low > self.below
+        verdict = "supported" if over else "contradicted" if under else "not supported"
+        claim = Claim(self.text, self.source, verdict, found.sentence, found.name)
+        if found.models is not None and found.models < FEWEST:
+            return claim.doubted(f"Fewer than {FEWEST} models are no test.")
+        return claim
 
 
 @dataclass(frozen=True)
@@ -79,9 +111,64 @@ class Analysis(Displayed):
     question: str
     answer: str
     """One sentence with the number that decides and its interval."""
+    more: str
+    """Further sentences of the answer, or nothing."""
+    answered: tuple[str, ...]
+    """The findings whose sentences these are."""
     claims: tuple[Claim, ...]
     findings: tuple[Finding, ...]
     tables: Mapping[str, polars.DataFrame]
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        return f"{self.answer} {self.more}".rstrip()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a study's estimates gave."""
+
+    findings: Sequence[Finding]
+    tables: Mapping[str, polars.DataFrame]
+    answer: Sequence[str] = ()
+    """The answer in sentences, where it is more than those of the findings that answer."""
+    answered: Sequence[str] = ()
+    """Findings that answer the question, by name, beside those that the study names."""
+    claims: Sequence[Claim | Statement] = ()
+    """Claims beyond those that the study declares, or judged by a rule of their own."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as data."""
+
+    question: str
+    configs: Callable[[Scale], list[NamedRun]]
+    """The runs at a scale."""
+    models: Callable[[polars.DataFrame], polars.DataFrame]
+    """From the tidy metrics a row a model, with its settings and outcomes."""
+    estimates: Callable[[polars.DataFrame, polars.DataFrame], Found]
+    """From the models and the metrics."""
+    claims: Sequence[Statement] = ()
+    answered: Sequence[str] = ()
+    """Findings that answer the question, by name."""
+
+    def analyse(self, metrics: polars.DataFrame) -> Analysis:
+        """The answer from the table of all finished runs."""
+        models = self.models(metrics)
+        found = self.estimates(models, metrics)
+        named = {f.name: f for f in found.findings}
+        answered = [name for name in (*self.answered, *found.answered) if name in named]
+        sentences = found.answer or [named[name].sentence for name in answered]
+        claims = [
+            claim.judged(named.get(claim.finding)) if isinstance(claim, Statement) else claim
+            for claim in (*self.claims, *found.claims)
+        ]
+        return Analysis(
+            self.question, sentences[0], " ".join(sentences[1:]), tuple(answered), tuple(claims),
+            tuple(found.findings), found.tables,
+        )  # fmt: skip
 
 
 def save_study(
@@ -111,6 +198,8 @@ def answer_values(analysis: Analysis) -> dict[str, Any]:
     return {
         "question": analysis.question,
         "answer": analysis.answer,
+        "more": analysis.more,
+        "answered": list(analysis.answered),
         "claims": [asdict(claim) for claim in analysis.claims],
         "findings": [asdict(finding) for finding in analysis.findings],
     }

@@ -23,14 +23,13 @@ from auxin.experiment.check import CheckReport
 from auxin.models.transformer import TransformerLM
 from auxin.probes.diagnosis import diagnose
 from auxin.probes.observe import Reading
-from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
+from auxin.studies.answers import Finding, Found, Statement, Study, finding
 from auxin.studies.curves import late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean_size
 from auxin.studies.verdicts import Verdicts
 from auxin.theory.exponents import exponents
 
-QUESTION = "Over the stacks that people use, does the accumulated exponent tell which will train?"
 SETTINGS = ("stack", "branch_scale", "depth", "width")
 STACKS: Mapping[str, PresetName] = {
     "GPT-2": "gpt2",
@@ -54,6 +53,11 @@ DESIGN = {"collapse", "explode"}
 """Findings of a check about a design."""
 DRAWS, TOKENS, SEED = 64, 24, 300
 SOURCE = "stated before the outcomes were seen"
+AREA = "area under the ROC curve of the {}"
+CARRIED = "balanced accuracy of a threshold from the other stacks"
+CHECKED = "balanced accuracy of the check"
+FLAGGED, PASSED = "flags a stack", "flags none"
+CHANGE = "change of loss where the check {}"
 
 
 def configs(scale: Scale) -> list[NamedRun]:
@@ -137,91 +141,58 @@ def recommended(settings: Mapping[str, Any]) -> float | None:
     return min(SCALES, key=lambda scale: abs(math.log(scale / factor)))
 
 
-def analyse(metrics: pl.DataFrame) -> Analysis:
-    """Whether totals and check tell which models train, and what the remedy does to the loss."""
+def _models(metrics: pl.DataFrame) -> pl.DataFrame:
+    """A row a run: its loss late in the run, and of its cell the totals and what the check says."""
     runs = late(metrics, "train", "loss", SETTINGS).sort("stack", "branch_scale", "member")
     runs = runs.with_columns(pl.col("loss").fill_null(CHANCE).clip(upper_bound=CHANCE))
-    cells = pl.DataFrame([_cell(key, own) for key, own in runs.group_by(SETTINGS, maintain_order=True)])
+    cells = runs.select(SETTINGS).unique(maintain_order=True)
     known = pl.DataFrame([starts(row) for row in cells.iter_rows(named=True)])
-    cells = cells.hstack(known)
-    runs = runs.join(cells.select(*SETTINGS, *known.columns), on=SETTINGS, maintain_order="left")
-    findings, claims = _telling(runs)
-    remedy, judgements = _remedy(runs)
-    answer = " ".join(f.sentence for f in (findings[0], remedy[0]))
-    tables = {"models": runs, "cells": cells}
-    return Analysis(QUESTION, answer, (*claims, *judgements), (*findings, *remedy), tables)
+    return runs.join(cells.hstack(known), on=SETTINGS, maintain_order="left")
 
 
-def _cell(settings: tuple[Any, ...], runs: pl.DataFrame) -> dict[str, Any]:
-    """Settings, runs, those that failed, and the mean loss with its interval."""
-    loss = mean_size(runs["loss"].to_numpy())
-    failed = int((runs["loss"] >= TRAINS).sum())
-    return {
-        **dict(zip(SETTINGS, settings, strict=True)),
-        "models": len(runs),
-        "failed": failed,
-        "loss": loss.value,
-        "loss_low": loss.low,
-        "loss_high": loss.high,
-    }
+def _estimates(runs: pl.DataFrame, _: pl.DataFrame) -> Found:
+    """Whether totals and check tell which models train, and what the remedy does to the loss."""
+    return Found([*_telling(runs), *_remedy(runs)], {"models": runs, "cells": _cells(runs)})
 
 
-def _telling(runs: pl.DataFrame) -> tuple[list[Finding], list[Claim]]:
+def _cells(runs: pl.DataFrame) -> pl.DataFrame:
+    """A row a cell: settings, runs, those that failed, the mean loss with its interval, totals and the check."""
+    rows: list[dict[str, Any]] = []
+    for _, own in runs.group_by(SETTINGS, maintain_order=True):
+        first = own.drop("run", "member", "loss").row(0, named=True)
+        counts = {"models": len(own), "failed": int((own["loss"] >= TRAINS).sum())}
+        settings = {name: first.pop(name) for name in SETTINGS}
+        rows.append(settings | counts | mean_size(own["loss"].to_numpy()).columns("loss") | first)
+    return pl.DataFrame(rows)
+
+
+def _telling(runs: pl.DataFrame) -> list[Finding]:
     """How well the totals and the check tell the models that do not train from those that do."""
     cell = runs.select(pl.struct("stack", "branch_scale").rank("dense")).to_series().to_numpy()
     verdicts = Verdicts(cell, (runs["loss"] >= TRAINS).to_numpy())
-    scores = {
-        "total": runs["total"],
-        "angle total": runs["angle_total"].abs(),
-        "gradient total": runs["gradient_total"].abs(),
-    }
-    areas = {name: verdicts.area(score.to_numpy()) for name, score in scores.items()}
-    carried = verdicts.balanced(verdicts.carried_over(runs["total"].to_numpy(), runs["stack"].to_numpy()))
-    checked = verdicts.balanced(runs["blamed"].to_numpy())
-    limit = verdicts.threshold(runs["total"].to_numpy())
-    failed, models = int(verdicts.failed.sum()), len(runs)
-    counted = f"{failed} of {models} models do not train"
-    findings = [
-        finding(
-            f"area under the ROC curve of the {name}",
-            area,
+    total, cells = runs["total"].to_numpy(), len(np.unique(cell))
+    found: list[Finding] = []
+    for name, column in (
+        ("total", "total"),
+        ("angle total", "angle_total"),
+        ("gradient total", "gradient_total"),
+    ):
+        area = verdicts.area(runs[column].abs().to_numpy())
+        sentence = (
             f"Of a model that fails and one that trains, the first has the larger {name} in {area.percent()} of "
-            f"pairs (area under the ROC curve; {counted}).",
+            f"pairs (area under the ROC curve; {int(verdicts.failed.sum())} of {len(runs)} models do not train)."
         )
-        for name, area in areas.items()
-    ]
-    findings += [
-        finding(
-            "balanced accuracy of a threshold from the other stacks",
-            carried,
-            f"A threshold found on the other stacks has a balanced accuracy of {carried.percent()}.",
-        ),
-        finding(
-            "best threshold of the total",
-            Estimate(limit, math.nan, math.nan),
-            f"Over all stacks, the best threshold of the total is {limit:.1f}.",
-        ),
-        finding(
-            "balanced accuracy of the check",
-            checked,
-            f"The check has a balanced accuracy of {checked.percent()}: {_wrong(runs)}.",
-        ),
-    ]
-    by_name = {f.name: f for f in findings}
-    statements = (
-        ("The total tells which models train.", "area under the ROC curve of the total"),
-        (
-            "A threshold carries over to another stack.",
-            "balanced accuracy of a threshold from the other stacks",
-        ),
-        ("The check tells which models train.", "balanced accuracy of the check"),
-    )
-    claims: list[Claim] = []
-    for text, name in statements:
-        f = by_name[name]
-        half = Estimate(f.value - 0.5, f.low - 0.5, f.high - 0.5)
-        claims.append(judged(text, SOURCE, half, f.sentence, len(np.unique(cell))))
-    return findings, claims
+        found.append(finding(AREA.format(name), area, sentence, models=cells))
+    carried = verdicts.balanced(verdicts.carried_over(total, runs["stack"].to_numpy()))
+    checked, limit = verdicts.balanced(runs["blamed"].to_numpy()), verdicts.threshold(total)
+    rows = (
+        (CARRIED, carried,
+         f"A threshold found on the other stacks has a balanced accuracy of {carried.percent()}."),
+        ("best threshold of the total", Estimate(limit, math.nan, math.nan),
+         f"Over all stacks, the best threshold of the total is {limit:.1f}."),
+        (CHECKED, checked, f"The check has a balanced accuracy of {checked.percent()}: {_wrong(runs)}."),
+    )  # fmt: skip
+    return found + [finding(name, e, sentence, models=cells) for name, e, sentence in rows]
 
 
 def _wrong(runs: pl.DataFrame) -> str:
@@ -236,7 +207,7 @@ def _wrong(runs: pl.DataFrame) -> str:
     return "; ".join(said)
 
 
-def _remedy(runs: pl.DataFrame) -> tuple[list[Finding], list[Claim]]:
+def _remedy(runs: pl.DataFrame) -> list[Finding]:
     """What the recommended scale does to the loss, where the check flags a stack and where not."""
     changes: dict[bool, dict[str, list[Array]]] = {True: {}, False: {}}
     for settings in runs.filter(branch_scale=1.0).unique("stack", maintain_order=True).iter_rows(named=True):
@@ -245,32 +216,42 @@ def _remedy(runs: pl.DataFrame) -> tuple[list[Finding], list[Claim]]:
             own = runs.filter(stack=settings["stack"])
             pair = [own.filter(branch_scale=scale)["loss"].to_numpy() for scale in (best, 1.0)]
             changes[settings["blamed"]][f"{settings['stack']} × {best:g}"] = pair
-    (fault, models), (harm, others) = (
-        _change(changes[blamed], where) for blamed, where in ((True, "flags a stack"), (False, "flags none"))
-    )
-    lowered = Estimate(-fault.value, -fault.high, -fault.low)
-    spared = Estimate(HARM - harm.value, HARM - harm.high, HARM - harm.low)
-    unharmed = f"Where it flags none, the remedy raises the loss by less than {HARM:g} nats."
-    claims = [
-        judged(
-            "Where the check flags a stack, its remedy lowers the loss.",
-            SOURCE,
-            lowered,
-            fault.sentence,
-            models,
-        ),
-        judged(unharmed, SOURCE, spared, harm.sentence, others),
-    ]
-    return [fault, harm], claims
+    return [_change(changes[blamed], where) for blamed, where in ((True, FLAGGED), (False, PASSED))]
 
 
-def _change(pairs: Mapping[str, list[Array]], where: str) -> tuple[Finding, int]:
-    """The mean change of loss over stacks, from losses with the recommended scale and with 1; models on either side."""
+def _change(pairs: Mapping[str, list[Array]], where: str) -> Finding:
+    """The mean change of loss over stacks, from losses with the recommended scale and with 1."""
     groups = [losses for pair in pairs.values() for losses in pair]
     mean = contrast(groups, [1 / len(pairs), -1 / len(pairs)] * len(pairs)) if pairs else UNKNOWN
-    said = (
+    sentence = (
         f"Where the check {where} ({', '.join(pairs) or 'no stack'}), the recommended scale changes the loss by "
         f"{mean.text()} nats."
     )
     models = sum(min(map(len, pair)) for pair in pairs.values())
-    return finding(f"change of loss where the check {where}", mean, said), models
+    return finding(CHANGE.format(where), mean, sentence, models=models)
+
+
+STUDY = Study(
+    question="Over the stacks that people use, does the accumulated exponent tell which will train?",
+    configs=configs,
+    models=_models,
+    estimates=_estimates,
+    claims=[
+        Statement("The total tells which models train.", SOURCE, AREA.format("total"), above=0.5),
+        Statement("A threshold carries over to another stack.", SOURCE, CARRIED, above=0.5),
+        Statement("The check tells which models train.", SOURCE, CHECKED, above=0.5),
+        Statement(
+            "Where the check flags a stack, its remedy lowers the loss.",
+            SOURCE,
+            CHANGE.format(FLAGGED),
+            below=0,
+        ),
+        Statement(
+            f"Where it flags none, the remedy raises the loss by less than {HARM:g} nats.",
+            SOURCE,
+            CHANGE.format(PASSED),
+            below=HARM,
+        ),
+    ],
+    answered=[AREA.format("total"), CHANGE.format(FLAGGED)],
+)

@@ -7,14 +7,13 @@ import shlex
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast, get_args
+from typing import Any, get_args
 
-import polars as pl
 import torch
 
 from auxin.runs.environment import environment
 from auxin.runs.record import open_study, write_study
-from auxin.studies.answers import Analysis, answer_values, save_study
+from auxin.studies.answers import Analysis, Study, answer_values, save_study
 from auxin.studies.design import NamedRun, Scale, StudyName
 from auxin.studies.directory import RUNS, Owner, claim
 from auxin.studies.finished import is_finished
@@ -25,24 +24,10 @@ from auxin.studies.training import tables
 from auxin.values import check
 
 
-class Study(Protocol):
-    """What each study's module offers."""
-
-    QUESTION: str
-
-    def configs(self, scale: Scale) -> list[NamedRun]:
-        """The runs at a scale."""
-        ...
-
-    def analyse(self, metrics: pl.DataFrame) -> Analysis:
-        """The answer from the table of all finished runs."""
-        ...
-
-
 def load_study(name: str) -> Study:
-    """The module of a study; raises ``ConfigError`` for an unknown name."""
+    """A study by its name; raises ``ConfigError`` for an unknown one."""
     check(name in get_args(StudyName), "study", name, ", ".join(get_args(StudyName)))
-    return cast(Study, import_module(f"auxin.studies.{name}"))
+    return import_module(f"auxin.studies.{name}").STUDY
 
 
 def runs_of(name: str, scale: Scale) -> list[NamedRun]:

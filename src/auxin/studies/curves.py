@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from auxin.errors import DataError
 from auxin.measures.grokking import grokking_summary
+from auxin.measures.intervals import limits
+from auxin.studies.statistics import mean
 
 LATE = 0.2
 """The last share of a run's steps over which an outcome is averaged: single evaluations relapse."""
@@ -21,6 +23,42 @@ def members(metrics: pl.DataFrame, settings: Sequence[str]) -> pl.DataFrame:
         columns = [pl.lit(v).alias(n) for n, v in zip(("run", *settings), key, strict=True)]
         rows.append(summary.select(*columns, *summary.columns))
     return pl.concat(rows, how="vertical_relaxed")
+
+
+def outcomes(
+    metrics: pl.DataFrame, settings: Sequence[str], late_values: Mapping[str, tuple[str, str]]
+) -> pl.DataFrame:
+    """As ``members``, with means over the last fifth of the steps: a column each of a metric of a split."""
+    models = members(metrics, settings)
+    for column, (split, name) in late_values.items():
+        values = late(metrics, split, name, settings).rename({name: column})
+        models = models.join(values, on=["run", *settings, "member"], how="left")
+    return models
+
+
+def summarized(models: pl.DataFrame, by: Sequence[str], columns: Mapping[str, str]) -> pl.DataFrame:
+    """A row a group: ``by``, models, those that ``grokked``, and each column's mean with its interval.
+
+    ``columns`` say what metric each is.
+    """
+    rows: list[dict[str, object]] = []
+    for key, group in models.group_by(by, maintain_order=True):
+        row: dict[str, object] = dict(zip(by, key, strict=True))
+        row |= {"models": len(group), "grokked": int(group["grokked"].sum())}
+        for column, metric in columns.items():
+            row |= mean(group[column].drop_nulls().to_numpy()).within(*limits(metric)).columns(column)
+        rows.append(row)
+    return pl.DataFrame(rows)
+
+
+def first_task(metrics: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the task that comes first."""
+    return metrics.filter(pl.col("task") == metrics["task"][0])
+
+
+def fewest(models: pl.DataFrame, by: str) -> int:
+    """Models in the smallest group."""
+    return int(models[by].value_counts()["count"].min())  # pyright: ignore[reportArgumentType]
 
 
 def curve(metrics: pl.DataFrame, split: str, name: str) -> pl.DataFrame:

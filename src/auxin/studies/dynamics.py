@@ -6,15 +6,14 @@ and do not tell the depth that generalizes; the tree score is highest there, and
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from auxin.measures.intervals import bands, limits
-from auxin.studies.answers import FEWEST, Analysis, Claim, Finding, Verdict, finding, judged
-from auxin.studies.curves import curve, late
+from auxin.studies.answers import FEWEST, Claim, Finding, Found, Statement, Study, Verdict, finding
+from auxin.studies.curves import curve, fewest, first_task, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.papers import (
     COINCIDES,
@@ -25,9 +24,6 @@ from auxin.studies.papers import (
 )
 from auxin.studies.statistics import Estimate, contrast, mean, paired, share_contrast, spearman
 
-QUESTION = (
-    "Which structural measure tells the depth that generalizes, and does it move before generalization?"
-)
 SETTINGS = ("task", "depth", "kind")
 MEASURES = {
     "t_score": "tree score",
@@ -51,6 +47,24 @@ RIGHT = "t_parseval/right"
 MATCHING = 0.02
 """F1 by which trees may be below a baseline and match it; the published ones are below by up to 0.004."""
 PUBLISHED = 0.885 - 0.842  # final t_score of question, 6 layers against the higher one of 2 and 10
+
+
+GAP = "{}: optimal depth against the higher of the others"
+RANK = "{}: rank correlation with generalization"
+LEAD = "{}: steps ahead of generalization"
+HIGHEST = Statement(
+    "The tree score is highest at the depth that generalizes.", MOST_TREE_STRUCTURED, GAP.format("tree score")
+)
+BETTER = Statement(
+    "Models with a higher tree score generalize better.", TREES_GENERALIZE, RANK.format("tree score")
+)
+FIRST = Statement("The tree score moves before generalization does.", COINCIDES, LEAD.format("tree score"))
+MATCH = Statement(
+    "At every depth the model's trees match right-branching ones against gold, or do better.",
+    NEAR_GOLD,
+    "tree F1 less that of right-branching trees, at the lowest depth",
+    above=-MATCHING,
+)
 
 
 def configs(scale: Scale) -> list[NamedRun]:
@@ -94,68 +108,58 @@ class Gaps(NamedTuple):
         return "between the two" if any(above) and any(below) else "not apart from both"
 
 
-def analyse(metrics: pl.DataFrame) -> Analysis:
-    """Of the first task: each measure at the optimal depth against each of the other two, its rank correlation
-    with generalization over all models, and how many steps it moves before generalization does."""
-    metrics = metrics.filter(pl.col("task") == metrics["task"][0])
+def _models(metrics: pl.DataFrame) -> pl.DataFrame:
+    """Of the first task: generalization accuracy and each measure late in the run."""
+    metrics = first_task(metrics)
     models = late(metrics, "gen", "accuracy", SETTINGS)
-    keys = ["run", *SETTINGS, "member"]
-    for name in MEASURES:
-        models = models.join(late(metrics, "train", name, SETTINGS), on=keys, how="left")
-    leads = {name: _leads(metrics, name) for name in MEASURES}
+    right = [RIGHT] if RIGHT in metrics["name"].unique() else []
+    for name in (*MEASURES, *right):
+        models = models.join(
+            late(metrics, "train", name, SETTINGS), on=["run", *SETTINGS, "member"], how="left"
+        )
+    return models
+
+
+def _estimates(models: pl.DataFrame, metrics: pl.DataFrame) -> Found:
+    """Each measure at the optimal depth against each of the other two, its rank correlation with generalization over
+    all models, and how many steps it moves before generalization does."""
+    metrics = first_task(metrics)
     gaps = {name: _gaps(models, name) for name in MEASURES}
-    found = {name: _measure_findings(name, models, gaps[name], leads[name]) for name in MEASURES}
+    found = {name: _measure_findings(name, models, gaps[name], _leads(metrics, name)) for name in MEASURES}
     higher = [MEASURES[name] for name in MEASURES if gaps[name].least.low > 0 and name != "t_score"]
     others = f"{', '.join(higher)} {'is' if len(higher) == 1 else 'are'}" if higher else "No other measure is"
-    answer = f"{found['t_score'][0].sentence} {others[0].upper()}{others[1:]} higher there than at both."
-    best = _best(models)
-    answer = f"{answer} {best.sentence}"
+    best, score = _best(models), found["t_score"][0]
+    answer = [score.sentence, f"{others[0].upper()}{others[1:]} higher there than at both.", best.sentence]
+    findings = [f for group in found.values() for f in group] + [best]
+    claims = _claims(findings, gaps, fewest(models, "depth"), best)
+    if RIGHT in models.columns and len(models.drop_nulls(["t_parseval", RIGHT])):
+        findings.append(_near_gold(models))
+        claims.append(MATCH)
     names = [("gen", "accuracy"), *(("train", name) for name in MEASURES)]
     rows = pl.concat([curve(metrics, *name) for name in names], how="vertical_relaxed")
     tables = {"models": models, "curves": bands(rows, ("kind", "depth", "name", "step"))}
-    findings = (*(f for group in found.values() for f in group), best)
-    claims = _claims(found, gaps, models, len(leads["t_score"]), best)
-    if RIGHT in metrics["name"].unique():
-        trees = models.join(late(metrics, "train", RIGHT, SETTINGS), on=keys, how="left")
-        if len(trees.drop_nulls(["t_parseval", RIGHT])):
-            near = _near_gold(trees)
-            findings, claims = (*findings, near), (*claims, _matching(near, trees))
-    return Analysis(QUESTION, answer, claims, findings, tables)
+    return Found(findings, tables, answer, [score.name, best.name], claims)
 
 
 def _claims(
-    found: dict[str, list[Finding]], gaps: dict[str, Gaps], models: pl.DataFrame, leads: int, best: Finding
-) -> tuple[Claim, ...]:
+    findings: list[Finding], gaps: dict[str, Gaps], models: int, best: Finding
+) -> list[Claim | Statement]:
     """That tree structure tells the depth and moves first, and that the other two measures tell nothing.
 
     What tells the depth that generalizes cannot be judged where another one than the published generalizes better.
     """
-    fewest = int(models["depth"].value_counts()["count"].min())  # pyright: ignore[reportArgumentType]
-    statements = (
-        ("The tree score is highest at the depth that generalizes.", MOST_TREE_STRUCTURED),
-        ("Models with a higher tree score generalize better.", TREES_GENERALIZE),
-        ("The tree score moves before generalization does.", COINCIDES),
-    )
-    claims = [
-        judged(statement, source, Estimate(f.value, f.low, f.high), f.sentence, count)
-        for (statement, source), f, count in zip(
-            statements, found["t_score"], (fewest, len(models), leads), strict=False
-        )  # without leads, two findings
-    ]
+    named = {f.name: f for f in findings}
+    highest = HIGHEST.judged(named[HIGHEST.finding])
     if best.value < 0:
-        evidence = f"{claims[0].evidence} {best.sentence}"
-        claims[0] = dataclasses.replace(claims[0], verdict="not supported", evidence=evidence)
+        highest = highest.doubted(best.sentence)
+    claims: list[Claim | Statement] = [highest, BETTER, *([FIRST] if FIRST.finding in named else [])]
     for name in ("weight_norm", "attention_sparsity"):
-        told = VERDICTS.get(gaps[name].verdict, "not supported")
-        claims.append(
-            Claim(
-                f"The {MEASURES[name]} does not tell the depth that generalizes.",
-                NORMS_DO_NOT_TELL,
-                told if fewest >= FEWEST and not best.value < 0 else "not supported",
-                found[name][0].sentence,
-            )
-        )
-    return tuple(claims)
+        title, decides = MEASURES[name], models >= FEWEST and not best.value < 0
+        verdict = VERDICTS.get(gaps[name].verdict, "not supported") if decides else "not supported"
+        f = named[GAP.format(title)]
+        statement = f"The {title} does not tell the depth that generalizes."
+        claims.append(Claim(statement, NORMS_DO_NOT_TELL, verdict, f.sentence, f.name))
+    return claims
 
 
 def _near_gold(models: pl.DataFrame) -> Finding:
@@ -167,14 +171,7 @@ def _near_gold(models: pl.DataFrame) -> Finding:
         f"At the end tree F1 against gold is least at depth {depth}, by {gaps[depth].text(3)} above that of "
         "right-branching trees."
     )
-    return finding("tree F1 less that of right-branching trees, at the lowest depth", gaps[depth], sentence)
-
-
-def _matching(near: Finding, models: pl.DataFrame) -> Claim:
-    fewest = int(models["depth"].value_counts()["count"].min())  # pyright: ignore[reportArgumentType]
-    above = Estimate(near.value + MATCHING, near.low + MATCHING, near.high + MATCHING)
-    statement = "At every depth the model's trees match right-branching ones against gold, or do better."
-    return judged(statement, NEAR_GOLD, above, near.sentence, fewest)
+    return finding(MATCH.finding, gaps[depth], sentence, models=fewest(models, "depth"))
 
 
 def _gaps(models: pl.DataFrame, name: str) -> Gaps:
@@ -208,31 +205,26 @@ def _measure_findings(name: str, models: pl.DataFrame, gaps: Gaps, leads: np.nda
     known = models.drop_nulls(name)
     x, y = known[name].to_numpy(), known["accuracy"].to_numpy()
     rank = paired(spearman, x, y)
+    apart = (
+        f"At the end {title} at the depth taken as the optimum differs by {gaps.shallow.text(3)} from that at the "
+        f"shallow depth, by {gaps.deep.text(3)} from that at the deep one: {gaps.verdict}."
+    )
+    ranks = (
+        f"Over {len(x)} models, {title} and generalization at the end have rank correlation {rank.text()}."
+    )
+    published = PUBLISHED if name == "t_score" else None
     found = [
-        finding(
-            f"{title}: optimal depth against the higher of the others",
-            gaps.least,
-            f"At the end {title} at the depth taken as the optimum differs by {gaps.shallow.text(3)} from that at the "
-            f"shallow depth, by {gaps.deep.text(3)} from that at the deep one: {gaps.verdict}.",
-            PUBLISHED if name == "t_score" else None,
-        ),
-        finding(
-            f"{title}: rank correlation with generalization",
-            rank,
-            f"Over {len(x)} models, {title} and generalization at the end have rank correlation {rank.text()}.",
-        ),
+        finding(GAP.format(title), gaps.least, apart, published, fewest(models, "depth")),
+        finding(RANK.format(title), rank, ranks, models=len(models)),
     ]
     if len(leads):
         lead = mean(leads)
         when = "before" if lead.low > 0 else "after" if lead.high < 0 else "about when"
-        found.append(
-            finding(
-                f"{title}: steps ahead of generalization",
-                lead,
-                f"{title[0].upper()}{title[1:]} is halfway {when} generalization is: {lead.text(0)} steps ahead "
-                f"({len(leads)} models that generalize on half of the sentences or more).",
-            )
+        ahead = (
+            f"{title[0].upper()}{title[1:]} is halfway {when} generalization is: {lead.text(0)} steps ahead "
+            f"({len(leads)} models that generalize on half of the sentences or more)."
         )
+        found.append(finding(LEAD.format(title), lead, ahead, models=len(leads)))
     return found
 
 
@@ -253,3 +245,11 @@ def _halfway(rows: pl.DataFrame) -> float:
     start, end = values[0], values[-1]
     short = np.flatnonzero((values - start) * np.sign(end - start) < abs(end - start) / 2)
     return float(steps[min(short[-1] + 1, len(steps) - 1)]) if len(short) else float(steps[0])
+
+
+STUDY = Study(
+    question="Which structural measure tells the depth that generalizes, and does it move before generalization?",
+    configs=configs,
+    models=_models,
+    estimates=_estimates,
+)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from auxin.errors import DataError
 from auxin.studies.answers import FEWEST, Claim, Finding, finding
-from auxin.studies.statistics import Estimate, p_text, peak_test, share_contrast, two_factors
+from auxin.studies.statistics import Estimate, p_text, peak_test, share_contrast, two_factors, written
 
 SHALLOW, DEEP, NEAR = 4, 8, -1.0
 """H1 compares depth SHALLOW with depths of at least DEEP (where a scale lacks them: the smallest, the largest),
@@ -78,32 +78,32 @@ class Evidence:
         """Depth acts by itself."""
         return self.factors.p_second < LEVEL and self.factors.by_second.low > self.factors.by_first.high
 
-    def verdict(self) -> str:
-        """The headline."""
-        f, at = self.factors, self.peak.location
+    def verdict(self) -> list[str]:
+        """The answer in sentences, the headline first."""
+        f = self.factors
         numbers = (
-            f"alone, L·λ_a accounts for {f.by_first.percent()} of the differences among points and depth for "
-            f"{f.by_second.percent()} ({p_text(f.p_first)} and {p_text(f.p_second)})"
+            f"Alone, L·λ_a accounts for {f.by_first.percent()} of the differences among points and depth for "
+            f"{f.by_second.percent()} ({p_text(f.p_first)} and {p_text(f.p_second)})."
         )
         down = self.deep.high < 0
         moves = "lowers" if down else "raises" if self.deep.low > 0 else "changes"
         repair = (
-            f"in deep models, an initialization far from collapse {moves} the share of hierarchical answers by "
+            f"In deep models, an initialization far from collapse {moves} the share of hierarchical answers by "
             f"{(-self.deep if down else self.deep).points()} (in shallow ones it changes by "
-            f"{self.shallow.points()})"
+            f"{self.shallow.points()})."
         )
         if self.h2:
-            start = f"Yes (H2): the rule is one single-peaked function of L·λ_a, highest at {at.text(1)}"
-            return f"{start}; {numbers}{'; H1 holds, too: ' + repair if self.h1 else ''}."
+            peak = f"The rule is one single-peaked function of L·λ_a (H2), highest at {self.peak.location.text(1)}."
+            return [peak, numbers, *(["H1 holds, too.", repair] if self.h1 else [])]
         if self.h1:
-            return f"As H1 says: {repair}; {numbers}."
+            return [repair, "So H1 says.", numbers]
         if self.h3:
-            return f"No (H3): depth acts by itself; {numbers}."
+            return ["Depth acts by itself (H3).", numbers]
         if math.isnan(f.p_first):
-            return "These models cannot tell: with one a point there is no scatter to compare with."
+            return ["These models cannot tell: with one a point there is no scatter to compare with."]
         if min(f.p_first, f.p_second) >= LEVEL:
-            return f"Neither L·λ_a nor depth makes a difference that these runs can show; {numbers}."
-        return f"{repair[0].upper()}{repair[1:]}, which none of the three hypotheses foresaw; {numbers}."
+            return ["Neither L·λ_a nor depth makes a difference that these runs can show.", numbers]
+        return [repair, "None of the three hypotheses foresaw that.", numbers]
 
     def claims(self) -> tuple[Claim, ...]:
         """The three hypotheses, each with the numbers that its rule looks at."""
@@ -162,7 +162,7 @@ class Evidence:
             (
                 "repair of deep models",
                 self.deep,
-                f"L·λ_a ≥ {self.near:g} instead of the published initialization changes deep models by "
+                f"L·λ_a ≥ {written(self.near, 'g')} instead of the published initialization changes deep models by "
                 f"{self.deep.points()}.",
             ),
             (
@@ -173,7 +173,7 @@ class Evidence:
             (
                 "what repair leaves",
                 self.rest,
-                f"Deep models with L·λ_a ≥ {self.near:g} differ from shallow published ones by "
+                f"Deep models with L·λ_a ≥ {written(self.near, 'g')} differ from shallow published ones by "
                 f"{self.rest.points()}.",
             ),
         ]

@@ -18,15 +18,14 @@ from scipy.optimize import brentq
 from auxin.architecture.block import Block, NormPlacement
 from auxin.config import ModelConfig
 from auxin.errors import DataError
-from auxin.measures.intervals import bands, wilson
-from auxin.studies.answers import Analysis, Finding, finding
+from auxin.measures.intervals import bands
+from auxin.studies.answers import Finding, Found, Study, finding
 from auxin.studies.curves import curve, first_below, late
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.hypotheses import Evidence
-from auxin.studies.statistics import Estimate, mean_share, mean_size, peak_test, share_contrast
+from auxin.studies.statistics import mean_share, mean_size, peak_test, proportion, share_contrast, written
 from auxin.theory.exponents import angle_exponents
 
-QUESTION = "Does the accumulated angle exponent at initialization, L·λ_a, decide which rule a model learns?"
 SETTINGS = ("task", "norm", "depth", "exponent", "branch")
 RULES = ("hierarchical", "linear", "neither")
 
@@ -89,13 +88,14 @@ def branch_strength(norm: NormPlacement, depth: int, exponent: float) -> float:
     return round(float(brentq(excess, 1e-4, 1 - 1e-9)), 6)  # pyright: ignore[reportArgumentType]
 
 
-def analyse(metrics: pl.DataFrame) -> Analysis:
+def _models(metrics: pl.DataFrame) -> pl.DataFrame:
+    arms = [_outcomes(arm) for _, arm in metrics.group_by("task", "norm", maintain_order=True)]
+    return pl.concat(arms, how="vertical_relaxed")
+
+
+def _estimates(models: pl.DataFrame, metrics: pl.DataFrame) -> Found:
     """Judge H1, H2 and H3 by post-norm question models at equal steps, and again at equal training loss; then the
     single peak in the other arms."""
-    models = pl.concat(
-        [_outcomes(arm) for _, arm in metrics.group_by("task", "norm", maintain_order=True)],
-        how="vertical_relaxed",
-    )
     main = models.filter(task="question", norm="post")
     evidence = Evidence(main, "hierarchical")
     findings = evidence.findings("at equal steps")
@@ -108,7 +108,7 @@ def analyse(metrics: pl.DataFrame) -> Analysis:
         "points": _points(models),
         "curves": bands(shares, ("task", "norm", "depth", "exponent", "name", "step")),
     }
-    return Analysis(QUESTION, evidence.verdict(), evidence.claims(), tuple(findings), tables)
+    return Found(findings, tables, evidence.verdict(), claims=evidence.claims())
 
 
 def _outcomes(arm: pl.DataFrame) -> pl.DataFrame:
@@ -141,7 +141,7 @@ def _arm_findings(title: str, arm: pl.DataFrame, main: bool) -> list[Finding]:
     """How many models of an arm trained, what nearness to collapse changes, and outside the main one whether its
     shares have a peak."""
     steps = arm["trained"].drop_nulls().to_numpy().astype(float)
-    share = Estimate(len(steps) / len(arm), *wilson(len(steps), len(arm)))
+    share = proportion(len(steps), len(arm))
     speed = f", after {mean_size(steps).text(0)} steps" if len(steps) else ""
     sentence = f"{title}: {len(steps)} of {len(arm)} models trained to the mark, {share.percent()}{speed}."
     found = [finding(f"{title}: trained", share, sentence), _near_and_far(title, arm)]
@@ -161,7 +161,7 @@ def _near_and_far(title: str, arm: pl.DataFrame) -> Finding:
         for end in (levels[:third], levels[-third:])
     ]
     change = share_contrast(ends, [1, -1])
-    start = f"L·λ_a ≤ {levels[third - 1]:g} instead of ≥ {levels[-third]:g}"
+    start = f"L·λ_a ≤ {written(levels[third - 1], 'g')} instead of ≥ {written(levels[-third], 'g')}"
     sentence = f"{title}: {start} changes the hierarchical share by {change.points()}."
     return finding(f"{title}: near collapse less far from it", change, sentence)
 
@@ -178,3 +178,11 @@ def _points(models: pl.DataFrame) -> pl.DataFrame:
                 | {"models": len(point), "trained": len(point["trained"].drop_nulls())}
             )
     return pl.DataFrame(rows)
+
+
+STUDY = Study(
+    question="Does the accumulated angle exponent at initialization, L·λ_a, decide which rule a model learns?",
+    configs=configs,
+    models=_models,
+    estimates=_estimates,
+)

@@ -12,19 +12,17 @@ import math
 import polars as pl
 
 from auxin.measures.intervals import bands
-from auxin.studies.answers import Analysis, Claim, Finding, finding, judged
-from auxin.studies.curves import curve, late, members
+from auxin.studies.answers import Finding, Found, Statement, Study, finding
+from auxin.studies.curves import curve, outcomes, summarized
 from auxin.studies.design import NamedRun, Scale, apart, base, replace
 from auxin.studies.joint import branch_strength
-from auxin.studies.statistics import Array, mean_share, mean_size, share_contrast
+from auxin.studies.statistics import Array, share_contrast
 
-QUESTION = "Do deep models fail because of depth, or because their initialization is near collapse?"
 SETTINGS = ("depth", "line", "branch", "exponent")
 DEPTHS = (8, 16, 24)
 SHARED = 8
 """Layers at which the two lines meet: b is 1 on both."""
-OUTCOMES = {"in-domain accuracy": "in_domain", "generalization": "late"}
-SOURCE = "stated before the runs"
+OUTCOMES = {"generalization": "late", "in-domain accuracy": "in_domain"}
 
 
 def configs(scale: Scale) -> list[NamedRun]:
@@ -50,34 +48,27 @@ def configs(scale: Scale) -> list[NamedRun]:
     return apart(runs, scale)
 
 
-def analyse(metrics: pl.DataFrame) -> Analysis:
-    """The fall from the shared depth to depths of at least twice that, and how much of it holding L·λ_a repairs.
+def _models(metrics: pl.DataFrame) -> pl.DataFrame:
+    """With in-domain and generalization accuracy and training loss late in the run; one that diverged has none."""
+    late_values = {"in_domain": ("val", "accuracy"), "late": ("gen", "accuracy"), "loss": ("train", "loss")}
+    return outcomes(metrics, SETTINGS, late_values)
 
-    Outcomes of a model are means over the last fifth of its steps: ``in_domain`` and ``late`` (generalization)
-    accuracy, and training ``loss``; a model that diverged has none.
-    """
-    models = members(metrics, SETTINGS)
-    measured = [("val", "accuracy", "in_domain"), ("gen", "accuracy", "late"), ("train", "loss", "loss")]
-    for split, name, column in measured:
-        values = late(metrics, split, name, SETTINGS).rename({name: column})
-        models = models.join(values, on=["run", *SETTINGS, "member"], how="left")
-    findings: list[Finding] = []
-    claims: list[Claim] = []
-    for what, column in reversed(OUTCOMES.items()):  # generalization is the headline
-        own, judgements = _fall_and_repair(models.drop_nulls(column), what, column)
-        findings += own
-        claims += judgements
+
+def _estimates(models: pl.DataFrame, metrics: pl.DataFrame) -> Found:
+    """The fall from the shared depth to depths of at least twice that, and how much of it holding L·λ_a repairs."""
+    measured = {"in_domain": "accuracy", "late": "accuracy", "loss": "loss"}
     tables = {
         "models": models,
-        "points": _points(models),
+        "points": summarized(models.sort("line", "depth"), SETTINGS, measured),
         "curves": bands(curve(metrics, "gen", "accuracy"), ("line", "depth", "step"), "accuracy"),
         "training_loss": bands(curve(metrics, "train", "loss"), ("line", "depth", "step"), "loss"),
     }
-    answer = " ".join(f.sentence for f in findings[:2])
-    return Analysis(QUESTION, answer, tuple(claims), tuple(findings), tables)
+    return Found([found for what in OUTCOMES for found in _fall_and_repair(models, what)], tables)
 
 
-def _fall_and_repair(models: pl.DataFrame, what: str, column: str) -> tuple[list[Finding], list[Claim]]:
+def _fall_and_repair(models: pl.DataFrame, what: str) -> list[Finding]:
+    column = OUTCOMES[what]
+    models = models.drop_nulls(column)
     held = models.filter(line="held")["depth"].unique().sort().to_list()
     shared = models.filter(~pl.col("depth").is_in(held))["depth"].unique().to_list()[0]
 
@@ -86,53 +77,43 @@ def _fall_and_repair(models: pl.DataFrame, what: str, column: str) -> tuple[list
 
     deep = [depth for depth in held if depth >= 2 * shared]
     best, published, repaired = values("published", shared), values("published", *deep), values("held", *deep)
-    fall = share_contrast([best, published], [1, -1])
-    repair = share_contrast([repaired, published], [1, -1])
-    left = share_contrast([best, repaired], [1, -1])
-    most = share_contrast(
-        [repaired, best, published], [1, -0.5, -0.5]
-    )  # half of the fall less what is left of it
-    depths = " and ".join(map(str, deep))
-    found = [
-        finding(
-            f"{what}: fall with depth",
-            fall,
-            f"With branches of strength 1, {what} falls by {fall.points()} from {shared} to {depths} layers.",
+    depths, each = " and ".join(map(str, deep)), min(len(best), len(published), len(repaired))
+    contrasts = (
+        ("fall with depth", [best, published], [1, -1],
+         f"With branches of strength 1, {what} falls by {{}} from {shared} to {depths} layers."),
+        ("repair", [repaired, published], [1, -1],
+         f"Held at the L·λ_a of {shared} layers, {depths} layers gain {{}} of {what}."),
+        ("left", [best, repaired], [1, -1], f"What is left of that fall in {what} is {{}}."),
+        ("repair beyond half", [repaired, best, published], [1, -0.5, -0.5],
+         f"Half of the fall in {what} less what is left of it is {{}}."),
+        *(
+            (f"repair at {depth} layers", [values("held", depth), values("published", depth)], [1, -1],
+             f"At {depth} layers holding L·λ_a changes {what} by {{}}.")
+            for depth in held
         ),
-        finding(
-            f"{what}: repair",
-            repair,
-            f"Held at the L·λ_a of {shared} layers, {depths} layers gain {repair.points()} of {what}.",
-        ),
-        finding(f"{what}: left", left, f"What is left of that fall in {what} is {left.points()}."),
-        finding(
-            f"{what}: repair beyond half",
-            most,
-            f"Half of the fall in {what} less what is left of it is {most.points()}.",
-        ),
-    ]
-    for depth in held:
-        change = share_contrast([values("held", depth), values("published", depth)], [1, -1])
-        sentence = f"At {depth} layers holding L·λ_a changes {what} by {change.points()}."
-        found.append(finding(f"{what}: repair at {depth} layers", change, sentence))
-    models_each = min(len(best), len(published), len(repaired))
-    statements = (
-        (f"With branches of strength 1 {what} falls with depth.", fall, found[0]),
-        (f"An initialization held at the best L·λ_a raises {what} of deep models.", repair, found[1]),
-        (f"The initialization accounts for most of the fall in {what}.", most, found[3]),
-    )
-    claims = [judged(text, SOURCE, e, f.sentence, models_each) for text, e, f in statements]
-    return found, claims
+    )  # fmt: skip
+    found: list[Finding] = []
+    for name, groups, weights, template in contrasts:
+        change = share_contrast(groups, weights)
+        found.append(finding(f"{what}: {name}", change, template.format(change.points()), models=each))
+    return found
 
 
-def _points(models: pl.DataFrame) -> pl.DataFrame:
-    """A row a point: its settings, models, those ever above 80%, and the outcomes with their intervals."""
-    rows: list[dict[str, object]] = []
-    for key, group in models.sort("line", "depth").group_by(SETTINGS, maintain_order=True):
-        row: dict[str, object] = dict(zip(SETTINGS, key, strict=True))
-        row |= {"models": len(group), "grokked": int(group["grokked"].sum())}
-        for name, average in (("in_domain", mean_share), ("late", mean_share), ("loss", mean_size)):
-            estimate = average(group[name].drop_nulls().to_numpy())
-            row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-        rows.append(row)
-    return pl.DataFrame(rows)
+_CLAIMS = {
+    "fall with depth": "With branches of strength 1 {} falls with depth.",
+    "repair": "An initialization held at the best L·λ_a raises {} of deep models.",
+    "repair beyond half": "The initialization accounts for most of the fall in {}.",
+}
+
+STUDY = Study(
+    question="Do deep models fail because of depth, or because their initialization is near collapse?",
+    configs=configs,
+    models=_models,
+    estimates=_estimates,
+    claims=[
+        Statement(text.format(what), "stated before the runs", f"{what}: {name}")
+        for what in OUTCOMES
+        for name, text in _CLAIMS.items()
+    ],
+    answered=["generalization: fall with depth", "generalization: repair"],
+)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from auxin.measures.intervals import welch
+from auxin.measures.intervals import welch, wilson
 
 Array = NDArray[np.float64]
 
@@ -39,29 +39,37 @@ class Estimate:
         """With its interval cut to what the number can be; NaN stays."""
         return Estimate(self.value, *np.clip([self.low, self.high], low, high).tolist())
 
+    def columns(self, name: str) -> dict[str, float]:
+        """As the columns ``name``, ``name_low`` and ``name_high`` of a table."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
     def percent(self) -> str:
-        """A share, as ``12% [3, 20]``."""
-        if not math.isfinite(self.value):
-            return "an undetermined share"
-        return f"{100 * self.value:z.0f}% {self.bounds(100, 0)}"
+        """A share, as ``12% (3 to 20)``."""
+        return self._written(100, 0, "%") or "an undetermined share"
 
     def points(self) -> str:
-        """A difference of shares, as ``12 points [3, 20]``."""
-        if not math.isfinite(self.value):
-            return "an undetermined number of points"
-        return f"{100 * self.value:z.0f} points {self.bounds(100, 0)}"
+        """A difference of shares, as ``12 points (3 to 20)``."""
+        return self._written(100, 0, " points") or "an undetermined number of points"
 
     def text(self, digits: int = 2) -> str:
-        """As ``0.12 [0.03, 0.20]``."""
-        if not math.isfinite(self.value):
-            return "undetermined"
-        return f"{self.value:z.{digits}f} {self.bounds(1, digits)}"
+        """As ``0.12 (0.03 to 0.20)``."""
+        return self._written(1, digits, "") or "undetermined"
 
-    def bounds(self, scale: float, digits: int) -> str:
-        """The interval alone, as ``[0.03, 0.20]``."""
+    def bounds(self, digits: int) -> str:
+        """The interval alone, as ``(0.03 to 0.20)``."""
         if not math.isfinite(self.low + self.high):
-            return "[no interval]"
-        return f"[{scale * self.low:z.{digits}f}, {scale * self.high:z.{digits}f}]"
+            return "(no interval)"
+        return f"({written(self.low, digits)} to {written(self.high, digits)})"
+
+    def _written(self, scale: float, digits: int, unit: str) -> str:
+        scaled = Estimate(scale * self.value, scale * self.low, scale * self.high)
+        known = math.isfinite(self.value)
+        return f"{written(scaled.value, digits)}{unit} {scaled.bounds(digits)}" if known else ""
+
+
+def written(value: float, digits: int | str) -> str:
+    """A number with so many digits, or in a format, its minus sign a true one."""
+    return f"{value:{digits if isinstance(digits, str) else f'z.{digits}f'}}".replace("-", "−")
 
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
@@ -99,6 +107,11 @@ def mean(values: Array) -> Estimate:
 def mean_share(values: Array) -> Estimate:
     """The mean of numbers from 0 to 1, beyond which its interval does not go."""
     return mean(values).within(0, 1)
+
+
+def proportion(successes: int, trials: int) -> Estimate:
+    """A share of models with Wilson's interval; unknown of none."""
+    return Estimate(successes / trials, *wilson(successes, trials)) if trials else UNKNOWN
 
 
 def mean_size(values: Array) -> Estimate:
@@ -208,7 +221,10 @@ def _unimodal(means: Array, weights: Array) -> tuple[Array, Array]:
 
 
 def _isotonic(means: Array, weights: Array) -> Array:
-    """Weighted isotonic regression of each row: g_i = max over j ≤ i of min over k ≥ i of the mean of j … k."""
+    """Weighted isotonic regression of all rows at once, which scipy takes one by one.
+
+    g_i = max over j ≤ i of min over k ≥ i of the mean of j … k.
+    """
     K = means.shape[1]
     if K == 0:
         return means

@@ -1,0 +1,135 @@
+"""Losses after training, predicted from numbers at initialization: what the studies of that have in common.
+
+They train the block of Cowsik et al. 2024 (arXiv 2403.02579) within one pass over the training set, so that the
+training loss, without dropout, is a test loss.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from auxin.architecture.block import STRENGTHS, Block
+from auxin.config import RunConfig
+from auxin.studies.answers import Finding, finding
+from auxin.studies.curves import curve, late
+from auxin.studies.design import replace
+from auxin.studies.regression import KernelRidge, cross_validated
+from auxin.studies.statistics import Array, Estimate, paired, r_squared, spearman
+
+TOKENS = 24  # mean length of a sequence of question
+CHANCE = float(np.log(71))
+"""Loss of a uniform guess (nats a token), the worst that counts: what diverged is no better."""
+RANGES = {
+    "alpha_attention": (0.05, 0.7),
+    "alpha_mlp": (0.2, 0.95),
+    "sigma_w": (0.5, 8.0),
+    "sigma_a": (0.25, 4.0),
+}
+"""Of the hyperparameters, the σ's on a logarithmic scale."""
+FOLDS = 8
+LOGARITHMS = ("initial_loss", "initial_gradient_norm")
+"""What a run starts from enters by its logarithm."""
+
+
+def spaced(name: str, unit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values of a hyperparameter at places from 0 to 1 of its range, to four digits."""
+    low, high = RANGES[name]
+    values = low * (high / low) ** unit if name.startswith("sigma") else low + (high - low) * unit
+    return np.round(values, 4)
+
+
+def block_at(settings: Mapping[str, Any]) -> Block:
+    """The block with these hyperparameters, and their ``norm`` if they have one."""
+    block = Block.cowsik(**{name: settings[name] for name in RANGES}, n_tokens=TOKENS)
+    return dataclasses.replace(block, norm=settings.get("norm", block.norm))
+
+
+def with_block(config: RunConfig, settings: Mapping[str, Any], **model: Any) -> RunConfig:
+    """The run of a network of that block, initialized as in the paper, and of these settings of the model."""
+    block = block_at(settings)
+    own = {name: float(getattr(block, name)) for name in (*STRENGTHS, "sigma_w", "sigma_a")}
+    shared = {
+        "norm": block.norm, "activation": "tanh", "dropout": 0.0, "initialization": "gaussian",
+        "sigma_v": 1.0, "sigma_o": 1.0, "sigma_b": 0.0, "tied": False,
+    }  # fmt: skip
+    return replace(config, model=shared | own | model)
+
+
+def losses(metrics: pl.DataFrame, settings: Sequence[str]) -> pl.DataFrame:
+    """A row a run: settings, what it starts from and ends at; a diverged run ends at the loss of a guess."""
+    points = late(metrics, "train", "loss", settings)
+    for name, column in zip(("loss", "gradient_norm"), LOGARITHMS, strict=True):
+        first = curve(metrics, "train", name).filter(step=1).select("run", pl.col("value").alias(column))
+        points = points.join(first, on="run", how="left", maintain_order="left")
+    return points.with_columns(
+        pl.col("loss").fill_null(CHANCE).clip(upper_bound=CHANCE),
+        *(pl.col(name).fill_null(pl.col(name).max()).log() for name in LOGARITHMS),
+        log_sigma_w=pl.col("sigma_w").log(),
+        log_sigma_a=pl.col("sigma_a").log(),
+    )
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Points whose losses are predicted from others: from those of other groups, or from ``fitted``."""
+
+    name: str
+    points: pl.DataFrame
+    groups: NDArray[Any] | None = None
+    """[N]: points of one group are left out together."""
+    fitted: pl.DataFrame | None = None
+
+    def predicted(self, columns: Sequence[str]) -> Array:
+        """[N]: from these columns."""
+        features = self.points.select(columns).to_numpy().astype(float)
+        if self.groups is not None:
+            return cross_validated(features, self.points["loss"].to_numpy(), self.groups)
+        assert self.fitted is not None
+        known = self.fitted.select(columns).to_numpy().astype(float)
+        return KernelRidge(known, self.fitted["loss"].to_numpy())(features)
+
+
+class Predictions:
+    """What each predictor, named columns, says of each set of unseen points, and how good that is."""
+
+    def __init__(self, predictors: Mapping[str, Sequence[str]], unseen: Sequence[Unseen]) -> None:
+        self.table = pl.concat(
+            test.points.select("run", "loss", predictor=pl.lit(name), test=pl.lit(test.name)).with_columns(
+                predicted=pl.Series(test.predicted(columns))
+            )
+            for test in unseen
+            for name, columns in predictors.items()
+        )
+        rows: list[dict[str, Any]] = []
+        self.findings: list[Finding] = []
+        for (test, name), own in self.table.group_by("test", "predictor", maintain_order=True):
+            truth, predicted = own["loss"].to_numpy(), own["predicted"].to_numpy()
+            fit, rank = paired(r_squared, truth, predicted), paired(spearman, truth, predicted)
+            row: dict[str, Any] = {"predictor": name, "test": test, "points": len(own)}
+            rows.append(row | fit.columns("r2") | rank.columns("rank"))
+            sentence = (
+                f"From {name}, {test}: R² = {fit.text()}, rank correlation {rank.text()} ({len(own)} models)."
+            )
+            self.findings.append(finding(f"R² from {name}, {test}", fit, sentence, models=len(own)))
+        self.scores = pl.DataFrame(rows)
+        """Columns: predictor, test, points, and R² and rank correlation with their intervals."""
+
+    def score(self, predictor: str, test: str) -> dict[str, Any]:
+        """A row of ``scores``."""
+        return self.scores.row(
+            by_predicate=(pl.col("predictor") == predictor) & (pl.col("test") == test), named=True
+        )
+
+    def more(self, own: str, rival: str, test: str) -> Estimate:
+        """By how much the R² of one predictor is above another's, models resampled together."""
+        rows = [self.table.filter(test=test, predictor=name) for name in (own, rival)]
+        both = np.stack([row["predicted"].to_numpy() for row in rows], axis=-1)
+        gain = lambda t, p: r_squared(t, p[..., 0]) - r_squared(t, p[..., 1])
+        return paired(gain, rows[0]["loss"].to_numpy(), both)
