@@ -92,7 +92,7 @@ def test_trees_and_answers_are_drawn_and_escaped() -> None:
     html = shown(Projection(("a", EVIL, "b"), chart))
     assert "<svg" in html
     claim = Claim(EVIL, "us", "supported", "1 < 2")
-    html = shown(Analysis("Is it?", EVIL, (claim,), (), {}))
+    html = shown(Analysis("Is it?", EVIL, "", (), (claim,), (), {}))
     assert "&lt;script&gt;" in html
     assert "1 &lt; 2" in html
 

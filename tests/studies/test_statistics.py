@@ -81,7 +81,7 @@ def test_one_run_a_level_cannot_be_tested() -> None:
     assert not peak.inside
     assert peak.location.value == 2
     assert peak.location.text(0) == "2 (no interval)"
-    assert peak.rise.points() == "100 points [no interval]"
+    assert peak.rise.points() == "100 points (no interval)"
     factors = two_factors(np.array([0.0, 0, 1, 1]), np.array([0.0, 1, 0, 1]), np.arange(4.0))
     assert np.isnan([factors.p_first, factors.p_second, factors.by_first.low]).all()
 

@@ -3,8 +3,8 @@ import pytest
 
 from auxin.architecture.block import Block
 from auxin.studies.design import NamedRun
-from auxin.studies.statistics import r_squared
 from auxin.studies.prediction import CHANCE
+from auxin.studies.statistics import r_squared
 from auxin.studies.trainability import FIXED, STUDY, configs
 from auxin.tasks import load_task
 from auxin.theory.exponents import exponents
