@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from auxin.cli import UsageError
 from auxin.cli.study import Study
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
@@ -16,7 +17,7 @@ from auxin.studies.design import NamedRun, Scale
 from auxin.studies.pool import Outcome
 from published import write_published
 
-LINES = {"train": 100, "dev": 20, "test": 5, "gen": 20}
+LINES = {"train": 100, "dev": 20, "test": 20, "gen": 20}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_so_far_answers_from_what_has_finished_and_trains_nothing(
     assert "On tense" not in shown
     record = json.loads((tmp_path / "study.json").read_text())
     assert {run["status"] for run in record["runs"] if "tense" in run["name"]} == {"stopped"}
-    with pytest.raises(ConfigError, match="so_far is True; allowed: without --dry-run"):
+    with pytest.raises(UsageError, match="--so-far is True; allowed: without --dry-run"):
         Study.parse("auxin study", [*arguments, "--dry-run"]).run()
 
 
