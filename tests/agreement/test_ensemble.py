@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from auxin.config import ModelConfig
 from auxin.models import dropout
 from auxin.models.batch import IGNORE, Batch, lay_out, make_batch
-from auxin.models.dropout import Dropout, HashedDropout
+from auxin.models.dropout import HashedDropout, MemberDropout
 from auxin.models.fast.ensemble import FastEnsemble as Ensemble
 from auxin.models.fast.functions import activate
 from auxin.models.masks import Masks
@@ -150,7 +150,7 @@ def test_dropout_keeps_the_stated_share_and_the_mean(hashed: bool) -> None:
         if hashed:
             masks = HashedDropout(config, [seed]).masks(batch, torch.tensor(step))
         else:
-            masks = Dropout(config, seed).masks(batch, step)
+            masks = MemberDropout(config, seed).masks(batch, step)
         tokens, attention = masks.take(), masks.take()
         assert tokens is not None
         assert attention is not None

@@ -19,7 +19,7 @@ from auxin.models.norm import RMSNorm
 QK_NORM = Norm("rms", epsilon=1e-6)
 
 
-class Attention(nn.Module):
+class AttentionModule(nn.Module):
     """softmax(cap(q·kᵀ·scale) + bias + mask)·v of every head, merged by an output map. Cost O(L·d² + L²·d)."""
 
     MAPS = {"qkv": ("query", "key", "value"), "out": ("out",)}  # noqa: RUF012  # maps that each matrix holds

@@ -25,7 +25,7 @@ from auxin.models.stack import BODIES
 STREAM = 0x64726F70  # keeps these streams apart from those of the data order
 
 
-class Dropout:
+class MemberDropout:
     """Draws one member's masks on a CPU: a byte an element, kept where it is at least 256·p, in reused buffers."""
 
     def __init__(self, config: ModelConfig, seed: int) -> None:

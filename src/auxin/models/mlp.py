@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class MLP(nn.Module):
+class MLPModule(nn.Module):
     """W_o·φ(W_1·x + b_1) + b_2 on every token, or W_o·(φ(W_g·x + b_g) ∘ (W_1·x + b_1)) + b_2."""
 
     MAPS = {"up": ("up",), "gate": ("gate",), "down": ("down",)}  # noqa: RUF012  # maps that each matrix holds

@@ -13,13 +13,16 @@ from auxin.architecture import attention, layer, mlp
 from auxin.architecture.network import Network
 from auxin.architecture.norm import Norm
 from auxin.architecture.sizes import Sizes
-from auxin.models.attention import Attention
+from auxin.models.attention import AttentionModule
 from auxin.models.basic import Dropout
 from auxin.models.context import Context
-from auxin.models.mlp import MLP
+from auxin.models.mlp import MLPModule
 from auxin.models.norm import norm_module
 
-BODIES: dict[type, type[Attention] | type[MLP]] = {attention.Attention: Attention, mlp.MLP: MLP}
+BODIES: dict[type, type[AttentionModule] | type[MLPModule]] = {
+    attention.Attention: AttentionModule,
+    mlp.MLP: MLPModule,
+}
 
 
 class _Branch(NamedTuple):
@@ -27,11 +30,11 @@ class _Branch(NamedTuple):
 
     described: layer.Sublayer
     name: str
-    body: Attention | MLP
+    body: AttentionModule | MLPModule
     norms: dict[str, nn.Module]
 
 
-class Layer(nn.Module):
+class LayerModule(nn.Module):
     """A described layer. Parameters are named after bodies (``attention.…``, ``mlp.…``, a second MLP ``mlp_2.…``).
 
     The norm before a body, or without one that of the stream behind it, is ``attention_norm.…``; the norm of the
@@ -45,7 +48,7 @@ class Layer(nn.Module):
         for sublayer in described.sublayers:
             kind = BODIES[type(sublayer.body)]
             count = sum(type(other.body) is kind for other in self.branches)
-            name = kind.__name__.lower() + (f"_{count + 1}" if count else "")
+            name = type(sublayer.body).__name__.lower() + (f"_{count + 1}" if count else "")
             body = kind(sublayer.body, sizes, dropout)  # pyright: ignore[reportArgumentType]
             self.add_module(name, body)
             self.branches.append(_Branch(sublayer, name, body, {}))
@@ -100,7 +103,7 @@ class Stack(nn.ModuleList):
     """
 
     def __init__(self, network: Network, sizes: Sizes, dropout: float = 0.0) -> None:
-        super().__init__(Layer(each.sized(sizes), sizes, dropout) for each in network.layers)
+        super().__init__(LayerModule(each.sized(sizes), sizes, dropout) for each in network.layers)
         self.network, self.sizes = network, sizes
 
     def states(self, x: Tensor, context: Context) -> list[Tensor]:

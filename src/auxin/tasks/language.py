@@ -31,7 +31,7 @@ class Source:
     """Of words, structure and whether the rule is asked for."""
 
 
-class Placed:
+class _Lines:
     """The lines drawn so far: the split of each sentence, and the kinds in which it stands there."""
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ class Language:
         is in two splits: train, val, test and gen take in turn what those before them have left. Raises ``DataError``
         when the language has too few sentences.
         """
-        placed = Placed()
+        placed = _Lines()
         splits: Splits = {}
         for stream, split in ((0, "train"), (1, "val"), (10, "test"), (2, "gen")):
             source = self.outside if split == "gen" else self.inside
@@ -253,7 +253,7 @@ def centre_embedded(structure: Structure) -> bool:
 class _Turned:
     """A training set whose lines are replaced, in place, until the dials are where they should be."""
 
-    def __init__(self, language: Language, train: list[Sentence], seed: int, placed: Placed) -> None:
+    def __init__(self, language: Language, train: list[Sentence], seed: int, placed: _Lines) -> None:
         self.language, self.train, self.seed, self.placed = language, train, seed, placed
         self.allowed = list(range(len(language.structures)))
 

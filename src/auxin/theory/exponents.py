@@ -24,7 +24,7 @@ from auxin.architecture import Block, Layer, Network
 from auxin.architecture.block import replace
 from auxin.architecture.network import described
 from auxin.display import Displayed, Drawn
-from auxin.theory.fixed import LARGEST, Map, collapsed, settle
+from auxin.theory.fixed import LARGEST, LayerMap, collapsed, settle
 from auxin.theory.propagation import BARELY, check_start, token_count, totals
 from auxin.values import check
 
@@ -159,7 +159,7 @@ def _of_network(
 def _of_layer(layer: Layer | Block, cosine: float, n: int) -> Exponents:
     is_layer = isinstance(layer, (Layer, Block))
     check(is_layer, "network", layer, "a Network, a Layer or a Block (network_of makes one of a model)")
-    values = _at_points(Map(layer.layer if isinstance(layer, Block) else layer, n, 1), cosine)
+    values = _at_points(LayerMap(layer.layer if isinstance(layer, Block) else layer, n, 1), cosine)
     angle, gradient, norm, reached = (
         v.item() for v in (values.angle, values.gradient, values.norm, values.cosine)
     )
@@ -192,7 +192,7 @@ def angle_exponents(block: Block, hyperparameters: Mapping[str, Any]) -> Array:
 
 def _grid(
     block: Block, hyperparameters: Mapping[str, Any], exact: bool = False
-) -> tuple[Map, tuple[int, ...]]:
+) -> tuple[LayerMap, tuple[int, ...]]:
     """The map of a grid's points, one after the other, and the grid's shape."""
     shape = np.broadcast_shapes(*(np.shape(v) for v in hyperparameters.values()))
     arrays = {
@@ -201,10 +201,10 @@ def _grid(
     }
     points = replace(block, **arrays)
     size = int(np.prod(shape))
-    return Map(points.layer, points.n_tokens, size, exact), shape
+    return LayerMap(points.layer, points.n_tokens, size, exact), shape
 
 
-def _at_points(forward: Map, cosine: float) -> Exponents:
+def _at_points(forward: LayerMap, cosine: float) -> Exponents:
     """Exponents of every point of a map."""
     r, gap = settle(forward, cosine)
     spectrum = _spectrum(np.broadcast_to(forward(r, gap).back(), (forward.size, 2, 2)))
@@ -235,7 +235,7 @@ def fixed_points(block: Block) -> list[FixedPoint]:
     The first is always collapse (cosine 1). Two that lie closer than 2% in the gap can escape.
     """
     count = SCAN
-    forward = Map(block.layer, block.n_tokens, count)
+    forward = LayerMap(block.layer, block.n_tokens, count)
     check(forward.settles, "norm", block.norm, "pre, post (without norm use fixed_point)")
     gap = np.concatenate([np.geomspace(1e-8, 0.2, count // 2), np.linspace(0.2, 1, count // 2 + 1)[1:]])
     positive = forward.drift(gap) > 0
@@ -253,7 +253,7 @@ def fixed_points(block: Block) -> list[FixedPoint]:
     ]
 
 
-def _angle(forward: Map) -> Array:
+def _angle(forward: LayerMap) -> Array:
     growth = forward(collapsed(forward), np.zeros(forward.size)).angle_growth()
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.broadcast_to(np.log(np.where(growth == 0, 0, growth)), forward.size)
@@ -267,7 +267,7 @@ def _spectrum(matrix: Array) -> Array:
         return np.log(np.abs(np.stack([(a + d) / 2 + root, (a + d) / 2 - root], axis=1)))
 
 
-def _norm(forward: Map, r: Array) -> Array:
+def _norm(forward: LayerMap, r: Array) -> Array:
     """1/r, and its limit where the norm has no fixed point: inf, 0, or the 1 that it started from."""
     if not forward.settles:
         limited = np.where(r <= 1 / LARGEST, 0, np.where(r >= LARGEST, np.inf, r))

@@ -29,7 +29,7 @@ LAYERS = 3000
 TOLERANCE = 1e-11
 
 
-class Map(SymmetricLayer):
+class LayerMap(SymmetricLayer):
     """The map of ``size`` layers: a grid, with tables of moments for all but a few; or one layer many times."""
 
     def __init__(self, layer: Layer, n_tokens: Any, size: int, exact: bool = False) -> None:
@@ -57,7 +57,7 @@ class Map(SymmetricLayer):
         return np.where(np.abs(drift) > 1e-14, drift, 0)
 
 
-def settle(forward: Map, cosine: float) -> tuple[Array, Array]:
+def settle(forward: LayerMap, cosine: float) -> tuple[Array, Array]:
     """r = 1/q and e = 1 − c of the stable fixed point reached from ``cosine``; e = 0 for full collapse."""
     size = forward.size
     start = np.full(size, min(max(1 - cosine, 1e-9), 1.0))
@@ -67,7 +67,7 @@ def settle(forward: Map, cosine: float) -> tuple[Array, Array]:
     return forward.inverse_norm(gap), gap
 
 
-def collapsed(forward: Map) -> Array:
+def collapsed(forward: LayerMap) -> Array:
     """r of the fixed point at which all tokens are equal."""
     zero = np.zeros(forward.size)
     if not forward.settles:
@@ -75,7 +75,7 @@ def collapsed(forward: Map) -> Array:
     return forward.inverse_norm(zero)
 
 
-def iterate(forward: Map, r: Array, gap: Array) -> tuple[Array, Array]:
+def iterate(forward: LayerMap, r: Array, gap: Array) -> tuple[Array, Array]:
     """Apply the layer until nothing changes any more, at most ``LAYERS`` times."""
     r, gap = r.copy(), gap.copy()
     active = np.arange(len(r))

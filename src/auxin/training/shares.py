@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auxin.config import RunConfig
 from auxin.models.batch import make_batch
-from auxin.models.dropout import Dropout
+from auxin.models.dropout import MemberDropout
 from auxin.models.ensemble import Ensemble
 from auxin.models.threads import stay_single
 from auxin.training.batches import Batches, shares
@@ -65,7 +65,7 @@ class _Worker:
 
     def __init__(self, part: Ensemble, index: int) -> None:
         self.part, self.index = part, index
-        self.dropout = Dropout(part.config, part.seeds[0])
+        self.dropout = MemberDropout(part.config, part.seeds[0])
 
     def work(self, step: int, groups: list[list[np.ndarray]], tokens: int) -> float:
         """This share's part of the mean loss over the ``tokens`` tokens of all shares."""

@@ -15,7 +15,15 @@ from auxin.architecture import layer, mlp
 from auxin.architecture.model import CLASSIC_NORM, ModelConfig
 from auxin.models.batch import Batch
 from auxin.models.ensemble import Ensemble
-from auxin.models.fast.functions import Attention, Back, LayerNorm, Linear, activate, cross_entropy, embed
+from auxin.models.fast.functions import (
+    AttentionFunction,
+    Back,
+    LayerNormFunction,
+    LinearFunction,
+    activate,
+    cross_entropy,
+    embed,
+)
 from auxin.models.masks import Masks
 from auxin.models.transformer import TransformerLM
 
@@ -62,7 +70,7 @@ class FastEnsemble(Ensemble):
         """[M, T, V]: scores of the next token for every packed token; and the way back from their gradient."""
         config = self.config
         x, finish = self._embed(batch, masks)  # [M, T, d]
-        attend = Attention(batch, config.heads, config.width, self.dtype)
+        attend = AttentionFunction(batch, config.heads, config.width, self.dtype)
         backs: list[Back] = []
         for name, sublayer in self._sublayers:
             x, back = self._residual(x, name, sublayer, attend, masks)
@@ -103,7 +111,7 @@ class FastEnsemble(Ensemble):
         return x, finish
 
     def _residual(
-        self, x: Tensor, name: str, sublayer: layer.Sublayer, attend: Attention, masks: Masks
+        self, x: Tensor, name: str, sublayer: layer.Sublayer, attend: AttentionFunction, masks: Masks
     ) -> tuple[Tensor, Back]:
         """One sublayer inside its residual: N(s·x + b·F(x)), s·x + b·F(N(x)) or s·x + b·F(x)."""
         skip, branch, body = sublayer.skip, sublayer.branch, sublayer.body
@@ -125,7 +133,9 @@ class FastEnsemble(Ensemble):
 
         return y, back
 
-    def _attention(self, x: Tensor, name: str, attend: Attention, masks: Masks) -> tuple[Tensor, Back]:
+    def _attention(
+        self, x: Tensor, name: str, attend: AttentionFunction, masks: Masks
+    ) -> tuple[Tensor, Back]:
         _, qkv_back = self._maps[f"{name}.qkv"](x, self.add, out=attend.qkv)
         y, attend_back = attend(masks.take())
         y, out_back = self._maps[f"{name}.out"](y, self.add)
@@ -153,17 +163,17 @@ class FastEnsemble(Ensemble):
             for i, each in enumerate(layers)
             for branch in each.branches  # pyright: ignore[reportGeneralTypeIssues]
         ]
-        self._maps: dict[str, Linear] = {}
-        self._norms: dict[str, LayerNorm] = {}
+        self._maps: dict[str, LinearFunction] = {}
+        self._norms: dict[str, LayerNormFunction] = {}
 
         def linear(of: str, weight: str) -> None:
             bias = f"{of}.bias"
-            self._maps[of] = Linear(p[weight], p.get(bias), g[weight], g.get(bias), self.dtype)
+            self._maps[of] = LinearFunction(p[weight], p.get(bias), g[weight], g.get(bias), self.dtype)
 
         for name in p:
             of, _, kind = name.rpartition(".")
             if of.endswith("norm") and kind == "weight":
-                self._norms[of] = LayerNorm(p[name], p[f"{of}.bias"], g[name], g[f"{of}.bias"])
+                self._norms[of] = LayerNormFunction(p[name], p[f"{of}.bias"], g[name], g[f"{of}.bias"])
             elif kind == "weight" and of != "embedding":
                 linear(of, name)
         if self.config.tied:

@@ -28,7 +28,7 @@ Back = Callable[[Tensor], Tensor]
 _aten = torch.ops.aten
 
 
-class Linear:
+class LinearFunction:
     """x·Wᵀ + b for every member: weight [M, b, a], bias [M, b] or None, and their gradients' buffers."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Linear:
         return (y.float() if out is None else y), back
 
 
-class LayerNorm:
+class LayerNormFunction:
     """Layer norm (Ba et al. 2016) with each member's own weight and bias [M, d].
 
     A single member's is one operation; of many, the norm of all at once, then their weights and biases.
@@ -146,7 +146,7 @@ _DERIVATIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 """g·φ′(x) of every activation, from x and y = φ(x)."""
 
 
-class Attention:
+class AttentionFunction:
     """Causal softmax attention of every sequence of a batch, in memory that all layers use in turn.
 
     Linear layers see packed tokens, attention padded sequences; what is copied from one to the other ends with a

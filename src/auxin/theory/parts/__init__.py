@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from auxin.theory.draws import Draws
     from auxin.theory.states import Back
 
-SYMMETRIC: dict[type, Any] = {Attention: attention.Symmetric, MLP: mlp.Symmetric}
-"""By the kind of a branch's body: ``Symmetric(body, n_tokens, seen)``, see ``attention.Symmetric``."""
+SYMMETRIC: dict[type, Any] = {Attention: attention.SymmetricAttention, MLP: mlp.SymmetricMLP}
+"""By the kind of a branch's body: ``Symmetric(body, n_tokens, seen)``, see ``attention.SymmetricAttention``."""
 GRAM: dict[type, Callable[[Any, Tensor, Draws], tuple[Tensor, Back]]] = {
     Attention: attention.gram,
     MLP: mlp.gram,

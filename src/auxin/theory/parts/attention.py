@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from auxin.theory.states import Back
 
 
-class Symmetric:
+class SymmetricAttention:
     """Attention's branch for permutation-symmetric tokens.
 
     Args:

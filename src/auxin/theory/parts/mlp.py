@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from auxin.theory.states import Back
 
 
-class Symmetric:
-    """The MLP's branch for permutation-symmetric tokens; see ``attention.Symmetric`` for the arguments."""
+class SymmetricMLP:
+    """The MLP's branch for permutation-symmetric tokens; see ``attention.SymmetricAttention`` for the arguments."""
 
     def __init__(self, body: MLP, n_tokens: Array, seen: Array | None) -> None:
         self.kernels: Kernels = exact_kernels(body.activation)
