@@ -184,6 +184,9 @@ def _multiply(name: str, module: nn.Module, factor: float) -> None:
     known = isinstance(weight, Tensor)
     check(known, f"weight of {name}", None, "a branch that ends in a matrix or a norm")
     assert isinstance(weight, Tensor)
-    weight.add_((weight if gain is None else gain.to(weight)) * (factor - 1))  # a gain may be 1 + weight
+    if gain is None:
+        weight.mul_(factor)
+    else:  # of a norm, and may be 1 + weight
+        weight.add_(gain.to(weight) * (factor - 1))
     if isinstance(bias, Tensor):
         bias.mul_(factor)
