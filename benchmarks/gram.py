@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from auxin.architecture import MLP, Attention, Block, Layer, Network, Norm, Rotary, Sublayer
-from auxin.theory.gram import GramPropagation, propagate_gram
+from auxin.theory.gram import propagate_gram
+from auxin.theory.profile import Profile
 
 RMS = Norm("rms", epsilon=1e-6)
 LLAMA = Layer(
@@ -72,8 +73,8 @@ def main() -> None:
         )
 
 
-def shown(result: GramPropagation) -> str:
-    errors = relative(result.gram_error, result.gram), relative(result.gradient_error, result.gradient)
+def shown(result: Profile) -> str:
+    errors = (relative(result.errors[name], result[name]) for name in ("gram", "gradient_gram"))
     return "      ".join(f"{np.sqrt((e**2).mean((1, 2))).max():.1e} {e.max():.1e}" for e in errors)
 
 

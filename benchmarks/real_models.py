@@ -112,8 +112,8 @@ def main() -> None:
         gram, gradient = (np.mean(each, 0) for each in zip(*drawn(config, arguments.draws), strict=True))
         causal = name != "BERT"
         found = auxin.propagate_gram(auxin.network_of(config), gram[0], causal=causal, draws=1024)
-        (norm, cosine), (norm2, cosine2) = summary(gram), summary(found.gram)
-        slopes, slopes2 = summary(gradient)[0], summary(found.gradient)[0]
+        (norm, cosine), (norm2, cosine2) = summary(gram), summary(found["gram"])
+        slopes, slopes2 = summary(gradient)[0], summary(found["gradient_gram"])[0]
         ratio = (slopes2 / slopes2[-1]) / (slopes / slopes[-1]) - 1
         print(
             f"{name:10} {np.abs(cosine - cosine2).max():7.3f} {np.abs(norm2 / norm - 1).max():7.1%} "

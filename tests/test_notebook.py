@@ -108,8 +108,8 @@ def test_what_is_clearly_meant_is_taken(run: Run, tmp_path: Path) -> None:
     assert auxin.exponents(preset) == auxin.exponents(preset.model) == auxin.exponents(network)
     assert np.array_equal(auxin.propagate(preset).cosine, auxin.propagate(network).cosine)
     assert np.array_equal(
-        auxin.propagate_gram(MODEL, np.eye(3), draws=64).gram,
-        auxin.propagate_gram(MODEL.network(), np.eye(3), draws=64).gram,
+        auxin.propagate_gram(MODEL, np.eye(3), draws=64)["gram"],
+        auxin.propagate_gram(MODEL.network(), np.eye(3), draws=64)["gram"],
     )
     small = auxin.simulate(MODEL, width=40, draws=2)
     assert np.array_equal(small.cosine, auxin.simulate(MODEL.network(), width=40, draws=2).cosine)

@@ -37,7 +37,7 @@ def measure() -> pl.DataFrame:
         grams = np.stack([gram for gram, _ in drawn(config, DRAWS)])
         causal = name != "BERT"
         found = auxin.propagate_gram(auxin.network_of(config), grams.mean(0)[0], causal=causal, draws=1024)
-        predicted, cosines = summary(found.gram)[1], np.stack([summary(gram)[1] for gram in grams])
+        predicted, cosines = summary(found["gram"])[1], np.stack([summary(gram)[1] for gram in grams])
         error = cosines.std(0, ddof=1) / DRAWS**0.5
         for layer in range(DEPTH + 1):
             numbers = predicted[layer], cosines[:, layer].mean(), error[layer]

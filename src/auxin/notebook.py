@@ -20,17 +20,17 @@ from auxin.experiment.check import CheckReport
 from auxin.measures.grokking import QUANTITIES, GrokkingSummary, grokking_summary
 from auxin.measures.intervals import SHARES
 from auxin.measures.projection import Projection
-from auxin.probes.simulate import Simulation
 from auxin.report import figures, theory_figures
 from auxin.report.growth_figure import growth
 from auxin.report.labels import layers
+from auxin.report.profile_figure import profile_figure
 from auxin.report.theme import LIGHT, VERSION, specification
 from auxin.runs import Run
 from auxin.studies.answers import Analysis
 from auxin.tasks.trees import to_svg
 from auxin.theory.diagram import PhaseDiagram
 from auxin.theory.exponents import Exponents
-from auxin.theory.propagation import Propagation
+from auxin.theory.profile import Profile
 
 LAYERS = 24
 """Layers that exponents are drawn over where no depth was given."""
@@ -144,10 +144,9 @@ def _(found: Exponents) -> altair.TopLevelMixin:
     return growth(found.angle, found.gradient, LAYERS, found.phase)
 
 
-@figure.register(Propagation)
-@figure.register(Simulation)
-def _(found: Propagation | Simulation) -> altair.TopLevelMixin:
-    return theory_figures.propagation(found)
+@figure.register
+def _(found: Profile) -> altair.TopLevelMixin:
+    return profile_figure(None, found) if found.draws else profile_figure(found)
 
 
 @figure.register

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from auxin.architecture.block import Block
-from auxin.probes.simulate import norm_and_overlap, simplex_gram, simulate
+from auxin.probes.simulate import simplex_gram, simulate
 from auxin.theory.gram import propagate_gram
+from auxin.theory.profile import norm_and_overlap
 from auxin.theory.propagation import propagate
 
 
@@ -17,8 +18,7 @@ def test_causal_network_entry_by_entry() -> None:
     theory = propagate_gram(block, gram, depth=6)
     network = simulate(block, depth=6, width=768, heads=8, draws=10, causal=True, gram=gram)
     for predicted, measured, error in (
-        (theory.gram, network.gram, network.gram_error),
-        (theory.gradient, network.gradient_gram, network.gradient_gram_error),
+        (theory[name], network[name], network.errors[name]) for name in ("gram", "gradient_gram")
     ):
         root = np.sqrt(np.einsum("lii->li", predicted))
         deviation = (measured - predicted) / (root[:, :, None] * root[:, None, :])
@@ -45,13 +45,13 @@ def test_the_simplex_is_a_special_case(block: Block) -> None:
     runs = [
         propagate_gram(block, simplex_gram(n, 0.3), depth=6, causal=False, draws=4096, seed=s) for s in seeds
     ]
-    norm, overlap = norm_and_overlap(np.array([run.gram for run in runs]))
-    gradient, gradient_overlap = norm_and_overlap(np.array([run.gradient for run in runs]))
+    norm, overlap = norm_and_overlap(np.array([run["gram"] for run in runs]))
+    gradient, gradient_overlap = norm_and_overlap(np.array([run["gradient_gram"] for run in runs]))
     pairs = [
         (norm, simplex.norm),
         (overlap / norm, simplex.cosine),
         (gradient, simplex.gradient),
-        (gradient_overlap / gradient, simplex.gradient_overlap / simplex.gradient),
+        (gradient_overlap / gradient, simplex["gradient_overlap"] / simplex.gradient),
     ]
     for values, expected in pairs:
         size = np.maximum(np.abs(expected), 0.3)

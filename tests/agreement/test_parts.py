@@ -74,7 +74,7 @@ def test_theory_agrees_with_random_networks(name: str) -> None:
     predicted, measured = DRAWS.get(name, (512, 16))
     theory = propagate_gram(network, gram, draws=predicted)
     states, gradients = measure(network, gram, draws=measured, sequences=12)
-    forward, backward = errors(states, theory.gram), errors(gradients, theory.gradient)
+    forward, backward = errors(states, theory["gram"]), errors(gradients, theory["gradient_gram"])
     shown = [f"{value:.2%}" for e in (forward, backward) for value in (np.median(e), e.max())]
     assert np.median(forward) <= 0.015, shown
     assert forward.max() <= 0.05, shown
@@ -93,8 +93,8 @@ def test_what_is_left_falls_as_the_root_of_the_width() -> None:
             measure(network, gram, width=width, heads=width // 16, draws=1, sequences=1, seed=s)
             for s in range(24)
         ]
-        forward = [errors(states, theory.gram)[-1] for states, _ in runs]
-        backward = [errors(gradients, theory.gradient)[0] for _, gradients in runs]
+        forward = [errors(states, theory["gram"])[-1] for states, _ in runs]
+        backward = [errors(gradients, theory["gradient_gram"])[0] for _, gradients in runs]
         scatter.append([np.sqrt(np.mean(np.square(e))) for e in (forward, backward)])
     slopes = np.polyfit(np.log(widths), np.log(scatter), 1)[0]
     np.testing.assert_allclose(slopes, -0.5, atol=0.12)

@@ -11,8 +11,9 @@ from auxin.config import ModelConfig
 from auxin.models.transformer import TransformerLM
 from auxin.probes import simulate as probes
 from auxin.probes.comparison import Comparison, compare
-from auxin.probes.simulate import norm_and_overlap, simplex_gram, simulate
+from auxin.probes.simulate import simplex_gram, simulate
 from auxin.theory.gram import propagate_gram
+from auxin.theory.profile import norm_and_overlap
 
 STRENGTHS = (  # attention skip and branch, MLP skip and branch
     (1.0, 1.0, 1.0, 1.0),
@@ -107,10 +108,9 @@ def test_the_error_falls_as_the_root_of_the_width() -> None:
             simulate(block, depth=2, width=width, heads=8, draws=4, seed=seed, causal=True, gram=gram)
             for seed in range(8)
         ]
-        forward = [root_mean_square((r.gram - theory.gram)[1:], theory.gram[1:]) for r in runs]
-        backward = [
-            root_mean_square((r.gradient_gram - theory.gradient)[:-1], theory.gradient[:-1]) for r in runs
-        ]
+        forward = [root_mean_square((r["gram"] - theory["gram"])[1:], theory["gram"][1:]) for r in runs]
+        back = theory["gradient_gram"][:-1]
+        backward = [root_mean_square(r["gradient_gram"][:-1] - back, back) for r in runs]
         errors.append(np.mean([forward, backward], axis=1))
     forward_slope, backward_slope = np.polyfit(np.log(widths), np.log(errors), 1)[0]
     assert forward_slope == pytest.approx(-0.5, abs=0.15)
@@ -141,9 +141,9 @@ def test_every_initialization_is_the_block_that_it_is_said_to_be(norm: str, init
         measured.append(probes._propagate(model.layers, tokens, True, generator))
     states, gradients = (np.mean(matrices, axis=0) for matrices in zip(*measured, strict=True))
     norm_squared, overlap = norm_and_overlap(states)
-    predicted_norm, predicted_overlap = norm_and_overlap(theory.gram)
+    predicted_norm, predicted_overlap = norm_and_overlap(theory["gram"])
     np.testing.assert_allclose(norm_squared, predicted_norm, rtol=0.03)
     np.testing.assert_allclose(overlap / norm_squared, predicted_overlap / predicted_norm, rtol=0.03)
     np.testing.assert_allclose(
-        norm_and_overlap(gradients)[0], norm_and_overlap(theory.gradient)[0], rtol=0.06
+        norm_and_overlap(gradients)[0], norm_and_overlap(theory["gradient_gram"])[0], rtol=0.06
     )

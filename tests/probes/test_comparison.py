@@ -19,9 +19,9 @@ def test_theory_and_networks_agree(causal: bool) -> None:
     assert result.passed
     for name in ("norm", "cosine", "gradient", "small_gap"):
         agreement = getattr(result, name)
-        np.testing.assert_array_equal(agreement.predicted, getattr(result.theory, name))
-        np.testing.assert_array_equal(agreement.measured, getattr(result.simulation, name))
-        assert (agreement.error >= getattr(result.simulation, f"{name}_error")).all()
+        np.testing.assert_array_equal(agreement.predicted, result.theory[name])
+        np.testing.assert_array_equal(agreement.measured, result.simulation[name])
+        assert (agreement.error >= result.simulation.errors[name]).all()
         relative = agreement.measured / agreement.predicted - 1
         np.testing.assert_allclose(agreement.deviation, relative, atol=1e-12)  # no cosine is below 0.1 here
 
@@ -48,7 +48,7 @@ def test_tokens_that_collapse_below_single_precision_agree() -> None:
 def test_unequal_tokens_are_predicted_by_their_gram_matrix() -> None:
     x = np.random.default_rng(0).standard_normal((4, 6)) + 0.5
     result = compare(dataclasses.replace(BLOCK, n_tokens=9), gram=x @ x.T / 6, **SMALL)
-    assert result.simulation.gram.shape == (3, 4, 4)
+    assert result.simulation["gram"].shape == (3, 4, 4)
     assert result.passed
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from auxin.errors import ConfigError
-from auxin.probes.hooks import measure_signals
 from auxin.probes.observe import Reading, observe
 from probes import shapes
 
@@ -107,12 +106,6 @@ def test_tokens_are_told_from_sequences(norm_first: bool) -> None:
     np.testing.assert_allclose(rows.cosine, columns.cosine, rtol=1e-4)
     np.testing.assert_allclose(rows.norm, columns.norm, rtol=1e-4)
     assert not rows.causal
-    one = [
-        measure_signals(list(m.layers), lambda m=m, x=x: m(x)).cosine
-        for m, x in ((encoder(True, norm_first), x), (encoder(False, norm_first), x.transpose(0, 1)))
-    ]
-    np.testing.assert_allclose(one[0], one[1], rtol=1e-4)
-    np.testing.assert_allclose(one[0], rows.cosine[1:], rtol=1e-4)
 
 
 def test_the_callers_state_does_not_matter_and_is_restored() -> None:
@@ -132,27 +125,18 @@ def test_the_callers_state_does_not_matter_and_is_restored() -> None:
     with torch.inference_mode():
         again = observe(model.eval(), Reading(TOKENS))
     np.testing.assert_array_equal(seen.gradient, again.gradient)
-    model.train().transformer["drop"].eval()  # outside the layers, dropout is the caller's
-    layers = list(model.transformer["h"])  # pyright: ignore[reportArgumentType]
-    with torch.no_grad():
-        signals = measure_signals(layers, lambda: model(TOKENS)[0])
-    np.testing.assert_allclose(
-        signals.norm, seen.norm[1:], rtol=1e-3
-    )  # the embedding's dropout is the caller's
-    assert model.training
 
 
 def test_small_differences_grow_as_those_of_two_close_inputs() -> None:
     model = shapes.MinGPT()
     seen = observe(model)
-    assert seen.gap is not None
-    assert seen.gap[0] == pytest.approx(1e-5, rel=0.3)
-    assert np.isfinite(seen.gap).all()
+    assert seen["gap"][0] == pytest.approx(1e-5, rel=0.3)
+    assert np.isfinite(seen["gap"]).all()
 
 
 def test_half_precision_and_a_dropout_that_is_always_on() -> None:
     seen = observe(shapes.NanoGPT().bfloat16(), Reading(TOKENS))
-    assert seen.gap is None
+    assert "gap" not in seen.columns
     assert [b.kind for b in seen.branches] == ["attention", "mlp"] * 3
     model = shapes.MinGPT()
     model.ln_f.register_forward_hook(lambda module, args, output: nn.functional.dropout(output, 0.1))

@@ -21,17 +21,17 @@ def test_tokens_have_exactly_the_prescribed_gram_matrix(rank: int) -> None:
     x = np.random.default_rng(0).standard_normal((6, rank))
     gram = x @ x.T / rank
     result = simulate(Block(), gram=gram, **SMALL)
-    np.testing.assert_allclose(result.gram[0], gram, atol=1e-5)
+    np.testing.assert_allclose(result["gram"][0], gram, atol=1e-5)
     assert result.norm[0] == pytest.approx(np.trace(gram) / 6)
-    assert result.gram.shape == result.gradient_gram.shape == (3, 6, 6)
+    assert result["gram"].shape == result["gradient_gram"].shape == (3, 6, 6)
 
 
 def test_the_simplex_is_the_default_and_the_output_gradient_is_one() -> None:
     result = simulate(Block(n_tokens=5), cosine=0.4, **SMALL)
-    np.testing.assert_allclose(result.gram[0], simplex_gram(5, 0.4), atol=1e-5)
+    np.testing.assert_allclose(result["gram"][0], simplex_gram(5, 0.4), atol=1e-5)
     assert result.cosine[0] == pytest.approx(0.4, abs=1e-5)
     assert result.gradient[-1] == pytest.approx(1)
-    assert result.gradient_error[-1] == pytest.approx(0, abs=1e-9)
+    assert result.errors["gradient"][-1] == pytest.approx(0, abs=1e-9)
 
 
 def test_branches_switched_off_leave_the_skip() -> None:
@@ -49,9 +49,9 @@ def test_causal_networks_keep_gradients_from_later_tokens() -> None:
     block = Block(norm="none", activation="linear", attention_skip=0, sigma_a=0, mlp_branch=0, n_tokens=6)
     result = simulate(block, causal=True, depth=1, width=256, draws=16)
     weights = np.tril(np.ones((6, 6))) / np.arange(1, 7)[:, None]
-    np.testing.assert_allclose(np.diagonal(result.gradient_gram[0]), (weights**2).sum(0), rtol=0.15)
+    np.testing.assert_allclose(np.diagonal(result["gradient_gram"][0]), (weights**2).sum(0), rtol=0.15)
     free = simulate(block, causal=False, depth=1, width=256, draws=16)
-    np.testing.assert_allclose(np.diagonal(free.gradient_gram[0]), 1 / 6, rtol=0.15)
+    np.testing.assert_allclose(np.diagonal(free["gradient_gram"][0]), 1 / 6, rtol=0.15)
 
 
 def test_seed_decides_everything_and_the_global_generator_nothing() -> None:

@@ -1,8 +1,5 @@
 """Figures of the theory: the zero line is where the function is zero; nothing is drawn from holes."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import polars as pl
 import pytest
@@ -11,13 +8,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from auxin.errors import DataError
+from auxin.report.profile_figure import profile_figure
 from auxin.report.theory_figures import (
     attention_moments,
     bifurcation,
     phase_diagram,
-    propagation,
     zero_contour,
 )
+from auxin.theory.profile import Profile
 
 
 def grid(function, count: int = 21) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -82,20 +80,20 @@ def test_a_grid_with_holes_is_refused() -> None:
         phase_diagram(diagram().head(1))
 
 
-def test_theory_and_simulation_share_their_panels() -> None:
+def test_predicted_and_measured_share_their_panels() -> None:
     layers = np.arange(1.0, 4.0)
-    theory: Any = SimpleNamespace(cosine=layers / 4, norm=layers, gradient=layers[::-1])
-    errors = {f"{name}_error": np.full(3, 10.0) for name in ("cosine", "norm", "gradient")}
+    columns = {"cosine": layers / 4, "norm": layers, "gradient": layers[::-1]}
     student = 10 * float(stats.t(df=3).ppf(0.975))
-    assert [len(p["layer"]) for p in propagation(theory).to_dict()["hconcat"]] == [1, 1, 1]
-    simulation: Any = SimpleNamespace(**vars(theory), **errors, draws=4)
-    spec = propagation(theory, simulation).to_dict()
+    assert [len(p["layer"]) for p in profile_figure(Profile(columns)).to_dict()["hconcat"]] == [1, 1, 1]
+    measured = Profile(columns, {name: np.full(3, 10.0) for name in columns}, draws=4)
+    spec = profile_figure(Profile(columns), measured).to_dict()
     for panel, log in zip(spec["hconcat"], (False, True, True), strict=True):
         rows = spec["datasets"][panel["layer"][1]["data"]["name"]]
         for row in rows:
             assert row["high"] == (pytest.approx(row["value"] + student) if log else 1)
             assert row["low"] > 0 if log else row["low"] == -1
     assert "95% interval" in spec["title"]["subtitle"]
+    assert "from 0.25 at the input to 0.75 after the last layer" in spec["description"]
 
 
 def test_empty_tables_are_errors() -> None:

@@ -43,7 +43,7 @@ blocks = st.builds(
 
 def test_tokens_of_a_deep_relu_network_keep_collapsing_below_rounding() -> None:
     found = propagate(Block.of(ModelConfig()), depth=200)
-    assert (np.diff(np.log(found.gap[100:])) < -0.4).all()
+    assert (np.diff(np.log(found["gap"][100:])) < -0.4).all()
     assert np.isfinite(found.gradient).all()
 
 
@@ -91,7 +91,7 @@ def test_propagation_runs_from_input_to_output(depth: int) -> None:
     result = propagate(PAPER, cosine=0.2, depth=depth, norm=3.0)
     assert result.cosine.shape == result.norm.shape == result.gradient.shape == (depth + 1,)
     assert (result.cosine[0], result.norm[0], result.gradient[-1]) == (0.2, pytest.approx(3.0), 1.0)
-    assert result.gradient_overlap[-1] == 0
+    assert result["gradient_overlap"][-1] == 0
 
 
 @pytest.mark.parametrize("block", [PAPER, STEEP, POST_RELU])
@@ -100,10 +100,10 @@ def test_a_long_network_reaches_the_fixed_point_and_the_exponents(block: Block) 
     result, end = propagate(block, depth=150), exponents(block)
     assert result.cosine[-1] == pytest.approx(end.cosine, abs=1e-3)
     assert result.norm[-1] == pytest.approx(end.norm, rel=1e-6)
-    total = np.log(result.gradient + (block.n_tokens - 1) * result.gradient_overlap)
+    total = np.log(result.gradient + (block.n_tokens - 1) * result["gradient_overlap"])
     assert total[60] - total[61] == pytest.approx(end.gradient, abs=2e-3)
     if end.phase == "ordered":
-        near = np.log(result.gap)
+        near = np.log(result["gap"])
         assert near[-1] - near[-2] == pytest.approx(end.angle, abs=1e-6)
 
 
@@ -158,7 +158,7 @@ def test_nothing_is_ever_nan(block: Block) -> None:
     assert 0 <= result.cosine <= 1
     assert result.gradient_spectrum[0] >= result.gradient_spectrum[1]
     layers = propagate(block, depth=2)
-    assert np.isfinite([layers.cosine, layers.norm, layers.gradient, layers.gradient_overlap]).all()
+    assert np.isfinite([layers.cosine, layers.norm, layers.gradient, layers["gradient_overlap"]]).all()
 
 
 @given(block=blocks)

@@ -70,9 +70,9 @@ def test_one_token_and_a_linear_mlp_have_a_closed_form(norm: str) -> None:
         g.append({"pre": skip + branch / q[-1], "post": (skip + branch) / out, "none": skip + branch}[norm])
         q.append(1.0 if norm == "post" else out)
     result = propagate_gram(block, [[2.0]], depth=2)
-    np.testing.assert_allclose(result.gram.ravel(), q[::2], rtol=1e-6)
-    np.testing.assert_allclose(result.gradient.ravel(), [np.prod(g), np.prod(g[2:]), 1.0], rtol=1e-6)
-    assert result.gram_error.max() < 1e-6
+    np.testing.assert_allclose(result["gram"].ravel(), q[::2], rtol=1e-6)
+    np.testing.assert_allclose(result["gradient_gram"].ravel(), [np.prod(g), np.prod(g[2:]), 1.0], rtol=1e-6)
+    assert result.errors["gram"].max() < 1e-6
 
 
 def test_without_logits_attention_is_the_exact_running_mean() -> None:
@@ -80,9 +80,9 @@ def test_without_logits_attention_is_the_exact_running_mean() -> None:
     block = Block(norm="none", sigma_a=0, attention_skip=0, mlp_skip=1, mlp_branch=0)
     mean = np.tril(np.ones((6, 6))) / np.arange(1, 7)[:, None]
     result = propagate_gram(block, gram, depth=1)
-    np.testing.assert_allclose(result.gram[1], mean @ gram @ mean.T, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(result.gradient[0], mean.T @ mean, rtol=1e-5, atol=1e-6)
-    assert result.gram_error.max() < 1e-5
+    np.testing.assert_allclose(result["gram"][1], mean @ gram @ mean.T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result["gradient_gram"][0], mean.T @ mean, rtol=1e-5, atol=1e-6)
+    assert result.errors["gram"].max() < 1e-5
 
 
 def test_gradients_do_not_come_from_later_tokens_to_earlier_outputs() -> None:
@@ -90,35 +90,37 @@ def test_gradients_do_not_come_from_later_tokens_to_earlier_outputs() -> None:
     gradient = np.zeros((n, n))
     gradient[last, last] = 1
     result = propagate_gram(Block(sigma_a=2), random_gram(n, 5), depth=3, gradient=gradient)
-    assert (result.gradient[:, last + 1 :] == 0).all()
-    assert (result.gradient[:, range(last), range(last)][:3] > 0).all()
+    assert (result["gradient_gram"][:, last + 1 :] == 0).all()
+    assert (result["gradient_gram"][:, range(last), range(last)][:3] > 0).all()
 
 
 def test_later_tokens_do_not_change_the_states_of_earlier_ones() -> None:
     block, gram = Block(sigma_a=2, activation="relu"), random_gram(9, 5)
     long, short = (propagate_gram(block, gram[:k, :k], depth=3, draws=16384, seed=k) for k in (9, 5))
-    error = np.hypot(long.gram_error[1:, :5, :5], short.gram_error[1:])
-    z = (long.gram[1:, :5, :5] - short.gram[1:]) / (error + ROUNDING * short.gram[1:])
+    error = np.hypot(long.errors["gram"][1:, :5, :5], short.errors["gram"][1:])
+    z = (long["gram"][1:, :5, :5] - short["gram"][1:]) / (error + ROUNDING * short["gram"][1:])
     assert np.abs(z).max() < 6
-    assert np.abs(long.gram[3, :5, :5] / short.gram[3] - 1).max() < 0.02
+    assert np.abs(long["gram"][3, :5, :5] / short["gram"][3] - 1).max() < 0.02
 
 
 def test_causal_is_one_mask_among_others() -> None:
     gram = random_gram(6, 6)
     triangle = np.tril(np.ones((6, 6), dtype=bool))
     causal = propagate_gram(Block(), gram, depth=2)
-    np.testing.assert_array_equal(causal.gram, propagate_gram(Block(), gram, depth=2, mask=triangle).gram)
+    np.testing.assert_array_equal(
+        causal["gram"], propagate_gram(Block(), gram, depth=2, mask=triangle)["gram"]
+    )
     alone = propagate_gram(Block(activation="linear"), gram, depth=2, mask=np.eye(6, dtype=bool))
     block = propagate_gram(Block(activation="linear", attention_branch=0), gram, depth=2)
-    assert alone.gram_error.max() < 1e-5  # attending to oneself is the identity
-    assert not np.allclose(alone.gram[2], block.gram[2], rtol=0.1)
+    assert alone.errors["gram"].max() < 1e-5  # attending to oneself is the identity
+    assert not np.allclose(alone["gram"][2], block["gram"][2], rtol=0.1)
 
 
 def test_seed_decides_the_draws() -> None:
     gram = random_gram(4, 4)
     first, again, other = (propagate_gram(Block(), gram, depth=2, draws=64, seed=s) for s in (1, 1, 2))
-    np.testing.assert_array_equal(first.gradient, again.gradient)
-    assert (first.gram[2] != other.gram[2]).any()
+    np.testing.assert_array_equal(first["gradient_gram"], again["gradient_gram"])
+    assert (first["gram"][2] != other["gram"][2]).any()
 
 
 def test_standard_error_is_that_of_the_draws_and_falls_as_their_root() -> None:
@@ -128,12 +130,14 @@ def test_standard_error_is_that_of_the_draws_and_falls_as_their_root() -> None:
     for m in draws:
         runs = [propagate_gram(block, gram, depth=3, draws=m, seed=1 + s) for s in range(4)]
         errors.append(
-            [np.mean([r.gram_error[3] for r in runs]), np.mean([r.gradient_error[0] for r in runs])]
+            [
+                np.mean([r.errors["gram"][3] for r in runs]),
+                np.mean([r.errors["gradient_gram"][0] for r in runs]),
+            ]
         )
-        for name, layer in (("gram", 3), ("gradient", 0)):
+        for name, layer in (("gram", 3), ("gradient_gram", 0)):
             z = [
-                (getattr(r, name) - getattr(exact, name))[layer]
-                / (getattr(r, f"{name}_error")[layer] + ROUNDING * np.abs(getattr(exact, name)[layer]))
+                (r[name] - exact[name])[layer] / (r.errors[name] + ROUNDING * np.abs(exact[name]))[layer]
                 for r in runs
             ]
             assert 0.6 < np.sqrt(np.mean(np.square(z))) < 1.7
@@ -143,7 +147,7 @@ def test_standard_error_is_that_of_the_draws_and_falls_as_their_root() -> None:
 
 def test_identical_tokens_stay_identical() -> None:
     result = propagate_gram(Block(activation="tanh", sigma_a=3), np.full((5, 5), 2.0), depth=4)
-    spread = result.gram.max((1, 2)) / result.gram.min((1, 2)) - 1
+    spread = result["gram"].max((1, 2)) / result["gram"].min((1, 2)) - 1
     assert spread.max() < 1e-12
 
 
@@ -153,7 +157,7 @@ def test_small_angles_keep_their_relative_precision(gap: float) -> None:
     block = Block(norm="pre", attention_skip=0.8, attention_branch=0.6, mlp_branch=0, sigma_a=1)
     n = 8
     result = propagate_gram(block, simplex_gram(n, 1 - gap), depth=2, causal=False, draws=64)
-    gaps = [np.trace(c) / n - c.mean() for c in result.gram]
+    gaps = [np.trace(c) / n - c.mean() for c in result["gram"]]
     np.testing.assert_allclose(np.divide(gaps[1:], gaps[:-1]), 0.8**2, rtol=2 * gap + 1e-6 + 1e-15 / gap)
 
 
@@ -174,8 +178,8 @@ def test_results_are_gram_matrices(norm, activation, n, rank, sigma_a, scale, br
     )
     gram = scale * random_gram(n, rank, seed=rank) + 1e-3 * scale * np.eye(n)
     result = propagate_gram(block, gram, depth=2, causal=causal, draws=16)
-    for name in ("gram", "gradient"):
-        for matrix in getattr(result, name):
+    for name in ("gram", "gradient_gram"):
+        for matrix in result[name]:
             size = np.abs(matrix).max()
             assert np.isfinite(matrix).all()
             np.testing.assert_allclose(matrix, matrix.T, rtol=0, atol=1e-12 * size)
@@ -221,7 +225,7 @@ def test_sharp_attention_is_biased_by_no_more_than_one_over_a_replicas_draws() -
 
     def gradient(draws: int, seed: int) -> float:
         found = propagate_gram(block, gram, depth=4, causal=False, draws=draws, seed=seed)
-        return float(np.trace(found.gradient[0]))
+        return float(np.trace(found["gradient_gram"][0]))
 
     exact = np.mean([gradient(8192, 100 + seed) for seed in range(4)])
     found = np.array([gradient(128, seed) for seed in range(24)]) / exact - 1

@@ -15,7 +15,7 @@ from auxin.cli.output import print_json, print_table
 from auxin.values import check
 
 if TYPE_CHECKING:
-    from auxin.probes.comparison import Agreement, Comparison
+    from auxin.probes.comparison import Agreement
 
 COMPARED = {
     "cosine": "cosine of two tokens",
@@ -80,18 +80,18 @@ class Simulate(BlockVerb, Writing):
         agreements: dict[str, Agreement] = {name: getattr(found, name) for name in COMPARED}
         paths: list[Path] = []
         if self.out is not None:
+            from auxin.report.profile_figure import profile_figure
             from auxin.report.theme import save
-            from auxin.report.theory_figures import propagation
 
-            paths = save(propagation(found.theory, found.simulation), self.out, force=self.force)
+            paths = save(profile_figure(found.theory, found.simulation), self.out, force=self.force)
         if self.json:
             tables = {name: _fields(agreement) for name, agreement in agreements.items()}
-            tables |= {f"{name}_exponent": numbers for name, numbers in _exponents(found).items()}
+            tables |= {f"{name}_exponent": numbers for name, numbers in found.exponents.items()}
             print_json({**tables, "passed": found.passed, "figures": [str(path) for path in paths]})
             return int(not found.passed)
         for name, agreement in agreements.items():
             _print(COMPARED[name], agreement)
-        for name, numbers in _exponents(found).items():
+        for name, numbers in found.exponents.items():
             theory, measured, error = numbers.values()
             print(f"{name} exponent: theory {theory:+z.4f} a layer, measured {measured:+z.4f} ± {error:.4f}")
         hint = "" if found.passed else "; more --draws tell chance from error"
@@ -99,18 +99,6 @@ class Simulate(BlockVerb, Writing):
         if paths:
             print(f"figures: {', '.join(str(path) for path in paths)}")
         return int(not found.passed)
-
-
-def _exponents(found: Comparison) -> dict[str, dict[str, float]]:
-    """Both exponents at this depth."""
-    return {
-        name: {
-            "theory": getattr(found.theory, f"{name}_exponent"),
-            "measured": getattr(found.simulation, f"{name}_exponent"),
-            "standard_error": getattr(found.simulation, f"{name}_exponent_error"),
-        }
-        for name in ("angle", "gradient")
-    }
 
 
 def _fields(agreement: Agreement) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_recipe
 from auxin.probes.families.configs import recipe_of
 from auxin.probes.families.sources import settings_of
 from auxin.probes.findings import KINDS, Finding, Kind
-from auxin.probes.observe import Reading
-from auxin.probes.prediction import angle_total
+from auxin.probes.observe import BRANCH_COLUMNS, Reading
 from auxin.probes.remedy import Remedy, remedies
 from auxin.probes.stack import Layers
 from auxin.probes.thresholds import Thresholds
@@ -29,6 +28,16 @@ if TYPE_CHECKING:
     import altair
 
     from auxin.report.check_page import Checked
+
+
+PROFILED = ("norm", "cosine", "gradient")
+COLUMNS = (
+    *((name, "measured", name) for name in PROFILED),
+    *((f"predicted_{name}", "predicted", name) for name in PROFILED),
+    *((name, "measured", name) for name in (*BRANCH_COLUMNS, "gap")),
+    ("gradient_error", "error", "gradient"),
+)
+"""Of the table: the name, and where it is from."""
 
 
 class UnhealthyModel(AuxinError, AssertionError):
@@ -66,36 +75,12 @@ class CheckReport(Drawn):
         of its logits; cross_share of cross-attention; gradient_error, the gradient's standard error. Null where it
         was not measured or no theory applies.
         """
-        seen, predicted = self.diagnosis.observation, self.diagnosis.predicted
-        depth = self.depth
-        empty = [None] * (depth + 1)
-        columns: dict[str, Any] = {"layer": range(depth + 1)}
-        for name in ("norm", "cosine", "gradient"):
-            columns[name] = empty if seen is None else getattr(seen, name)
-        for name in ("norm", "cosine", "gradient"):
-            columns[f"predicted_{name}"] = empty if predicted is None else getattr(predicted, name)
-        for name, kind, field in (
-            ("attention_share", "attention", "share"),
-            ("mlp_share", "mlp", "share"),
-            ("cross_share", "cross", "share"),
-            ("entropy", "attention", "entropy"),
-            ("spread", "attention", "spread"),
-        ):
-            column: list[float | None] = list(empty)
-            for branch in seen.branches if seen else ():
-                if branch.kind == kind:
-                    column[branch.layer + 1] = getattr(branch, field)
-            columns[name] = column
-        gap = None if seen is None else seen.gap
-        columns["gap"] = empty if gap is None else gap
-        columns["gradient_error"] = empty if seen is None else seen.gradient_error
-        frame = pl.DataFrame(
-            {
-                n: c if n == "layer" else pl.Series(n, c, dtype=pl.Float64, strict=False)
-                for n, c in columns.items()
-            }
-        )
-        return frame.with_columns(pl.exclude("layer").fill_nan(None))
+        columns: dict[str, Any] = {"layer": range(self.depth + 1)}
+        for name, source, column in COLUMNS:
+            profile = self.diagnosis.predicted if source == "predicted" else self.diagnosis.observation
+            values = {} if profile is None else profile.errors if source == "error" else profile.columns
+            columns[name] = pl.Series(name, values.get(column, [None] * (self.depth + 1)), dtype=pl.Float64)
+        return pl.DataFrame(columns).with_columns(pl.exclude("layer").fill_nan(None))
 
     @property
     def depth(self) -> int:
@@ -109,13 +94,13 @@ class CheckReport(Drawn):
     def totals(self) -> dict[str, float | None]:
         """Over the whole depth: log (1 − c_L)/(1 − c_0), log of the gradients' growth, as measured and predicted."""
         seen, predicted = self.diagnosis.observation, self.diagnosis.predicted
-        found: dict[str, float | None] = {"angle": None, "gradient": None, "tangent": None}
-        if seen is not None:
-            found = {"angle": angle_total(seen.cosine), "gradient": math.log(seen.gradient[0])}
-            found["tangent"] = None if seen.gap is None else math.log(seen.gap[-1] / seen.gap[0])
-        found["predicted_angle"] = None if predicted is None else predicted.angle_total
-        found["predicted_gradient"] = None if predicted is None else predicted.gradient_total
-        return {name: None if v is None or not math.isfinite(v) else v for name, v in found.items()}
+        found: dict[str, float] = {}
+        for prefix, profile in (("", seen), ("predicted_", predicted)):
+            found[f"{prefix}angle"] = math.nan if profile is None else profile.angle_total
+            found[f"{prefix}gradient"] = math.nan if profile is None else profile.gradient_total
+        gap = None if seen is None else seen.columns.get("gap")
+        found["tangent"] = math.nan if gap is None else math.log(gap[-1] / gap[0])
+        return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
     def remedies(self, target: float | None = None) -> list[Remedy]:
         """What GPT-2's rule, CompleteP's and DeepNorm would give, and the factor for an angle total of ``target``.
@@ -164,17 +149,10 @@ class CheckReport(Drawn):
 
     def figure(self) -> altair.HConcatChart:
         """Cosine, norm² and gradient by layer: measured as points, predicted as lines with their band."""
-        from auxin.report.check_figures import signals
+        from auxin.report.profile_figure import profile_figure
 
-        return signals(*self._series(), title=self.diagnosis.name)
-
-    def _series(self) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-        predicted = self.diagnosis.predicted
-        if predicted is None:
-            return self.layers, None
-        fields = {n: getattr(predicted, n) for n in ("norm", "cosine", "gradient")}
-        bands = {f"{n}_band": getattr(predicted, f"{n}_band") for n in fields}
-        return self.layers, pl.DataFrame({"layer": range(len(predicted.norm)), **fields, **bands})
+        found = self.diagnosis
+        return profile_figure(found.predicted, found.observation, title=f"{found.name} at initialization")
 
     def to_html(self, path: str | Path, *, force: bool = False) -> Path:
         """Write one page with the findings, the table and the figure, for light and dark, that loads nothing.

@@ -46,7 +46,7 @@ def summary(layers: pl.DataFrame, diagnosis: Diagnosis) -> str:
             f"{seen.logit_std:.3g})"
         )
     if seen is not None:
-        error = seen.gradient_error[0] / seen.gradient[0]
+        error = seen.errors["gradient"][0] / seen.gradient[0]
         lines += _wrapped(
             f"gradient at the input: ± {error:.0%}, the standard error of {PROBES} random probes"
         )

@@ -14,12 +14,12 @@ from auxin.probes.simulate import (
     SMALL_GAP,
     Simulation,
     linear_growth,
-    norm_and_overlap,
     simplex_gram,
     simulate,
 )
 from auxin.theory.compose import as_network
 from auxin.theory.gram import propagate_gram
+from auxin.theory.profile import Profile, mean_gap
 from auxin.theory.propagation import propagate, token_count
 from auxin.theory.states import PartError
 
@@ -35,31 +35,6 @@ SMALLEST_COSINE = 0.1
 """Deviations of cosines below this one are relative to this one."""
 SMALLEST_GAP = 2e-13
 """Gaps that single precision resolves; smaller ones' deviations are relative to this one, and may be as large."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the theory says of a simulation, [depth + 1] each; ``Simulation`` explains the names."""
-
-    norm: Array
-    cosine: Array
-    gradient: Array
-    small_gap: Array
-    norm_error: Array
-    """Standard error where the Gram engine sampled; at most, as if all entries erred together."""
-    cosine_error: Array
-    gradient_error: Array
-    small_gap_error: Array
-
-    @property
-    def angle_exponent(self) -> float:
-        """As ``Simulation`` measures it: over the same layers, not in their limit."""
-        return float(linear_growth(self.small_gap[None])[0])
-
-    @property
-    def gradient_exponent(self) -> float:
-        """(1/depth)·log of the gradient's growth from output to input."""
-        return float(np.log(self.gradient[0] / self.gradient[-1])) / (len(self.gradient) - 1)
 
 
 @dataclass(frozen=True)
@@ -89,8 +64,22 @@ class Comparison:
     cosine: Agreement
     gradient: Agreement
     small_gap: Agreement
-    theory: Prediction
+    theory: Profile
     simulation: Simulation
+
+    @property
+    def exponents(self) -> dict[str, dict[str, float]]:
+        """Both exponents at this depth, the angle's over the layers that the simulation measures it in."""
+        theory, measured = self.theory, self.simulation
+        values = linear_growth(theory["small_gap"][None])[0], theory.gradient_total / theory.depth
+        found = (
+            (measured.angle_exponent, measured.angle_exponent_error),
+            (measured.gradient_exponent, measured.gradient_exponent_error),
+        )
+        return {
+            name: {"theory": float(value), "measured": mean, "standard_error": error}
+            for name, value, (mean, error) in zip(("angle", "gradient"), values, found, strict=True)
+        }
 
     @property
     def passed(self) -> bool:
@@ -143,50 +132,32 @@ def compare(
     return Comparison(**agreements, theory=predicted, simulation=measured)
 
 
-def _agreement(
-    name: str, predicted: Prediction, measured: Simulation, chance: Array, bias: Array
-) -> Agreement:
-    value, value_error = getattr(predicted, name), getattr(predicted, f"{name}_error")
-    mean, mean_error = getattr(measured, name), getattr(measured, f"{name}_error")
-    error = np.hypot(mean_error, value_error)
+def _agreement(name: str, predicted: Profile, measured: Simulation, chance: Array, bias: Array) -> Agreement:
+    value, mean = predicted[name], measured[name]
+    error = np.hypot(measured.error(name), predicted.error(name))
     scale = np.maximum(np.abs(value), {"cosine": SMALLEST_COSINE, "small_gap": SMALLEST_GAP}.get(name, 0.0))
     rounding = ROUNDING + (SMALLEST_GAP / scale if name == "small_gap" else 0.0)
     tolerance = STANDARD_ERRORS * np.sqrt((error / scale) ** 2 + chance) + bias + rounding
     return Agreement(value, mean, error, (mean - value) / scale, tolerance)
 
 
-def _symmetric(network: Network, cosine: float, norm: float, n_tokens: int) -> Prediction | None:
+def _symmetric(network: Network, cosine: float, norm: float, n_tokens: int) -> Profile | None:
     """By two numbers, where they can express the network."""
     try:
         found = propagate(network, cosine, norm=norm, n_tokens=n_tokens)
     except PartError:
         return None
-    gap = propagate(network, 1 - SMALL_GAP, norm=norm, n_tokens=n_tokens).gap
-    zeros = np.zeros(network.depth + 1)
-    return Prediction(found.norm, found.cosine, found.gradient, gap, zeros, zeros, zeros, zeros)
+    near = propagate(network, 1 - SMALL_GAP, norm=norm, n_tokens=n_tokens)["gap"]
+    return Profile({**found.columns, "small_gap": near})
 
 
-def _sampled(network: Network, gram: Array, causal: bool) -> Prediction:
+def _sampled(network: Network, gram: Array, causal: bool) -> Profile:
     """By the Gram engine."""
     n = len(gram)
     near = np.trace(gram) / n * simplex_gram(n, 1 - SMALL_GAP)
-    gaps = [_mean_gaps(propagate_gram(network, near, causal=causal, seed=seed).gram) for seed in (0, 1)]
-    engine = propagate_gram(network, gram, causal=causal)
-    norm, overlap = norm_and_overlap(engine.gram)
-    norm_error, overlap_error = norm_and_overlap(engine.gram_error)
-    return Prediction(
-        norm=norm,
-        cosine=overlap / norm,
-        gradient=norm_and_overlap(engine.gradient)[0],
-        small_gap=(gaps[0] + gaps[1]) / 2,
-        norm_error=norm_error,
-        cosine_error=overlap_error / norm,
-        gradient_error=norm_and_overlap(engine.gradient_error)[0],
-        small_gap_error=np.abs(gaps[0] - gaps[1]) / 2,
+    gaps = [mean_gap(propagate_gram(network, near, causal=causal, seed=seed)["gram"]) for seed in (0, 1)]
+    found = propagate_gram(network, gram, causal=causal)
+    return Profile(
+        {**found.columns, "small_gap": (gaps[0] + gaps[1]) / 2},
+        {**found.errors, "small_gap": np.abs(gaps[0] - gaps[1]) / 2},
     )
-
-
-def _mean_gaps(gram: Array) -> Array:
-    """Mean of 1 − cosine over pairs of tokens, [depth + 1]."""
-    root = np.sqrt(np.einsum("lii->li", gram))
-    return 1 - norm_and_overlap(gram / (root[:, :, None] * root[:, None, :]))[1]

@@ -21,7 +21,7 @@ from auxin.probes.findings import Finding, folded
 from auxin.probes.finite import NotFinite
 from auxin.probes.fresh import fresh_mismatches
 from auxin.probes.observe import Observation, Reading, observe
-from auxin.probes.prediction import Prediction, predict, predicted_of
+from auxin.probes.prediction import predict, predicted_of
 from auxin.probes.reach import reach_of
 from auxin.probes.stack import Stack, find_stack, unwrapped
 from auxin.probes.thresholds import Thresholds
@@ -34,6 +34,7 @@ from auxin.probes.weights import (
     table_mismatches,
     unlike_layers,
 )
+from auxin.theory.profile import Profile
 
 Array = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ class Diagnosis:
     observation: Observation | None
     recipe: Recipe | None
     intended: Network | None
-    predicted: Prediction | None
+    predicted: Profile | None
     """From the intended initialization, on the tokens at hand."""
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -161,7 +162,7 @@ def _described(model: nn.Module, reading: Reading) -> tuple[Described | None, st
         return None, f"measured, not predicted: {error}"
 
 
-def _predicted(seen: Observation, described: Described) -> tuple[Prediction | None, Sequence[str]]:
+def _predicted(seen: Observation, described: Described) -> tuple[Profile | None, Sequence[str]]:
     try:
         predicted = predicted_of(seen, described.intended)
     except ConfigError as error:  # a state that overflows on the way
@@ -207,7 +208,7 @@ def _modules(findings: Sequence[Finding]) -> dict[str, None]:
 
 
 def verdict(
-    seen: Observation | None, predicted: Prediction | None, stack: str, limits: Thresholds
+    seen: Observation | None, predicted: Profile | None, stack: str, limits: Thresholds
 ) -> Iterator[Finding]:
     """What is wrong with a design over its depth, as measured; of a config, as predicted."""
     source = seen or predicted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,36 +19,40 @@ from auxin.probes.stack import Layers, find_stack, unwrapped
 from auxin.probes.states import mean_cosine, mean_gap, mean_square, mixed_axes
 from auxin.probes.tracing import Branch, Tracer
 from auxin.probes.watching import SoftmaxWatch, prepared, restored
+from auxin.theory.profile import Profile
 from auxin.values import check, check_whole
 
 Array = NDArray[np.float64]
 
 PROBES = 8
 """Random combinations of the output whose gradients are averaged."""
+BRANCH_COLUMNS = {
+    "attention_share": ("attention", "share"),
+    "cross_share": ("cross", "share"),
+    "mlp_share": ("mlp", "share"),
+    "entropy": ("attention", "entropy"),
+    "spread": ("attention", "spread"),
+}
+"""Kind of branch, and what of it."""
 SMALL_GAP = 1e-5
 """1 − cosine of the nearly equal tokens whose differences are followed."""
 
 
-@dataclass(frozen=True)
-class Observation:
-    """What one pass forward and back shows of a model; layer 0 is the stream that enters the first layer."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Observation(Profile):
+    """What one pass forward and several back show of a model.
+
+    The cosine leaves out pairs of equal token ids. The gradient is that of random N(0, 1) combinations of the last
+    layer's output, 8 of them; its error is their standard error. Beside the usual columns are attention_share,
+    cross_share and mlp_share of the branches' norm² in the stream after them, entropy of attention relative to
+    uniform, spread of its logits, and gap: 1 − cosine of tokens that begin nearly equal (1e-5) with the stream's own
+    norm, absent where the first layer's input cannot be replaced, or in half precision. NaN where a layer has none.
+    """
 
     stack: str
     """Name of the container of the layers."""
     layers: tuple[str, ...]
     """Names of the layers in the order in which they ran; [depth]."""
-    norm: Array
-    """[depth + 1], mean ‖x‖²/d of a token."""
-    cosine: Array
-    """[depth + 1], mean cosine of two different tokens of a sequence (equal token ids are left out)."""
-    gradient: Array
-    """[depth + 1], mean squared norm of the gradient of random N(0, 1) combinations of the last layer's output,
-    relative to that at the output."""
-    gradient_error: Array
-    """[depth + 1], its standard error over 8 combinations."""
-    gap: Array | None
-    """[depth + 1], 1 − cosine of tokens that start nearly equal (1e-5) with the stream's own norm; None where the
-    stream's start cannot be replaced, or in half precision."""
     grams: Array
     """[depth + 1, B, n, n], x_i·x_j/d of the stream."""
     kept: NDArray[np.bool_]
@@ -69,11 +74,6 @@ class Observation:
     """Name of the linear map that computes the logits."""
     notes: tuple[str, ...]
     """What the reader should know of how it was measured."""
-
-    @property
-    def depth(self) -> int:
-        """Number of layers that ran."""
-        return len(self.layers)
 
 
 @dataclass(frozen=True)
@@ -133,20 +133,23 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # i
                     raise (first_not_finite(model, lambda: run(model, call)) or error) from None
             _check_gradients(tracer)
             first, axis_note = _batch_first(model, tracer, call, reading.batch_first)
-            measured = _statistics(tracer, call, first, generator)
+            columns, errors, facts = _statistics(tracer, call, first, generator)
+            columns |= _branch_columns(tracer.branches, len(tracer.ran))
             gap = _gap(model, call, tracer, first, generator)
+            columns |= {} if gap is None else {"gap": gap}
         notes = [*call.notes, *axis_note, *tracer.notes]
         if not torch.equal(state, torch.get_rng_state()):
             notes.append("the model draws random numbers in evaluation mode (a dropout that is always on?)")
     return Observation(
+        columns,
+        errors,
         stack=stack.name,
         layers=tuple(tracer.ran),
-        gap=gap,
         branches=tuple(tracer.branches),
         closed=tracer.closed,
         width=width,
         notes=tuple(notes),
-        **measured,
+        **facts,
         **logits,
     )
 
@@ -198,8 +201,10 @@ def _batch_first(
     return axes == {1}, () if axes == {1} else ("the stream is [tokens, batch, d]",)
 
 
-def _statistics(tracer: Tracer, call: Call, first: bool, generator: torch.Generator) -> dict[str, Any]:
-    """Norms, cosines and gradients of the states, the Gram matrix at the start, and whether it is causal."""
+def _statistics(
+    tracer: Tracer, call: Call, first: bool, generator: torch.Generator
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, Any]]:
+    """Columns and their errors of the states; their Gram matrices, which tokens count, and whether it is causal."""
     states = tracer.states
     arranged = [s if first else s.transpose(0, 1) for s in states]
     kept = _kept(tracer.stack.name, call, arranged[0].shape[:2])
@@ -208,16 +213,29 @@ def _statistics(tracer: Tracer, call: Call, first: bool, generator: torch.Genera
     cosine = np.array([mean_cosine(s, kept, equal) for s in arranged])
     check(not np.isnan(cosine[0]), "different tokens of a sequence", 1, "2 or more")
     gradients = _gradients(tracer, first, kept, generator)
-    return {
+    columns = {
         "norm": np.array([mean_square(s, kept) / s.shape[-1] for s in arranged]),
         "cosine": cosine,
         "gradient": gradients.mean(0),
-        "gradient_error": gradients.std(0, ddof=1) / len(gradients) ** 0.5,
+    }
+    facts = {
         "grams": np.stack([_gram(s) for s in arranged]),
         "kept": kept.numpy(),
         "equal": None if equal is None else equal.cpu().numpy(),
         "causal": _causal(states, first) if tracer.causal is None else tracer.causal,
     }
+    return columns, {"gradient": gradients.std(0, ddof=1) / PROBES**0.5}, facts
+
+
+def _branch_columns(branches: Sequence[Branch], depth: int) -> dict[str, Array]:
+    """What is told of branches by layer: of several of one kind in a layer, the last."""
+    columns = {name: np.full(depth + 1, np.nan) for name in BRANCH_COLUMNS}
+    for branch in branches:
+        for name, (kind, quantity) in BRANCH_COLUMNS.items():
+            value = getattr(branch, quantity)
+            if branch.kind == kind and value is not None:
+                columns[name][branch.layer + 1] = value
+    return columns
 
 
 def _kept(stack: str, call: Call, shape: torch.Size) -> Tensor:

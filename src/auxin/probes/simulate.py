@@ -6,7 +6,6 @@ The networks are stacks of ``auxin.models``' own layers, so that what is predict
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,13 @@ from torch import Tensor
 from auxin.architecture import Block, Layer, Network
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.sizes import Sizes
-from auxin.display import Drawn
 from auxin.models.context import Context
 from auxin.models.drawing import draw_stack
 from auxin.models.stack import Stack
+from auxin.probes.states import mean_gap
 from auxin.theory.compose import as_network
 from auxin.theory.gram import checked_gram
+from auxin.theory.profile import Profile, norm_and_overlap
 from auxin.theory.propagation import token_count
 from auxin.values import check
 
@@ -38,37 +38,21 @@ LINEAR = 1e-11, 1e-2
 """Where 1 − cosine grows or shrinks by a constant factor, and single precision resolves it."""
 
 
-@dataclass(frozen=True)
-class Simulation(Drawn):
-    """Measured signal propagation, layers 0 (input) … depth; means over draws with their standard errors."""
+@dataclass(frozen=True, eq=False)
+class Simulation(Profile):
+    """Measured signal propagation: means over networks with their standard errors.
 
-    draws: int
-    """Networks that were drawn."""
-    cosine: Array
-    """[depth + 1], mean overlap of two tokens divided by the mean squared norm."""
-    norm: Array
-    """[depth + 1], mean squared norm of a token per dimension."""
-    gradient: Array
-    """[depth + 1], mean squared gradient norm of a token, relative to the output's."""
-    small_gap: Array
-    """[depth + 1], 1 − cosine of tokens that start nearly collapsed (1e-5), with norm² 1."""
-    cosine_error: Array
-    norm_error: Array
-    gradient_error: Array
-    small_gap_error: Array
-    gram: Array
-    """[depth + 1, n, n], x_i·x_j/d."""
-    gradient_gram: Array
-    """[depth + 1, n, n], g_i·g_j, relative to the output's."""
-    gram_error: Array
-    gradient_gram_error: Array
-    angle_exponent: float
+    The cosine is the mean overlap of two tokens divided by the mean squared norm; small_gap is 1 − cosine of tokens
+    that start nearly collapsed (1e-5) with norm² 1; gram and gradient_gram are [depth + 1, n, n].
+    """
+
+    angle_exponent: float = 0.0
     """Growth of log(1 − cosine) per layer of nearly collapsed tokens, after the layers in which their norm settles
     (half of those in which the growth is linear)."""
-    angle_exponent_error: float
-    gradient_exponent: float
+    angle_exponent_error: float = 0.0
+    gradient_exponent: float = 0.0
     """(1/depth)·log of the gradient's growth from output to input; a probe at finite depth mixes the modes."""
-    gradient_exponent_error: float
+    gradient_exponent_error: float = 0.0
 
 
 def simulate(
@@ -153,12 +137,7 @@ def _propagate(stack: Stack, tokens: Tensor, causal: bool, generator: torch.Gene
 @torch.no_grad()
 def _gaps(stack: Stack, tokens: Tensor, causal: bool) -> Array:
     """Mean of 1 − cosine over pairs of tokens, from differences to keep its precision: [B, n, d] → [depth + 1]."""
-    gaps = []
-    for state in stack.states(tokens, Context.of(tokens, causal=causal)):
-        x = torch.nn.functional.normalize(state.double(), dim=-1)
-        x = x - x.mean(1, keepdim=True)
-        gaps.append(x.square().sum((1, 2)).mean().item() / (x.shape[1] - 1))
-    return np.array(gaps)
+    return np.array([mean_gap(state) for state in stack.states(tokens, Context.of(tokens, causal=causal))])
 
 
 def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
@@ -167,20 +146,25 @@ def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
     norm, overlap = norm_and_overlap(grams)
     gradient = norm_and_overlap(gradients)[0]
     gradient_exponent = np.log(gradient[:, 0] / gradient[:, -1]) / depth
-    fields: dict[str, Any] = {"draws": len(grams)}
-    for name, values in (
-        ("cosine", overlap / norm),
-        ("norm", norm),
-        ("gradient", gradient),
-        ("small_gap", gaps),
-        ("gram", grams),
-        ("gradient_gram", gradients),
-        ("angle_exponent", linear_growth(gaps)),
-        ("gradient_exponent", gradient_exponent),
-    ):
-        fields[name] = values.mean(0)
-        fields[f"{name}_error"] = values.std(0, ddof=1) / len(values) ** 0.5
-    return Simulation(**fields)
+    columns = {
+        "norm": norm,
+        "cosine": overlap / norm,
+        "gradient": gradient,
+        "small_gap": gaps,
+        "gram": grams,
+        "gradient_gram": gradients,
+    }
+    root = len(grams) ** 0.5
+    angle = linear_growth(gaps)
+    return Simulation(
+        {name: values.mean(0) for name, values in columns.items()},
+        {name: values.std(0, ddof=1) / root for name, values in columns.items()},
+        draws=len(grams),
+        angle_exponent=angle.mean(),
+        angle_exponent_error=angle.std(ddof=1) / root,
+        gradient_exponent=gradient_exponent.mean(),
+        gradient_exponent_error=gradient_exponent.std(ddof=1) / root,
+    )
 
 
 def linear_growth(gaps: Array) -> Array:
@@ -191,13 +175,6 @@ def linear_growth(gaps: Array) -> Array:
     first = last // 2
     logarithm = np.log(np.maximum(gaps, np.finfo(float).tiny))
     return (logarithm[:, last] - logarithm[:, first]) / (last - first)
-
-
-def norm_and_overlap(gram: Array) -> tuple[Array, Array]:
-    """Mean diagonal and mean off-diagonal entry (0 for a single token): [..., n, n] → [...] each."""
-    n = gram.shape[-1]
-    diagonal = np.trace(gram, axis1=-2, axis2=-1)
-    return diagonal / n, (gram.sum((-2, -1)) - diagonal) / max(n * (n - 1), 1)
 
 
 def simplex_gram(n: int, cosine: float) -> Array:

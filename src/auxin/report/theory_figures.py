@@ -1,31 +1,19 @@
-"""Figures of the theory: phase diagrams, bifurcations, layer by layer, attention moments."""
+"""Figures of the theory: phase diagrams, bifurcations, attention moments."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import altair as alt
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from auxin.errors import DataError
 from auxin.report.figures import line_ends
 from auxin.report.labels import label
 from auxin.report.tables import drawable
 from auxin.report.theme import BLUE, GREEN, PALETTE, VERMILION, Panel
-
-
-class Propagation(Protocol):
-    """Layers 0 … depth, as ``auxin.theory.propagate`` and ``auxin.probes.simulate`` return them."""
-
-    @property
-    def cosine(self) -> NDArray[np.float64]: ...
-    @property
-    def norm(self) -> NDArray[np.float64]: ...
-    @property
-    def gradient(self) -> NDArray[np.float64]: ...
 
 
 def phase_diagram(
@@ -151,59 +139,6 @@ def sections(frame: pl.DataFrame, y_name: str, count: int = 5) -> pl.DataFrame:
     )
 
 
-def propagation(theory: Propagation, simulation: Propagation | None = None) -> alt.HConcatChart:
-    """Cosine, norm and gradient layer by layer: theory as lines, simulation as points with Student's 95% intervals.
-
-    ``simulation`` carries standard errors, ``cosine_error``, ``norm_error`` and ``gradient_error``, over ``draws``.
-    """
-    titles = {"cosine": "cosine of two tokens", "norm": "squared norm", "gradient": "squared gradient norm"}
-    x = alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1), scale=alt.Scale(padding=8, nice=False))
-    panels: list[Panel] = []
-    for name, title in titles.items():
-        values = np.asarray(getattr(theory, name), float)
-        frame = pl.DataFrame({"layer": range(len(values)), "value": values})
-        measured = None if simulation is None else _with_intervals(simulation, name)
-        shown = (
-            values if measured is None else np.r_[values, measured.select("low", "high").to_numpy().ravel()]
-        )
-        y = _linear(title) if name == "cosine" else _logarithmic(title, shown)
-        tip = ["layer:Q", alt.Tooltip("value:Q", format=".4g")]
-        layers = [alt.Chart(frame).mark_line(strokeWidth=2, color=BLUE).encode(x, y, tooltip=tip)]
-        if measured is not None:
-            bars = alt.Chart(measured).mark_rule(color=VERMILION).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
-            dots = alt.Chart(measured).mark_point(filled=True, size=45, color=VERMILION, opacity=1)
-            layers += [bars, dots.encode(x, y, tooltip=tip)]
-        panels.append(alt.layer(*layers).properties(width=210, height=210))
-    subtitle = "line: theory" + (", points: mean of random networks, 95% interval" if simulation else "")
-    return alt.hconcat(*panels).properties(title=alt.Title("Signal propagation", subtitle=subtitle))
-
-
-def _linear(title: str) -> alt.Y:
-    return alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, padding=8))
-
-
-def _logarithmic(title: str, shown: NDArray[np.float64]) -> alt.Y:
-    """An axis over all that is ``shown``, intervals too, with few ticks: 1, 2, 5, or powers of ten where it is long."""
-    low, high = shown[shown > 0].min(initial=np.inf), shown[np.isfinite(shown)].max(initial=0)
-    if not 0 < low <= high:
-        return _linear(title)
-    domain = [low / 1.15, high * 1.15]
-    powers = np.arange(np.floor(np.log10(domain[0])), np.ceil(np.log10(domain[1])) + 1)
-    steps = [1, 2, 5] if len(powers) <= 3 else [1]
-    ticks = [
-        step * 10.0**power
-        for power in powers
-        for step in steps
-        if domain[0] <= step * 10.0**power <= domain[1]
-    ]
-    axis = (
-        alt.Axis(values=ticks[:: -(-len(ticks) // 6) or 1], format="~g")
-        if len(ticks) > 1
-        else alt.Axis(tickCount=3)
-    )
-    return alt.Y("value:Q", title=title, axis=axis, scale=alt.Scale(type="log", domain=domain, nice=False))
-
-
 def attention_moments(frame: pl.DataFrame) -> alt.HConcatChart:
     """R1, the mean sum of squared attention weights, against the logits' spread: exact and approximations.
 
@@ -240,12 +175,3 @@ def _edges(name: str, centers: NDArray[Any]) -> pl.DataFrame:
     low = np.concatenate([centers[:1], middle])
     high = np.concatenate([centers[1:], centers[-1:]])
     return pl.DataFrame({name: centers, f"{name}0": low, f"{name}1": high})
-
-
-def _with_intervals(simulation: Any, name: str) -> pl.DataFrame:
-    """A point a layer with the ends of its interval, within what can be; on a logarithmic axis above zero."""
-    values, errors = getattr(simulation, name), getattr(simulation, f"{name}_error")
-    margins = stdtrit(simulation.draws - 1, 0.975) * errors
-    lowest, highest = (-1.0, 1.0) if name == "cosine" else (values / 100, np.inf)
-    low, high = np.maximum(values - margins, lowest), np.minimum(values + margins, highest)
-    return pl.DataFrame({"layer": range(len(values)), "value": values, "low": low, "high": high})

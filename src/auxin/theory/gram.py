@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,26 +22,14 @@ from auxin.errors import ConfigError
 from auxin.theory import compose
 from auxin.theory.compose import as_network
 from auxin.theory.draws import Draws
+from auxin.theory.profile import Profile, norm_and_overlap
+from auxin.theory.states import Array
 from auxin.values import check
 
 REPLICAS = 8
 """Independent propagations whose mean is the result and whose spread is its standard error."""
 TOLERANCE = 1e-6
 """Asymmetry and negative eigenvalues that rounding (of a float32 Gram matrix, say) may leave, relative."""
-
-
-@dataclass(frozen=True)
-class GramPropagation:
-    """Gram matrices of a network's states and gradients, layer by layer; all arrays are [depth + 1, n, n]."""
-
-    gram: NDArray[np.float64]
-    """x_i·x_j/d at the input (0) and after every layer."""
-    gradient: NDArray[np.float64]
-    """g_i·g_j of the gradients with respect to those states; the last one is the given output gradient."""
-    gram_error: NDArray[np.float64]
-    """Standard error of ``gram`` from the finite number of attention draws."""
-    gradient_error: NDArray[np.float64]
-    """Standard error of ``gradient`` from the finite number of attention draws."""
 
 
 def propagate_gram(
@@ -55,7 +42,7 @@ def propagate_gram(
     gradient: ArrayLike | None = None,
     draws: int = 0,
     seed: int = 0,
-) -> GramPropagation:
+) -> Profile:
     """Propagate a Gram matrix through a random network, and an output gradient's Gram matrix back.
 
     Forward, with what a branch sees C (n is the size of ``gram``; a ``Block``'s ``n_tokens`` is not used)::
@@ -64,6 +51,9 @@ def propagate_gram(
 
     combined with skip connections and norms as the layers say; ``Network.final``, behind the last layer, is left out.
     Gradients are treated as independent of the weights that they pass.
+
+    The profile has the matrices gram and gradient_gram, [depth + 1, n, n], as well; errors are from the finite number
+    of attention draws. The cosine is the mean overlap of two tokens divided by the mean norm².
 
     Args:
         network: its layers may differ; a ``Layer`` or ``Block`` is repeated ``depth`` times (6 by default).
@@ -80,7 +70,7 @@ def propagate_gram(
     array of n³ entries.
 
     >>> block = Block(norm="post", activation="relu")
-    >>> propagate_gram(block, np.eye(4), depth=2).gram.shape
+    >>> propagate_gram(block, np.eye(4), depth=2)["gram"].shape
     (3, 4, 4)
 
     Raises:
@@ -107,12 +97,30 @@ def propagate_gram(
         runs = list(pool.map(replica, range(REPLICAS)))
     states, gradients = (torch.cat(matrices, 1) for matrices in zip(*runs, strict=True))
     check(bool(gradients.isfinite().all()), "gradient", "infinite on the way back", "gradients below 1e308")
-    root = REPLICAS**0.5
-    return GramPropagation(
-        gram=states.mean(1).numpy(),
-        gradient=gradients.mean(1).numpy(),
-        gram_error=states.std(1).numpy() / root,
-        gradient_error=gradients.std(1).numpy() / root,
+    return _profile(*(f(m, 1).numpy() for m in (states, gradients) for f in (torch.mean, torch.std)))
+
+
+def _profile(gram: Array, gram_spread: Array, gradient: Array, gradient_spread: Array) -> Profile:
+    """Means over the replicas and their standard errors: a mean's is at most that of its entries together."""
+    errors = gram_spread / REPLICAS**0.5, gradient_spread / REPLICAS**0.5
+    norm, overlap = norm_and_overlap(gram)
+    size, _ = norm_and_overlap(gradient)
+    (norm_error, overlap_error), (size_error, _) = map(norm_and_overlap, errors)
+    return Profile(
+        {
+            "norm": norm,
+            "cosine": overlap / norm,
+            "gradient": size / size[-1],
+            "gram": gram,
+            "gradient_gram": gradient,
+        },
+        {
+            "norm": norm_error,
+            "cosine": overlap_error / norm,
+            "gradient": size_error / size[-1],
+            "gram": errors[0],
+            "gradient_gram": errors[1],
+        },
     )
 
 

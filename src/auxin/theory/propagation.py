@@ -8,9 +8,9 @@ import numpy as np
 
 from auxin.architecture import Block, Layer, Network
 from auxin.architecture.network import described
-from auxin.display import Drawn
 from auxin.theory.compose import Step, SymmetricLayer, as_network
-from auxin.theory.states import Array, PartError
+from auxin.theory.profile import Profile, mean_gap
+from auxin.theory.states import PartError
 from auxin.values import check, check_whole
 
 TOKENS = 32
@@ -19,22 +19,6 @@ COLLAPSED = 1e-6
 """1 − cosine of the almost equal tokens that measure the angle's growth in the Gram engine."""
 BARELY = 0.1
 """|total| up to which a network barely changes angles or gradients."""
-
-
-@dataclass(frozen=True)
-class Propagation(Drawn):
-    """Layer-by-layer quantities; index l = 0 is the input, l = depth the output."""
-
-    cosine: Array
-    """Cosine of two tokens, [depth + 1]."""
-    norm: Array
-    """Norm² per dimension, [depth + 1]."""
-    gradient: Array
-    """Norm² of the gradient with respect to a token, relative to that at the output, [depth + 1]."""
-    gradient_overlap: Array
-    """Overlap of two tokens' gradients on the same scale, [depth + 1]; 0 at the output."""
-    gap: Array
-    """1 − cosine, with its own digits where tokens have all but collapsed, [depth + 1]."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +43,10 @@ def propagate(
     depth: int | None = None,
     norm: float = 1.0,
     n_tokens: int | None = None,
-) -> Propagation:
+) -> Profile:
     """Forward and backward through a network, from tokens of one cosine and norm².
 
+    Columns beside the usual: gradient_overlap of two tokens, 0 at the output, and gap, 1 − cosine with its own digits.
     The gradient at the output is a random probe, independent for each token. Exact at the
     finite number of tokens; cost about 3 ms a layer. Recursions: Cowsik et al. (arXiv 2403.02579) with the
     finite-length moments of ``attention_moments`` and the path through the softmax.
@@ -96,9 +81,14 @@ def propagate(
             )
     trace, total = np.array(states[::-1]).T
     gaps = np.array([1 - cosine, *(float(step.gap) for step in steps)])
-    norms = np.array([norm, *(float(1 / step.r) for step in steps)])
-    cosines = np.array([cosine, *(1 - gaps[1:])])
-    return Propagation(cosines, norms, trace, (total - trace) / (n - 1), gaps)
+    columns = {
+        "norm": np.array([norm, *(float(1 / step.r) for step in steps)]),
+        "cosine": np.array([cosine, *(1 - gaps[1:])]),
+        "gradient": trace,
+        "gradient_overlap": (total - trace) / (n - 1),
+        "gap": gaps,
+    }
+    return Profile(columns)
 
 
 def totals(
@@ -173,24 +163,15 @@ def _gram_totals(
 ) -> Totals:
     from auxin.theory.gram import propagate_gram  # torch is loaded only where something is drawn
 
-    def run(gap: float) -> tuple[Array, Array, Array]:
+    def run(gap: float) -> Profile:
         start = norm * (gap * np.eye(n) + (1 - gap))
-        found = propagate_gram(network, start, causal=causal, draws=draws, seed=seed)
-        return found.gram, np.trace(found.gradient[0]) / n, np.trace(found.gradient_error[0]) / n
+        return propagate_gram(network, start, causal=causal, draws=draws, seed=seed)
 
-    gram, gradient, error = run(1 - cosine)
-    gaps = [_mean_gap(matrix) for matrix in run(COLLAPSED)[0]]
+    found, near = run(1 - cosine), mean_gap(run(COLLAPSED)["gram"])
     return Totals(
-        float(np.log(gaps[-1] / gaps[0])),
-        float(np.log(gradient)),
-        float(error / gradient),
-        float(np.trace(gram[-1]) / n),
-        1 - _mean_gap(gram[-1]),
+        float(np.log(near[-1] / near[0])),
+        found.gradient_total,
+        float(found.error("gradient")[0] / found.gradient[0]),
+        float(found.norm[-1]),
+        1 - float(mean_gap(found["gram"][-1])),
     )
-
-
-def _mean_gap(gram: Array) -> float:
-    """Mean of 1 − cosine over pairs of tokens, from squared distances."""
-    n, root = len(gram), np.sqrt(np.diagonal(gram))
-    differences = 1 - gram / root[:, None] / root
-    return float((differences.sum() - np.trace(differences)) / (n * (n - 1)))

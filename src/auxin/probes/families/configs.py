@@ -163,8 +163,9 @@ class _Reader:
             places[place] = norm and replace(norm, epsilon=self.number("epsilon", norm.epsilon))
         body = template.body
         if isinstance(body, MLP):
-            _, name = self._find("activation")
-            activation = ACTIVATIONS.get(name, name) or body.activation
+            key, name = self._find("activation")
+            check(name is None or isinstance(name, str), key, name, "the name of an activation")
+            activation = ACTIVATIONS.get(str(name), name) or body.activation
             known = ("gelu", "relu", "silu", "tanh")
             check(activation in known, "activation", name, ", ".join((*known, *ACTIVATIONS)))
             body = replace(body, activation=activation)
