@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from scipy.optimize import isotonic_regression
-from scipy.stats import spearmanr
+from scipy.stats import bootstrap, spearmanr
 
 from auxin.studies import statistics
 from auxin.studies.statistics import (
@@ -191,3 +191,18 @@ def test_spearman_is_that_of_scipy_and_r_squared_of_a_mean_is_zero() -> None:
     assert r_squared(y, np.full(40, y.mean())) == 0
     estimate = paired(spearman, x, y)
     assert estimate.low < estimate.value < estimate.high
+
+
+def test_pairs_are_resampled_as_scipy_does() -> None:
+    x, y = np.random.default_rng(0).random((2, 30))
+    drawn = bootstrap(
+        (x, y),
+        lambda x, y, axis: spearman(x, y),
+        paired=True,
+        method="percentile",
+        n_resamples=4000,
+        random_state=1,
+    )
+    expected = drawn.confidence_interval
+    found = paired(spearman, x, y)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)

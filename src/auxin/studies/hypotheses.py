@@ -109,27 +109,18 @@ class Evidence:
         """The three hypotheses, each with the numbers that its rule looks at."""
         f, peak = self.factors, self.peak
         cases = (
-            (
-                "H1: deep models fail because their initialization is near collapse; one far from it repairs "
-                "them, and does nothing for shallow ones.",
-                self.h1,
-                f"An initialization far from collapse changes deep models by {self.deep.points()} and shallow ones by "
-                f"{self.shallow.points()}; repaired deep models differ from shallow published ones by "
-                f"{self.rest.points()}.",
-            ),
-            (
-                "H2: generalization is one single-peaked function of L·λ_a, the same at every depth.",
-                self.h2,
-                f"A peak inside the range: {p_text(peak.p)}; L·λ_a alone accounts for {f.by_first.percent()} of "
-                f"the differences among points ({p_text(f.p_first)}).",
-            ),
-            (
-                "H3: neither of these; depth acts by itself.",
-                self.h3 and not (self.h1 or self.h2),
-                f"Depth at equal L·λ_a: {p_text(f.p_second)}; alone it accounts for {f.by_second.percent()} of "
-                f"the differences, L·λ_a for {f.by_first.percent()}.",
-            ),
-        )
+            ("H1: deep models fail because their initialization is near collapse; one far from it repairs them, and "
+             "does nothing for shallow ones.", self.h1,
+             f"An initialization far from collapse changes deep models by {self.deep.points()} and shallow ones by "
+             f"{self.shallow.points()}; repaired deep models differ from shallow published ones by "
+             f"{self.rest.points()}."),
+            ("H2: generalization is one single-peaked function of L·λ_a, the same at every depth.", self.h2,
+             f"A peak inside the range: {p_text(peak.p)}; L·λ_a alone accounts for {f.by_first.percent()} of the "
+             f"differences among points ({p_text(f.p_first)})."),
+            ("H3: neither of these; depth acts by itself.", self.h3 and not (self.h1 or self.h2),
+             f"Depth at equal L·λ_a: {p_text(f.p_second)}; alone it accounts for {f.by_second.percent()} of the "
+             f"differences, L·λ_a for {f.by_first.percent()}."),
+        )  # fmt: skip
         source = "stated before the runs"
         contradicted = self.enough and self.deep.high < 0
         unmet = ("contradicted" if contradicted else "not supported", "not supported", "not supported")
@@ -140,41 +131,22 @@ class Evidence:
 
     def findings(self, compared: str) -> list[Finding]:
         """Every number that the hypotheses are judged by; ``compared`` says at what models are compared."""
-        f, peak = self.factors, self.peak
+        f, peak, near = self.factors, self.peak, written(self.near, "g")
         rows: list[tuple[str, Estimate, str]] = [
-            (
-                "share explained by L·λ_a alone",
-                f.by_first,
-                f"L·λ_a alone accounts for {f.by_first.percent()} of the differences among points "
-                f"({p_text(f.p_first)} at equal depth).",
-            ),
-            (
-                "share explained by depth alone",
-                f.by_second,
-                f"Depth alone accounts for {f.by_second.percent()} of the differences among points "
-                f"({p_text(f.p_second)} at equal L·λ_a, the test of one function for all depths).",
-            ),
-            (
-                "L·λ_a of the peak",
-                peak.location,
-                f"Over L·λ_a there is {peak.text()}; the share is highest at {peak.location.text(1)}.",
-            ),
-            (
-                "repair of deep models",
-                self.deep,
-                f"L·λ_a ≥ {written(self.near, 'g')} instead of the published initialization changes deep models by "
-                f"{self.deep.points()}.",
-            ),
-            (
-                "the same for shallow models",
-                self.shallow,
-                f"It changes shallow models by {self.shallow.points()}; deep ones by {self.gap.points()} more.",
-            ),
-            (
-                "what repair leaves",
-                self.rest,
-                f"Deep models with L·λ_a ≥ {written(self.near, 'g')} differ from shallow published ones by "
-                f"{self.rest.points()}.",
-            ),
-        ]
+            ("share explained by L·λ_a alone", f.by_first,
+             f"L·λ_a alone accounts for {f.by_first.percent()} of the differences among points "
+             f"({p_text(f.p_first)} at equal depth)."),
+            ("share explained by depth alone", f.by_second,
+             f"Depth alone accounts for {f.by_second.percent()} of the differences among points "
+             f"({p_text(f.p_second)} at equal L·λ_a, the test of one function for all depths)."),
+            ("L·λ_a of the peak", peak.location,
+             f"Over L·λ_a there is {peak.text()}; the share is highest at {peak.location.text(1)}."),
+            ("repair of deep models", self.deep,
+             f"L·λ_a ≥ {near} instead of the published initialization changes deep models by "
+             f"{self.deep.points()}."),
+            ("the same for shallow models", self.shallow,
+             f"It changes shallow models by {self.shallow.points()}; deep ones by {self.gap.points()} more."),
+            ("what repair leaves", self.rest,
+             f"Deep models with L·λ_a ≥ {near} differ from shallow published ones by {self.rest.points()}."),
+        ]  # fmt: skip
         return [finding(f"{compared}: {name}", e, f"Compared {compared}: {s}") for name, e, s in rows]
