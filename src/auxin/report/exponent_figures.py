@@ -204,7 +204,7 @@ def loss_by_totals(tables: Tables) -> Figure:
     groups = Groups(models["series"].unique(maintain_order=True).to_list())
     panels = []
     for name in ("angle_total", "gradient_total"):
-        title = f"|{name.replace('_', ' ')}| of the start"
+        title = f"|{name.replace('_', ' ')}| at initialization"
         scale = alt.Scale(type="symlog", domainMin=0)
         x = alt.X("size:Q", title=title, scale=scale, axis=alt.Axis(values=[0, 1, 2, 5, 10, 20, 50]))
         tip = ["series:N", "branch_scale:Q", *(alt.Tooltip(f"{f}:Q", format=".3g") for f in (name, "loss"))]

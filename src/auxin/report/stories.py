@@ -35,14 +35,14 @@ STORIES = {
         "The published answer is that they predict it.",
     ),
     "joint": Story(
-        "Does a model's start decide which of the two rules it learns?",
-        "Depth and start change together in published models. Here they are varied apart: the strength of the branches "
-        "sets how near to collapse a model starts, L·λ_a, at every depth.",
+        "Does a model's initialization decide which of the two rules it learns?",
+        "Depth and initialization change together in published models. Here they are varied apart: the strength of the "
+        "branches sets how near to collapse a model is at initialization, L·λ_a, at every depth.",
     ),
     "repair": Story(
-        "Do deep models fail because they are deep, or because of how they start?",
-        "Deep models start nearer to collapse. Here they are trained as published, and with weaker branches that hold "
-        "their start where a shallower model trains well.",
+        "Do deep models fail because they are deep, or because of their initialization?",
+        "Deep models are nearer to collapse at initialization. Here they are trained as published, and with weaker "
+        "branches that keep L·λ_a where a shallower model trains well.",
     ),
     "totals": Story(
         "Do the two exponents predict the loss when every setting varies?",
@@ -52,7 +52,7 @@ STORIES = {
     "architectures": Story(
         "Can one tell before training which of today's architectures will train, and mend the others?",
         "Deep stacks as people use them, with their own initialization, and with stronger and weaker branches. What "
-        "the theory and auxin check say of each start is compared with the loss reached.",
+        "the theory and auxin check say of each initialization is compared with the loss reached.",
     ),
 }  # fmt: skip
 

@@ -21,8 +21,8 @@ SHOWN: dict[str, tuple[str, str, Callable[[float], str]]] = {
     "accuracy_val": ("in-domain accuracy", "accuracy", lambda share: f"{100 * share:.0f}%"),
     "accuracy_gen": ("generalization", "accuracy", lambda share: f"{100 * share:.0f}%"),
     "grokked": ("passes 80%", "accuracy", lambda share: f"{100 * share:.0f}%"),
-    "angle_total": ("L·λ_a at the start", "", number),
-    "gradient_total": ("L·λ_g at the start", "", number),
+    "angle_total": ("L·λ_a at initialization", "", number),
+    "gradient_total": ("L·λ_g at initialization", "", number),
 }
 """Columns of a sweep's table: heading, the metric whose limits it keeps within, and how a value is written."""
 

@@ -1,7 +1,7 @@
-"""Over the stacks that people use, does the accumulated exponent at the start tell which will train?
+"""Over the stacks that people use, does the accumulated exponent at initialization tell which will train?
 
 Five stacks of 24 layers with their own initialization, the output maps of their branches as they are and scaled by
-¼ to 4. The *total* of a start is |accumulated angle exponent| + |accumulated gradient exponent|; the *check* is what
+¼ to 4. The *total* is |accumulated angle exponent| + |accumulated gradient exponent|; the *check* is what
 ``auxin.check`` says of it. The plan is docs/architectures-study.md.
 """
 

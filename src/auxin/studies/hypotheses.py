@@ -2,8 +2,8 @@
 
 The rules are those of docs/joint-study.md, fixed before the runs, at 5%:
 
-- H1, collapse hurts deep models: in deep ones, a start far from collapse raises the share above that of the
-  published start (branch 1), up to that of shallow ones as published, and in those it does nothing.
+- H1, collapse hurts deep models: in deep ones, an initialization far from collapse raises the share above that of the
+  published one (branch 1), up to that of shallow ones as published, and in those it does nothing.
 - H2, one single-peaked function of L·λ_a: the share has a peak inside the exponents' range, and the exponent alone
   accounts for more than half of the differences among points.
 - H3, depth acts by itself: it matters at equal exponents, and alone accounts for more than the exponent alone.
@@ -52,7 +52,7 @@ class Evidence:
         self.rest = share_contrast([deep[0], shallow[1]], [1, -1])
 
     def _starts(self, depths: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """Shares of the models that start far from collapse, and of those that start as published ones do."""
+        """Shares of the models initialized far from collapse, and of those initialized as published."""
         exponents = np.unique(self._exponent)
         there = np.isin(self._depth, depths)
         published = np.zeros(len(self._depth), bool)

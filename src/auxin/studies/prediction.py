@@ -35,7 +35,7 @@ RANGES = {
 """Of the hyperparameters, the σ's on a logarithmic scale."""
 FOLDS = 8
 LOGARITHMS = ("initial_loss", "initial_gradient_norm")
-"""What a run starts from enters by its logarithm."""
+"""What is measured at initialization enters by its logarithm."""
 
 
 def spaced(name: str, unit: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,7 +63,10 @@ def with_block(config: RunConfig, settings: Mapping[str, Any], **model: Any) -> 
 
 
 def losses(metrics: pl.DataFrame, settings: Sequence[str]) -> pl.DataFrame:
-    """A row a run: settings, what it starts from and ends at; a diverged run ends at the loss of a guess."""
+    """A row a run: settings, loss and gradient norm at initialization, and the last loss.
+
+    A diverged run ends at the loss of a guess.
+    """
     points = late(metrics, "train", "loss", settings)
     for name, column in zip(("loss", "gradient_norm"), LOGARITHMS, strict=True):
         first = curve(metrics, "train", name).filter(step=1).select("run", pl.col("value").alias(column))

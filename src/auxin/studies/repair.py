@@ -2,7 +2,7 @@
 
 With branches of strength b the accumulated angle exponent L·λ_a = −L·ln(1 + b²) falls with depth L. Each depth is
 trained as published, b = 1, and again *held*: with the b whose L·λ_a is that of eight layers with b = 1, near the
-best value of the joint study. What holding repairs was the start's doing. The plan is docs/repair-study.md.
+best value of the joint study. What holding repairs was the initialization's doing. The plan is docs/repair-study.md.
 """
 
 from __future__ import annotations
