@@ -218,7 +218,7 @@ def test_a_config_of_any_model_of_transformers_is_built_and_measured(
     assert printed["layers"][3]["predicted_norm"] is None
 
 
-@pytest.mark.parametrize("kind", ["mixtral", "helium"])
+@pytest.mark.parametrize("kind", ["mixtral", "arcee"])
 def test_a_model_of_no_known_family_is_compared_with_a_fresh_one_of_its_class(kind: str) -> None:
     import transformers
 
@@ -238,6 +238,33 @@ def test_a_model_of_no_known_family_is_compared_with_a_fresh_one_of_its_class(ki
     assert finding.measured == pytest.approx(1.3 * config.initializer_range, rel=0.05)
     assert finding.expected == pytest.approx(config.initializer_range, rel=0.05)
     assert f"drawn anew from its config has {finding.expected:.4g}" in finding.sentence
+
+
+def test_what_a_fresh_model_of_its_class_has_as_well_is_a_design() -> None:
+    """Nemotron's norms multiply by 1 + weight, and its class draws a weight of 1."""
+    import transformers
+
+    config = transformers.AutoConfig.for_model(**other_family("nemotron"), pad_token_id=0)
+    model: Any = transformers.AutoModelForCausalLM.from_config(config)
+    assert auxin.check(model, n_tokens=8).ok
+    with torch.no_grad():
+        model.model.norm.weight.add_(0.5)
+    (finding,) = auxin.check(model, n_tokens=8).findings
+    assert finding.module == "model.norm"
+
+
+def test_a_config_of_an_encoder_and_a_decoder_is_built_as_both(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sizes = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "vocab_size": 200, "pad_token_id": 1}
+    sizes |= {"encoder_ffn_dim": 96, "decoder_ffn_dim": 96, "encoder_attention_heads": 4}
+    sizes |= {"decoder_attention_heads": 4, "max_position_embeddings": 64}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bart", **sizes}))
+    assert main(["check", str(tmp_path), "--n-tokens", "8"]) == 1
+    assert "two stacks of layers, 'model." in capsys.readouterr().err
+    arguments = ["check", str(tmp_path), "--n-tokens", "8", "--layers", "model.encoder.layers", "--json"]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "BartForConditionalGeneration"
 
 
 @pytest.mark.parametrize("kind", ["mixtral", "qwen2_moe", "gpt_oss"])

@@ -179,7 +179,9 @@ def _builder(transformers: Any, config: Any) -> Callable[[Any], nn.Module]:
         if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
             return named
     heads = sorted(name for name in dir(transformers) if name.startswith("AutoModelFor"))
-    first = ("AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoModelForSeq2SeqLM", "AutoModel")
+    first = ["AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoModelForSeq2SeqLM", "AutoModel"]
+    if getattr(config, "is_encoder_decoder", False):
+        first = ["AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq", "AutoModel"]
     for name in (*first, *heads):
         auto = getattr(transformers, name, None)
         if auto is not None and type(config) in auto._model_mapping:

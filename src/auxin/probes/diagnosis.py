@@ -19,7 +19,7 @@ from auxin.probes.families.configs import NoFamily
 from auxin.probes.families.sources import Described, describe
 from auxin.probes.findings import Finding, folded
 from auxin.probes.finite import NotFinite
-from auxin.probes.fresh import fresh_mismatches
+from auxin.probes.fresh import Fresh
 from auxin.probes.observe import Observation, Reading, observe
 from auxin.probes.prediction import predict, predicted_of
 from auxin.probes.reach import reach_of
@@ -175,18 +175,23 @@ def _causes(
 ) -> list[Finding]:
     """What is wrong with tensors and norms; a module is named once, by what says most of it."""
     scheme = described if described is not None and described.meant else None
-    causes = list(unset_tensors(model))
+    causes, fresh = list(unset_tensors(model)), Fresh(model)
     for found in (
-        gain_mismatches(model, stack, limits),
-        unlike_layers(stack, ends=scheme is not None),
-        zero_slips(stack),
+        _slips(gain_mismatches(model, stack, limits), fresh, limits),
+        _slips(unlike_layers(stack, ends=scheme is not None), fresh, limits),
+        _slips(zero_slips(stack), fresh, limits),
         () if scheme is None else scheme_mismatches(scheme, stack, limits),
         () if scheme is None else table_mismatches(model, scheme, stack, trainable, limits),
-        fresh_mismatches(model, stack, limits) if described is None else (),
-        odd_layers(stack, limits),
+        fresh.mismatches(stack, limits) if described is None else (),
+        _slips(odd_layers(stack, limits), fresh, limits),
     ):
         causes += _new(found, causes)
     return causes
+
+
+def _slips(found: Iterable[Finding], fresh: Fresh, limits: Thresholds) -> Iterator[Finding]:
+    """Those that a model drawn anew by its own class does not have as well."""
+    return (finding for finding in found if not fresh.has(finding.module, limits))
 
 
 def _new(found: Iterable[Finding], known: Sequence[Finding]) -> list[Finding]:
