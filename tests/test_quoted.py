@@ -86,7 +86,7 @@ def test_the_demo_in_the_readme_is_seed_0_of_the_preset() -> None:
 
 def test_counts_of_seeds_are_those_of_the_tables() -> None:
     """Of ten seeds of the preset's test, and of five a depth."""
-    seeds = pl.read_csv(TABLES / "grokking-seeds.csv")
+    seeds = pl.read_csv(ROOT / "docs/records/grokking/tables/seeds.csv")
     fresh, n = seeds.filter(pl.col("member") < 130, task="question"), 10
     assert len(fresh) == n
     passed, high = int(fresh["grokked"].sum()), int((fresh["final"] >= 0.9).sum())

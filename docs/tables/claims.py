@@ -26,7 +26,11 @@ def page() -> str:
         parts.append(
             f"\n## {record['question']}\n\n| claim | source | verdict | numbers |\n|---|---|---|---|\n"
         )
-        for claim in record["claims"]:
+        claims = record["claims"]
+        if study == "grokking":  # tense has been trained before the correction of question's generalization set alone
+            earlier = json.loads((HERE / "grokking-before-correction.json").read_text())
+            claims += [claim for claim in earlier["claims"] if "tense" in claim["statement"]]
+        for claim in claims:
             cells = (claim["statement"], claim["source"], f"**{claim['verdict']}**", claim["evidence"])
             parts.append(f"| {' | '.join(cells)} |\n")
     return "".join(parts)
