@@ -125,7 +125,7 @@ def test_the_table_of_the_published_size_has_the_numbers_of_its_runs(
 def test_a_study_that_is_kept_is_drawn_in_place_of_its_tables(
     results: SimpleNamespace, tmp_path: Path
 ) -> None:
-    for folder in ("tables", "records/demo"):
+    for folder in ("tables", "records/demo", "records/grokking"):
         shutil.copytree(DOCS / folder, tmp_path / folder)
     (record,) = (study for study in results.studies(tmp_path) if study.study == "depth")
     assert record.path == tmp_path / "tables"
