@@ -28,8 +28,9 @@ PresetName = Literal["laptop", "paper", "released-code", "gpt2", "llama", "pythi
 class OptimizerConfig(Value):
     """AdamW with warm-up and a schedule; the gradient of each member is clipped by its own norm.
 
-    >>> OptimizerConfig(learning_rate=3e-4, warmup=100).schedule
-    'constant'
+    Examples:
+        >>> OptimizerConfig(learning_rate=3e-4, warmup=100).schedule
+        'constant'
     """
 
     learning_rate: float = 1e-3

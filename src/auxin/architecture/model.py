@@ -35,11 +35,12 @@ class ModelConfig(Value):
     F a sublayer (attention, then MLP) and N layer norm, a classic sublayer computes ``N(skip·x + branch·F(x))``
     (post), ``skip·x + branch·F(N(x))`` (pre) or ``skip·x + branch·F(x)`` (none).
 
-    >>> ModelConfig(depth=2, width=64, heads=4, norm="pre").depth
-    2
-    >>> ModelConfig(depth=0)
-    Traceback (most recent call last):
-    auxin.errors.ConfigError: depth is 0; allowed: 1 to 10000
+    Examples:
+        >>> ModelConfig(depth=2, width=64, heads=4, norm="pre").depth
+        2
+        >>> ModelConfig(depth=0)
+        Traceback (most recent call last):
+        auxin.errors.ConfigError: depth is 0; allowed: 1 to 10000
     """
 
     depth: int = 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
 import io
 import itertools
@@ -12,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
-from rich.text import Text
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from auxin.architecture import Layer, Norm
@@ -33,13 +32,6 @@ registry = ConstructorRegistry()
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch without its opposite."""
 NARROWEST, WIDEST = 60, 100  # columns that help is laid out for
-UNBROKEN = 2000
-"""Columns for what is not to be broken into lines."""
-OFTEN_TYPED = {
-    "lr": "learning-rate", "bs": "batch-size", "wd": "weight-decay", "epochs": "steps", "seed": "seeds",
-    "n-layers": "depth", "layers": "depth", "n-heads": "heads", "d-model": "width", "hidden-size": "width",
-}  # fmt: skip
-"""What an option is called elsewhere, and here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +72,13 @@ def parse(
     arguments = _separated(arguments, {name for name, hint in options.items() if _takes_several(hint)})
     more: dict[str, Any] = {} if default is None else {"default": default}
     about = _paragraphs(inspect.getdoc(cls) or "")
-    with explained(program, options, arguments), _legible_width({"-h", "--help"} & {*arguments}):
+    with refused(options), _legible_width():
         return tyro.cli(cls, prog=program, description=about, args=arguments, registry=registry, **more)
 
 
 def parse_known(cls: type[T], program: str, arguments: Sequence[str]) -> T:
     """The options of ``cls`` alone, the others left for later: they may decide about the others' defaults."""
-    with explained(program, dict(_options(cls)), ()), _legible_width(helping=False):
+    with refused(dict(_options(cls))), _legible_width():
         known, _ = tyro.cli(cls, prog=program, args=arguments, return_unknown_args=True, add_help=False)
         return known
 
@@ -97,28 +89,6 @@ def _description_as_json(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[An
     if info.type == tuple[Layer, ...]:
         return _as_json(lambda text: tuple(from_dict(Layer, each) for each in json.loads(text)))
     return _as_json(lambda text: from_json(Norm, text)) if info.type == (Norm | None) else None
-
-
-@registry.primitive_rule
-def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Numbers, with an error that says what a number is."""
-    allowed = {int: "a whole number", float: "a number"}.get(info.type)  # pyright: ignore[reportArgumentType,reportCallIssue]
-    if allowed is None:
-        return None
-
-    def from_text(words: list[str]) -> Any:
-        try:
-            return info.type(words[0])
-        except ValueError:
-            raise ValueError(f"{words[0]!r}; allowed: {allowed}") from None
-
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=info.type.__name__.upper(),
-        instance_from_str=from_text,
-        is_instance=lambda value: isinstance(value, info.type),
-        str_from_instance=lambda value: [str(value)],
-    )
 
 
 def _as_json(read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
@@ -172,8 +142,8 @@ def _separated(arguments: Sequence[str], lists: Collection[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def explained(program: str, options: Collection[str], arguments: Sequence[str]) -> Iterator[None]:
-    """One line for whatever is refused: by a configuration, by ``_unknown`` options, or by tyro."""
+def refused(options: Collection[str]) -> Iterator[None]:
+    """One line for what a configuration refuses, with the option's name; what tyro refuses it says itself."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
@@ -181,27 +151,10 @@ def explained(program: str, options: Collection[str], arguments: Sequence[str]) 
     except ConfigError as error:
         raise UsageError(_with_option(error, options)) from None
     except SystemExit as stop:
-        if stop.code == 2:
-            if cause := _config_error(stop):
-                raise UsageError(_with_option(cause, options)) from None
-            if unknown := _unknown(options, arguments):
-                raise UsageError(unknown) from None
-            if said := _sentence(told.getvalue()):
-                raise UsageError(said) from None
+        if cause := _config_error(stop):
+            raise UsageError(_with_option(cause, options)) from None
+        print(told.getvalue(), end="", file=sys.stderr)
         raise
-
-
-def _sentence(told: str) -> str:
-    """What tyro says in its box in one line, between the heading and the hints; terminals differ in how it is drawn."""
-    lines = [line.strip("│ ") for line in Text.from_ansi(told).plain.splitlines()]
-    below = list(filter(None, lines))[1:]
-    rule = lambda line: set(line) <= set("─-╰╯")
-    first = itertools.takewhile(lambda line: not rule(line), itertools.dropwhile(rule, below))
-    said = re.sub("^Missing from .*?: ", "missing: ", " ".join(first))
-    said = re.sub(
-        "no type matching .* Got errors: .*- <class '[^']*'>: ", "", said
-    )  # of a union, the last type's
-    return said.removeprefix("Error parsing ").rstrip(".")
 
 
 def _config_error(error: BaseException | None) -> ConfigError | None:
@@ -217,21 +170,6 @@ def _with_option(error: ConfigError, options: Collection[str]) -> str:
     option = field.replace("_", "-")
     found = [name for name in options if name == option or name.endswith(f".{option}")]
     return f"--{found[0] if found else option}{is_}{rest}"
-
-
-def _unknown(options: Collection[str], arguments: Sequence[str]) -> str:
-    """What is said of the first option that is none, with those that may have been meant; "" where there is none."""
-    for word in arguments:
-        option = word.partition("=")[0].removeprefix("--").replace("_", "-")
-        section, _, last = option.rpartition(".")
-        positive = section + "." * bool(section) + last.removeprefix("no-")
-        if not word.startswith("--") or {option, positive} & {*options, "help"}:
-            continue
-        short = OFTEN_TYPED.get(last, last)
-        meant = [name for name in options if name.rpartition(".")[2] == short]
-        meant = meant or difflib.get_close_matches(option, options, n=1)
-        return f"no option --{option}" + "".join(f"; perhaps you meant --{name}" for name in meant[:1])
-    return ""
 
 
 def _paragraphs(text: str) -> str:
@@ -253,11 +191,11 @@ def _paragraphs(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _legible_width(helping: object) -> Iterator[None]:
-    """Have help laid out for ``NARROWEST`` columns at least: for five it would take minutes. Errors are not broken."""
+def _legible_width() -> Iterator[None]:
+    """Have help and errors laid out for ``NARROWEST`` columns at least: for five it would take minutes."""
     before = os.environ.get("COLUMNS")
-    if not helping or shutil.get_terminal_size().columns < NARROWEST:
-        os.environ["COLUMNS"] = str(NARROWEST if helping else UNBROKEN)
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     try:
         yield
     finally:

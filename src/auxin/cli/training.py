@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 import tyro
 
-from auxin.cli.options import Flag, Verb, Writing, explained, parse, parse_known
+from auxin.cli.options import Flag, Verb, Writing, parse, parse_known, refused
 from auxin.config import PresetName, RunConfig, preset
 from auxin.models.devices import check_device
 from auxin.values import check
@@ -66,7 +66,7 @@ class Train(Following):
 
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
-        with explained(program, (), ()):
+        with refused(()):
             chosen = parse_known(_Defaults, program, arguments)
             default = cls(out=tyro.MISSING, preset=chosen.preset, config=chosen.config(arguments))
         return parse(cls, program, arguments, default)

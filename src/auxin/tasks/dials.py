@@ -14,8 +14,9 @@ class Dials(Value):
     Held-out sets are the same at every setting of a dial, but where a replacement is already one of their
     sentences: those are drawn first, so that no sentence is in two splits.
 
-    >>> RunConfig(dials=Dials(disambiguating=100)).dials.disambiguating
-    100
+    Examples:
+        >>> RunConfig(dials=Dials(disambiguating=100)).dials.disambiguating
+        100
     """
 
     disambiguating: int = 0
