@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from auxin.architecture import MLP, Attention, Block, Layer, Norm, Rotary, Sublayer
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
 from auxin.errors import AuxinError, ConfigError
-from auxin.values import from_dict, from_json, from_toml, to_dict, to_json, to_toml
+from auxin.values import changed, flat, from_dict, from_json, from_toml, to_dict, to_json, to_toml
 
 LLAMA = Layer(
     (
@@ -317,3 +317,19 @@ def test_the_documented_layers_are_those_of_llama() -> None:
     (text,) = re.findall(r"```toml\n(\[model\]\n.*?)```", page, re.DOTALL)
     found, llama = from_toml(RunConfig, text).model, preset("llama").model
     assert (found.layers, found.final_norm, found.hidden) == (llama.layers, llama.final_norm, llama.hidden)
+
+
+def test_settings_are_changed_by_dotted_name_and_checked_together() -> None:
+    config = changed(RunConfig(), {"model.width": 30, "model.heads": 5, "steps": 7, "seeds": [1, 2]})
+    assert (config.model.width, config.model.heads, config.steps, config.seeds) == (30, 5, 7, (1, 2))
+    assert flat(config)["model.heads"] == 5
+    assert changed(config, {"model": ModelConfig(depth=9), "model.width": 8}).model == ModelConfig(
+        depth=9, width=8
+    )
+    assert changed(config, {n: v for n, v in flat(RunConfig()).items() if n != "model.layers"}) == RunConfig()
+    for settings, message in (
+        ({"model.dept": 2}, "ModelConfig has no setting 'dept'"), ({"model.depth": 0}, "depth is 0"),
+        ({"step": 2}, "RunConfig has no setting 'step'"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=message):
+            changed(RunConfig(), settings)

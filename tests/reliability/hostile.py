@@ -21,56 +21,16 @@ EXAMPLES = (
 )  # of a profile: a few thousand in all, a hundred thousand for `make fuzz`
 
 BYTES = {
-    "F64": 8,
-    "F32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I64": 8,
-    "I32": 4,
-    "U8": 1,
-    "BOOL": 1,
-    "F8_E4M3": 1,
-    "C64": 8,
-}
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "C64": 8,
+}  # fmt: skip
 """Of the types of a safetensors file."""
 
 TOKENS = [
-    b"",
-    b"\0",
-    b"\xff\xfe",
-    b"\n",
-    b"\t",
-    b" ",
-    b"=",
-    b'"',
-    b"'",
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b"(",
-    b")",
-    b",",
-    b"null",
-    b"true",
-    b"NaN",
-    b"Infinity",
-    b"-1",
-    b"0",
-    b"1e999",
-    b"9" * 30,
-    b"9" * 5000,
-    b"10000000000000000000",
-    b"[" * 3000,
-    b"(a " * 3000,
-    b"../../../../etc/passwd",
-    b"/etc/passwd",
-    "²".encode(),
-    "\u2028".encode(),
-    b"\\ud800",
-    b"a" * 5000,
-    b"<eos>",
-]
+    b"", b"\0", b"\xff\xfe", b"\n", b"\t", b" ", b"=", b'"', b"'", b"{", b"}", b"[", b"]", b"(", b")", b",",
+    b"null", b"true", b"NaN", b"Infinity", b"-1", b"0", b"1e999", b"9" * 30, b"9" * 5000, b"10000000000000000000",
+    b"[" * 3000, b"(a " * 3000, b"../../../../etc/passwd", b"/etc/passwd", "²".encode(), "\u2028".encode(),
+    b"\\ud800", b"a" * 5000, b"<eos>",
+]  # fmt: skip
 
 
 def damaged(valid: list[bytes]) -> st.SearchStrategy[bytes]:

@@ -1,15 +1,12 @@
-"""Readers of files meet random bytes and damaged files: only our own errors come out, soon and small.
+"""Readers of models, data and damaged runs meet random bytes: only our own errors come out, soon and small.
 
 CI reads a few thousand files, the same every time; ``make fuzz`` a hundred thousand others.
 """
 
-import contextlib
-import hashlib
-import json
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,31 +16,23 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from auxin.config import ModelConfig, RunConfig
-from auxin.errors import RunError
 from auxin.models.formats import load_model, model_bytes
 from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
-from auxin.report.drawings import Drawings
-from auxin.report.study_figures import study_figures
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
-from auxin.runs.record import open_study
-from auxin.runs.settings import config_bytes
-from auxin.studies.session import read_sessions
 from auxin.tasks import load_task
 from auxin.tasks.cache import cached
 from auxin.tasks.trees import from_brackets, read_penn
-from auxin.values import from_json, to_json, to_toml
+from auxin.values import from_json, to_json
 from reliability.hostile import (
     BYTES,
     EXAMPLES,
     bounded,
-    damaged,
     hostile,
     refused_or_read,
     safetensors,
     shapes,
 )
-from report.answered import STUDIES, analysis
 
 CONFIG = RunConfig(seeds=(1, 0))
 SMALL = ModelConfig(depth=1, width=4, heads=2, vocabulary_size=3, feedforward=4, max_length=8)
@@ -95,13 +84,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     load_model(path / "first.safetensors")
     read_penn(PENN.decode())
     return path
-
-
-@fuzzed
-@given(hostile(to_toml(CONFIG).encode(), b'task = "tense"\nseeds = [1, 2]\n[model]\ndepth = 3\n'))
-def test_config_toml(folder: Path, content: bytes) -> None:
-    (folder / "config.toml").write_bytes(content)
-    refused_or_read(lambda: open_run(folder))
 
 
 @fuzzed
@@ -263,123 +245,6 @@ def quick() -> Iterator[None]:
         yield
 
 
-@fuzzed
-@given(hostile(b'{"seconds": 1.5, "workers": 2}\n{"seconds": 3, "workers": 1}\n'))
-def test_sessions_of_a_study(folder: Path, content: bytes) -> None:
-    (folder / "sessions.jsonl").write_bytes(content)
-    refused_or_read(lambda: read_sessions(folder))
-
-
-STUDY = {
-    **dict.fromkeys(("study", "scale", "question", "answer", "more", "command"), "joint"),
-    "environment": {"torch": "2"},
-    "answered": ["x"],
-    "claims": [dict.fromkeys(("statement", "source", "verdict", "evidence", "finding"), "x")],
-    "findings": [{"name": "x", "sentence": "x", "value": 0.5, "low": None, "high": 1, "published": None}],
-    "shared": {"config": {"model.depth": 2}, "environment": {"torch": "2"}},
-    "runs": [
-        {"name": "x", "status": "finished", "detail": "", "settings": {"depth": 2}, "seconds": 1.5}
-        | {"config": {"seeds": [1]}, "environment": {"cores": 2}}
-    ],
-    "sessions": [{"seconds": 1.5, "workers": 2}],
-}
-STUDY_FILES = {"tables/models.csv": b'depth,exponent,name\n2,-0.5,x\n4,,"y, z"\n'}
-STUDY["files_sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in STUDY_FILES.items()}
-STUDY_FILES["study.json"] = json.dumps(STUDY, indent=1).encode()
-
-
-def write_study(study: Path, files: Mapping[str, bytes], name: str = "joint") -> None:
-    """A study whose digests are right whatever its files hold, so that damage gets through."""
-    digests = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-    for file, content in files.items():
-        (study / file).parent.mkdir(parents=True, exist_ok=True)
-        (study / file).write_bytes(content)
-    if "study.json" not in files:
-        (study / "study.json").write_text(json.dumps({**STUDY, "study": name, "files_sha256": digests}))
-
-
-@slower
-@given(st.data(), st.sampled_from(sorted(STUDY_FILES)))
-def test_studies(folder: Path, data: st.DataObject, name: str) -> None:
-    study = folder / "study"
-    damage = {name: data.draw(hostile(STUDY_FILES[name]))}
-    write_study(study, {file: STUDY_FILES[file] for file in STUDY_FILES if file != "study.json"} | damage)
-
-    def read() -> None:
-        there = open_study(study)
-        for look in (lambda: there.tables, lambda: there.runs):
-            refused_or_read(look)
-
-    refused_or_read(read)
-
-
-CELLS = [
-    "",
-    "0",
-    "-1",
-    "1e-300",
-    "1e300",
-    "inf",
-    "nan",
-    "true",
-    "9" * 30,
-    "x",
-    '"a, b"',
-    "²",
-    "<b>",
-    "a" * 2000,
-]
-"""What may stand in a table where something else should."""
-
-
-@pytest.fixture(scope="module")
-def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
-    """The tables of every study as CSV."""
-    tables = {
-        name: {table: frame.write_csv().encode() for table, frame in analysis(name).tables.items()}
-        for name in STUDIES
-    }
-    path = tmp_path_factory.mktemp("sound")
-    for name in STUDIES:  # imports what draws
-        assert draw_study(path, name, tables[name]) == []
-    return tables
-
-
-def draw_study(path: Path, name: str, tables: dict[str, bytes]) -> list[str]:
-    """Draw a study's figures as the page does; what cannot be drawn, in words."""
-    shutil.rmtree(path / "tables", ignore_errors=True)
-    write_study(path, {f"tables/{table}.csv": content for table, content in tables.items()}, name)
-    figures, missing = study_figures(name, open_study(path).tables)
-    Drawings().place(figures)
-    return missing
-
-
-@st.composite
-def tampered(draw: st.DrawFn, content: bytes) -> bytes:
-    """A table with up to three cells replaced, rows lost, doubled or in another order; or with damaged bytes."""
-    if draw(st.integers(0, 3)) == 0:
-        return draw(damaged([content]))
-    head, *rows = (line.split(b",") for line in content.splitlines())
-    for _ in range(draw(st.integers(1, 3))):
-        row = draw(st.sampled_from(rows))
-        row[draw(st.integers(0, len(row) - 1))] = draw(st.sampled_from(CELLS)).encode()
-    chosen = draw(st.none() | st.lists(st.sampled_from(rows), max_size=8))
-    return b"\n".join(b",".join(row) for row in [head, *(rows if chosen is None else chosen)]) + b"\n"
-
-
-@drawn
-@given(st.data(), st.sampled_from(STUDIES))
-def test_figures_of_damaged_tables(
-    folder: Path, answered: dict[str, dict[str, bytes]], data: st.DataObject, name: str
-) -> None:
-    """Each is drawn, or a word says why not."""
-    study = folder / "drawn"
-    study.mkdir(exist_ok=True)
-    table = data.draw(st.sampled_from(sorted(answered[name])))
-    tables = answered[name] | {table: data.draw(tampered(answered[name][table]))}
-    refused_or_read(lambda: draw_study(study, name, tables))
-
-
 LINES = {"train": ["the newt", "my yaks"], "val": ["a raven"]}
 
 
@@ -396,13 +261,3 @@ def test_cache_entries(folder: Path, quick: None, data: st.DataObject) -> None:
         with bounded():
             assert cached("x", {"seed": 1}, lambda: LINES) == LINES
         entry.write_bytes(content)
-
-
-@fuzzed
-@given(st.data())
-def test_a_config_that_opens_is_the_one_written(folder: Path, data: st.DataObject) -> None:
-    """Truncated, flipped, or pieced together from itself."""
-    content = config_bytes(CONFIG)
-    (folder / "config.toml").write_bytes(data.draw(damaged([content])))
-    with contextlib.suppress(RunError):
-        assert open_run(folder).config == CONFIG

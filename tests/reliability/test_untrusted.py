@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import json
-import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -14,13 +13,11 @@ import torch
 
 import auxin
 from auxin.config import ModelConfig, RunConfig
-from auxin.disk.folder import Folder
 from auxin.errors import CheckpointError, RunError
 from auxin.models.formats import load_model, save_model
 from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
-from auxin.runs.rows import read_table
 from auxin.tasks.english import language
 from auxin.tasks.files import read_split
 from auxin.tasks.trees import brackets, from_brackets, leaves, read_penn
@@ -97,29 +94,6 @@ def test_weights_that_claim_more_than_they_are(tmp_path: Path, content: bytes) -
     assert refused_or_read(lambda: load_model(path))
 
 
-CONFIGS = {
-    "a billion layers": "model.depth = 1000000000",
-    "minus one": "steps = -1",
-    "a number of 10,000 digits": f"steps = {'9' * 10_000}",
-    "an infinite rate": "optimizer.learning_rate = inf",
-    "no number": "optimizer.learning_rate = nan",
-    "1e999": "optimizer.learning_rate = 1e999",
-    "nested 100,000 deep": f"seeds = {NESTED}",
-    "a name of 100,000 parts": ".".join("a" * DEEP) + " = 1",
-    "a thousand names of 200 parts": "\n".join(".".join(f"a{i}" * 100) + ".b" * 100 for i in range(1000)),
-    "a name of a million letters": "a" * 10**6 + " = 1",
-    "a hundred thousand tables": "\n".join(f"[t{i}]" for i in range(DEEP)),
-    "a million seeds": f"seeds = [{'1, ' * 10**6}]",
-    "a path as a name": 'task = "../../etc/passwd"',
-}
-
-
-@pytest.mark.parametrize("text", CONFIGS.values(), ids=CONFIGS)
-def test_configs_that_ask_for_too_much(tmp_path: Path, text: str) -> None:
-    (tmp_path / "config.toml").write_text(text)
-    assert refused_or_read(lambda: open_run(tmp_path))
-
-
 @pytest.mark.parametrize(
     "text",
     [NESTED, '{"steps": NaN}', f'{{"steps": {"9" * 10_000}}}', '{"model": ' * DEEP],
@@ -157,50 +131,9 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "x"
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "state.json"])
-def test_records_nested_deep_or_of_a_gigabyte(run: Path, name: str) -> None:
-    file = run / "checkpoints" / "step-000000020" / name
-    for size in (0, 2**30):
-        file.write_text(NESTED)
-        if size:
-            os.truncate(file, size)  # takes no room on the disk
-        with bounded(), RunDirectory.open(run, CONFIG) as directory:
-            assert directory.step == 10
-            directory.save_checkpoint(20, {0: b"weights"}, b"state", {})
-
-
-def test_a_line_of_a_gigabyte(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").touch()
-    os.truncate(tmp_path / "metrics.jsonl", 2**30)
-    with Folder.open(tmp_path) as folder:
-        assert refused_or_read(lambda: read_table(folder, "metrics.jsonl"))
-
-
-@pytest.mark.parametrize("name", ["../../../outside", "/outside", "..", "step-000000020/../../../outside"])
-def test_names_in_a_manifest_lead_nowhere(run: Path, name: str) -> None:
-    """A manifest says what files must hash to; which files there are, the directory says."""
-    outside = run.parent / "outside"
-    outside.write_text("mine")
-    manifest = run / "checkpoints" / "step-000000020" / "manifest.json"
-    values = json.loads(manifest.read_text())
-    values["sha256"] = {name.replace("/outside", str(outside)) if name == "/outside" else name: "0" * 64}
-    manifest.write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match=r"member-0\.safetensors: damaged"):
-        open_run(run).checkpoints[-1].read(0)
-    with RunDirectory.open(run, CONFIG) as directory:
-        assert directory.step == 10
-    assert outside.read_text() == "mine"
-
-
 OWN = (
-    "config.toml",
-    "environment.json",
-    "metrics.jsonl",
-    "events.log",
-    "lock",
-    "checkpoints",
-    "measures.jsonl",
-)
+    "config.toml", "environment.json", "metrics.jsonl", "events.log", "lock", "checkpoints", "measures.jsonl",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -249,18 +182,13 @@ class Payload:
         return (Path.touch, (self.path,))
 
 
-@pytest.mark.parametrize("name", ["config.toml", "metrics.jsonl", "checkpoints/step-000000020/manifest.json"])
-def test_a_pickle_under_another_name_is_refused_and_not_run(run: Path, tmp_path: Path, name: str) -> None:
+def test_a_pickle_under_another_name_is_refused_and_not_run(tmp_path: Path) -> None:
     trap, path = tmp_path / "trap", tmp_path / "m.safetensors"
     torch.save(Payload(trap), path)
     for content in (pickle.dumps(Payload(trap)), path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match="not a readable safetensors file"):
             load_model(path)
-    (run / name).write_bytes(pickle.dumps(Payload(trap)))
-    refused_or_read(lambda: open_run(run).metrics)
-    refused_or_read(lambda: open_run(run).checkpoints[-1].read(0))
-    refused_or_read(lambda: RunDirectory.open(run, CONFIG).close())
     assert not trap.exists()
     pickle.loads(pickle.dumps(Payload(trap)))
     assert trap.exists()  # it would have worked

@@ -1,8 +1,6 @@
-"""A directory held open: what is in it is opened, renamed and removed relative to it, and never through a link.
+"""A directory of auxin's own: files are written whole or not at all, and nothing is reached through a link in it.
 
-Whoever swaps a part of its path for a link, or foresees a name, gains nothing: the path is walked once, and
-temporary names are random. What changes the disk raises ``OSError``, for ``failing_clearly`` to explain; what reads
-raises ``RunError``.
+What changes the disk raises ``OSError``, for ``failing_clearly`` to explain; what reads raises ``RunError``.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import stat
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from auxin.errors import RunError
@@ -54,11 +51,10 @@ class NotThere(RunError):
 
 
 class Folder:
-    """A directory held open; use as a context manager, or ``close`` it."""
+    """A directory; a context manager, so that a lock or a failure can stand beside it in one ``with``."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        """Take over an open descriptor; ``path`` is for messages."""
-        self.path, self._descriptor = path, descriptor
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     @classmethod
     def open(cls, path: str | Path) -> Folder:
@@ -66,47 +62,47 @@ class Folder:
         path = Path(path)
         with failing_clearly(path):
             try:
-                return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
             except FileNotFoundError:
                 raise NotThere(f"{path}: no such directory") from None
             except NotADirectoryError as error:
                 above = not _is_there(path)
                 raise RunError(f"{path}: {error.strerror if above else 'a file, not a directory'}") from None
+        return cls(path)
 
     @classmethod
     def make(cls, path: str | Path) -> Folder:
         """As ``open``, after making what is missing of the path."""
-        path = Path(path)
-        with failing_clearly(path), contextlib.suppress(FileExistsError):
-            path.mkdir(parents=True, exist_ok=True)
+        with failing_clearly(Path(path)), contextlib.suppress(FileExistsError):
+            Path(path).mkdir(parents=True, exist_ok=True)
         return cls.open(path)
 
     def sub(self, name: str) -> Folder:
         """A directory in this one; ``OSError`` for a link, a file, or nothing."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            return Folder(self.path / name, os.open(name, flags, dir_fd=self._descriptor))
-        except NotADirectoryError:  # what some systems say of a link, too
-            if self.kind(name) == "link":
-                raise OSError(errno.ELOOP, _LINK) from None
-            raise NotADirectoryError(errno.ENOTDIR, "a file, not a directory") from None
+        kind = self.kind(name)
+        if kind == "link":
+            raise OSError(errno.ELOOP, _LINK)
+        if kind != "directory":
+            code = errno.ENOTDIR if kind else errno.ENOENT
+            raise OSError(code, "a file, not a directory" if kind else os.strerror(code))
+        return Folder(self.path / name)
 
     def make_sub(self, name: str) -> Folder:
         """As ``sub``, after making it if there is nothing of that name."""
         with contextlib.suppress(FileExistsError):
-            os.mkdir(name, dir_fd=self._descriptor)
+            os.mkdir(self.path / name)
         return self.sub(name)
 
     def names(self) -> list[str]:
         """What is in it, in order."""
         with failing_clearly(self.path):
-            return sorted(os.listdir(self._descriptor))
+            return sorted(os.listdir(self.path))
 
     def kind(self, name: str) -> Kind | None:
         """What a name is; None where there is nothing."""
         with failing_clearly(self.path / name):
             try:
-                mode = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_mode
+                mode = os.lstat(self.path / name).st_mode
             except FileNotFoundError:
                 return None
         known: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
@@ -121,18 +117,9 @@ class Folder:
 
     def descriptor(self, name: str, flags: int) -> int:
         """A descriptor of a regular file; ``OSError`` for a link, ``RunError`` for a device, pipe or directory."""
-        # a pipe without a writer must not be waited for
-        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            descriptor = os.open(name, flags, 0o666, dir_fd=self._descriptor)
-        except OSError as error:
-            if error.errno in (errno.ENXIO, errno.EISDIR):  # a pipe without a reader
-                raise RunError(f"{self.path / name}: not a regular file") from None
-            raise
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
+        if self.kind(name) in ("special", "directory"):
             raise RunError(f"{self.path / name}: not a regular file")
-        return descriptor
+        return os.open(self.path / name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
     @contextlib.contextmanager
     def reading(self, name: str) -> Iterator[BufferedReader]:
@@ -145,18 +132,15 @@ class Folder:
             with file:
                 yield file
 
-    def read(self, name: str, limit: int) -> bytes:
-        """A file's content; ``RunError`` when it is larger than ``limit`` bytes."""
+    def read(self, name: str) -> bytes:
+        """A file's content."""
         with self.reading(name) as file:
-            content = file.read(limit + 1)
-        if len(content) > limit:
-            raise RunError(f"{self.path / name}: larger than {limit} bytes, so not a file that auxin wrote")
-        return content
+            return file.read()
 
-    def read_text(self, name: str, limit: int = 1 << 20) -> str:
+    def read_text(self, name: str) -> str:
         """As ``read``, of UTF-8 text."""
         try:
-            return self.read(name, limit).decode()
+            return self.read(name).decode()
         except UnicodeDecodeError:
             raise RunError(f"{self.path / name}: not UTF-8 text") from None
 
@@ -182,7 +166,7 @@ class Folder:
             self.rename(temporary, name)
         except OSError:
             with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=self._descriptor)
+                os.unlink(self.path / temporary)
             raise
         self.sync()
 
@@ -197,16 +181,15 @@ class Folder:
 
     def rename(self, old: str, new: str) -> None:
         """Rename within the directory, replacing a file of the new name."""
-        os.replace(old, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        os.replace(self.path / old, self.path / new)
 
     def remove(self, name: str) -> None:
         """Delete a file, a link (not what it leads to), or a directory with all that is in it, if it is there."""
         kind = self.kind(name)
         if kind == "directory":
-            shutil.rmtree(name, dir_fd=self._descriptor)
+            shutil.rmtree(self.path / name)
         elif kind:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self._descriptor)
+            (self.path / name).unlink(missing_ok=True)
 
     def remove_temporaries(self) -> None:
         """Delete what a killed process left unfinished; only while no other process can be writing here."""
@@ -216,32 +199,22 @@ class Folder:
 
     def sync(self) -> None:
         """Make the names in it durable."""
-        os.fsync(self._descriptor)
-
-    def is_at(self, path: Path) -> bool:
-        """Whether the path still leads here."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            there, here = os.stat(path), os.fstat(self._descriptor)
-        except OSError:
-            return False
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def lock(self, name: str, busy: str, wait: bool = False) -> Lock:
         """Lock a file in it, made if need be; see ``Lock``."""
         with failing_clearly(self.path / name):
             return Lock(self.descriptor(name, os.O_RDWR | os.O_CREAT), self.path, busy, wait)
 
-    def close(self) -> None:
-        """Let go of it; a second call does nothing."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
     def __enter__(self) -> Folder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class Busy(RunError):
@@ -271,12 +244,12 @@ class Lock:
     def __enter__(self) -> Lock:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 
 def unforeseen() -> str:
-    """A temporary name that nobody can have put something under."""
+    """A temporary name that nothing is under."""
     return f"{TEMPORARY}{secrets.token_hex(8)}"
 
 

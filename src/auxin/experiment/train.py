@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from auxin.training.batches import check_length
 from auxin.training.loop import Trainer
 from auxin.training.precision import float32_products
 from auxin.training.schedule import learning_rate, milestones
-from auxin.values import check
+from auxin.values import changed, check
 
 MEASURED_SENTENCES = 1000  # of the structural measures taken during training
 
@@ -98,7 +97,7 @@ def resume(
         check(name in CHANGEABLE, "setting to change", name, ", ".join(CHANGEABLE))
     steps = steps or before.steps
     check(steps >= before.steps, "steps", steps, f"{before.steps} (the run's) or more")
-    config = dataclasses.replace(before, steps=steps, **changes)  # pyright: ignore[reportArgumentType]
+    config = changed(before, {"steps": steps, **changes})
     optimizer = config.optimizer
     decays = optimizer.schedule != "constant" and not optimizer.decay_steps
     if steps > before.steps and decays and not stretch:
@@ -133,7 +132,7 @@ def _train(
 ) -> None:
     task = handed or config.load_task()
     if handed:
-        config = dataclasses.replace(config, task="custom")
+        config = changed(config, {"task": "custom"})
     config = anchored(settled(config, task))
     # before the directory takes the config, which it keeps
     over = is_finished(out) and not extend
@@ -162,7 +161,7 @@ def settled(config: RunConfig, task: Task) -> RunConfig:
         raise ConfigError(
             f"model.vocabulary_size is {size}; allowed for task {task.name}: 0 or {len(task.vocabulary)}"
         )
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, vocabulary_size=size))
+    return changed(config, {"model.vocabulary_size": size})
 
 
 class _Parts(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auxin.disk.folder import Folder
 from auxin.disk.plain import read_signed
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SWEEP, TABLE = "sweep.json", "table.csv"
-LARGEST_TABLE = 1 << 28  # bytes
 Setting = str | int | float | bool
-_SHAPE = {
-    "axes": [{"name": str, "values": list, "log": bool, "drawn": bool}],
-    "runs": [{"name": str, "status": str, "detail": str, "settings": dict, "identity?": str}],
-    "table_sha256": str,
-}
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ class Sweep:
         from polars.exceptions import PolarsError
 
         with Folder.open(self.path) as folder:
-            content = folder.read(TABLE, LARGEST_TABLE)
+            content = folder.read(TABLE)
         file = self.path / TABLE
         if hashlib.sha256(content).hexdigest() != self.table_sha256:
             raise RunError(f"{file}: damaged (its SHA-256 is not the one in {SWEEP})")
@@ -124,30 +118,7 @@ def open_sweep(path: str | Path) -> Sweep:
     with Folder.open(path) as folder:
         if not folder.has(SWEEP):
             raise RunError(f"{path}: no sweep here ({SWEEP} is missing); auxin sweep writes it")
-        values = read_signed(folder, SWEEP, _SHAPE, _SHAPE, LARGEST_TABLE)
-    axes = [_axis(path, axis) for axis in values["axes"]]
-    runs = [_run(path, run) for run in values["runs"]]
-    return Sweep(path, tuple(axes), tuple(runs), values["table_sha256"])
-
-
-def _axis(path: Path, axis: Mapping[str, Any]) -> Axis:
-    _check_settings(path, f"values of {axis['name']!r}", axis["values"])
-    return Axis(axis["name"], tuple(axis["values"]), axis["log"], axis["drawn"])
-
-
-def _run(path: Path, run: Mapping[str, Any]) -> SweepRun:
-    name = run["name"]
-    if name in ("", ".", "..") or "/" in name:
-        raise RunError(f"{path / SWEEP}: the name of a run is {name!r}; allowed: that of a directory")
-    _check_settings(path, f"settings of {name!r}", list(run["settings"].values()))
-    return SweepRun(
-        name, run["status"], run["detail"], run["settings"], path / "runs" / name, run.get("identity", "")
-    )
-
-
-def _check_settings(path: Path, what: str, values: list[Any]) -> None:
-    for value in values:
-        if not isinstance(value, (str, int, float)):
-            raise RunError(
-                f"{path / SWEEP}: {what} hold a {type(value).__name__}; allowed: numbers and words"
-            )
+        values = read_signed(folder, SWEEP)
+    axes = tuple(Axis(**axis | {"values": tuple(axis["values"])}) for axis in values["axes"])
+    runs = tuple(SweepRun(**run, path=path / "runs" / run["name"]) for run in values["runs"])
+    return Sweep(path, axes, runs, values["table_sha256"])

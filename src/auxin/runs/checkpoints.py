@@ -19,24 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from auxin.disk.folder import Folder, failing_clearly, unforeseen
-from auxin.disk.plain import Each, Number, dump_json, read_object
+from auxin.disk.plain import dump_json, read_object
 from auxin.errors import CheckpointError, RunError
 
 CHECKPOINTS = "checkpoints"
 MANIFEST, STATE, RECORD = "manifest.json", "state.safetensors", "state.json"
 _STEP = re.compile(r"step-(\d{9,18})")
 _MEMBER = re.compile(r"member-(0|[1-9]\d{0,18})\.safetensors")
-_MANIFEST_SHAPE = {
-    "step": Number(0, 10**18, whole=True),
-    "keep?": bool,
-    "sha256": Each(str),
-    "state.json?": str,
-}
-_RECORD_SHAPE = {
-    "info": dict,
-    "state": str,
-    "metrics": {"size": Number(0, 2**63, whole=True), "sha256": str},
-}
 
 
 @dataclass(frozen=True)
@@ -212,18 +201,21 @@ def verify_checkpoint(run: Folder, checkpoint: Checkpoint, seeds: tuple[int, ...
         raise CheckpointError(
             f"{checkpoint.path}: members {list(checkpoint.members)} are not the run's seeds"
         )
-    mark = None
     with open_checkpoint(run, checkpoint) as folder:
         manifest = _manifest(folder)
-        wanted = {path.name: manifest["sha256"].get(path.name) for path in checkpoint.members.values()}
-        if checkpoint.has_state:
-            record = _state_record(folder)
-            wanted |= {STATE: record["state"], RECORD: manifest.get(RECORD)}
-            mark = Mark(record["metrics"]["size"], record["metrics"]["sha256"])
-        for name, value in wanted.items():
-            if not folder.has(name) or folder.sha256(name) != value:
-                raise CheckpointError(f"{folder.path / name}: damaged (its SHA-256 is not the recorded one)")
-    return mark
+        for path in checkpoint.members.values():
+            _check_hash(folder, path.name, manifest["sha256"].get(path.name))
+        if not checkpoint.has_state:
+            return None
+        _check_hash(folder, RECORD, manifest.get(RECORD))
+        record = _state_record(folder)
+        _check_hash(folder, STATE, record["state"])
+    return Mark(record["metrics"]["size"], record["metrics"]["sha256"])
+
+
+def _check_hash(folder: Folder, name: str, value: object) -> None:
+    if not folder.has(name) or folder.sha256(name) != value:
+        raise CheckpointError(f"{folder.path / name}: damaged (its SHA-256 is not the recorded one)")
 
 
 def load(run: Folder, checkpoint: Checkpoint) -> SavedState:
@@ -237,13 +229,13 @@ def load(run: Folder, checkpoint: Checkpoint) -> SavedState:
 
 def _manifest(folder: Folder) -> dict[str, Any]:
     try:
-        return read_object(folder, MANIFEST, _MANIFEST_SHAPE)
+        return read_object(folder, MANIFEST, step=int, sha256=dict)
     except RunError as error:
         raise CheckpointError(str(error)) from None
 
 
 def _state_record(folder: Folder) -> dict[str, Any]:
     try:
-        return read_object(folder, RECORD, _RECORD_SHAPE)
+        return read_object(folder, RECORD, info=dict, state=str, metrics=dict)
     except RunError as error:
         raise CheckpointError(str(error)) from None

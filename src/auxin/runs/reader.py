@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from auxin.config import RunConfig
 from auxin.disk.folder import Folder, NotThere
 from auxin.disk.output import MARK, write_output
-from auxin.disk.plain import Each, Number, read_signed
+from auxin.disk.plain import read_signed
 from auxin.display import Displayed, Drawn
 from auxin.errors import RunError
 from auxin.runs.checkpoints import CHECKPOINTS, Checkpoint, list_checkpoints, verify_checkpoint
@@ -23,11 +23,6 @@ from auxin.values import check
 
 if TYPE_CHECKING:
     import polars
-
-
-_ACCURACY = Each(Each(Number(0, 1, unknown=True)))
-_SUMMARY_SHAPE = {"accuracy?": _ACCURACY, "steps?": Number(0, 10**9, whole=True), "frozen?": dict}
-_UNSIGNED_SUMMARY_SHAPE = {"accuracy": _ACCURACY, "steps": Number(0, 10**9, whole=True), "frozen": dict}
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ class Run(Displayed, Drawn):
     def summary(self) -> dict[str, Any]:
         """What the run noted when it finished; raises ``RunError`` before that, and when it was changed since."""
         with Folder.open(self.path) as folder:
-            return read_signed(folder, SUMMARY, _SUMMARY_SHAPE, _UNSIGNED_SUMMARY_SHAPE)
+            return read_signed(folder, SUMMARY)
 
     @property
     def scored(self) -> str:

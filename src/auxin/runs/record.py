@@ -30,7 +30,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from auxin.disk.folder import Folder, failing_clearly
-from auxin.disk.plain import Each, Number, dump_signed, read_signed
+from auxin.disk.plain import dump_signed, read_signed
 from auxin.errors import RunError
 from auxin.runs.copying import FILES
 from auxin.runs.reader import holds_run, open_run
@@ -38,44 +38,6 @@ from auxin.runs.store import EVENTS
 from auxin.values import flat
 
 STUDY, TABLES, METRICS, LOCK = "study.json", "tables", "metrics.parquet", "lock"
-LARGEST = 1 << 28  # bytes of a table or of all metrics
-_UNKNOWN = Number(unknown=True)
-SHAPE = {
-    "study": str,
-    "scale": str,
-    "question": str,
-    "answer": str,
-    "more": str,
-    "answered": [str],
-    "command": str,
-    "environment": dict,
-    "claims": [{"statement": str, "source": str, "verdict": str, "evidence": str, "finding": str}],
-    "findings": [
-        {
-            "name": str,
-            "sentence": str,
-            "value": _UNKNOWN,
-            "low": _UNKNOWN,
-            "high": _UNKNOWN,
-            "published": _UNKNOWN,
-        }
-    ],
-    "shared": {"config": dict, "environment": dict},
-    "runs": [
-        {
-            "name": str,
-            "status": str,
-            "detail": str,
-            "settings": dict,
-            "seconds": Number(0, 1e12, unknown=True),
-            "config?": dict,
-            "environment?": dict,
-        }
-    ],
-    "sessions": [{"seconds": Number(0, 1e12), "workers": Number(0, 10**6, whole=True)}],
-    "files_sha256": Each(str),
-}
-"""What ``study.json`` must hold."""
 _TABLE = re.compile(r"[a-z][a-z0-9_]{0,99}\.csv")
 
 
@@ -104,7 +66,7 @@ class StudyRecord:
 
     path: Path
     values: Mapping[str, Any]
-    """The content of ``study.json``, of this ``SHAPE``."""
+    """The content of ``study.json``."""
 
     @property
     def study(self) -> str:
@@ -144,7 +106,7 @@ class StudyRecord:
                 return self._verified(tables, table, name)
 
     def _verified(self, folder: Folder, file: str, name: str) -> bytes:
-        content = folder.read(file, LARGEST)
+        content = folder.read(file)
         if _sha256(content) != self.values["files_sha256"].get(name):
             raise RunError(f"{self.path / name}: damaged (its SHA-256 is not the one in {STUDY})")
         return content
@@ -167,7 +129,7 @@ def open_study(path: str | Path) -> StudyRecord:
         if not folder.has(STUDY):
             raise RunError(f"{path}: no answered study here (study.json is missing); auxin study writes it")
         try:
-            values = read_signed(folder, STUDY, SHAPE)
+            values = read_signed(folder, STUDY)
         except RunError as error:
             raise RunError(f"{error}; the study's command writes it again") from None
     return StudyRecord(Path(path), values)
@@ -218,7 +180,7 @@ def keep(source: str | Path, out: str | Path) -> None:
         if metrics.is_empty():
             raise RunError(f"{source}: has logged nothing")
         with Folder.open(source) as folder:
-            contents = {name: folder.read(name, LARGEST) for name in FILES if folder.has(name)}
+            contents = {name: folder.read(name) for name in FILES if folder.has(name)}
         _check_replaceable(out, {*FILES})
         with Folder.make(out) as copy, failing_clearly(out):
             for name in FILES:
@@ -287,7 +249,7 @@ def wall_time(run: Path) -> float | None:
     with Folder.open(run) as folder:
         if not folder.has(EVENTS):
             return None
-        lines = [line.partition(" ") for line in folder.read_text(EVENTS, 1 << 24).splitlines()]
+        lines = [line.partition(" ") for line in folder.read_text(EVENTS).splitlines()]
     marks = [
         (when, event.split()[0]) for when, _, event in lines
         if event.startswith(("created", "resumed", "finished", "stopped"))

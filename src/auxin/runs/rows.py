@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable
 from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auxin.disk.folder import Folder, append_synced, failing_clearly
-from auxin.disk.plain import Number, dump_json, read_object
+from auxin.disk.plain import dump_json, read_object
 from auxin.errors import RunError
 from auxin.runs.settings import CONFIG
 
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     import polars
 
 METRICS, MEASURES, MEASURED = "metrics.jsonl", "measures.jsonl", "measures.json"
-LONGEST_LINE = 4096
-CHUNK = 1 << 20  # bytes read at a time
-_MARK_SHAPE = {"size": Number(0, 2**63, whole=True), "sha256": str}
+CHUNK = 1 << 24  # bytes read at a time
 
 
 class Metric(NamedTuple):
@@ -54,7 +52,7 @@ def encode(row: Metric) -> bytes:
 def decode(line: bytes) -> Metric:
     """The row of one line; raises ``ValueError`` saying what is wrong with it."""
     try:
-        fields = json.loads(line.decode(), parse_constant=_refuse_constant)
+        fields = json.loads(line)
     except (ValueError, RecursionError):
         raise ValueError("not JSON") from None
     if not isinstance(fields, dict) or set(fields) != set(Metric._fields):
@@ -63,110 +61,61 @@ def decode(line: bytes) -> Metric:
         if type(fields[key]) is not int or not 0 <= fields[key] < 2**63:
             raise ValueError(f"{key} is not a whole number from 0 to 2^63 − 1")
     for key in ("split", "name"):
-        if not isinstance(fields[key], str) or not fields[key].isprintable():
-            raise ValueError(f"{key} is not a string of printable characters")
-    return Metric(**{**fields, "value": _number(fields["value"])})
-
-
-def _number(value: Any) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not isinstance(fields[key], str):
+            raise ValueError(f"{key} is not a string")
+    if fields["value"] is not None and type(fields["value"]) not in (int, float):
         raise ValueError("value is neither a number nor null")
     try:
-        if math.isfinite(number := float(value)):
-            return number
+        value = math.nan if fields["value"] is None else float(fields["value"])
     except OverflowError:
-        pass
-    raise ValueError("value is too large")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_TEXT = r'"(?:[^\p{C}\p{Z}"\\,]| )*"'
-_WHOLE, _REAL = "(?:0|[1-9][0-9]{0,18})", "-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?"
-_BEFORE = ('{"step": ', '"member": ', '"split": "', '"name": "', '"value": ')
-_ROW = rf'^\{{"step": {_WHOLE}, "member": {_WHOLE}, "split": {_TEXT}, "name": {_TEXT}, "value": (?:null|{_REAL})\}}$'
-"""A line as ``encode`` writes it, its texts without commas; any other goes to ``decode``."""
+        value = math.inf
+    if math.isinf(value):
+        raise ValueError("value is too large")
+    return Metric(**{**fields, "value": value})
 
 
 def read_table(folder: Folder, name: str, names: Collection[str] = ()) -> polars.DataFrame:
-    """The rows of a file in order, or those with certain ``names``.
+    """The rows of a file in order, or those with certain ``names``; columns as the fields of ``Metric``.
 
-    A last line without its end is a write in progress and left out. Columns as the fields of ``Metric``. Raises
-    ``RunError`` naming file and line at the first damaged one. About 1 µs a row.
+    A last line without its end is a write in progress and left out. Raises ``RunError`` naming file and line at the
+    first damaged one. About 1 µs a row.
     """
     import polars as pl
 
     kinds = (pl.Int64, pl.Int64, pl.String, pl.String, pl.Float64)
     frames = [pl.DataFrame(schema=dict(zip(Metric._fields, kinds, strict=True)))]
-    if not folder.has(name):
-        return frames[0]
     number, rest = 0, b""
-    with folder.reading(name) as file:
-        while chunk := file.read(CHUNK):
-            lines, end, rest = (rest + chunk).rpartition(b"\n")
-            if end:
-                rows = _rows(lines, folder.path / name, number)
-                frames.append(rows.filter(pl.col("name").is_in(names)) if names else rows)
-                number += lines.count(b"\n") + 1
-            if len(rest) >= LONGEST_LINE:
-                raise _damaged(folder.path / name, number + 1, f"longer than {LONGEST_LINE} bytes")
+    if folder.has(name):
+        with folder.reading(name) as file:
+            while chunk := file.read(CHUNK):
+                lines, end, rest = (rest + chunk).rpartition(b"\n")
+                if end:
+                    rows = _rows(lines, frames[0].schema, folder.path / name, number)
+                    frames.append(rows.filter(pl.col("name").is_in(names)) if names else rows)
+                    number += len(rows)
     return pl.concat(frames)
 
 
-def _damaged(path: Path, number: int, how: object) -> RunError:
-    return RunError(f"{path}: line {number} is {how}")
-
-
-def _rows(content: bytes, path: Path, before: int) -> polars.DataFrame:
+def _rows(content: bytes, schema: Any, path: Path, before: int) -> polars.DataFrame:
     """The table of whole lines, of which ``before`` stand before them."""
     import polars as pl
+    from polars.exceptions import PolarsError
 
     try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise _damaged(path, before + content[: error.start].count(b"\n") + 1, "not JSON") from None
-    lines = pl.DataFrame({"line": pl.Series([text]).str.split("\n").explode()})
-    long = lines.select((pl.col("line").str.len_bytes() >= LONGEST_LINE).arg_true())["line"]
-    if len(long):
-        raise _damaged(path, before + int(long[0]) + 1, f"longer than {LONGEST_LINE} bytes")
-    parts = lines.select(
-        pl.col("line").str.contains(_ROW).alias("usual"), pl.col("line").str.split_exact(", ", 4)
-    ).unnest("line")
-    step, member, split, name, value = (
-        pl.col(f"field_{i}").str.strip_prefix(before).alias(field)
-        for i, (field, before) in enumerate(zip(Metric._fields, _BEFORE, strict=True))
-    )
-    whole = [column.cast(pl.Int64, strict=False) for column in (step, member)]
-    # through categories: else each long text keeps the whole content in memory
-    texts = [column.str.strip_suffix('"').cast(pl.Categorical).cast(pl.String) for column in (split, name)]
-    number = value.str.strip_suffix("}").cast(pl.Float64, strict=False)
-    known = (value == "null}") | number.is_finite()
-    rows = parts.select(
-        *whole,
-        *texts,
-        number.fill_null(math.nan),
-        odd=~pl.all_horizontal("usual", *(column.is_not_null() for column in whole), known).fill_null(False),
-    )
-    odd = rows.select(pl.col("odd").arg_true())["odd"].to_list()
-    if not odd:
-        return rows.drop("odd")
-    decoded = {index: _decoded(lines["line"][index], path, before + index + 1) for index in odd}
-    schema = rows.drop("odd").schema
-    index = pl.Series("index", odd, dtype=pl.UInt32)
-    strays = pl.DataFrame(list(decoded.values()), schema=schema, orient="row").with_columns(index)
-    usual = rows.with_row_index().filter(~pl.col("odd")).drop("odd")
-    return pl.concat([usual, strays.select(usual.columns)]).sort("index").drop("index")
-
-
-def _decoded(line: str, path: Path, number: int) -> Metric:
-    try:
-        return decode(line.encode())
-    except ValueError as error:
-        raise _damaged(path, number, error) from None
+        rows = pl.read_ndjson(content, schema=schema)
+        usual = len(rows) == content.count(b"\n") + 1 and not any(
+            rows[key].has_nulls() for key in Metric._fields[:4]
+        )
+        if usual and not (rows["step"] < 0).any() and not (rows["member"] < 0).any():
+            return rows.with_columns(pl.col("value").fill_null(math.nan))
+    except PolarsError:
+        pass
+    for number, line in enumerate(content.split(b"\n"), before + 1):
+        try:
+            decode(line)
+        except ValueError as error:
+            raise RunError(f"{path}: line {number} is {error}") from None
+    raise RunError(f"{path}: damaged after line {before}")
 
 
 class RowFile:
@@ -247,7 +196,7 @@ def check_measures(run: Folder) -> None:
     ``measures.json`` holds length and hash of what is surely whole; rows that a kill left behind it go unchecked.
     """
     if run.has(MEASURED):
-        mark = read_object(run, MEASURED, _MARK_SHAPE)
+        mark = read_object(run, MEASURED, size=int, sha256=str)
         if not _starts_with(run, MEASURES, mark["size"], mark["sha256"]):
             raise RunError(f"{run.path / MEASURES}: damaged (its SHA-256 is not the one in {MEASURED})")
 
@@ -263,7 +212,6 @@ class MeasureFile:
                 raise RunError(f"{run}: no run here (config.toml is missing)")
             self._lock = self._folder.lock("measures.lock", "another process is measuring this run")
         except BaseException:
-            self._folder.close()
             raise
         try:
             check_measures(self._folder)
@@ -283,7 +231,6 @@ class MeasureFile:
     def close(self) -> None:
         """Release the lock."""
         self._lock.release()
-        self._folder.close()
 
     def __enter__(self) -> MeasureFile:
         return self

@@ -86,7 +86,6 @@ class RunDirectory:
         except BaseException:
             if lock:
                 lock.release()
-            folder.close()
             raise
         return run
 
@@ -222,7 +221,6 @@ class RunDirectory:
     def close(self) -> None:
         """Release the lock; a second call does nothing."""
         self._lock.release()
-        self._folder.close()
 
     def __enter__(self) -> RunDirectory:
         return self

@@ -11,7 +11,7 @@ from typing import Literal
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
 from auxin.report.sweep_record import Setting
-from auxin.values import check
+from auxin.values import changed, check
 
 Scale = Literal["minutes", "laptop", "paper"]
 """minutes: tiny models, to see that everything works; laptop: two cores; paper: the published sizes, a GPU."""
@@ -101,11 +101,9 @@ def replace(
     **settings: object,
 ) -> RunConfig:
     """The configuration with some settings, and some of its model and its optimizer, changed."""
-    parts = {
-        "model": dataclasses.replace(config.model, **(model or {})),  # pyright: ignore[reportArgumentType]
-        "optimizer": dataclasses.replace(config.optimizer, **(optimizer or {})),  # pyright: ignore[reportArgumentType]
-    }
-    return dataclasses.replace(config, **parts, **settings)  # pyright: ignore[reportArgumentType]
+    parts = {f"model.{name}": value for name, value in (model or {}).items()}
+    parts |= {f"optimizer.{name}": value for name, value in (optimizer or {}).items()}
+    return changed(config, {**parts, **settings})
 
 
 def apart(runs: Iterable[NamedRun], scale: Scale) -> list[NamedRun]:

@@ -15,7 +15,6 @@ from auxin.report.sweep_record import SWEEP, TABLE
 CLAIM, STUDY, SESSIONS, LOG, LOCK = "claim.json", "study.json", "sessions.jsonl", "workers.log", "lock"
 RUNS, TABLES, FIGURES, METRICS = "runs", "tables", "figures", "metrics.parquet"
 OWN = (CLAIM, STUDY, SWEEP, TABLE, SESSIONS, LOG, LOCK, RUNS, TABLES, FIGURES, METRICS)
-_SHAPE = {"study": str, "scale": str, "axes?": [str], "settings?": dict, "data?": str}
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def owner_of(folder: Folder) -> Owner | None:
     """Whose a directory is; None where nobody has claimed it."""
     if not folder.has(CLAIM):
         return None
-    there = read_signed(folder, CLAIM, _SHAPE, _SHAPE)
+    there = read_signed(folder, CLAIM)
     more = (tuple(there.get("axes", ())), there.get("settings", {}), there.get("data", ""))
     return Owner(there["study"], there["scale"], *more)
 
@@ -82,7 +81,7 @@ def owner_of(folder: Folder) -> Owner | None:
 def runs_directory(out: str | Path) -> Path:
     """Where the runs are, made if need be; ``RunError`` where it, or a run in it, is a link."""
     with Folder.make(out) as folder, failing_clearly(folder.path / RUNS):
-        folder.make_sub(RUNS).close()
+        folder.make_sub(RUNS)
     check_no_links(out)
     return folder.path / RUNS
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from auxin.disk.folder import Folder, failing_clearly
-from auxin.disk.plain import Number, conform, parse_json
 from auxin.experiment.data import Sentences
 from auxin.runs.identity import Data
 from auxin.screen import errors_screen
@@ -21,8 +20,6 @@ from auxin.studies.finished import check_places, is_finished, reusable, take_ove
 from auxin.studies.plan import Plan, check_fits, existing, plan
 from auxin.studies.pool import Outcome
 from auxin.studies.training import check_workers, default_workers, train_runs
-
-_SESSION = {"seconds": Number(0, 1e12), "workers": Number(0, 10**6, whole=True)}
 
 
 def plan_session(
@@ -107,8 +104,8 @@ def read_sessions(out: Path) -> list[dict[str, Any]]:
     with Folder.open(out) as folder:
         lines = folder.read_text(SESSIONS).splitlines() if folder.has(SESSIONS) else []
     for line in lines:
-        with contextlib.suppress(ValueError):
-            session = parse_json(line)
-            conform(session, _SESSION, "")
-            sessions.append(session)
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+            session = json.loads(line)
+            if type(session["workers"]) is int and 0 <= session["seconds"] < 1e12:
+                sessions.append(session)
     return sessions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from auxin.config import RunConfig, preset
 from auxin.errors import ConfigError
 from auxin.report.sweep_record import Setting, word
 from auxin.runs.store import PLACES
-from auxin.values import check, flat, from_dict, from_toml, to_dict
+from auxin.values import changed, check, flat, from_dict, from_toml
 
 FILES = ("config", "model")
 """What is set by the path of a TOML file: a whole run, or the [model] of one."""
@@ -88,31 +87,24 @@ class Base:
         if "preset" in fields:
             config = preset(fields.pop("preset"), fields.get("task", "question"))
             if "model.layers" in fields:
-                config = dataclasses.replace(config, model=config.model.for_layers())
-            plain = to_dict(config)
+                config = changed(config, {"model": config.model.for_layers()})
         else:
-            plain = to_dict(_from_toml(self._read("config", fields.pop("config"))))
+            text = self._read("config", fields.pop("config"))
+            config = changed(from_toml(RunConfig, text), {"model.vocabulary_size": 0})
         if "model" in fields:
-            plain["model"] = self._model(fields.pop("model"))
-        for name, value in fields.items():
-            section, _, field = name.rpartition(".")
-            (plain[section] if section else plain)[field] = value
-        if seeds is not None:
-            plain["seeds"] = seeds
-        config = from_dict(RunConfig, plain)
-        paths = {name: path for name in ("data_dir", "grammar") if (path := getattr(config, name))}
+            fields["model"] = self._model(fields["model"])
+        config = changed(config, fields if seeds is None else fields | {"seeds": seeds})
+        paths = {name: path for name in PLACES if (path := getattr(config, name))}
         changes: dict[str, Any] = {name: os.path.join(self.folder, path) for name, path in paths.items()}
-        if (
-            config.device == "cpu" and not config.threads
-        ):  # numbers then don't depend on how many runs go on at a time
-            changes["threads"] = 1
-        return dataclasses.replace(config, **changes)
+        if config.device == "cpu" and not config.threads:
+            changes["threads"] = 1  # numbers then don't depend on how many runs go on at a time
+        return changed(config, changes)
 
-    def _model(self, path: object) -> dict[str, Any]:
+    def _model(self, path: object) -> ModelConfig:
         values = _toml(self._read("model", path))
         check("model" in values, f"model {path}", "without [model]", "a file with a table [model]")
         # a run's own config has the vocabulary size of its task
-        return to_dict(dataclasses.replace(from_dict(ModelConfig, values["model"]), vocabulary_size=0))
+        return changed(from_dict(ModelConfig, values["model"]), {"vocabulary_size": 0})
 
     def _read(self, name: str, path: object) -> str:
         check(isinstance(path, str), name, path, "the path of a TOML file")
@@ -134,11 +126,6 @@ def _toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"not valid TOML: {error}") from None
-
-
-def _from_toml(text: str) -> RunConfig:
-    config = from_toml(RunConfig, text)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, vocabulary_size=0))
 
 
 def label(name: str, value: object) -> Setting:
