@@ -27,7 +27,9 @@ def page() -> str:
             f"\n## {record['question']}\n\n| claim | source | verdict | numbers |\n|---|---|---|---|\n"
         )
         claims = record["claims"]
-        if study == "grokking":  # tense has been trained before the correction of question's generalization set alone
+        if (
+            study == "grokking"
+        ):  # tense has been trained before the correction of question's generalization set alone
             earlier = json.loads((HERE / "grokking-before-correction.json").read_text())
             claims += [claim for claim in earlier["claims"] if "tense" in claim["statement"]]
         for claim in claims:

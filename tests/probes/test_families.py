@@ -48,7 +48,7 @@ def test_every_family_is_read_alike_from_a_file_and_from_a_model(kind: str, tmp_
 
 
 def test_the_documentation_lists_every_family() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text()
     for family in FAMILIES:
         assert f"| {family.name} | {', '.join(family.types)} | {family.means} |" in page
 
