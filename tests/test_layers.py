@@ -149,3 +149,41 @@ def test_no_module_below_the_top_goes_by_way_of_the_facade() -> None:
                 assert all(alias.name != "auxin" for alias in node.names), path
             elif isinstance(node, ast.ImportFrom) and node.module == "auxin":
                 assert not {alias.name for alias in node.names} & names, path
+
+
+OF_A_NETWORK = {
+    "head_dim",
+    "qk_norm",
+    "rotary",
+    "alibi",
+    "softcap",
+    "window",
+    "gated",
+    "parallel",
+    "placement",
+}
+"""Fields that describe a network."""
+
+
+def fields(path: Path) -> dict[str, set[str]]:
+    """The annotated fields of every class of a file."""
+    classes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+    return {
+        node.name: {
+            each.target.id
+            for each in node.body
+            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+        }
+        for node in classes
+    }
+
+
+def test_a_network_is_described_once() -> None:
+    elsewhere = [
+        f"{path.relative_to(SOURCE)}: {name}.{field}"
+        for path in SOURCE.rglob("*.py")
+        if layer(path) != "architecture"
+        for name, found in fields(path).items()
+        for field in found & OF_A_NETWORK
+    ]
+    assert not elsewhere
