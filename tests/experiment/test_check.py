@@ -168,8 +168,8 @@ def test_a_remedy_brings_the_totals_to_what_is_asked() -> None:
     gemma = models.build("gemma2", width=64)
     names = auxin.rescale_(gemma, 0.5)
     assert names[0] == "model.layers.0.post_attention_layernorm"
-    shares = [b.share for b in auxin.check(gemma, n_tokens=8).diagnosis.observation.branches]  # pyright: ignore[reportOptionalMemberAccess]
-    before = auxin.check(models.build("gemma2", width=64), n_tokens=8).diagnosis.observation
+    shares = [b.share for b in auxin.check(gemma, n_tokens=8).observation.branches]  # pyright: ignore[reportOptionalMemberAccess]
+    before = auxin.check(models.build("gemma2", width=64), n_tokens=8).observation
     assert before is not None
     assert shares[0] < before.branches[0].share
 

@@ -163,7 +163,7 @@ def test_cross_attention_is_neither_attention_nor_an_mlp(n: int) -> None:
     model = nn.TransformerDecoder(nn.TransformerDecoderLayer(D, 4, 64, batch_first=True), 2).eval()
     x, memory = vectors(2, 8, D), vectors(2, n, D, seed=1)
     report = auxin.check(model, (x, memory))
-    seen = report.diagnosis.observation
+    seen = report.observation
     assert seen is not None
     assert [b.kind for b in seen.branches] == ["attention", "cross", "mlp"] * 2
     layer = model.layers[0]
@@ -311,9 +311,9 @@ class Gated(shapes.MinGPT):
 @pytest.mark.parametrize("kind", [Streams, Gated])
 def test_there_is_no_verdict_where_the_stream_is_not_accounted_for(kind: type[nn.Module]) -> None:
     report = auxin.check(kind())
-    assert report.diagnosis.observation is not None
-    assert not report.diagnosis.observation.closed
-    assert report.diagnosis.predicted is None
+    assert report.observation is not None
+    assert not report.observation.closed
+    assert report.predicted is None
     assert "No verdict" in report.summary()
     assert not report.findings
 

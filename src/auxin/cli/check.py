@@ -116,10 +116,9 @@ class Check(Writing):
                     recipe_of(settings)  # what cannot be measured has to be predicted
                 except ConfigError as error:
                     raise UsageError(f"{error}; {model}") from error
-                from auxin.experiment.check import CheckReport
 
                 report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
-                return CheckReport(report.diagnosis.noting(model))
+                return report.noting(model)
         else:
             with _bad_arguments():
                 model = build(self.source, arguments_of(self.kwargs))

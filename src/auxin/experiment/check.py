@@ -17,7 +17,7 @@ from auxin.errors import AuxinError
 from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_recipe
 from auxin.probes.families.configs import recipe_of
 from auxin.probes.families.sources import settings_of
-from auxin.probes.findings import KINDS, Finding, Kind
+from auxin.probes.findings import KINDS, Kind
 from auxin.probes.observe import BRANCH_COLUMNS, Reading
 from auxin.probes.remedy import Remedy, remedies
 from auxin.probes.stack import Layers
@@ -45,20 +45,18 @@ class UnhealthyModel(AuxinError, AssertionError):
 
 
 @dataclass(frozen=True)
-class CheckReport(Drawn):
+class CheckReport(Diagnosis, Drawn):
     """What ``check`` found; prints as a table, draws itself in a notebook."""
 
-    diagnosis: Diagnosis
+    @classmethod
+    def of(cls, found: Diagnosis) -> CheckReport:
+        """A diagnosis with its table, text, figure and page."""
+        return cls(**vars(found))
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What is wrong: kind, module, measured, expected, sentence, severity; consequences, which follow or may."""
-        return self.diagnosis.findings
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """How it was measured, and what was left out."""
-        return self.diagnosis.notes
+    def diagnosis(self) -> Diagnosis:
+        """What was observed, described and predicted: the report itself."""
+        return self
 
     @property
     def ok(self) -> bool:
@@ -77,7 +75,7 @@ class CheckReport(Drawn):
         """
         columns: dict[str, Any] = {"layer": range(self.depth + 1)}
         for name, source, column in COLUMNS:
-            profile = self.diagnosis.predicted if source == "predicted" else self.diagnosis.observation
+            profile = self.predicted if source == "predicted" else self.observation
             values = {} if profile is None else profile.errors if source == "error" else profile.columns
             columns[name] = pl.Series(name, values.get(column, [None] * (self.depth + 1)), dtype=pl.Float64)
         return pl.DataFrame(columns).with_columns(pl.exclude("layer").fill_nan(None))
@@ -85,7 +83,7 @@ class CheckReport(Drawn):
     @property
     def depth(self) -> int:
         """Number of layers."""
-        seen, network = self.diagnosis.observation, self.diagnosis.intended
+        seen, network = self.observation, self.intended
         if seen is not None:
             return seen.depth
         return 0 if network is None else network.depth
@@ -93,9 +91,9 @@ class CheckReport(Drawn):
     @property
     def totals(self) -> dict[str, float | None]:
         """Over the whole depth: log (1 − c_L)/(1 − c_0), log of the gradients' growth, as measured and predicted."""
-        seen, predicted = self.diagnosis.observation, self.diagnosis.predicted
+        seen = self.observation
         found: dict[str, float] = {}
-        for prefix, profile in (("", seen), ("predicted_", predicted)):
+        for prefix, profile in (("", seen), ("predicted_", self.predicted)):
             found[f"{prefix}angle"] = math.nan if profile is None else profile.angle_total
             found[f"{prefix}gradient"] = math.nan if profile is None else profile.gradient_total
         gap = None if seen is None else seen.columns.get("gap")
@@ -107,18 +105,17 @@ class CheckReport(Drawn):
 
         Empty for a model of no known family. Cost: some 13 propagations of 24 tokens.
         """
-        found = self.diagnosis
-        recipe = found.recipe
-        if found.intended is None or recipe is None:
+        recipe = self.recipe
+        if self.intended is None or recipe is None:
             return []
-        if found.observation is not None:
-            gram = found.observation.grams[0].mean(0)
+        if self.observation is not None:
+            gram = self.observation.grams[0].mean(0)
         elif recipe.embedding.norm > 0:
             gram = recipe.embedding.gram(24)
         else:
             return []
         scaled = recipe.scheme.depth_scaled
-        return remedies(found.intended, gram, recipe.causal, recipe.sizes.width, scaled=scaled, target=target)
+        return remedies(self.intended, gram, recipe.causal, recipe.sizes.width, scaled=scaled, target=target)
 
     def remedy_table(self, target: float | None = None) -> str:
         """``remedies`` as text of at most 80 columns."""
@@ -128,9 +125,9 @@ class CheckReport(Drawn):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
-        seen = self.diagnosis.observation
+        seen = self.observation
         return {
-            "model": self.diagnosis.name,
+            "model": self.name,
             "ok": self.ok,
             "findings": [asdict(finding) | {"severity": finding.severity} for finding in self.findings],
             "notes": list(self.notes),
@@ -145,14 +142,13 @@ class CheckReport(Drawn):
         """The table and the findings as text of at most 80 columns."""
         from auxin.experiment.check_text import summary
 
-        return summary(self.layers, self.diagnosis)
+        return summary(self.layers, self)
 
     def figure(self) -> altair.HConcatChart:
         """Cosine, norm² and gradient by layer: measured as points, predicted as lines with their band."""
         from auxin.report.profile_figure import profile_figure
 
-        found = self.diagnosis
-        return profile_figure(found.predicted, found.observation, title=f"{found.name} at initialization")
+        return profile_figure(self.predicted, self.observation, title=f"{self.name} at initialization")
 
     def to_html(self, path: str | Path, *, force: bool = False) -> Path:
         """Write one page with the findings, the table and the figure, for light and dark, that loads nothing.
@@ -178,7 +174,7 @@ class CheckReport(Drawn):
         for finding in self.findings:
             found.append((finding.kind, finding.sentence))
             found += [(f"follows: {each.kind}", each.sentence) for each in finding.consequences]
-        return Checked(self.diagnosis.name, found, self.notes, self.layers)
+        return Checked(self.name, found, self.notes, self.layers)
 
 
 def check(
@@ -222,13 +218,13 @@ def check(
     True
     """
     if not isinstance(model, nn.Module):
-        return CheckReport(
+        return CheckReport.of(
             diagnose_recipe(
                 recipe_of(settings_of(model)), n_tokens=n_tokens, seed=seed, thresholds=thresholds
             )
         )
     reading = Reading(inputs, layers, batch, n_tokens, batch_first, seed)
-    return CheckReport(diagnose(model, reading, branch=branch, thresholds=thresholds))
+    return CheckReport.of(diagnose(model, reading, branch=branch, thresholds=thresholds))
 
 
 def assert_healthy(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class Diagnosis:
     notes: tuple[str, ...]
     thresholds: Thresholds = field(default_factory=Thresholds)
 
-    def noting(self, note: str) -> Diagnosis:
+    def noting(self, note: str) -> Self:
         """The same with one more note."""
         return dataclasses.replace(self, notes=(*self.notes, note))
 
@@ -84,13 +85,14 @@ def _diagnose(
     limits: Thresholds,
     predicting: bool,
 ) -> Diagnosis:
+    stack = find_stack(model, reading.layers)
+    reading = dataclasses.replace(reading, layers=stack)
     described, unknown = _described(model, reading)
     if described is not None and branch != 1:
         described = dataclasses.replace(
             described,
             recipe=dataclasses.replace(described.recipe, scheme=described.recipe.scheme.scaled(branch)),
         )
-    stack = find_stack(model, reading.layers)
     causes = _causes(model, stack, described, trainable, limits)
     effects: list[Finding] = []
     notes = [_reference(described, unknown)]

@@ -12,9 +12,6 @@ from torch import nn
 from auxin.errors import ConfigError
 from auxin.values import check
 
-Layers = str | Sequence[str] | Sequence[nn.Module]
-"""A container's name, or the layers themselves or their names, in the order in which they run."""
-
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 PARALLEL = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
 """Wrappers that hold a model as their ``module``."""
@@ -36,12 +33,18 @@ class Stack:
         return not any(_uncalled(layer) for layer in self.layers.values())
 
 
+Layers = Stack | str | Sequence[str] | Sequence[nn.Module]
+"""A stack that was found, a container's name, or the layers or their names, in the order in which they run."""
+
+
 def find_stack(model: nn.Module, layers: Layers | None = None) -> Stack:
     """The layers that the caller names, or the container of equal modules with most parameters.
 
     Raises ``ConfigError`` where no module holds several matrices in each of its equal children, where a second
     stack is of similar size (encoder and decoder), or where a name is none of the model's.
     """
+    if isinstance(layers, Stack):
+        return layers
     if layers is not None:
         return _named(model, layers)
     found = {name: group for name, group in _groups(model).items() if group}
@@ -144,7 +147,7 @@ def _size(group: dict[str, nn.Module]) -> int:
     return sum(p.numel() for layer in group.values() for p in layer.parameters())
 
 
-def _named(model: nn.Module, layers: Layers) -> Stack:
+def _named(model: nn.Module, layers: str | Sequence[str] | Sequence[nn.Module]) -> Stack:
     modules = dict(model.named_modules())
     if isinstance(layers, str):
         layers = _inside(layers, modules)

@@ -129,7 +129,7 @@ def _checked(settings: Mapping[str, Any]) -> CheckReport:
     """The check of a fresh model; its findings and remedies do not need the prediction."""
     config = dataclasses.replace(model_of(settings), vocabulary_size=WORDS)
     model = TransformerLM(config, torch.Generator().manual_seed(SEED))
-    return CheckReport(diagnose(model, Reading(n_tokens=TOKENS), predicting=False))
+    return CheckReport.of(diagnose(model, Reading(n_tokens=TOKENS), predicting=False))
 
 
 def recommended(settings: Mapping[str, Any]) -> float | None:
