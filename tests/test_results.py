@@ -125,15 +125,15 @@ def test_the_table_of_the_published_size_has_the_numbers_of_its_runs(
 def test_a_study_that_is_kept_is_drawn_in_place_of_its_tables(
     results: SimpleNamespace, tmp_path: Path
 ) -> None:
-    for folder in ("tables", "records/demo", "records/grokking"):
+    for folder in ("tables", "records"):
         shutil.copytree(DOCS / folder, tmp_path / folder)
-    (record,) = (study for study in results.studies(tmp_path) if study.study == "depth")
+    (record,) = (study for study in results.studies(tmp_path) if study.study == "trainability")
     assert record.path == tmp_path / "tables"
     assert record.runs == []
-    keep(answered(tmp_path / "study", "depth"), tmp_path / "records" / "depth")
-    (record,) = (study for study in results.studies(tmp_path) if study.study == "depth")
-    assert record.path == tmp_path / "records" / "depth"
-    assert [run.status for run in record.runs] == ["finished"] * 3
-    (chart,) = (chart for file, chart, _ in results.charts(tmp_path) if file == "depth-laptop")
-    drawn = sys.modules["image"].datasets(chart)[0]
-    assert [row["depth"] for row in drawn] == [1, 2, 3]
+    kept = tmp_path / "records" / "trainability"
+    keep(answered(tmp_path / "study", "trainability"), kept)
+    (record,) = (study for study in results.studies(tmp_path) if study.study == "trainability")
+    assert record.path == kept
+    assert [run.status for run in record.runs] == ["finished"] * 12
+    (chart,) = (chart for file, chart, _ in results.charts(tmp_path) if file == "trainability-loss-map")
+    assert len(sys.modules["image"].datasets(chart)[0]) == 9  # the points of a grid of three by three

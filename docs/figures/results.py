@@ -95,7 +95,7 @@ def charts(docs: Path = DOCS) -> Iterator[tuple[str, alt.TopLevelMixin, dict[str
 
 def report(docs: Path = DOCS) -> str:
     """The page of all studies and of the runs that have a record."""
-    return page([*studies(docs), *runs(docs)])
+    return page([*studies(docs), *runs(docs)]).replace(f"{docs.parent}/", "")  # where this checkout is
 
 
 def main() -> None:
