@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,6 +188,7 @@ def check(
     seed: int = 0,
     branch: float = 1.0,
     thresholds: Thresholds | None = None,
+    reference: nn.Module | Callable[[], nn.Module] | str | None = None,
 ) -> CheckReport:
     """Measure a model before training, predict what it should be, and say where the two disagree.
 
@@ -203,6 +204,9 @@ def check(
         batch_first: whether the residual stream is [B, n, d]; found out by default.
         seed: of the default inputs, and of what is differentiated.
         branch: factor by which the branches' output maps were rescaled on purpose (``rescale_``).
+        reference: what weights are compared with: a model, a function that builds one, or a scheme's name (gpt2,
+            xavier, pytorch …); by default the family's recipe, fresh draws of the model's own class for what it does
+            not cover, or the other layers.
         thresholds: from where on a difference is a finding; ``auxin.probes.thresholds.Thresholds``.
 
     Cost: a pass forward and eight back, another forward, and the prediction: 12 layers of width 768 on 64 tokens in
@@ -224,7 +228,9 @@ def check(
             )
         )
     reading = Reading(inputs, layers, batch, n_tokens, batch_first, seed)
-    return CheckReport.of(diagnose(model, reading, branch=branch, thresholds=thresholds))
+    return CheckReport.of(
+        diagnose(model, reading, branch=branch, thresholds=thresholds, reference=reference)
+    )
 
 
 def assert_healthy(

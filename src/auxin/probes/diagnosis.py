@@ -20,10 +20,11 @@ from auxin.probes.families.configs import NoFamily
 from auxin.probes.families.sources import Described, describe
 from auxin.probes.findings import Finding, folded
 from auxin.probes.finite import NotFinite
-from auxin.probes.fresh import Fresh
+from auxin.probes.laws import copies, law_mismatches, missing_norms, settled, tie_mismatches
 from auxin.probes.observe import Observation, Reading, observe
 from auxin.probes.prediction import predict, predicted_of
 from auxin.probes.reach import reach_of
+from auxin.probes.reference import Given, Reference, reference_of, scheme_named
 from auxin.probes.stack import Stack, find_stack, unwrapped
 from auxin.probes.thresholds import Thresholds
 from auxin.probes.watching import prepared
@@ -36,6 +37,7 @@ from auxin.probes.weights import (
     unlike_layers,
 )
 from auxin.theory.profile import Profile
+from auxin.values import check
 
 Array = NDArray[np.float64]
 
@@ -66,15 +68,50 @@ def diagnose(
     branch: float = 1.0,
     thresholds: Thresholds | None = None,
     predicting: bool = True,
+    reference: Given | str | None = None,
 ) -> Diagnosis:
-    """Measure a model and hold it against its family's scheme; ``branch`` and ``thresholds`` as in ``auxin.check``.
+    """Measure a model and compare it with what is expected of it; all but ``predicting`` as in ``auxin.check``.
 
     Without ``predicting``, the Gram engine is left out: findings do not need it.
     """
     model = unwrapped(model)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     with prepared(model):  # before any weight is read: in training mode, reading some of them changes others
-        return _diagnose(model, reading, trainable, branch, thresholds or Thresholds(), predicting)
+        described, unknown = _described(model, reading, reference)
+        expected = reference_of(model, None if isinstance(reference, str) else reference)
+        sources = Sources(
+            described, unknown, expected, given=reference is not None and not isinstance(reference, str)
+        )
+        return _diagnose(model, reading, trainable, branch, sources, thresholds or Thresholds(), predicting)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where what is expected of a model's tensors is known from."""
+
+    described: Described | None
+    unknown: str
+    """Why there is no recipe, or that none of a known law."""
+    reference: Reference | None
+    given: bool
+    """Whether the caller has given it: then no recipe counts."""
+
+    @property
+    def scheme(self) -> Described | None:
+        """The recipe that weights are compared with."""
+        law = self.described is not None and self.described.meant
+        return self.described if law and not self.given else None
+
+    @property
+    def words(self) -> str:
+        """What the parameters were compared with."""
+        scheme, reference = self.scheme, self.reference
+        if scheme is not None:
+            return f"{scheme.recipe.name}: {scheme.recipe.scheme.words}"
+        first = f"{self.unknown}: " if self.unknown and not self.given else ""
+        if reference is not None:
+            return f"{first}compared with {reference.said} ({reference.draws} draws)"
+        return f"{first or 'its weights follow no known law: '}layers compared with each other"
 
 
 def _diagnose(
@@ -82,20 +119,22 @@ def _diagnose(
     reading: Reading,
     trainable: set[str],
     branch: float,
+    sources: Sources,
     limits: Thresholds,
     predicting: bool,
 ) -> Diagnosis:
     stack = find_stack(model, reading.layers)
     reading = dataclasses.replace(reading, layers=stack)
-    described, unknown = _described(model, reading)
+    described = sources.described
     if described is not None and branch != 1:
         described = dataclasses.replace(
             described,
             recipe=dataclasses.replace(described.recipe, scheme=described.recipe.scheme.scaled(branch)),
         )
-    causes = _causes(model, stack, described, trainable, limits)
+    sources = dataclasses.replace(sources, described=described)
+    causes = _causes(model, stack, sources, trainable, limits, branch)
     effects: list[Finding] = []
-    notes = [_reference(described, unknown)]
+    notes = [sources.words]
     seen = predicted = None
     if not any("NaN" in finding.sentence for finding in causes):
         try:
@@ -154,14 +193,26 @@ def diagnose_recipe(
     return Diagnosis(recipe.name, None, recipe, network, predicted, tuple(findings), tuple(notes), limits)
 
 
-def _described(model: nn.Module, reading: Reading) -> tuple[Described | None, str]:
-    """The family's description; or why there is none, as a note."""
+def _described(model: nn.Module, reading: Reading, reference: object) -> tuple[Described | None, str]:
+    """The family's description, with the scheme that the caller may have named; or why there is none, as a note."""
+    scheme = scheme_named(reference) if isinstance(reference, str) else None
     try:
-        return describe(model, reading.layers), ""
+        described = describe(model, reading.layers)
     except NoFamily:
-        return None, "of no known family: measured, and its layers compared with each other"
+        described, why = None, "of no known family"
     except ConfigError as error:
-        return None, f"measured, not predicted: {error}"
+        described, why = None, f"measured, not predicted: {error}"
+    else:
+        why = "" if described is not None else "of no known family"
+    if scheme is None:
+        return described, why
+    known = described is not None
+    check(
+        known, "reference", reference, "a model or a function that builds one, for a model of no known family"
+    )
+    assert described is not None
+    recipe = dataclasses.replace(described.recipe, scheme=scheme)
+    return dataclasses.replace(described, recipe=recipe, meant=True), why
 
 
 def _predicted(seen: Observation, described: Described) -> tuple[Profile | None, Sequence[str]]:
@@ -173,21 +224,33 @@ def _predicted(seen: Observation, described: Described) -> tuple[Profile | None,
 
 
 def _causes(
-    model: nn.Module, stack: Stack, described: Described | None, trainable: Container[str], limits: Thresholds
+    model: nn.Module,
+    stack: Stack,
+    sources: Sources,
+    trainable: Container[str],
+    limits: Thresholds,
+    branch: float,
 ) -> list[Finding]:
     """What is wrong with tensors and norms; a module is named once, by what says most of it."""
-    scheme = described if described is not None and described.meant else None
-    causes, fresh = list(unset_tensors(model)), Fresh(model)
-    for found in (
-        _slips(gain_mismatches(model, stack, limits), fresh, limits),
-        _slips(unlike_layers(stack, ends=scheme is not None), fresh, limits),
-        _slips(zero_slips(stack), fresh, limits),
-        () if scheme is None else scheme_mismatches(scheme, stack, limits),
-        () if scheme is None else table_mismatches(model, scheme, stack, trainable, limits),
-        fresh.mismatches(stack, limits) if described is None else (),
-        _slips(odd_layers(stack, limits), fresh, limits),
-    ):
-        causes += _new(found, causes)
+    scheme, reference = sources.scheme, sources.reference
+    causes = list(unset_tensors(model))
+    agreed = set() if reference is None else settled(model, reference, limits)
+    alike = [
+        *gain_mismatches(model, stack, limits),
+        *(() if reference else unlike_layers(stack, ends=scheme is not None)),
+        *zero_slips(stack),
+    ]
+    causes += _new((finding for finding in alike if finding.module not in agreed), causes)
+    causes += _new(copies(stack), causes)
+    if scheme is not None:
+        causes += _new(scheme_mismatches(scheme, stack, limits), causes)
+        causes += _new(table_mismatches(model, scheme, stack, trainable, limits), causes)
+    if reference is not None:
+        covered = set() if scheme is None else {matrix.parameter for matrix in scheme.matrices}
+        causes += _new(law_mismatches(model, reference, stack, covered, limits, branch), causes)
+        causes += _new(missing_norms(model, reference, stack), causes)
+        causes += _new(tie_mismatches(model, reference), causes)
+    causes += _new((f for f in odd_layers(stack, limits) if f.module not in agreed), causes)
     return causes
 
 
@@ -200,13 +263,6 @@ def _new(found: Iterable[Finding], known: Sequence[Finding]) -> list[Finding]:
     """Those whose module is not named already."""
     names = _modules(known)
     return [finding for finding in found if finding.module not in names]
-
-
-def _reference(described: Described | None, unknown: str) -> str:
-    """What the parameters were compared with."""
-    if described is None or not described.meant:
-        return unknown or "its weights follow no law that is known: its layers were compared with each other"
-    return f"{described.recipe.name}: {described.recipe.scheme.words}"
 
 
 def _modules(findings: Sequence[Finding]) -> dict[str, None]:
