@@ -92,7 +92,7 @@ def test_for_a_test_suite() -> None:
     model = models.build("llama", width=64)
     slips.planted(model, "llama", "norm missing in one layer")
     with pytest.raises(
-        AssertionError, match=r"model\.layers\.1\.post_attention_layernorm is Identity where the other"
+        AssertionError, match=r"model\.layers\.1\.post_attention_layernorm is Identity where Llama"
     ):
         auxin.assert_healthy(model, n_tokens=16)
     auxin.assert_healthy(model, n_tokens=16, kinds=["collapse", "explode"])

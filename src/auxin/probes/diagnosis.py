@@ -20,7 +20,7 @@ from auxin.probes.families.configs import NoFamily
 from auxin.probes.families.sources import Described, describe
 from auxin.probes.findings import Finding, folded
 from auxin.probes.finite import NotFinite
-from auxin.probes.laws import copies, law_mismatches, missing_norms, settled, tie_mismatches
+from auxin.probes.laws import copies, law_mismatches, missing_norms, redrawn, settled, tie_mismatches
 from auxin.probes.observe import Observation, Reading, observe
 from auxin.probes.prediction import predict, predicted_of
 from auxin.probes.reach import reach_of
@@ -233,6 +233,9 @@ def _causes(
 ) -> list[Finding]:
     """What is wrong with tensors and norms; a module is named once, by what says most of it."""
     scheme, reference = sources.scheme, sources.reference
+    covered = set() if scheme is None else {matrix.parameter for matrix in scheme.matrices}
+    if scheme is not None and scheme.recognized and reference is not None:
+        reference = None if redrawn(model, reference, covered, limits) else reference
     causes = list(unset_tensors(model))
     agreed = set() if reference is None else settled(model, reference, limits)
     alike = [
@@ -240,13 +243,13 @@ def _causes(
         *(() if reference else unlike_layers(stack, ends=scheme is not None)),
         *zero_slips(stack),
     ]
-    causes += _new((finding for finding in alike if finding.module not in agreed), causes)
+    for finding in alike:
+        causes += _new([finding] if finding.module not in agreed else [], causes)
     causes += _new(copies(stack), causes)
     if scheme is not None:
         causes += _new(scheme_mismatches(scheme, stack, limits), causes)
         causes += _new(table_mismatches(model, scheme, stack, trainable, limits), causes)
     if reference is not None:
-        covered = set() if scheme is None else {matrix.parameter for matrix in scheme.matrices}
         causes += _new(law_mismatches(model, reference, stack, covered, limits, branch), causes)
         causes += _new(missing_norms(model, reference, stack), causes)
         causes += _new(tie_mismatches(model, reference), causes)

@@ -97,4 +97,4 @@ def _alike(first: Finding, other: Finding) -> bool:
     if not first.part or (first.kind, first.part) != (other.kind, other.part) or first.layer == other.layer:
         return False
     ratios = [f.measured / f.expected if f.measured and f.expected else 1.0 for f in (first, other)]
-    return abs(ratios[0] / ratios[1] - 1) < SAME
+    return abs(ratios[0] - ratios[1]) <= SAME * abs(ratios[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,18 @@ def law_mismatches(
             yield Finding("mismatch", owner(name), found.size, law.size, sentence, layer, part)
 
 
+def redrawn(model: nn.Module, reference: Reference, names: Collection[str], limits: Thresholds) -> bool:
+    """Whether most of these parameters are not as the reference's: the model was drawn again by another scheme."""
+    tensors = dict(model.named_parameters())
+    pairs = [
+        (statistics(tensors[n]), reference.laws[n]) for n in names if n in reference.laws and n in tensors
+    ]
+    other = [
+        found is None or _difference(found, law, reference, limits, 1.0) is not None for found, law in pairs
+    ]
+    return sum(other) > len(other) / 2
+
+
 def settled(model: nn.Module, reference: Reference, limits: Thresholds) -> set[str]:
     """Modules whose own tensors are all as the reference's: other comparisons of them say nothing."""
     agreeing: dict[str, bool] = {}
@@ -78,6 +90,8 @@ def _difference(
         allowed = SAME * (law.fixed.abs() + law.size) + 1e-7
         same = bool(((found.entries - law.fixed).abs() <= allowed).all())
         return None if same else f"has size {found.size:.4g} (rms)"
+    if law.size == 0:
+        return None if found.size == 0 else f"has size {found.size:.4g} (rms)"
     scatter = math.sqrt(1 + 1 / reference.draws)
     allowed = 1 + limits.std + scatter * chance(count)
     allowed = max(allowed, 10.0) if count < FEW else allowed

@@ -134,6 +134,8 @@ def _takes_its_config(model: nn.Module) -> bool:
     ]
     first = list(inspect.signature(type(model).__init__).parameters)[1:2]
     named = [p.name for p in needed] or first
+    if "generator" in inspect.signature(type(model).__init__).parameters:  # nothing is drawn without one
+        return False
     return len(named) == 1 and named[0] in ("config", "cfg", "args") and hasattr(model, "config")
 
 
