@@ -228,9 +228,7 @@ def check(
             )
         )
     reading = Reading(inputs, layers, batch, n_tokens, batch_first, seed)
-    return CheckReport.of(
-        diagnose(model, reading, branch=branch, thresholds=thresholds, reference=reference)
-    )
+    return CheckReport.of(diagnose(model, reading, branch=branch, thresholds=thresholds, reference=reference))
 
 
 def assert_healthy(

@@ -257,11 +257,6 @@ def _causes(
     return causes
 
 
-def _slips(found: Iterable[Finding], fresh: Fresh, limits: Thresholds) -> Iterator[Finding]:
-    """Those that a model drawn anew by its own class does not have as well."""
-    return (finding for finding in found if not fresh.has(finding.module, limits))
-
-
 def _new(found: Iterable[Finding], known: Sequence[Finding]) -> list[Finding]:
     """Those whose module is not named already."""
     names = _modules(known)
