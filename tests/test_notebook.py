@@ -11,7 +11,6 @@ import altair
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 import auxin
 from auxin.errors import AuxinError
@@ -130,22 +129,9 @@ WRONG: dict[str, Any] = {
     "propagate a preset's name": lambda run: auxin.propagate("laptop"),  # pyright: ignore
     "propagate_gram of a number": lambda run: auxin.propagate_gram(3, np.eye(2)),  # pyright: ignore
     "simulate a path": lambda run: auxin.simulate("config.json"),  # pyright: ignore
-    "critical of a preset": lambda run: auxin.critical(auxin.preset("laptop")),  # pyright: ignore
-    "phase_diagram of a preset": lambda run: auxin.phase_diagram(CONFIG, ("sigma_w", [1]), ("sigma_b", [1])),  # pyright: ignore
     "fixed_point of a network": lambda run: auxin.theory.fixed_point(MODEL.network()),  # pyright: ignore
-    "train a name": lambda run: auxin.train("laptop", "never"),  # pyright: ignore
-    "train a model's config": lambda run: auxin.train(MODEL, "never"),  # pyright: ignore
-    "train a run": lambda run: auxin.train(run, "never"),
-    "resume a config": lambda run: auxin.resume(CONFIG),  # pyright: ignore
-    "open_run of a config": lambda run: auxin.open_run(CONFIG),  # pyright: ignore
-    "measure a model": lambda run: auxin.measure(auxin.TransformerLM(MODEL)),  # pyright: ignore
-    "grokking_summary of a path": lambda run: auxin.grokking_summary("runs/x"),  # pyright: ignore
     "load_model of a run": lambda run: auxin.load_model(run),
-    "load_model of a config": lambda run: auxin.load_model(MODEL),  # pyright: ignore
     "save_model of a path": lambda run: auxin.save_model("model.safetensors", "never"),  # pyright: ignore
-    "save_huggingface of a config": lambda run: auxin.save_huggingface(MODEL, "never"),  # pyright: ignore
-    "TransformerLM of a preset's name": lambda run: auxin.TransformerLM("laptop"),  # pyright: ignore
-    "initialize a config": lambda run: auxin.initialize_(MODEL, BLOCK, torch.Generator()),  # pyright: ignore
     "tree_projections of a path": lambda run: auxin.tree_projections("model", ["a b"], auxin.Vocabulary(["a"])),  # pyright: ignore
     "tree_projections of a run": lambda run: auxin.tree_projections(run, ["a b"], auxin.Vocabulary(["a"])),
     "rescale_ of a config": lambda run: auxin.rescale_(MODEL, branch=0.5),  # pyright: ignore
@@ -154,9 +140,7 @@ WRONG: dict[str, Any] = {
     "assert_healthy of a number": lambda run: auxin.assert_healthy(3),  # pyright: ignore
     "network_of a run": lambda run: auxin.network_of(run),
     "load_task of a path": lambda run: auxin.load_task(Path("x")),  # pyright: ignore
-    "Vocabulary of a number": lambda run: auxin.Vocabulary(3),  # pyright: ignore
     "preset of a config": lambda run: auxin.preset(MODEL),  # pyright: ignore
-    "parseval of words": lambda run: auxin.trees.parseval(3, 4),  # pyright: ignore
 }  # fmt: skip
 
 
