@@ -131,6 +131,7 @@ MAY_READ_A_CLOCK = {
     "studies/session.py": "wall time of a sitting",
     "studies/plan.py": "how fast this machine is",
     "runs/store.py": "events.log",
+    "experiment/sinks.py": "TensorBoard names its files by the second",
     "screen.py": "how long a terminal has been silent",
 }
 
@@ -178,6 +179,7 @@ EXCEPTIONS = {
     "disk/folder.py": ["secrets.token_hex(8)"],  # names of temporary files, which nobody may foresee
     # transformers draws its weights from torch's global generator: lent a state here, and given its own back
     "experiment/sources.py": ["torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())"],
+    "probes/reference.py": ["torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())"],
 }
 
 

@@ -46,7 +46,7 @@ def test_a_plan_counts_runs_models_and_steps(tmp_path: Path) -> None:
 
 
 def test_finished_runs_cost_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auxin.studies.session.is_finished", lambda run, directory: True)
+    monkeypatch.setattr("auxin.studies.session.is_finished", lambda run, directory, data: True)
     assert plan_study("depth", "paper", tmp_path).runs == 0
 
 

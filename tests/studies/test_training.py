@@ -15,6 +15,7 @@ import torch
 from auxin.errors import ConfigError, RunError
 from auxin.experiment.train import train
 from auxin.runs import RunDirectory, open_run
+from auxin.runs.identity import data_of
 from auxin.studies import pool
 from auxin.studies.design import NamedRun
 from auxin.studies.finished import is_finished, reusable, take_over
@@ -127,8 +128,8 @@ def test_a_measured_run_has_all_that_one_without_measures_has(tmp_path: Path) ->
 
 
 def test_a_run_that_another_process_holds_is_waited_for_and_taken_over(swept: Path, tmp_path: Path) -> None:
-    settings = open_run(swept / "runs" / "a").config
-    held = RunDirectory.open(tmp_path / "runs" / "a", settings)
+    there = open_run(swept / "runs" / "a")
+    held = RunDirectory.open(tmp_path / "runs" / "a", there.config, data_of(there))
     timer = threading.Timer(2.0, held.close)  # as when it dies: the lock is gone, the run is not finished
     timer.start()
     assert [(o.name, o.status) for o in train_runs(RUNS, tmp_path, workers=2)] == [

@@ -91,7 +91,7 @@ def _normal(std: Callable[[Map], float]) -> Scheme:
     return Scheme(lambda of: std(of) * math.sqrt(of.fan_in))
 
 
-def normal(std: float, *, scaled: bool = False) -> Scheme:
+def normal_scheme(std: float, *, scaled: bool = False) -> Scheme:
     """N(0, std²) for every matrix; ``scaled``: output maps of branches divided by the root of their number (GPT-2)."""
     scheme = _normal(lambda of: std / math.sqrt(of.branches or 1) if scaled else std)
     return replace(scheme, words=f"N(0, {std:g}²)" + SCALED * scaled)
@@ -110,8 +110,8 @@ SCHEMES: dict[Initialization, Scheme] = {
     "xavier": Scheme(_glorot, uniform=True),
     "released-code": Scheme(_glorot, uniform=True, sigma_b=_torch_bias),
     "pytorch": Scheme(lambda _: math.sqrt(1 / 3), uniform=True, sigma_b=_torch_bias, embedding=lambda _: 1.0),
-    "normal": normal(0.02),
-    "gpt2": normal(0.02, scaled=True),
+    "normal": normal_scheme(0.02),
+    "gpt2": normal_scheme(0.02, scaled=True),
     "neox": _normal(
         lambda of: 4 / (of.branches * math.sqrt(of.fan_out)) if of.branches else math.sqrt(0.4 / of.fan_in)
     ),

@@ -181,8 +181,8 @@ def copies(stack: Stack) -> Iterator[Finding]:
     """Layers that have the matrices of another one; nothing where all layers are copies."""
     first: dict[int, dict[int, list[str]]] = {}
     parts = {part: members for part, members in same_parts(stack).items() if members[0][2].ndim >= 2}
-    random = {part: members for part, members in parts.items() if _varied(members[0][2])}
-    for part, members in random.items():
+    varied = {part: members for part, members in parts.items() if _varied(members[0][2])}
+    for part, members in varied.items():
         if all(_equal(members[0][2], p) for _, _, p in members[1:]):
             continue
         for place, (index, _, p) in enumerate(members):
@@ -192,10 +192,10 @@ def copies(stack: Stack) -> Iterator[Finding]:
     names = list(stack.layers)
     for index, sources in first.items():
         for source, same in sources.items():
-            whole = len(same) == len(random)
+            whole = len(same) == len(varied)
             name = names[index] if whole else owner(f"{names[index]}.{same[0]}")
             said = (
-                f"{name} has the weights of {names[source]} in {len(same)} of {len(random)} matrices: a copy."
+                f"{name} has the weights of {names[source]} in {len(same)} of {len(varied)} matrices: a copy."
             )
             yield Finding("mismatch", name, None, None, said, index, f"copy of {source}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from auxin.architecture import MLP, Attention, Layer, Network, Rotary, Sublayer
-from auxin.architecture.initialization import normal
+from auxin.architecture.initialization import normal_scheme
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
@@ -115,7 +115,9 @@ class _Reader:
         embedding = self._embedding(std, width)
         network = Network(tuple(made[body] for body in bodies), attention.before or attention.after)
         self._refuse_the_rest()
-        return Recipe(family.name, network, sizes, normal(std, scaled=family.scaled), embedding, causal)
+        return Recipe(
+            family.name, network, sizes, normal_scheme(std, scaled=family.scaled), embedding, causal
+        )
 
     def whole(self, name: str, default: int | None = None) -> int:
         """A positive whole number."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from auxin.architecture.initialization import SCHEMES, Map, Scheme, normal
+from auxin.architecture.initialization import SCHEMES, Map, Scheme, normal_scheme
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
 from auxin.probes.families.modules import Matrix
 
@@ -32,7 +32,7 @@ TORCH = replace(
 LAWS = (
     TORCH,
     LINEAR,
-    *(replace(normal(0.02, scaled=scaled), embedding=lambda _: 0.02) for scaled in (True, False)),
+    *(replace(normal_scheme(0.02, scaled=scaled), embedding=lambda _: 0.02) for scaled in (True, False)),
     _law("xavier", lambda of: math.sqrt(2 / (of.fan_in + of.fan_out))),
     _law(
         "xavier, queries, keys and values as one",

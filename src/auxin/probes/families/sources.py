@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from auxin.architecture import MLP, Attention, Layer, Network, Norm, Sublayer
-from auxin.architecture.initialization import normal
+from auxin.architecture.initialization import normal_scheme
 from auxin.architecture.recipe import Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.config import ModelConfig, RunConfig
@@ -202,7 +202,7 @@ def _nanogpt(stack: Stack) -> Described:
     )
     layer = layer_of(Attention(head_dim=sizes.split_width()), MLP(activation), {"before": norm})  # pyright: ignore[reportArgumentType]
     network = Network.repeat(layer, len(stack.layers), norm)
-    return _with_law(Recipe("nanoGPT", network, sizes, normal(0.02, scaled=True)), stack, GPT2_PARTS)
+    return _with_law(Recipe("nanoGPT", network, sizes, normal_scheme(0.02, scaled=True)), stack, GPT2_PARTS)
 
 
 def _ours(model: TransformerLM, stack: Stack) -> Described:
