@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,9 @@ def test_what_is_kept_makes_the_same_page_and_the_same_answer(study: Path, tmp_p
     keep(study, kept)
     names = sorted(path.name for path in kept.iterdir())
     assert names == ["lock", "metrics.parquet", "study.json", "tables"]
-    assert page([open_study(kept)]) == page([open_study(study)])
+    views = re.compile(r"\b(view|param)_\d+")  # altair 5 counts them over the whole process
+    there, here = (views.sub(r"\1", page([open_study(path)])) for path in (study, kept))
+    assert here == there
     before = (kept / "study.json").read_bytes()
     answer_again(kept)
     assert (kept / "study.json").read_bytes() == before
