@@ -20,33 +20,35 @@ SHOWN = 3
 """Names that a note lists."""
 
 
-def unset_tensors(model: nn.Module) -> Iterator[Finding]:
-    """Parameters and buffers that are not finite or absurdly large, and maps whose entries are all equal."""
-    for name, p in model.named_parameters():
-        values = p.detach().float()
-        finite = values.isfinite()
-        if not bool(finite.all()):
-            count = int((~finite).sum())
-            said = f"{name} has {count:,} of {p.numel():,} entries NaN or infinite: never set, or overflowed."
-            yield Finding("dead", owner(name), None, None, said)
-            continue
-        lowest, highest = (v.item() for v in values.aminmax())
-        if (size := max(-lowest, highest)) > ABSURD:
-            said = f"{name} has entries of up to {size:.3g}: memory that was never set."
-            yield Finding("dead", owner(name), size, None, said)
-        elif lowest == highest != 0 and p.numel() >= FEW and _is_map(name, p):
-            said = f"{name} is {lowest:g} in every entry: all its outputs are alike."
-            yield Finding("dead", owner(name), lowest, None, said)
+def bad_entries(model: nn.Module) -> dict[str, int]:
+    """How many entries of each parameter and buffer are NaN or infinite; masks, which are buffers, may hold −∞."""
+    counts = {name: int((~p.detach().isfinite()).sum()) for name, p in model.named_parameters()}
     for name, buffer in model.named_buffers():
-        if not buffer.is_floating_point():
-            continue
-        values = buffer.detach().float()
-        count = int((values.isnan() | (values == float("inf"))).sum())  # masks hold −∞
-        if count:
-            said = (
-                f"{name}, a buffer, has {count:,} of {buffer.numel():,} entries NaN or infinite: never set."
+        if buffer.is_floating_point():
+            counts[name] = int((buffer.isnan() | (buffer == float("inf"))).sum())
+    return {name: count for name, count in counts.items() if count}
+
+
+def unset_tensors(model: nn.Module, bad: Mapping[str, int]) -> Iterator[Finding]:
+    """Parameters and buffers with ``bad_entries`` or absurdly large ones, and maps whose entries are all equal."""
+    buffers = dict(model.named_buffers())
+    for name, tensor in (*model.named_parameters(), *buffers.items()):
+        if name in bad:
+            what, why = (f"{name}, a buffer,", "") if name in buffers else (name, ", or overflowed")
+            sentence = (
+                f"{what} has {bad[name]:,} of {tensor.numel():,} entries NaN or infinite: never set{why}."
             )
-            yield Finding("dead", owner(name), None, None, said)
+            yield Finding("dead", owner(name), None, None, sentence)
+    for name, p in model.named_parameters():
+        if name in bad:
+            continue
+        lowest, highest = (v.item() for v in p.detach().float().aminmax())
+        if (size := max(-lowest, highest)) > ABSURD:
+            sentence = f"{name} has entries of up to {size:.3g}: memory that was never set."
+            yield Finding("dead", owner(name), size, None, sentence)
+        elif lowest == highest != 0 and p.numel() >= FEW and _is_map(name, p):
+            sentence = f"{name} is {lowest:g} in every entry: all its outputs are alike."
+            yield Finding("dead", owner(name), lowest, None, sentence)
 
 
 def _is_map(name: str, p: Tensor) -> bool:
@@ -86,8 +88,8 @@ def unreached(reach: Reach, stack: Stack, ran: Sequence[str]) -> Iterator[Findin
         if group not in alive:
             module = owner(name)
             what = "is never used" if module not in reach.called and name not in reach.blocked else "runs"
-            said = f"{module} {what}: no gradient reaches its weights, now or after the first updates."
-            yield Finding("dead", module, None, None, said, group[0], group[1])
+            sentence = f"{module} {what}: no gradient reaches its weights, now or after the first updates."
+            yield Finding("dead", module, None, None, sentence, group[0], group[1])
 
 
 def zero_slips(stack: Stack) -> Iterator[Finding]:
@@ -102,8 +104,8 @@ def zero_slips(stack: Stack) -> Iterator[Finding]:
             name = f"{layer}.{part}".removeprefix(".")
             found = size_of(p)
             there = "is zero in every entry" if found == 0 else f"has size {found:.4g} (rms)"
-            said = f"{name} {there} where the other layers have {size:.4g}."
-            yield Finding("mismatch", owner(name), found, size, said, index, part)
+            sentence = f"{name} {there} where the other layers have {size:.4g}."
+            yield Finding("mismatch", owner(name), found, size, sentence, index, part)
 
 
 def same_parts(stack: Stack) -> dict[str, list[tuple[int, str, nn.Parameter]]]:
@@ -121,7 +123,7 @@ def size_of(p: Tensor) -> float:
 
 
 def zero_designs(
-    model: nn.Module, reach: Reach, stack: Stack, told: Mapping[str, object], identity: bool
+    model: nn.Module, reach: Reach, stack: Stack, named: Mapping[str, object], identity: bool
 ) -> Iterator[str]:
     """What begins at zero on purpose, and what the first update does then; nothing where it holds nothing back."""
     late = [name for name, update in reach.updates.items() if update > 1]
@@ -131,17 +133,17 @@ def zero_designs(
     outside: list[str] = []
     blocked = not any(update == 1 and place_of(name, stack) for name, update in reach.updates.items())
     for name in _zeros(model):
-        if name in told or owner(name) in told or not any(p in reach.updates for p in _own(model, name)):
+        if name in named or owner(name) in named or not any(p in reach.updates for p in _own(model, name)):
             continue
         role = place_of(name, stack)
         if role is None and blocked:  # a head of zeros; position tables of zeros hold nothing back
             outside.append(name)
         elif role is not None:
             parts[role[1]] += 1
-    said = [f"{part} ({count} of {len(stack.layers)} layers)" for part, count in parts.items()] + outside
-    if not said:
+    zero = [f"{part} ({count} of {len(stack.layers)} layers)" for part, count in parts.items()] + outside
+    if not zero:
         return
-    names = ", ".join(said[:SHOWN]) + (f" and {len(said) - SHOWN} more" if len(said) > SHOWN else "")
+    names = ", ".join(zero[:SHOWN]) + (f" and {len(zero) - SHOWN} more" if len(zero) > SHOWN else "")
     start = "branches begin at zero: the network is the identity at initialization; " if identity else ""
     last = max(reach.updates.values())
     yield (

@@ -1,4 +1,4 @@
-"""A model's start as it is, as it should be, and what is wrong with it."""
+"""A model's initialization as it is, as it should be, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from auxin.architecture import Network
 from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
 from auxin.probes.branches import branch_mismatches, strength_mismatches
-from auxin.probes.dead import unreached, unset_tensors, zero_designs, zero_slips
+from auxin.probes.dead import bad_entries, unreached, unset_tensors, zero_designs, zero_slips
 from auxin.probes.families.configs import NoFamily
 from auxin.probes.families.sources import Described, describe
 from auxin.probes.findings import Finding, folded
@@ -24,7 +24,7 @@ from auxin.probes.laws import copies, law_mismatches, missing_norms, redrawn, se
 from auxin.probes.observe import Observation, Reading, observe
 from auxin.probes.prediction import predict, predicted_of
 from auxin.probes.reach import reach_of
-from auxin.probes.reference import Given, Reference, reference_of, scheme_named
+from auxin.probes.reference import Given, Reference, reference_of, scheme_named, statistics_of
 from auxin.probes.stack import Stack, find_stack, unwrapped
 from auxin.probes.thresholds import Thresholds
 from auxin.probes.watching import prepared
@@ -110,7 +110,7 @@ class Sources:
             return f"{scheme.recipe.name}: {scheme.recipe.scheme.words}"
         first = f"{self.unknown}: " if self.unknown and not self.given else ""
         if reference is not None:
-            return f"{first}compared with {reference.said} ({reference.draws} draws)"
+            return f"{first}compared with {reference.name} ({reference.draws} draws)"
         return f"{first or 'its weights follow no known law: '}layers compared with each other"
 
 
@@ -132,11 +132,13 @@ def _diagnose(
             recipe=dataclasses.replace(described.recipe, scheme=described.recipe.scheme.scaled(branch)),
         )
     sources = dataclasses.replace(sources, described=described)
-    causes = _causes(model, stack, sources, trainable, limits, branch)
+    bad = bad_entries(model)
+    causes = list(unset_tensors(model, bad))
+    causes += _new(_mismatches(model, stack, sources, trainable, limits, branch), causes)
     effects: list[Finding] = []
     notes = [sources.words]
     seen = predicted = None
-    if not any("NaN" in finding.sentence for finding in causes):
+    if not bad:
         try:
             seen = observe(model, reading)
         except NotFinite as error:
@@ -223,7 +225,7 @@ def _predicted(seen: Observation, described: Described) -> tuple[Profile | None,
     return predicted, () if predicted is not None else ("no prediction for padded or zero inputs",)
 
 
-def _causes(
+def _mismatches(
     model: nn.Module,
     stack: Stack,
     sources: Sources,
@@ -231,30 +233,32 @@ def _causes(
     limits: Thresholds,
     branch: float,
 ) -> list[Finding]:
-    """What is wrong with tensors and norms; a module is named once, by what says most of it."""
+    """Tensors and norms that are not as expected; a module is named once, by what says most of it."""
     scheme, reference = sources.scheme, sources.reference
     covered = set() if scheme is None else {matrix.parameter for matrix in scheme.matrices}
+    here = {} if reference is None else statistics_of(model)
     if scheme is not None and scheme.recognized and reference is not None:
-        reference = None if redrawn(model, reference, covered, limits) else reference
-    causes = list(unset_tensors(model))
-    agreed = set() if reference is None else settled(model, reference, limits)
+        reference = None if redrawn(here, reference, covered, limits) else reference
+    found: list[Finding] = []
+    agreed = set() if reference is None else settled(model, here, reference, limits)
     alike = [
         *gain_mismatches(model, stack, limits),
         *(() if reference else unlike_layers(stack, ends=scheme is not None)),
         *zero_slips(stack),
     ]
     for finding in alike:
-        causes += _new([finding] if finding.module not in agreed else [], causes)
-    causes += _new(copies(stack), causes)
+        found += _new([finding] if finding.module not in agreed else [], found)
+    found += _new(copies(stack), found)
     if scheme is not None:
-        causes += _new(scheme_mismatches(scheme, stack, limits), causes)
-        causes += _new(table_mismatches(model, scheme, stack, trainable, limits), causes)
+        found += _new(scheme_mismatches(scheme, stack, limits), found)
+        found += _new(table_mismatches(model, scheme, stack, trainable, limits), found)
     if reference is not None:
-        causes += _new(law_mismatches(model, reference, stack, covered, limits, branch), causes)
-        causes += _new(missing_norms(model, reference, stack), causes)
-        causes += _new(tie_mismatches(model, reference), causes)
-    causes += _new((f for f in odd_layers(stack, limits) if f.module not in agreed), causes)
-    return causes
+        others = {name: of for name, of in here.items() if name not in covered}
+        found += _new(law_mismatches(model, others, reference, stack, limits, branch), found)
+        found += _new(missing_norms(model, reference, stack), found)
+        found += _new(tie_mismatches(model, reference), found)
+    found += _new((f for f in odd_layers(stack, limits) if f.module not in agreed), found)
+    return found
 
 
 def _new(found: Iterable[Finding], known: Sequence[Finding]) -> list[Finding]:
@@ -281,32 +285,34 @@ def verdict(
     for name, column in (("norm²", source.norm), ("cosine", cosine), ("gradient", gradient)):
         if not np.isfinite(column).all():
             layer = int(np.flatnonzero(~np.isfinite(column))[0])
-            said = f"The {name} is not finite {f'after layer {layer}' if layer else 'at the input'} ({how})."
-            yield Finding("explode", stack, None, None, said)
+            sentence = (
+                f"The {name} is not finite {f'after layer {layer}' if layer else 'at the input'} ({how})."
+            )
+            yield Finding("explode", stack, None, None, sentence)
             return
     if cosine[0] > limits.cosine:
-        said = (
+        sentence = (
             f"Tokens have a mean cosine of {cosine[0]:z.4f} before the first layer ({how}): the embeddings make them "
             "one, by an offset that all share."
         )
-        yield Finding("collapse", stack, float(cosine[0]), limits.cosine, said)
+        yield Finding("collapse", stack, float(cosine[0]), limits.cosine, sentence)
     elif cosine[-1] > limits.cosine:
-        said = (
+        sentence = (
             f"After the last of {depth} layers tokens have a mean cosine of {cosine[-1]:z.4f} ({cosine[0]:z.2f} at "
             f"the input; {how}): they collapse into one."
         )
-        yield Finding("collapse", stack, float(cosine[-1]), limits.cosine, said)
+        yield Finding("collapse", stack, float(cosine[-1]), limits.cosine, sentence)
     # where embeddings are small, the first layers multiply gradients whatever the design; and without damping they
     # grow as a power of the depth, which the second half hardly shows, while an explosion goes on in it
     middle = depth // 2
     growth = float(gradient[middle] / gradient[-1])
     if not np.isfinite(growth) or not 1 / limits.gradient <= growth <= limits.gradient:
         what = "explode" if growth > 1 or not np.isfinite(growth) else "vanish"
-        said = (
+        sentence = (
             f"Squared gradients {what}: from the last of {depth} layers to layer {middle} they change by a factor of "
             f"{growth:.3g} ({how})."
         )
-        yield Finding("explode", stack, growth, limits.gradient, said)
+        yield Finding("explode", stack, growth, limits.gradient, sentence)
     if seen is not None:
         yield from _loss(seen, limits)
 
@@ -314,8 +320,8 @@ def verdict(
 def _loss(seen: Observation, limits: Thresholds) -> Iterator[Finding]:
     loss = seen.excess_loss
     if loss is not None and not loss <= limits.excess_loss:
-        said = (
+        sentence = (
             f"The loss starts {loss:.3g} nats above ln {seen.vocabulary:,}, that of a uniform guess: logits have a std "
             f"of {seen.logit_std:.3g}."
         )
-        yield Finding("loss", seen.output_map or seen.stack, loss, limits.excess_loss, said)
+        yield Finding("loss", seen.output_map or seen.stack, loss, limits.excess_loss, sentence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from auxin.probes.dead import owner, place_of, same_parts
 from auxin.probes.families.laws import chance
 from auxin.probes.findings import Finding
-from auxin.probes.reference import Law, Reference, Statistics, statistics, ties_of
+from auxin.probes.reference import Law, Reference, Statistics, ties_of
 from auxin.probes.stack import Stack
 from auxin.probes.thresholds import Thresholds
 
@@ -25,100 +25,90 @@ SAME = 0.02
 
 def law_mismatches(
     model: nn.Module,
+    here: Mapping[str, Statistics],
     reference: Reference,
     stack: Stack,
-    known: Container[str],
     limits: Thresholds,
     branch: float = 1.0,
 ) -> Iterator[Finding]:
-    """Tensors that are not as the reference's, beyond chance; but for those ``known``, which have been compared.
+    """The model's tensors with the statistics ``here`` that are not as the reference's, beyond chance.
 
     What is zero where the reference is random is left to the layers' own comparison: in all layers it is a design.
     With ``branch``, a tensor may be so many times as large.
     """
     buffers = {name for name, _ in model.named_buffers()}
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+    for name, found in here.items():
         law = reference.laws.get(name)
-        if law is None or name in known:
+        if law is None or found.shape != law.shape or (found.size == 0 and law.fixed is None):
             continue
-        found = statistics(tensor)
-        if found is None or found.shape != law.shape or (found.size == 0 and law.fixed is None):
-            continue
-        said = _difference(found, law, reference, limits, branch)
-        if said is not None:
+        difference = _difference(found, law, reference.draws, limits, branch)
+        if difference is not None:
+            measured, expected = difference
             what = f"{name}, a buffer," if name in buffers else name
             why = "" if name in buffers else _reason(found.size, law, len(stack.layers))
             layer, part = place_of(name, stack) or (None, "")
-            sentence = f"{what} {said} where {reference.said} {_words(said, law)}{why}."
+            sentence = f"{what} {measured} where {reference.name} {expected}{why}."
             yield Finding("mismatch", owner(name), found.size, law.size, sentence, layer, part)
 
 
-def redrawn(model: nn.Module, reference: Reference, names: Collection[str], limits: Thresholds) -> bool:
+def redrawn(
+    here: Mapping[str, Statistics], reference: Reference, names: Collection[str], limits: Thresholds
+) -> bool:
     """Whether most of these parameters are not as the reference's: the model was drawn again by another scheme."""
-    tensors = dict(model.named_parameters())
-    pairs = [
-        (statistics(tensors[n]), reference.laws[n]) for n in names if n in reference.laws and n in tensors
-    ]
+    pairs = [(here.get(n), reference.laws[n]) for n in names if n in reference.laws]
     other = [
-        found is None or _difference(found, law, reference, limits, 1.0) is not None for found, law in pairs
+        found is None or _difference(found, law, reference.draws, limits) is not None for found, law in pairs
     ]
     return sum(other) > len(other) / 2
 
 
-def settled(model: nn.Module, reference: Reference, limits: Thresholds) -> set[str]:
+def settled(
+    model: nn.Module, here: Mapping[str, Statistics], reference: Reference, limits: Thresholds
+) -> set[str]:
     """Modules whose own tensors are all as the reference's: other comparisons of them say nothing."""
     agreeing: dict[str, bool] = {}
-    for name, p in model.named_parameters():
-        law, found = reference.laws.get(name), statistics(p)
+    for name, _ in model.named_parameters():
+        law, found = reference.laws.get(name), here.get(name)
         same = (
             law is not None
             and found is not None
             and found.shape == law.shape
             and (found.size > 0 or law.size == 0)
-            and _difference(found, law, reference, limits, 1.0) is None
+            and _difference(found, law, reference.draws, limits) is None
         )
         agreeing[owner(name)] = agreeing.get(owner(name), True) and same
     return {module for module, same in agreeing.items() if same}
 
 
 def _difference(
-    found: Statistics, law: Law, reference: Reference, limits: Thresholds, branch: float
-) -> str | None:
-    """What is not as it should be, in words; None where nothing is."""
+    found: Statistics, law: Law, draws: int, limits: Thresholds, branch: float = 1.0
+) -> tuple[str, str] | None:
+    """What is not as it should be, and how it should be, in words; None where nothing is."""
     count = math.prod(found.shape)
+    size = f"has size {found.size:.4g} (rms)", f"has {law.size:.4g}"
     if law.fixed is not None:
         allowed = SAME * (law.fixed.abs() + law.size) + 1e-7
-        same = bool(((found.entries - law.fixed).abs() <= allowed).all())
-        return None if same else f"has size {found.size:.4g} (rms)"
+        return None if bool(((found.entries - law.fixed).abs() <= allowed).all()) else size
     if law.size == 0:
-        return None if found.size == 0 else f"has size {found.size:.4g} (rms)"
-    scatter = math.sqrt(1 + 1 / reference.draws)
+        return None if found.size == 0 else size
+    scatter = math.sqrt(1 + 1 / draws)
     allowed = 1 + limits.std + scatter * chance(count)
     allowed = max(allowed, 10.0) if count < FEW else allowed
     ratio = found.size / law.size
     if all(not 1 / allowed <= ratio / factor <= allowed for factor in (1.0, branch)):
-        return f"has size {found.size:.4g} (rms)"
+        return size
     if count < FEW:
         return None
     deviation = math.sqrt(max(law.size**2 - law.mean**2, 0.0))
     if branch == 1 and abs(found.mean - law.mean) > deviation * (MEAN + scatter * 6 / math.sqrt(count)):
-        return f"has mean {found.mean:.4g}"
+        return f"has mean {found.mean:.4g}", f"has {law.mean:.4g}"
     share = max(found.zeros, law.zeros, 1 / count)
     if abs(found.zeros - law.zeros) > ZEROS + scatter * 6 * math.sqrt(share / count):
-        return f"is zero in {found.zeros:.1%} of its entries"
-    if abs(found.kurtosis - law.kurtosis) > KURTOSIS + scatter * 6 * math.sqrt(24 / count):
-        usual = abs(law.kurtosis) < 3  # of heavier tails the kurtosis is not to be told from so few entries
-        return f"is {shape_of(found.kurtosis)}" if usual else None
+        return f"is zero in {found.zeros:.1%} of its entries", f"has {law.zeros:.1%}"
+    usual = abs(law.kurtosis) < 3  # of heavier tails the kurtosis is not to be told from so few entries
+    if usual and abs(found.kurtosis - law.kurtosis) > KURTOSIS + scatter * 6 * math.sqrt(24 / count):
+        return f"is {shape_of(found.kurtosis)}", f"is {shape_of(law.kurtosis)}"
     return None
-
-
-def _words(said: str, law: Law) -> str:
-    """The same of the law."""
-    if "mean" in said:
-        return f"has {law.mean:.4g}"
-    if "zero" in said:
-        return f"has {law.zeros:.1%}"
-    return f"is {shape_of(law.kurtosis)}" if said.startswith("is ") else f"has {law.size:.4g}"
 
 
 def shape_of(kurtosis: float) -> str:
@@ -160,8 +150,8 @@ def missing_norms(model: nn.Module, reference: Reference, stack: Stack) -> Itera
         if instead is None or isinstance(instead, nn.Identity):
             there = "is missing" if instead is None else "is Identity"
             layer, part = place_of(name, stack) or (None, "")
-            said = f"{name} {there} where {reference.said} has {kind}."
-            yield Finding("mismatch", name, None, None, said, layer, part)
+            sentence = f"{name} {there} where {reference.name} has {kind}."
+            yield Finding("mismatch", name, None, None, sentence, layer, part)
 
 
 def tie_mismatches(model: nn.Module, reference: Reference) -> Iterator[Finding]:
@@ -169,12 +159,12 @@ def tie_mismatches(model: nn.Module, reference: Reference) -> Iterator[Finding]:
     here, names = ties_of(model), {n for n, _ in model.named_parameters(remove_duplicate=False)}
     for name, other in reference.ties.items():
         if name in names and other in names and name not in here:
-            said = f"{name} is not tied to {other}, as in {reference.said}."
-            yield Finding("mismatch", owner(name), None, None, said)
+            sentence = f"{name} is not tied to {other}, as in {reference.name}."
+            yield Finding("mismatch", owner(name), None, None, sentence)
     for name, other in here.items():
         if name in reference.laws and other in reference.laws and name not in reference.ties:
-            said = f"{name} is tied to {other}, unlike in {reference.said}."
-            yield Finding("mismatch", owner(name), None, None, said)
+            sentence = f"{name} is tied to {other}, unlike in {reference.name}."
+            yield Finding("mismatch", owner(name), None, None, sentence)
 
 
 def copies(stack: Stack) -> Iterator[Finding]:
@@ -194,10 +184,10 @@ def copies(stack: Stack) -> Iterator[Finding]:
         for source, same in sources.items():
             whole = len(same) == len(varied)
             name = names[index] if whole else owner(f"{names[index]}.{same[0]}")
-            said = (
+            sentence = (
                 f"{name} has the weights of {names[source]} in {len(same)} of {len(varied)} matrices: a copy."
             )
-            yield Finding("mismatch", name, None, None, said, index, f"copy of {source}")
+            yield Finding("mismatch", name, None, None, sentence, index, f"copy of {source}")
 
 
 def _varied(p: Tensor) -> bool:

@@ -67,7 +67,7 @@ class Law:
 class Reference:
     """The laws of a model's tensors."""
 
-    said: str
+    name: str
     """What they are those of, as "FalconForCausalLM drawn anew from its config"."""
     prefix: str
     """Name of the module that they are of, in the model."""
@@ -100,16 +100,16 @@ def reference_of(model: nn.Module, given: Given | None) -> Reference | None:
         check(len(common) > 0, "reference", "a model of other names", "one with the model's parameters")
         return found
     prefix, inner = _built_from_config(model)
-    said = f"{type(inner).__name__} drawn anew from its config"
+    title = f"{type(inner).__name__} drawn anew from its config"
     if sum(p.numel() for p in inner.parameters()) > LARGEST:
         return None
     try:
         if _takes_its_config(inner):
-            return _reference(said, prefix, _draws(lambda: type(inner)(copy.deepcopy(inner.config))))
+            return _reference(title, prefix, _draws(lambda: type(inner)(copy.deepcopy(inner.config))))
         hook = next((h for h in HOOKS if _without_arguments(getattr(type(inner), h, None))), None)
         if hook is not None:
-            said = f"{type(inner).__name__} drawn anew by its {hook}"
-            return _reference(said, prefix, _draws(lambda: _redrawn(inner, hook)))
+            title = f"{type(inner).__name__} drawn anew by its {hook}"
+            return _reference(title, prefix, _draws(lambda: _redrawn(inner, hook)))
     except Exception:  # of a class that needs more than its config, in a user's code
         return None
     return None
@@ -169,14 +169,13 @@ def _draws(build: Callable[[], Any]) -> Iterator[nn.Module]:
         yield model
 
 
-def _reference(said: str, prefix: str, draws: Iterator[nn.Module] | Sequence[nn.Module]) -> Reference | None:
+def _reference(title: str, prefix: str, draws: Iterator[nn.Module] | Sequence[nn.Module]) -> Reference | None:
     found: list[dict[str, Statistics]] = []
     ties: dict[str, str] = {}
     norms: dict[str, str] = {}
     dot = f"{prefix}." if prefix else ""
     for model in draws:
-        tensors = {f"{dot}{name}": t for name, t in (*model.named_parameters(), *model.named_buffers())}
-        found.append({n: s for n, t in tensors.items() if (s := statistics(t)) is not None})
+        found.append({f"{dot}{name}": of for name, of in statistics_of(model).items()})
         ties = {f"{dot}{n}": f"{dot}{other}" for n, other in ties_of(model).items()}
         norms = {f"{dot}{n}": type(m).__name__ for n, m in model.named_modules() if is_norm(m)}
     names = [name for name in found[0] if all(name in each for each in found)]
@@ -184,7 +183,7 @@ def _reference(said: str, prefix: str, draws: Iterator[nn.Module] | Sequence[nn.
     if all(torch.equal(found[0][n].entries, found[-1][n].entries) for n in varied):
         del found[1:]  # a function that seeds itself: its draws are one
     laws = {name: _law([each[name] for each in found]) for name in names}
-    return Reference(said, prefix, laws, ties, norms, len(found))
+    return Reference(title, prefix, laws, ties, norms, len(found))
 
 
 def ties_of(model: nn.Module) -> dict[str, str]:
@@ -195,6 +194,12 @@ def ties_of(model: nn.Module) -> dict[str, str]:
         if first.setdefault(id(p), name) != name:
             ties[name] = first[id(p)]
     return ties
+
+
+def statistics_of(model: nn.Module) -> dict[str, Statistics]:
+    """Of the parameters and buffers that have any, by name."""
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return {name: of for name, tensor in tensors if (of := statistics(tensor)) is not None}
 
 
 def statistics(tensor: Tensor) -> Statistics | None:
