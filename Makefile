@@ -6,7 +6,7 @@ READY := .venv/.ready
 SITE := import sysconfig; print(sysconfig.get_path("purelib"))
 # tests of what auxin uses of other libraries
 BORDERS := tests/cli tests/runs tests/report/test_theory_figures.py tests/report/test_figures.py tests/tasks/test_trees.py \
-  tests/tasks/test_grammar.py tests/models/test_formats.py tests/models/test_families.py tests/probes/test_export.py \
+  tests/tasks/test_grammar.py tests/models/test_formats.py tests/models/test_families.py tests/families/test_export.py \
   tests/test_config.py tests/theory/test_phase.py tests/measures/test_grokking.py
 
 .PHONY: setup demo test docs results lowest newest fuzz gpu

@@ -22,9 +22,11 @@ ALLOWED = {
     "config": {"architecture", "tasks", "values", "errors"},
     "theory": {"display", "config", "architecture", "values", "errors"},
     "models": {"disk", "config", "architecture", "values", "errors"},
-    "probes": {"display", "models", "theory", "config", "architecture", "values", "errors"},
+    "families": {"models", "config", "architecture", "values", "errors"},
+    "probes": {"display", "families", "models", "theory", "config", "architecture", "values", "errors"},
     "measures": {
         "display",
+        "families",
         "probes",
         "models",
         "tasks",

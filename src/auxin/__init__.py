@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from auxin.experiment.huggingface import save_huggingface
     from auxin.experiment.measure import measure
     from auxin.experiment.train import resume, train
+    from auxin.families import network_of
     from auxin.measures.grokking import grokking_summary
     from auxin.measures.projection import tree_projections
     from auxin.models.formats import load_model, save_model
     from auxin.models.initialize import initialize_
     from auxin.models.transformer import TransformerLM
-    from auxin.probes.families import network_of
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
     from auxin.report.sweep_record import open_sweep
@@ -52,7 +52,7 @@ _MODULES = {
     "auxin.models.formats": ("load_model", "save_model"),
     "auxin.models.initialize": ("initialize_",),
     "auxin.models.transformer": ("TransformerLM",),
-    "auxin.probes.families": ("network_of",),
+    "auxin.families": ("network_of",),
     "auxin.probes.remedy": ("rescale_",),
     "auxin.probes.simulate": ("simulate",),
     "auxin.report.sweep_record": ("open_sweep",),

@@ -103,7 +103,7 @@ class Check(Writing):
     def _report(self) -> CheckReport:
         from auxin.experiment.check import check as examine
         from auxin.experiment.sources import arguments_of, build, is_config, model_of_config, tokens_of
-        from auxin.probes.families.configs import read_config, recipe_of
+        from auxin.families.configs import read_config, recipe_of
         from auxin.probes.inputs import vocabulary_of
 
         if is_config(self.source):

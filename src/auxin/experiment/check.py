@@ -14,13 +14,13 @@ from torch import nn
 
 from auxin.display import Drawn
 from auxin.errors import AuxinError
+from auxin.families.configs import recipe_of
+from auxin.families.layers import Layers
+from auxin.families.sources import settings_of
 from auxin.probes.diagnosis import Diagnosis, diagnose, diagnose_recipe
-from auxin.probes.families.configs import recipe_of
-from auxin.probes.families.sources import settings_of
 from auxin.probes.findings import KINDS, Kind
 from auxin.probes.observe import BRANCH_COLUMNS, Reading
 from auxin.probes.remedy import Remedy, remedies
-from auxin.probes.stack import Layers
 from auxin.probes.thresholds import Thresholds
 from auxin.values import check as check_value
 

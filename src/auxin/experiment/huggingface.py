@@ -14,9 +14,9 @@ from auxin.disk.output import MARK, check_output, write_output
 from auxin.disk.plain import dump_json
 from auxin.errors import RunError
 from auxin.experiment.data import task_of
+from auxin.families.export import huggingface
 from auxin.models.formats import model_of
 from auxin.models.transformer import TransformerLM
-from auxin.probes.families.export import huggingface
 from auxin.runs import Run, open_run
 from auxin.tasks import Vocabulary
 from auxin.tasks.vocabulary import BOS, EOS, PAD

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
+from auxin.families.layers import Layers, find_layers
 from auxin.models.protocol import CausalModel, Output
-from auxin.probes.stack import Layers, find_stack
 from auxin.probes.watching import stream_of
 from auxin.values import check
 
@@ -52,7 +52,7 @@ class _Adapter(nn.Module):
         super().__init__()
         self.model = model
         self.training = model.training  # the measures restore the mode of the whole
-        self._stack = list(find_stack(model, layers).layers.values())
+        self._stack = list(find_layers(model, layers).layers.values())
         self._takes = _parameters(model)
 
     def forward(

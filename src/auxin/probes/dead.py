@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
+from auxin.families.layers import LayerStack
 from auxin.probes.findings import Finding
 from auxin.probes.reach import Reach
-from auxin.probes.stack import Stack
 
 ABSURD = 1e6
 """An entry that no scheme draws."""
@@ -60,7 +60,7 @@ def owner(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def place_of(name: str, stack: Stack) -> tuple[int, str] | None:
+def place_of(name: str, stack: LayerStack) -> tuple[int, str] | None:
     """Number of the layer and the name inside it of a module or parameter; None outside of the layers."""
     for index, layer in enumerate(stack.layers):
         if name.startswith(f"{layer}." if layer else ""):
@@ -68,7 +68,7 @@ def place_of(name: str, stack: Stack) -> tuple[int, str] | None:
     return None
 
 
-def unreached(reach: Reach, stack: Stack, ran: Sequence[str]) -> Iterator[Finding]:
+def unreached(reach: Reach, stack: LayerStack, ran: Sequence[str]) -> Iterator[Finding]:
     """Modules that run and whose weights no gradient reaches; in layers that ran, also those that are never used.
 
     Of numbered siblings (experts) one has to be reached. A module of which one tensor is reached is not dead: the
@@ -92,7 +92,7 @@ def unreached(reach: Reach, stack: Stack, ran: Sequence[str]) -> Iterator[Findin
             yield Finding("dead", module, None, None, sentence, group[0], group[1])
 
 
-def zero_slips(stack: Stack) -> Iterator[Finding]:
+def zero_slips(stack: LayerStack) -> Iterator[Finding]:
     """Parameters that are zero in some layers and not in the others; the fewer are named."""
     for part, members in same_parts(stack).items():
         zero = [m for m in members if not bool(m[2].detach().any())]
@@ -108,7 +108,7 @@ def zero_slips(stack: Stack) -> Iterator[Finding]:
             yield Finding("mismatch", owner(name), found, size, sentence, index, part)
 
 
-def same_parts(stack: Stack) -> dict[str, list[tuple[int, str, nn.Parameter]]]:
+def same_parts(stack: LayerStack) -> dict[str, list[tuple[int, str, nn.Parameter]]]:
     """The layers' parameters by their place in a layer and their shape."""
     shapes: dict[tuple[str, tuple[int, ...]], list[tuple[int, str, nn.Parameter]]] = defaultdict(list)
     for index, (layer, module) in enumerate(stack.layers.items()):
@@ -123,7 +123,7 @@ def size_of(p: Tensor) -> float:
 
 
 def zero_designs(
-    model: nn.Module, reach: Reach, stack: Stack, named: Mapping[str, object], identity: bool
+    model: nn.Module, reach: Reach, stack: LayerStack, named: Mapping[str, object], identity: bool
 ) -> Iterator[str]:
     """What begins at zero on purpose, and what the first update does then; nothing where it holds nothing back."""
     late = [name for name, update in reach.updates.items() if update > 1]

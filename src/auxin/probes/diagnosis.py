@@ -14,10 +14,12 @@ from torch import nn
 from auxin.architecture import Network
 from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
+from auxin.families.configs import NoFamily
+from auxin.families.layers import LayerStack, find_layers, unwrapped
+from auxin.families.preparation import prepared
+from auxin.families.sources import Described, describe
 from auxin.probes.branches import branch_mismatches, strength_mismatches
 from auxin.probes.dead import bad_entries, unreached, unset_tensors, zero_designs, zero_slips
-from auxin.probes.families.configs import NoFamily
-from auxin.probes.families.sources import Described, describe
 from auxin.probes.findings import Finding, folded
 from auxin.probes.finite import NotFinite
 from auxin.probes.laws import copies, law_mismatches, missing_norms, redrawn, settled, tie_mismatches
@@ -25,9 +27,7 @@ from auxin.probes.observe import Observation, Reading, observe
 from auxin.probes.prediction import predict, predicted_of
 from auxin.probes.reach import reach_of
 from auxin.probes.reference import Given, Reference, reference_of, scheme_named, statistics_of
-from auxin.probes.stack import Stack, find_stack, unwrapped
 from auxin.probes.thresholds import Thresholds
-from auxin.probes.watching import prepared
 from auxin.probes.weights import (
     copied_layers,
     gain_mismatches,
@@ -123,7 +123,7 @@ def _diagnose(
     limits: Thresholds,
     predicting: bool,
 ) -> Diagnosis:
-    stack = find_stack(model, reading.layers)
+    stack = find_layers(model, reading.layers)
     reading = dataclasses.replace(reading, layers=stack)
     described = sources.described
     if described is not None and branch != 1:
@@ -227,7 +227,7 @@ def _predicted(seen: Observation, described: Described) -> tuple[Profile | None,
 
 def _mismatches(
     model: nn.Module,
-    stack: Stack,
+    stack: LayerStack,
     sources: Sources,
     trainable: Container[str],
     limits: Thresholds,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.probes.watching import prepared, stream_of
+from auxin.families.preparation import prepared
+from auxin.probes.watching import stream_of
 
 DOUBLED = 1e-2
 """Relative error of an output that counts as doubled: half precision has three digits."""

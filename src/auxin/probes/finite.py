@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.probes.watching import restored, tensors_of
+from auxin.families.preparation import restored
+from auxin.probes.watching import tensors_of
 
 
 class NotFinite(ConfigError):

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from auxin.families.laws import chance
+from auxin.families.layers import LayerStack
 from auxin.probes.dead import owner, place_of, same_parts
-from auxin.probes.families.laws import chance
 from auxin.probes.findings import Finding
 from auxin.probes.reference import Law, Reference, Statistics, ties_of
-from auxin.probes.stack import Stack
 from auxin.probes.thresholds import Thresholds
 
 FEW = 32
@@ -27,7 +27,7 @@ def law_mismatches(
     model: nn.Module,
     here: Mapping[str, Statistics],
     reference: Reference,
-    stack: Stack,
+    stack: LayerStack,
     limits: Thresholds,
     branch: float = 1.0,
 ) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ def _reason(found: float, law: Law, depth: int) -> str:
     return times if abs(ratio - 1) > 0.06 else ""
 
 
-def missing_norms(model: nn.Module, reference: Reference, stack: Stack) -> Iterator[Finding]:
+def missing_norms(model: nn.Module, reference: Reference, stack: LayerStack) -> Iterator[Finding]:
     """Norms that the reference has and the model lacks, or has something else in place of."""
     modules = dict(model.named_modules())
     for name, kind in reference.norms.items():
@@ -167,7 +167,7 @@ def tie_mismatches(model: nn.Module, reference: Reference) -> Iterator[Finding]:
             yield Finding("mismatch", owner(name), None, None, sentence)
 
 
-def copies(stack: Stack) -> Iterator[Finding]:
+def copies(stack: LayerStack) -> Iterator[Finding]:
     """Layers that have the matrices of another one; nothing where all layers are copies."""
     first: dict[int, dict[int, list[str]]] = {}
     parts = {part: members for part, members in same_parts(stack).items() if members[0][2].ndim >= 2}

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auxin.errors import AuxinError, ConfigError
+from auxin.families.layers import Layers, find_layers, unwrapped
+from auxin.families.preparation import prepared, restored
 from auxin.probes.finite import NotFinite, first_not_finite
 from auxin.probes.inputs import Call, call_of, vocabulary_of
 from auxin.probes.logits import output_statistics
-from auxin.probes.stack import Layers, find_stack, unwrapped
 from auxin.probes.states import mean_cosine, mean_gap, mean_square, mixed_axes
 from auxin.probes.tracing import Branch, Tracer
-from auxin.probes.watching import SoftmaxWatch, prepared, restored
+from auxin.probes.watching import SoftmaxWatch
 from auxin.theory.profile import Profile
 from auxin.values import check, check_whole
 
@@ -115,7 +116,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # i
     check(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
     model = unwrapped(model)
     with prepared(model):
-        stack = find_stack(model, reading.layers)
+        stack = find_layers(model, reading.layers)
         generator = torch.Generator().manual_seed(reading.seed)
         call = call_of(model, reading.inputs, reading.batch, reading.n_tokens, generator)
         table = vocabulary_of(model)

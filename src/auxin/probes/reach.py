@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from auxin.families.preparation import prepared, restored
 from auxin.probes.inputs import Call, call_of
 from auxin.probes.observe import Reading
-from auxin.probes.watching import prepared, restored, tensors_of
+from auxin.probes.watching import tensors_of
 
 UPDATES = 8
 """Updates that are tried at most."""

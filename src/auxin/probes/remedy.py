@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from auxin.architecture import Layer, Network
 from auxin.errors import ConfigError
+from auxin.families.layers import Layers
 from auxin.probes.experts import holds_experts, output_maps
 from auxin.probes.gains import gain_of
 from auxin.probes.inputs import call_of
 from auxin.probes.observe import Reading, observe
 from auxin.probes.prediction import predict
-from auxin.probes.stack import Layers
 from auxin.values import check, check_finite
 
 Array = NDArray[np.float64]

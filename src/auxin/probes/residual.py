@@ -23,8 +23,6 @@ Array = NDArray[np.float64]
 
 TOKENS = 6
 """Tokens on which equations are tried; a chance agreement of so many entries does not occur."""
-ROUNDING = {torch.float32: 5e-6, torch.float64: 1e-10, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
-"""Relative residual up to which an equation holds."""
 
 PARALLEL, LATEST = 3, 12
 """Branches side by side that are looked for, among so many of the latest outputs."""

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
+from auxin.families.layers import LayerStack
+from auxin.families.preparation import ROUNDING, restored
 from auxin.probes.finite import NotFinite
 from auxin.probes.residual import (
     PARALLEL,
-    ROUNDING,
     Branch,
     Event,
     LayerRun,
@@ -27,8 +28,7 @@ from auxin.probes.residual import (
     same,
     sample,
 )
-from auxin.probes.stack import Stack
-from auxin.probes.watching import attention_statistics, mixtures, restored, stream_of, streams_of
+from auxin.probes.watching import attention_statistics, mixtures, stream_of, streams_of
 from auxin.values import check
 
 
@@ -39,7 +39,7 @@ class Tracer:
     and the residual as a pair, whose sum the state is, that branch.
     """
 
-    def __init__(self, model: nn.Module, stack: Stack, table: nn.Embedding | None = None) -> None:
+    def __init__(self, model: nn.Module, stack: LayerStack, table: nn.Embedding | None = None) -> None:
         self.model, self.stack = model, stack
         self.table = table
         self.tokens: Tensor | None = None

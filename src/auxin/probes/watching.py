@@ -1,98 +1,17 @@
-"""A model made ready to be measured, watched while it runs, and left as it was."""
+"""What modules give and what attention computes, watched while a model runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from auxin.errors import ConfigError
-from auxin.probes.residual import ROUNDING
 
 MASKED = -1e4
 """Logits below this one are masked, whatever finite number a model masks with."""
-
-
-@contextmanager
-def restored(restore: Callable[[], None]) -> Iterator[None]:
-    """Call ``restore`` at the end, and once more where Ctrl-C interrupts it: nothing is left half done."""
-    try:
-        yield
-    finally:
-        try:
-            restore()
-        except BaseException:
-            restore()
-            raise
-
-
-@contextmanager
-def prepared(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode, frozen parameters, gradients on, nothing compiled, attention in its plain form.
-
-    Modes, ``requires_grad`` and torch's random state are as before afterwards; gradients are never touched.
-    Raises ``ConfigError`` naming the first tensor that cannot be read, and for scripted modules.
-    """
-    for root in modules:
-        check_readable(root)
-    modes = [(m, m.training) for m in {id(m): m for root in modules for m in root.modules()}.values()]
-    parameters = list({id(p): p for root in modules for p in root.parameters()}.values())
-    needing = [p for p in parameters if p.requires_grad]
-    cuda = [p.device for p in parameters if p.is_cuda][:1]
-    fast = torch.backends.mha.get_fastpath_enabled()  # torch's own encoder would make nested tensors
-
-    def restore() -> None:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, training in modes:
-            module.training = training
-        for p in needing:
-            p.requires_grad_(True)
-
-    with restored(restore):
-        torch.backends.mha.set_fastpath_enabled(False)
-        for module, _ in modes:
-            module.training = False
-        for p in needing:
-            p.requires_grad_(False)
-        with (
-            torch.random.fork_rng(devices=cuda),
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            sdpa_kernel(SDPBackend.MATH),
-            torch.compiler.set_stance("force_eager"),
-        ):
-            yield
-
-
-def check_readable(model: nn.Module) -> None:
-    """Raise ``ConfigError`` for a scripted module, and for weights without data or of a type that is no float."""
-    for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ConfigError(
-                f"{name or type(module).__name__} is scripted, and its parts cannot be followed; allowed: the module "
-                "that was scripted or traced"
-            )
-        if callable(getattr(type(module), "weight", None)):
-            raise ConfigError(f"weight of {name} is quantized and packed; allowed: weights that are tensors")
-    for name, p in (*model.named_parameters(), *model.named_buffers()):
-        what = f"{'parameter' if isinstance(p, nn.Parameter) else 'buffer'} {name}"
-        if is_lazy(p):
-            raise ConfigError(f"{what} has no shape yet; allowed: a lazy module after its first run")
-        if p.is_meta:
-            raise ConfigError(
-                f"{what} is on device 'meta', without data; allowed: weights that are filled (to_empty, then the "
-                "model's own initialization)"
-            )
-        if isinstance(p, nn.Parameter) and p.dtype not in ROUNDING:
-            floats = ", ".join(str(dtype) for dtype in ROUNDING)
-            raise ConfigError(f"{what} is {p.dtype}; allowed: {floats}")
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:

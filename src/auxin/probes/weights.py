@@ -14,15 +14,15 @@ from torch import nn
 
 from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import WRITERS, Recipe
+from auxin.families.laws import chance
+from auxin.families.layers import LayerStack
+from auxin.families.modules import Matrix
+from auxin.families.sources import Described, config_of
+from auxin.families.table import BY_TYPE
 from auxin.probes.dead import owner, place_of, same_parts, size_of
-from auxin.probes.families.laws import chance
-from auxin.probes.families.modules import Matrix
-from auxin.probes.families.sources import Described, config_of
-from auxin.probes.families.table import BY_TYPE
 from auxin.probes.findings import Finding
 from auxin.probes.gains import gain_of
 from auxin.probes.inputs import vocabulary_of
-from auxin.probes.stack import Stack
 from auxin.probes.thresholds import Thresholds
 from auxin.probes.tracing import is_norm
 
@@ -30,7 +30,7 @@ OTHER_TABLES = 3.0
 """Factor between the std of a table that is added to the tokens' and theirs, where the scheme is only recognized."""
 
 
-def scheme_mismatches(described: Described, stack: Stack, limits: Thresholds) -> Iterator[Finding]:
+def scheme_mismatches(described: Described, stack: LayerStack, limits: Thresholds) -> Iterator[Finding]:
     """Maps of layers whose standard deviation is not their scheme's, beyond chance."""
     recipe = described.recipe
     shapes = Counter(m.parameter for m in described.matrices)
@@ -89,7 +89,7 @@ def _reason(found: float, expected: float, matrix: Matrix, recipe: Recipe) -> st
 
 
 def table_mismatches(
-    model: nn.Module, described: Described, stack: Stack, trainable: Container[str], limits: Thresholds
+    model: nn.Module, described: Described, stack: LayerStack, trainable: Container[str], limits: Thresholds
 ) -> Iterator[Finding]:
     """Tables of tokens, positions and types, and an untied output map, that are not as their scheme draws them."""
     recipe, guessed = described.recipe, described.recognized
@@ -139,7 +139,7 @@ def _foreign(model: nn.Module, name: str, recipe: Recipe) -> bool:
     return config is not None and (family is None or family.name != recipe.name)
 
 
-def gain_mismatches(model: nn.Module, stack: Stack, limits: Thresholds) -> Iterator[Finding]:
+def gain_mismatches(model: nn.Module, stack: LayerStack, limits: Thresholds) -> Iterator[Finding]:
     """Norms that do not multiply by 1; a gain of 0 in every layer is a design."""
     gains = {
         name: gain.mean().item() for name, m in model.named_modules() if (gain := gain_of(m)) is not None
@@ -157,7 +157,7 @@ def gain_mismatches(model: nn.Module, stack: Stack, limits: Thresholds) -> Itera
             yield Finding("mismatch", name, gain, 1.0, sentence, layer, part)
 
 
-def unlike_layers(stack: Stack, *, ends: bool) -> Iterator[Finding]:
+def unlike_layers(stack: LayerStack, *, ends: bool) -> Iterator[Finding]:
     """Norms that single layers lack, or have in place of nothing, where the others have them.
 
     Without ``ends``, the first and the last layer may lack one, as some designs do.
@@ -184,7 +184,7 @@ def unlike_layers(stack: Stack, *, ends: bool) -> Iterator[Finding]:
                     yield Finding("mismatch", name, None, None, said, index, part)
 
 
-def odd_layers(stack: Stack, limits: Thresholds) -> Iterator[Finding]:
+def odd_layers(stack: LayerStack, limits: Thresholds) -> Iterator[Finding]:
     """Parameters of single layers whose size is not that of the same ones in the other layers.
 
     The others' size is one, or follows a power of the layer's number (1/√(2l)), whichever leaves fewer layers odd.
@@ -224,7 +224,7 @@ def _odd(sized: Sequence[Sized], usual: Sequence[float], limits: Thresholds) -> 
     return odd
 
 
-def copied_layers(stack: Stack) -> bool:
+def copied_layers(stack: LayerStack) -> bool:
     """Whether all layers start with the same values, as nn.TransformerEncoder's copies do."""
     layers = list(stack.layers.values())
     if len(layers) < 2:

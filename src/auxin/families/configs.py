@@ -13,9 +13,9 @@ from auxin.architecture.initialization import normal_scheme
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
-from auxin.probes.families.rotary import rotary_of
-from auxin.probes.families.settings import without_effect
-from auxin.probes.families.table import BY_TYPE, FAMILIES, SPECIAL, Family
+from auxin.families.rotary import rotary_of
+from auxin.families.settings import without_effect
+from auxin.families.table import BY_TYPE, FAMILIES, SPECIAL, Family
 from auxin.values import check
 
 NAMES = {

@@ -14,10 +14,10 @@ import auxin
 from auxin import MLP, Attention, Layer, Norm, Sublayer
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
+from auxin.families.configs import NoFamily, recipe_of
+from auxin.families.sources import describe
+from auxin.families.table import FAMILIES
 from auxin.models.transformer import TransformerLM
-from auxin.probes.families.configs import NoFamily, recipe_of
-from auxin.probes.families.sources import describe
-from auxin.probes.families.table import FAMILIES
 from probes import models, shapes
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from auxin.families.modules import HEADS
+from auxin.families.targets import TARGETS, Parts, Target
 from auxin.models.transformer import TransformerLM
-from auxin.probes.families.modules import HEADS
-from auxin.probes.families.targets import TARGETS, Parts, Target
 from auxin.values import check
 
 

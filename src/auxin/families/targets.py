@@ -9,8 +9,8 @@ from typing import Any
 from auxin.architecture import MLP, Attention, Layer, Norm, Rotary
 from auxin.architecture.model import ModelConfig
 from auxin.architecture.recipe import Recipe
+from auxin.families.table import BY_TYPE, Family
 from auxin.models.stack import norms_of
-from auxin.probes.families.table import BY_TYPE, Family
 from auxin.values import check
 
 

@@ -16,13 +16,13 @@ from auxin.architecture.recipe import Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
+from auxin.families.activation import activation_of
+from auxin.families.configs import NoFamily, read_config, recipe_of
+from auxin.families.laws import TORCH, likely
+from auxin.families.layers import Layers, LayerStack, find_layers
+from auxin.families.modules import Matrix, matrices
+from auxin.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
 from auxin.models.transformer import TransformerLM
-from auxin.probes.families.activation import activation_of
-from auxin.probes.families.configs import NoFamily, read_config, recipe_of
-from auxin.probes.families.laws import TORCH, likely
-from auxin.probes.families.modules import Matrix, matrices
-from auxin.probes.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
-from auxin.probes.stack import Layers, Stack, find_stack
 from auxin.values import check
 
 
@@ -109,8 +109,8 @@ def describe(model: nn.Module, layers: Layers | None = None) -> Described:
     Raises ``NoFamily`` for a model of none that is known, ``ConfigError`` naming what is not covered in a known one.
     """
     if isinstance(model, nn.TransformerEncoderLayer):
-        return _torch(Stack("", {"": model}))
-    stack = find_stack(model, layers)
+        return _torch(LayerStack("", {"": model}))
+    stack = find_layers(model, layers)
     first = next(iter(stack.layers.values()))
     if isinstance(first, nn.TransformerEncoderLayer):
         return _torch(stack)
@@ -144,7 +144,7 @@ def config_of(model: nn.Module, name: str) -> Any:
     return next((config for config in configs if isinstance(getattr(config, "model_type", None), str)), None)
 
 
-def _transformers(config: Any, stack: Stack) -> Described:
+def _transformers(config: Any, stack: LayerStack) -> Described:
     """Layers of a model of transformers, by the config of the module that holds them."""
     recipe, family = recipe_of(settings_of(config)), BY_TYPE[config.model_type]
     depth = len(stack.layers)
@@ -161,7 +161,7 @@ def _has(layer: nn.Module, path: str) -> bool:
     return any(name == path for name, _ in layer.named_modules())
 
 
-def _torch(stack: Stack) -> Described:
+def _torch(stack: LayerStack) -> Described:
     """Layers of torch's own; as it leaves them unless most maps follow another law."""
     layers = list(stack.layers.values())
     first = layers[0]
@@ -186,7 +186,7 @@ def _torch(stack: Stack) -> Described:
     return _with_law(recipe, stack, TORCH_PARTS)
 
 
-def _nanogpt(stack: Stack) -> Described:
+def _nanogpt(stack: LayerStack) -> Described:
     """Blocks with attn.c_attn, attn.c_proj, mlp.c_fc and mlp.c_proj."""
     first = next(iter(stack.layers.values()))
     up = first.get_submodule("mlp.c_fc")
@@ -205,7 +205,7 @@ def _nanogpt(stack: Stack) -> Described:
     return _with_law(Recipe("nanoGPT", network, sizes, normal_scheme(0.02, scaled=True)), stack, GPT2_PARTS)
 
 
-def _ours(model: TransformerLM, stack: Stack) -> Described:
+def _ours(model: TransformerLM, stack: LayerStack) -> Described:
     """auxin's own layers: at most one attention and one MLP each, whose heads have the dimensions of the model's."""
     recipe = model.config.recipe()
     layers: dict[Layer, Layer] = {}
@@ -229,7 +229,7 @@ def _finite(sublayer: Sublayer, sizes: Sizes) -> Sublayer:
     return replace(sublayer, body=replace(body, head_dim=body.dimensions(sizes)))
 
 
-def _with_law(recipe: Recipe, stack: Stack, parts: Mapping[str, str]) -> Described:
+def _with_law(recipe: Recipe, stack: LayerStack, parts: Mapping[str, str]) -> Described:
     found = matrices(stack.layers, parts, "rows", recipe)
     meant = likely(recipe, found)
     known = meant is not None

@@ -20,7 +20,7 @@ RIVAL = 0.5
 
 
 @dataclass(frozen=True)
-class Stack:
+class LayerStack:
     """The layers of a model, by name; a layer that runs several times (ALBERT) stands here once."""
 
     name: str
@@ -33,17 +33,17 @@ class Stack:
         return not any(_uncalled(layer) for layer in self.layers.values())
 
 
-Layers = Stack | str | Sequence[str] | Sequence[nn.Module]
+Layers = LayerStack | str | Sequence[str] | Sequence[nn.Module]
 """A stack that was found, a container's name, or the layers or their names, in the order in which they run."""
 
 
-def find_stack(model: nn.Module, layers: Layers | None = None) -> Stack:
+def find_layers(model: nn.Module, layers: Layers | None = None) -> LayerStack:
     """The layers that the caller names, or the container of equal modules with most parameters.
 
     Raises ``ConfigError`` where no module holds several matrices in each of its equal children, where a second
     stack is of similar size (encoder and decoder), or where a name is none of the model's.
     """
-    if isinstance(layers, Stack):
+    if isinstance(layers, LayerStack):
         return layers
     if layers is not None:
         return _named(model, layers)
@@ -68,7 +68,7 @@ def find_stack(model: nn.Module, layers: Layers | None = None) -> Stack:
             f"the parts of {type(model).__name__}'s layers stand in lists side by side ({lists}); allowed: layers that "
             "are modules, or one list of parts for each layer"
         )
-    return Stack(best, found[best])
+    return LayerStack(best, found[best])
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -147,14 +147,14 @@ def _size(group: dict[str, nn.Module]) -> int:
     return sum(p.numel() for layer in group.values() for p in layer.parameters())
 
 
-def _named(model: nn.Module, layers: str | Sequence[str] | Sequence[nn.Module]) -> Stack:
+def _named(model: nn.Module, layers: str | Sequence[str] | Sequence[nn.Module]) -> LayerStack:
     modules = dict(model.named_modules())
     if isinstance(layers, str):
         layers = _inside(layers, modules)
         check(layers in modules, "layers", layers, f"the name of one of {_containers(modules)}")
         children = {_key(layers, n): child for n, child in modules[layers].named_children()}
         check(len(children) > 0, "layers", layers, "a container of layers; it has none")
-        return Stack(layers, children)
+        return LayerStack(layers, children)
     check(len(layers) > 0, "number of layers", 0, "1 or more")
     names = {id(module): name for name, module in modules.items()}
     chosen: dict[str, nn.Module] = {}
@@ -162,7 +162,7 @@ def _named(model: nn.Module, layers: str | Sequence[str] | Sequence[nn.Module]) 
         name = _inside(layer, modules) if isinstance(layer, str) else names.get(id(layer))
         check(name in modules, "layer", layer, f"a submodule of the {type(model).__name__}, or its name")
         chosen[str(name)] = modules[str(name)]
-    return Stack("", chosen)
+    return LayerStack("", chosen)
 
 
 def _inside(name: str, modules: Mapping[str, nn.Module]) -> str:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.probes.watching import prepared
+from auxin.families.preparation import prepared
 
 KNOWN = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu, "tanh": torch.tanh}
 TOLERANCE = 2e-3

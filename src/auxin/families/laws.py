@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from auxin.architecture.initialization import SCHEMES, Map, Scheme, normal_scheme
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
-from auxin.probes.families.modules import Matrix
+from auxin.families.modules import Matrix
 
 AGREEING = 0.6
 """Share of the maps that a law has to explain, to be taken as what is meant."""
