@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from auxin.config import RunConfig, preset
-from auxin.studies.plan import parameters, step_flops
+from auxin.lab.plan import parameters, step_flops
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
 from auxin.training.precision import float32_products

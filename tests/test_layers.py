@@ -37,24 +37,18 @@ ALLOWED = {
     },
     "training": {"models", "tasks", "config", "architecture", "values", "errors"},
     "runs": {"display", "disk", "config", "architecture", "values", "errors"},
-    "report": {
-        "disk",
-        "measures",
-        "runs",
-        "tasks",
-        "theory",
-        "config",
-        "architecture",
-        "values",
-        "errors",
-    },
 }
-EVERYTHING = set(ALLOWED)
-ALLOWED["experiment"] = EVERYTHING
-ALLOWED["studies"] = EVERYTHING | {"experiment"}
-ALLOWED["notebook"] = EVERYTHING | {"experiment", "studies"}
-ALLOWED["__init__"] = EVERYTHING | {"experiment", "studies", "notebook"}
-ALLOWED["cli"] = EVERYTHING | {"experiment", "studies", "__init__"}
+BELOW = set(ALLOWED)
+ALLOWED["experiment"] = BELOW | {"report"}  # a check's page
+ALLOWED["lab"] = BELOW | {"experiment"}
+ALLOWED["studies"] = BELOW | {"experiment", "lab"}
+ALLOWED["report"] = BELOW - {"display", "screen", "models", "probes", "training"} | {
+    "lab"
+}  # a sweep's record
+EVERYTHING = BELOW | {"report", "experiment", "lab", "studies"}
+ALLOWED["notebook"] = EVERYTHING
+ALLOWED["__init__"] = EVERYTHING | {"notebook"}
+ALLOWED["cli"] = EVERYTHING | {"__init__"}
 ALLOWED["__main__"] = {"cli"}
 
 
@@ -89,6 +83,16 @@ def test_imports_go_downward(path: Path) -> None:
             ):
                 continue  # "from auxin import errors" names the package on the way to a module
             assert target in ALLOWED[here], f"{path}: {here} may not import {module}"
+
+
+def test_pages_and_figures_are_drawn_for_people_only() -> None:
+    above = [path for path in SOURCE.rglob("*.py") if layer(path) not in ("report", "cli", "notebook")]
+    drawing = {
+        str(path.relative_to(SOURCE))
+        for path in above
+        if any(module.startswith("auxin.report") for module in imported_modules(path))
+    }
+    assert drawing == {"experiment/check.py"}
 
 
 def test_no_circle_between_modules() -> None:

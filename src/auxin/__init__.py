@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from auxin.experiment.measure import measure
     from auxin.experiment.train import resume, train
     from auxin.families import network_of
+    from auxin.lab.named import NamedRun
+    from auxin.lab.sweep import sweep
+    from auxin.lab.sweep_record import open_sweep
     from auxin.measures.grokking import grokking_summary
     from auxin.measures.projection import tree_projections
     from auxin.models.formats import load_model, save_model
@@ -27,10 +30,7 @@ if TYPE_CHECKING:
     from auxin.models.transformer import TransformerLM
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
-    from auxin.report.sweep_record import open_sweep
     from auxin.runs import open_run
-    from auxin.studies.design import NamedRun
-    from auxin.studies.sweep import sweep
     from auxin.tasks import Task, Vocabulary, load_task
     from auxin.theory.critical import critical
     from auxin.theory.exponents import exponents
@@ -55,10 +55,10 @@ _MODULES = {
     "auxin.families": ("network_of",),
     "auxin.probes.remedy": ("rescale_",),
     "auxin.probes.simulate": ("simulate",),
-    "auxin.report.sweep_record": ("open_sweep",),
+    "auxin.lab.sweep_record": ("open_sweep",),
     "auxin.runs": ("open_run",),
-    "auxin.studies.design": ("NamedRun",),
-    "auxin.studies.sweep": ("sweep",),
+    "auxin.lab.named": ("NamedRun",),
+    "auxin.lab.sweep": ("sweep",),
     "auxin.tasks": ("Task", "Vocabulary", "load_task"),
     "auxin.architecture": ("MLP", "Attention", "Block", "Layer", "Network", "Norm", "Rotary", "Sublayer"),
     "auxin.theory.critical": ("critical",),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from auxin.cli import main
-from auxin.studies.sweep_file import read_sweep
+from auxin.lab.sweep_file import read_sweep
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")

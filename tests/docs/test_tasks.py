@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from auxin.cli import main
-from auxin.report.sweep_record import open_sweep
+from auxin.lab.sweep_record import open_sweep
 from auxin.runs import open_run
 from auxin.tasks import load_task
 

@@ -125,11 +125,11 @@ CLOCKS = {
 }
 MAY_READ_A_CLOCK = {
     "experiment/progress.py": "the rate beside a bar",
-    "studies/progress.py": "how often a bar looks",
-    "studies/worker.py": "wall time of a run, beside its status",
-    "studies/cluster.py": "the same under Ray",
-    "studies/session.py": "wall time of a sitting",
-    "studies/plan.py": "how fast this machine is",
+    "lab/progress.py": "how often a bar looks",
+    "lab/worker.py": "wall time of a run, beside its status",
+    "lab/cluster.py": "the same under Ray",
+    "lab/session.py": "wall time of a sitting",
+    "lab/plan.py": "how fast this machine is",
     "runs/store.py": "events.log",
     "experiment/sinks.py": "TensorBoard names its files by the second",
     "screen.py": "how long a terminal has been silent",

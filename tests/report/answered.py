@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from auxin.config import ModelConfig, RunConfig
+from auxin.lab.named import NamedRun
+from auxin.lab.pool import Outcome
 from auxin.measures.grokking import grokking_summary
 from auxin.report.run_section import RunView, TreeDrawing
 from auxin.runs import Metric, RunDirectory, open_run
 from auxin.runs.environment import environment
 from auxin.studies.answers import Analysis, save_study
 from auxin.studies.conduct import load_study
-from auxin.studies.design import NamedRun
 from auxin.studies.dynamics import MEASURES
-from auxin.studies.pool import Outcome
 from studies.synthetic import Curves, ramp, table
 
 STUDIES = ("grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures")

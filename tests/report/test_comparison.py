@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from auxin.config import ModelConfig, RunConfig
+from auxin.lab.sweep_record import Axis, Sweep, SweepRun
 from auxin.measures.grokking import grokking_summary
 from auxin.report.comparison import runs_section
 from auxin.report.drawings import Drawings
 from auxin.report.page import MOST_RUNS, page
 from auxin.report.run_section import RunView
-from auxin.report.sweep_record import Axis, Sweep, SweepRun
 from auxin.report.sweep_section import sweep_section
 from auxin.runs import Metric, RunDirectory, open_run
 

@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from auxin.lab.sweep_record import Axis, Sweep
 from auxin.report.marks import Figure
 from auxin.report.sweep_figures import sweep_figures
-from auxin.report.sweep_record import Axis, Sweep
 from auxin.report.theme import specification
 
 DEPTH = Axis("model.depth", (1, 2, 4))

@@ -14,11 +14,11 @@ from auxin.config import ModelConfig, RunConfig
 from auxin.disk.plain import dump_signed
 from auxin.errors import RunError
 from auxin.experiment.train import train
+from auxin.lab.pool import Outcome
 from auxin.report.page import page
 from auxin.runs import open_run
 from auxin.runs.record import keep, open_study, runs_as_recorded, wall_time
 from auxin.studies.conduct import answer_again, load_study
-from auxin.studies.pool import Outcome
 from auxin.values import flat
 from report.answered import answered, everything
 from studies.synthetic import table

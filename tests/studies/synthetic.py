@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import polars as pl
 
-from auxin.studies.design import NamedRun
+from auxin.lab.named import NamedRun
 
 STEPS = (0, 1, 100, 200, 400, 600, 800, 900, 1000)
 Curves = dict[tuple[str, str], Sequence[float]]

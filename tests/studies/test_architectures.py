@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from auxin.lab.named import NamedRun
 from auxin.studies.architectures import (
     CHANCE,
     SCALES,
@@ -15,7 +16,6 @@ from auxin.studies.architectures import (
     configs,
     model_of,
 )
-from auxin.studies.design import NamedRun
 from studies.synthetic import STEPS, Curves, ramp, table
 
 SIZES = {"depth": 12, "width": 32}

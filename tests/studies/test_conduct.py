@@ -11,10 +11,12 @@ from auxin.cli import UsageError
 from auxin.cli.study import Study
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
-from auxin.studies import conduct, session
+from auxin.lab import session
+from auxin.lab.named import NamedRun
+from auxin.lab.pool import Outcome
+from auxin.studies import conduct
 from auxin.studies.conduct import answer_study, load_study, train_study
-from auxin.studies.design import NamedRun, Scale
-from auxin.studies.pool import Outcome
+from auxin.studies.design import Scale
 from published import write_published
 
 LINES = {"train": 100, "dev": 20, "test": 20, "gen": 20}

@@ -2,8 +2,8 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_1samp
 
+from auxin.lab.sweep_table import late
 from auxin.measures.intervals import bands
-from auxin.studies.curves import late
 
 
 def rows(values: dict[int, list[float | None]]) -> pl.DataFrame:

@@ -2,8 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from auxin.lab.named import NamedRun
 from auxin.studies.depth import DEPTHS, STUDY, configs
-from auxin.studies.design import NamedRun
 from studies.synthetic import STEPS, Curves, ramp, table
 
 

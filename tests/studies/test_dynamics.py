@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from auxin.config import RunConfig
+from auxin.lab.named import NamedRun
 from auxin.runs.store import PLACES
 from auxin.studies import depth
-from auxin.studies.design import NamedRun, Scale
+from auxin.studies.design import Scale
 from auxin.studies.dynamics import MEASURES, STUDY, configs
 from auxin.values import flat
 from studies.synthetic import Curves, ramp, table

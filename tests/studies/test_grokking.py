@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from auxin.config import preset
-from auxin.studies.design import NamedRun
+from auxin.lab.named import NamedRun
 from auxin.studies.grokking import STUDY, configs
 from studies.synthetic import STEPS, Curves, ramp, table
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from auxin.architecture.block import Block
-from auxin.studies.design import NamedRun
+from auxin.lab.named import NamedRun
 from auxin.studies.joint import DEPTHS, EXPONENTS, STUDY, branch_strength, configs
 from auxin.theory.exponents import angle_exponents
 from studies.synthetic import Curves, ramp, table

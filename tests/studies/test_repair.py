@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from auxin import Block, exponents
-from auxin.studies.design import NamedRun
+from auxin.lab.named import NamedRun
 from auxin.studies.repair import DEPTHS, SHARED, STUDY, configs
 from studies.synthetic import STEPS, Curves, ramp, table
 

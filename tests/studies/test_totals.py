@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from auxin import Block, Network, exponents
-from auxin.studies.design import NamedRun
+from auxin.lab.named import NamedRun
 from auxin.studies.totals import DEPTHS, RANGES, STUDY, configs, starts
 from studies.synthetic import STEPS, Curves, ramp, table
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from auxin.architecture.block import Block
-from auxin.studies.design import NamedRun
+from auxin.lab.named import NamedRun
 from auxin.studies.prediction import CHANCE
 from auxin.studies.statistics import r_squared
 from auxin.studies.trainability import FIXED, STUDY, configs

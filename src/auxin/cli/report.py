@@ -13,8 +13,8 @@ from auxin.cli.options import Writing
 from auxin.errors import DataError
 
 if TYPE_CHECKING:
+    from auxin.lab.sweep_record import Sweep
     from auxin.report.run_section import RunView
-    from auxin.report.sweep_record import Sweep
     from auxin.runs import Run
     from auxin.runs.record import StudyRecord
 
@@ -54,7 +54,7 @@ class Report(Writing):
 
 def _opened(path: Path) -> StudyRecord | Sweep:
     """The sweep or the study of a directory."""
-    from auxin.report.sweep_record import holds_sweep, open_sweep
+    from auxin.lab.sweep_record import holds_sweep, open_sweep
     from auxin.runs.record import open_study
 
     return open_sweep(path) if holds_sweep(path) else open_study(path)

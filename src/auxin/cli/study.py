@@ -15,9 +15,9 @@ from auxin.studies.design import Scale, StudyName
 from auxin.values import check
 
 if TYPE_CHECKING:
+    from auxin.lab.plan import Plan
+    from auxin.lab.pool import Outcome
     from auxin.studies.answers import Analysis
-    from auxin.studies.plan import Plan
-    from auxin.studies.pool import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

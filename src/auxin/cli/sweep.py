@@ -12,8 +12,9 @@ from auxin.cli import UsageError
 from auxin.cli.options import Flag, Verb
 from auxin.cli.output import print_json, print_table
 from auxin.cli.study import report_outcomes, report_plan
-from auxin.report.sweep_record import TABLE, Axis, Setting, open_sweep
-from auxin.report.sweep_record import Sweep as Record
+from auxin.lab.named import Setting
+from auxin.lab.sweep_record import TABLE, Axis, open_sweep
+from auxin.lab.sweep_record import Sweep as Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +43,10 @@ class Sweep(Verb):
 
     def run(self) -> int:
         """Train what is left of the sweep and print its summary; the status says whether runs failed."""
-        from auxin.studies.sweep_file import read_sweep
+        from auxin.lab.sweep_file import read_sweep
 
         design = read_sweep(self.file)
-        from auxin.studies.sweep import plan_sweep, train_sweep  # what trains loads for seconds
+        from auxin.lab.sweep import plan_sweep, train_sweep  # what trains loads for seconds
 
         if self.dry_run:
             plan = plan_sweep(design, self.out, workers=self.workers, only=self.only, reuse=self.reuse)
@@ -92,7 +93,7 @@ class Merge(Verb):
         """Copy the finished runs into one sweep and print its summary; the status says whether any are missing."""
         for path in self.paths:
             open_sweep(path)
-        from auxin.studies.sweep import merge
+        from auxin.lab.sweep import merge
 
         sweep = merge(self.paths, self.out)
         _report(sweep, self.json)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from auxin.disk.output import marked_text, write_output
+from auxin.lab.sweep_record import Sweep
 from auxin.report.comparison import runs_section
 from auxin.report.drawings import Drawings
 from auxin.report.markup import fill
 from auxin.report.run_section import RunView, run_section
 from auxin.report.study_section import study_section
-from auxin.report.sweep_record import Sweep
 from auxin.report.sweep_section import sweep_section
 from auxin.report.theme import DARK, LIGHT, bundle
 from auxin.runs.record import StudyRecord

@@ -14,10 +14,10 @@ import polars as pl
 
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import DataError
+from auxin.lab.sweep_record import Axis, Sweep, word
 from auxin.measures.intervals import bands
 from auxin.report.labels import label
 from auxin.report.marks import Figure, Groups, tips
-from auxin.report.sweep_record import Axis, Sweep, word
 from auxin.report.tables import drawable, in_words
 from auxin.report.theme import BLUE, Panel, save_own
 

@@ -8,13 +8,13 @@ from typing import Any
 import polars as pl
 
 from auxin.errors import DataError
+from auxin.lab.sweep_record import Sweep
 from auxin.measures.intervals import bands
 from auxin.report.drawings import Drawings
 from auxin.report.labels import label
 from auxin.report.marks import Figure
 from auxin.report.markup import Table, number, setting
 from auxin.report.sweep_figures import sweep_figures
-from auxin.report.sweep_record import Sweep
 
 SHOWN: dict[str, tuple[str, str, Callable[[float], str]]] = {
     "loss": ("training loss", "loss", number),

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auxin.display import Displayed
+from auxin.lab.directory import RUNS
+from auxin.lab.named import NamedRun
+from auxin.lab.pool import Outcome
 from auxin.runs.record import runs_as_recorded, write_study
-from auxin.studies.design import NamedRun, Scale
-from auxin.studies.directory import RUNS
-from auxin.studies.pool import Outcome
+from auxin.studies.design import Scale
 from auxin.studies.statistics import Estimate
 
 if TYPE_CHECKING:

@@ -20,12 +20,13 @@ from auxin.architecture import Attention, Layer
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
 from auxin.experiment.check import CheckReport
+from auxin.lab.named import NamedRun
+from auxin.lab.sweep_table import late
 from auxin.models.transformer import TransformerLM
 from auxin.probes.diagnosis import diagnose
 from auxin.probes.observe import Reading
 from auxin.studies.answers import Finding, Found, Statement, Study, finding
-from auxin.studies.curves import late
-from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.design import Scale, apart, base, replace
 from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean_size
 from auxin.studies.verdicts import Verdicts
 from auxin.theory.exponents import exponents

@@ -11,16 +11,17 @@ from typing import Any, get_args
 
 import torch
 
+from auxin.lab.directory import RUNS, Owner, claim
+from auxin.lab.finished import is_finished
+from auxin.lab.named import NamedRun
+from auxin.lab.plan import Plan
+from auxin.lab.pool import Outcome
+from auxin.lab.session import plan_session, read_sessions, train_session
+from auxin.lab.training import tables
 from auxin.runs.environment import environment
 from auxin.runs.record import open_study, write_study
 from auxin.studies.answers import Analysis, Study, answer_values, save_study
-from auxin.studies.design import NamedRun, Scale, StudyName
-from auxin.studies.directory import RUNS, Owner, claim
-from auxin.studies.finished import is_finished
-from auxin.studies.plan import Plan
-from auxin.studies.pool import Outcome
-from auxin.studies.session import plan_session, read_sessions, train_session
-from auxin.studies.training import tables
+from auxin.studies.design import Scale, StudyName
 from auxin.values import check
 
 

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from auxin.errors import DataError
+from auxin.lab.sweep_table import curve, late
 from auxin.measures.grokking import grokking_summary
 from auxin.measures.intervals import limits
 from auxin.studies.statistics import mean
-
-LATE = 0.2
-"""The last share of a run's steps over which an outcome is averaged: single evaluations relapse."""
 
 
 def members(metrics: pl.DataFrame, settings: Sequence[str]) -> pl.DataFrame:
@@ -59,27 +56,6 @@ def first_task(metrics: pl.DataFrame) -> pl.DataFrame:
 def fewest(models: pl.DataFrame, by: str) -> int:
     """Models in the smallest group."""
     return int(models[by].value_counts()["count"].min())  # pyright: ignore[reportArgumentType]
-
-
-def curve(metrics: pl.DataFrame, split: str, name: str) -> pl.DataFrame:
-    """The rows of one metric; raises ``DataError`` when there are none."""
-    rows = metrics.filter(split=split, name=name)
-    if not len(rows):
-        raise DataError(f"the runs have no {name!r} on {split}")
-    return rows.with_columns(pl.col("value").fill_nan(None))
-
-
-def late(metrics: pl.DataFrame, split: str, name: str, settings: Sequence[str]) -> pl.DataFrame:
-    """Mean of a metric over the last fifth of each model's steps: run, settings, member, and a column ``name``.
-
-    Null where the last value is: a model that diverged has no outcome.
-    """
-    rows = curve(metrics, split, name)
-    last = pl.col("step").max().over("run")
-    rows = rows.filter(pl.col("step") > (1 - LATE) * last)
-    value = pl.col("value")
-    mean = pl.when(value.sort_by("step").last().is_not_null()).then(value.mean())
-    return rows.group_by("run", *settings, "member", maintain_order=True).agg(mean.alias(name))
 
 
 def first_below(metrics: pl.DataFrame, name: str, threshold: float, settings: Sequence[str]) -> pl.DataFrame:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from auxin.lab.named import NamedRun
+from auxin.lab.sweep_table import curve
 from auxin.measures.intervals import bands
 from auxin.studies.answers import Claim, Finding, Found, Statement, Study, finding
-from auxin.studies.curves import curve, fewest, first_task, outcomes, summarized
-from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.curves import fewest, first_task, outcomes, summarized
+from auxin.studies.design import Scale, apart, base, replace
 from auxin.studies.papers import INVERTED_U, SAME_LOSS
 from auxin.studies.statistics import (
     UNKNOWN,

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from auxin.lab.named import NamedRun
+from auxin.lab.sweep_table import curve, late
 from auxin.measures.intervals import bands, limits
 from auxin.studies.answers import FEWEST, Claim, Finding, Found, Statement, Study, Verdict, finding
-from auxin.studies.curves import curve, fewest, first_task, late
-from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.curves import fewest, first_task
+from auxin.studies.design import Scale, apart, base, replace
 from auxin.studies.papers import (
     COINCIDES,
     MOST_TREE_STRUCTURED,

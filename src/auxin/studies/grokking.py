@@ -8,10 +8,12 @@ from __future__ import annotations
 import polars as pl
 
 from auxin.config import preset
+from auxin.lab.named import NamedRun
+from auxin.lab.sweep_table import curve
 from auxin.measures.intervals import bands
 from auxin.studies.answers import Finding, Found, Statement, Study, finding
-from auxin.studies.curves import curve, members
-from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.curves import members
+from auxin.studies.design import Scale, apart, base, replace
 from auxin.studies.papers import EARLY_STOPPING, LATE
 from auxin.studies.statistics import mean, mean_share, mean_size, proportion
 

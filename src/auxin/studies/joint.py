@@ -18,10 +18,12 @@ from scipy.optimize import brentq
 from auxin.architecture.block import Block, NormPlacement
 from auxin.config import ModelConfig
 from auxin.errors import DataError
+from auxin.lab.named import NamedRun
+from auxin.lab.sweep_table import curve, late
 from auxin.measures.intervals import bands
 from auxin.studies.answers import Finding, Found, Study, finding
-from auxin.studies.curves import curve, first_below, late
-from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.curves import first_below
+from auxin.studies.design import Scale, apart, base, replace
 from auxin.studies.hypotheses import Evidence
 from auxin.studies.statistics import mean_share, mean_size, peak_test, proportion, share_contrast, written
 from auxin.theory.exponents import angle_exponents

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from auxin.architecture.block import STRENGTHS, Block
 from auxin.config import RunConfig
+from auxin.lab.sweep_table import curve, late
 from auxin.studies.answers import Finding, finding
-from auxin.studies.curves import curve, late
 from auxin.studies.design import replace
 from auxin.studies.regression import KernelRidge, cross_validated
 from auxin.studies.statistics import Array, Estimate, paired, r_squared, spearman

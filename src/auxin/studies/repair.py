@@ -11,10 +11,12 @@ import math
 
 import polars as pl
 
+from auxin.lab.named import NamedRun
+from auxin.lab.sweep_table import curve
 from auxin.measures.intervals import bands
 from auxin.studies.answers import Finding, Found, Statement, Study, finding
-from auxin.studies.curves import curve, outcomes, summarized
-from auxin.studies.design import NamedRun, Scale, apart, base, replace
+from auxin.studies.curves import outcomes, summarized
+from auxin.studies.design import Scale, apart, base, replace
 from auxin.studies.joint import branch_strength
 from auxin.studies.statistics import Array, share_contrast
 

@@ -16,8 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from auxin.lab.named import NamedRun, Setting
 from auxin.studies.answers import Finding, Found, Statement, Study, finding
-from auxin.studies.design import NamedRun, Scale, Setting, base, replace
+from auxin.studies.design import Scale, base, replace
 from auxin.studies.prediction import FOLDS, RANGES, Predictions, Unseen, block_at, losses, spaced, with_block
 from auxin.studies.regression import cross_validated
 from auxin.studies.statistics import contrast, paired, proportion, r_squared

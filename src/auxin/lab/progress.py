@@ -20,9 +20,9 @@ from rich.progress import (
 
 from auxin.disk.folder import Folder
 from auxin.errors import RunError
+from auxin.lab.pool import Job, Outcome
 from auxin.runs.rows import METRICS
 from auxin.screen import errors_screen
-from auxin.studies.pool import Job, Outcome
 
 TAIL = 8192  # bytes; several rows
 

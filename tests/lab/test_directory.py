@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from auxin.errors import AuxinError, RunError
+from auxin.lab.directory import Owner, claim, runs_directory
+from auxin.lab.finished import reusable, take_over
+from auxin.lab.session import read_sessions
 from auxin.runs import RunDirectory, open_run
 from auxin.studies.conduct import plan_study, train_study
-from auxin.studies.directory import Owner, claim, runs_directory
-from auxin.studies.finished import reusable, take_over
-from auxin.studies.session import read_sessions
-from studies.sweeps import tiny
+from lab.sweeps import tiny
 
 
 def test_a_directory_belongs_to_one_study_and_scale(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A process that trains one run after another: jobs come as JSON lines on stdin, results leave by a descriptor.
 
-``python -m auxin.studies.worker THREADS DESCRIPTOR``. The end of its input means: finish the step, save, and go. So a
+``python -m auxin.lab.worker THREADS DESCRIPTOR``. The end of its input means: finish the step, save, and go. So a
 worker never outlives the process that started it, however that one ended.
 """
 

@@ -7,7 +7,7 @@ import pytest
 from auxin.cli import main
 from auxin.config import preset
 from auxin.errors import ConfigError
-from auxin.studies.sweep_file import read_sweep
+from auxin.lab.sweep_file import read_sweep
 from auxin.values import to_toml
 
 HEAD = 'preset = "laptop"\n'

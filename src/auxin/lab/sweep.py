@@ -17,18 +17,18 @@ from auxin.disk.folder import Folder, failing_clearly
 from auxin.disk.plain import dump_signed
 from auxin.errors import AuxinError, Interrupted, RunError
 from auxin.experiment.data import Sentences
-from auxin.report.sweep_record import SWEEP, TABLE, Axis, Setting, Sweep, holds_sweep, open_sweep
+from auxin.lab.directory import LOCK, RUNS, Owner, check_no_links, claim, owner_of, runs_directory
+from auxin.lab.finished import is_trained, run_at, take_over
+from auxin.lab.named import NamedRun, Setting, check_names
+from auxin.lab.plan import Plan
+from auxin.lab.pool import Outcome
+from auxin.lab.session import plan_session, train_session
+from auxin.lab.sweep_file import Design, geometric, read_sweep
+from auxin.lab.sweep_point import known_fields, shared
+from auxin.lab.sweep_record import SWEEP, TABLE, Axis, Sweep, holds_sweep, open_sweep
+from auxin.lab.sweep_table import RESERVED, Start, summary_table
 from auxin.runs import Run
 from auxin.runs.identity import Data, data_of, difference, identity
-from auxin.studies.design import NamedRun, check_names
-from auxin.studies.directory import LOCK, RUNS, Owner, check_no_links, claim, owner_of, runs_directory
-from auxin.studies.finished import is_trained, run_at, take_over
-from auxin.studies.plan import Plan
-from auxin.studies.pool import Outcome
-from auxin.studies.session import plan_session, train_session
-from auxin.studies.sweep_file import Design, geometric, read_sweep
-from auxin.studies.sweep_point import known_fields, shared
-from auxin.studies.sweep_table import RESERVED, Start, summary_table
 from auxin.values import check, flat
 
 DECIDE_DATA = ("preset", "config", "task", "data_dir", "grammar", "data_seed", "train_size", "scoring")

@@ -14,15 +14,15 @@ from auxin.config import RunConfig
 from auxin.errors import Interrupted
 from auxin.experiment.data import Sentences, anchored
 from auxin.experiment.signals import noted
+from auxin.lab.cluster import run_on_ray
+from auxin.lab.directory import LOG, RUNS, runs_directory
+from auxin.lab.finished import is_finished
+from auxin.lab.named import NamedRun, check_names
+from auxin.lab.plan import estimated, free_memory, run_memory, step_flops
+from auxin.lab.pool import Job, Outcome, run_locally
+from auxin.lab.progress import SweepProgress
 from auxin.runs import open_run
 from auxin.runs.identity import Data
-from auxin.studies.cluster import run_on_ray
-from auxin.studies.design import NamedRun, check_names
-from auxin.studies.directory import LOG, RUNS, runs_directory
-from auxin.studies.finished import is_finished
-from auxin.studies.plan import estimated, free_memory, run_memory, step_flops
-from auxin.studies.pool import Job, Outcome, run_locally
-from auxin.studies.progress import SweepProgress
 from auxin.values import check
 
 if TYPE_CHECKING:

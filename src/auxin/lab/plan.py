@@ -18,8 +18,8 @@ import torch
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import AuxinError, ConfigError
 from auxin.experiment.train import MEASURED_SENTENCES, settled
+from auxin.lab.named import NamedRun
 from auxin.models.transformer import TransformerLM
-from auxin.studies.design import NamedRun
 from auxin.tasks import Dials
 from auxin.tasks.registry import kind
 from auxin.training.loop import Trainer

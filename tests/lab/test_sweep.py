@@ -19,10 +19,10 @@ import pytest
 import auxin
 from auxin.cli import main
 from auxin.errors import AuxinError, ConfigError, RunError
+from auxin.lab.sweep import merge, sweep
+from auxin.lab.sweep_record import Sweep, open_sweep
 from auxin.report.sweep_figures import sweep_figures
-from auxin.report.sweep_record import Sweep, open_sweep
-from auxin.studies.sweep import merge, sweep
-from studies.sweeps import content, last_step, process_with_open, tiny
+from lab.sweeps import content, last_step, process_with_open, tiny
 
 FILE = """
 preset = "laptop"

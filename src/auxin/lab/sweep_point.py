@@ -15,7 +15,8 @@ from typing import Any, get_type_hints
 from auxin.architecture.model import ModelConfig
 from auxin.config import RunConfig, preset
 from auxin.errors import ConfigError
-from auxin.report.sweep_record import Setting, word
+from auxin.lab.named import Setting
+from auxin.lab.sweep_record import word
 from auxin.runs.store import PLACES
 from auxin.values import changed, check, flat, from_dict, from_toml
 

@@ -11,12 +11,8 @@ import torch
 
 from auxin.config import ModelConfig, RunConfig, preset
 from auxin.errors import ConfigError
-from auxin.models.batch import lay_out
-from auxin.models.dropout import HashedDropout
-from auxin.models.fast.ensemble import FastEnsemble as Ensemble
-from auxin.studies import plan as module
-from auxin.studies.conduct import plan_study, runs_of
-from auxin.studies.plan import (
+from auxin.lab import plan as module
+from auxin.lab.plan import (
     StepTime,
     check_fits,
     lengths,
@@ -26,11 +22,15 @@ from auxin.studies.plan import (
     run_memory,
     step_flops,
 )
+from auxin.models.batch import lay_out
+from auxin.models.dropout import HashedDropout
+from auxin.models.fast.ensemble import FastEnsemble as Ensemble
+from auxin.studies.conduct import plan_study, runs_of
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
 from auxin.training.schedule import milestones
 from auxin.training.stacked import padded_size
-from studies.sweeps import tiny
+from lab.sweeps import tiny
 
 MODEL = ModelConfig(vocabulary_size=100)
 
@@ -46,7 +46,7 @@ def test_a_plan_counts_runs_models_and_steps(tmp_path: Path) -> None:
 
 
 def test_finished_runs_cost_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auxin.studies.session.is_finished", lambda run, directory, data: True)
+    monkeypatch.setattr("auxin.lab.session.is_finished", lambda run, directory, data: True)
     assert plan_study("depth", "paper", tmp_path).runs == 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from auxin.disk.folder import TEMPORARY, Folder, failing_clearly
 from auxin.disk.plain import dump_signed, read_signed
 from auxin.errors import RunError
-from auxin.report.sweep_record import SWEEP, TABLE
+from auxin.lab.sweep_record import SWEEP, TABLE
 
 CLAIM, STUDY, SESSIONS, LOG, LOCK = "claim.json", "study.json", "sessions.jsonl", "workers.log", "lock"
 RUNS, TABLES, FIGURES, METRICS = "runs", "tables", "figures", "metrics.parquet"

@@ -19,9 +19,9 @@ import torch
 from auxin.config import RunConfig
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import AuxinError
+from auxin.lab.finished import is_trained
 from auxin.runs.identity import Data
 from auxin.runs.store import is_held
-from auxin.studies.finished import is_trained
 from auxin.values import to_dict
 
 ATTEMPTS = 2  # a run whose worker was killed is resumed once; the second death is taken to be its own doing
@@ -137,13 +137,13 @@ def visible_gpus() -> list[str]:
 
 
 class _Worker:
-    """A process of ``auxin.studies.worker``, the GPU that it sees if only one, and the job that it is at."""
+    """A process of ``auxin.lab.worker``, the GPU that it sees if only one, and the job that it is at."""
 
     def __init__(self, threads: int, errors: IO[str], gpu: str | None) -> None:
         self.gpu = gpu
         # Results have a pipe of their own: any library, or Python as it starts, may print to standard output.
         reading, writing = os.pipe()
-        module = ["-P", "-m", "auxin.studies.worker"]  # -P: not from where the user stands
+        module = ["-P", "-m", "auxin.lab.worker"]  # -P: not from where the user stands
         # A session of its own: a Ctrl-C reaches it once, as the end of its input, whatever it is doing.
         self._process = subprocess.Popen(
             [sys.executable, *module, str(threads), str(writing)],

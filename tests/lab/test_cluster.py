@@ -12,10 +12,10 @@ import pytest
 
 from auxin.errors import ConfigError
 from auxin.experiment.train import train
-from auxin.studies.design import NamedRun
-from auxin.studies.sweep import sweep
-from auxin.studies.training import train_runs
-from studies.sweeps import content, last_step, process_with_open, tiny
+from auxin.lab.named import NamedRun
+from auxin.lab.sweep import sweep
+from auxin.lab.training import train_runs
+from lab.sweeps import content, last_step, process_with_open, tiny
 
 LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from auxin.disk.folder import Folder, failing_clearly
 from auxin.experiment.data import Sentences
+from auxin.lab.directory import RUNS, SESSIONS, Owner, check_unclaimed, claim, runs_directory
+from auxin.lab.finished import check_places, is_finished, reusable, take_over
+from auxin.lab.named import NamedRun
+from auxin.lab.plan import Plan, check_fits, existing, plan
+from auxin.lab.pool import Outcome
+from auxin.lab.training import check_workers, default_workers, train_runs
 from auxin.runs.identity import Data
 from auxin.screen import errors_screen
-from auxin.studies.design import NamedRun
-from auxin.studies.directory import RUNS, SESSIONS, Owner, check_unclaimed, claim, runs_directory
-from auxin.studies.finished import check_places, is_finished, reusable, take_over
-from auxin.studies.plan import Plan, check_fits, existing, plan
-from auxin.studies.pool import Outcome
-from auxin.studies.training import check_workers, default_workers, train_runs
 
 
 def plan_session(

@@ -14,15 +14,15 @@ import torch
 
 from auxin.errors import ConfigError, RunError
 from auxin.experiment.train import train
+from auxin.lab import pool
+from auxin.lab.finished import is_finished, reusable, take_over
+from auxin.lab.named import NamedRun
+from auxin.lab.pool import Job, run_locally
+from auxin.lab.progress import SweepProgress
+from auxin.lab.training import SweepInterrupted, default_workers, tables, train_runs
 from auxin.runs import RunDirectory, open_run
 from auxin.runs.identity import data_of
-from auxin.studies import pool
-from auxin.studies.design import NamedRun
-from auxin.studies.finished import is_finished, reusable, take_over
-from auxin.studies.pool import Job, run_locally
-from auxin.studies.progress import SweepProgress
-from auxin.studies.training import SweepInterrupted, default_workers, tables, train_runs
-from studies.sweeps import content, last_step, tiny
+from lab.sweeps import content, last_step, tiny
 
 RUNS = [tiny("a", 0), tiny("b", 1)]
 LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
@@ -80,7 +80,7 @@ def test_a_failed_run_is_reported_and_the_rest_go_on(tmp_path: Path) -> None:
 def test_an_unforeseen_error_fails_only_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from auxin.studies import worker
+    from auxin.lab import worker
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by zero\nand more")
@@ -231,8 +231,8 @@ def test_an_interrupted_sweep_resumes_to_the_same_bytes(
 
 PROGRAM = """
 import sys
-from studies.sweeps import tiny
-from auxin.studies.training import train_runs
+from lab.sweeps import tiny
+from auxin.lab.training import train_runs
 train_runs([tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)], sys.argv[1])
 """
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from auxin.disk.folder import Folder
 from auxin.disk.plain import read_signed
 from auxin.errors import RunError
+from auxin.lab.named import Setting
 
 if TYPE_CHECKING:
     import polars as pl
 
 SWEEP, TABLE = "sweep.json", "table.csv"
-Setting = str | int | float | bool
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from auxin.errors import ConfigError
-from auxin.report.sweep_record import Axis, Setting
-from auxin.studies.design import NamedRun, seed_by_seed
-from auxin.studies.directory import Owner
-from auxin.studies.sweep_point import (
+from auxin.lab.directory import Owner
+from auxin.lab.named import NamedRun, Setting, seed_by_seed
+from auxin.lab.sweep_point import (
     FILES,
     SECTIONS,
     Base,
@@ -28,6 +27,7 @@ from auxin.studies.sweep_point import (
     point_name,
     shared,
 )
+from auxin.lab.sweep_record import Axis
 from auxin.values import check
 
 KEYS = ("preset", "config", "seeds", "draw", "set", "axes")

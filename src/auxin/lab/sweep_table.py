@@ -10,10 +10,10 @@ import polars as pl
 
 from auxin.architecture.model import ModelConfig
 from auxin.errors import AuxinError, DataError
+from auxin.lab.named import Setting
+from auxin.lab.sweep_record import word
 from auxin.measures.grokking import grokking_summary
-from auxin.report.sweep_record import Setting, word
 from auxin.runs.reader import Run, open_run
-from auxin.studies.curves import late
 from auxin.theory.exponents import exponents
 
 GROKKING = (
@@ -32,6 +32,9 @@ RESERVED = ("run", "seed", *RESULTS)
 """Columns that no setting can be called."""
 DRAWS = 64
 """Attention matrices drawn where layers have no closed form: totals within 0.002, in half a minute of a core."""
+
+LAST = 0.2
+"""The last share of a run's steps over which an outcome is averaged: single evaluations relapse."""
 
 Start = tuple[float | None, float | None]
 """Accumulated angle and gradient exponent at initialization."""
@@ -124,3 +127,24 @@ def exponents_of(model: ModelConfig) -> Start:
     assert found.angle_total is not None
     assert found.gradient_total is not None
     return round(found.angle_total, 4), round(found.gradient_total, 4)
+
+
+def curve(metrics: pl.DataFrame, split: str, name: str) -> pl.DataFrame:
+    """The rows of one metric; raises ``DataError`` when there are none."""
+    rows = metrics.filter(split=split, name=name)
+    if not len(rows):
+        raise DataError(f"the runs have no {name!r} on {split}")
+    return rows.with_columns(pl.col("value").fill_nan(None))
+
+
+def late(metrics: pl.DataFrame, split: str, name: str, settings: Sequence[str]) -> pl.DataFrame:
+    """Mean of a metric over the last fifth of each model's steps: run, settings, member, and a column ``name``.
+
+    Null where the last value is: a model that diverged has no outcome.
+    """
+    rows = curve(metrics, split, name)
+    last = pl.col("step").max().over("run")
+    rows = rows.filter(pl.col("step") > (1 - LAST) * last)
+    value = pl.col("value")
+    mean = pl.when(value.sort_by("step").last().is_not_null()).then(value.mean())
+    return rows.group_by("run", *settings, "member", maintain_order=True).agg(mean.alias(name))

@@ -10,12 +10,12 @@ from auxin.config import RunConfig
 from auxin.disk.folder import Busy, Folder, failing_clearly, unforeseen
 from auxin.errors import AuxinError, RunError
 from auxin.experiment.data import Sentences
+from auxin.lab.directory import RUNS
+from auxin.lab.named import NamedRun
 from auxin.runs import Run, open_run
 from auxin.runs.copying import copy_run
 from auxin.runs.identity import Data, difference
 from auxin.runs.store import LOCK
-from auxin.studies.design import NamedRun
-from auxin.studies.directory import RUNS
 from auxin.values import check
 
 

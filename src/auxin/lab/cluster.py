@@ -12,9 +12,9 @@ import torch
 
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
-from auxin.studies.finished import is_trained
-from auxin.studies.pool import ATTEMPTS, Job, Outcome, next_free
-from auxin.studies.worker import train_one
+from auxin.lab.finished import is_trained
+from auxin.lab.pool import ATTEMPTS, Job, Outcome, next_free
+from auxin.lab.worker import train_one
 from auxin.values import from_json, to_json
 
 

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
+from auxin.lab.named import NamedRun
 from auxin.runs import open_run
-from auxin.studies.design import NamedRun
 
 
 def tiny(name: str, seed: int = 0, **settings: object) -> NamedRun:
