@@ -42,9 +42,7 @@ BELOW = set(ALLOWED)
 ALLOWED["experiment"] = BELOW | {"report"}  # a check's page
 ALLOWED["lab"] = BELOW | {"experiment"}
 ALLOWED["studies"] = BELOW | {"experiment", "lab"}
-ALLOWED["report"] = BELOW - {"display", "screen", "models", "probes", "training"} | {
-    "lab"
-}  # a sweep's record
+ALLOWED["report"] = (BELOW | {"lab"}) - {"display", "screen", "models", "probes", "training"}
 EVERYTHING = BELOW | {"report", "experiment", "lab", "studies"}
 ALLOWED["notebook"] = EVERYTHING
 ALLOWED["__init__"] = EVERYTHING | {"notebook"}
