@@ -55,11 +55,12 @@ def difference(one: Any, other: Any, where: str = "") -> str:
 
 
 def read(html: str) -> tuple[list[str], list[float], Any]:
-    """A page's words, its numbers and the rows that its figures draw."""
+    """A page's words but for the space around tags, its numbers and the rows that its figures draw."""
     scripts = re.findall(r"<script([^>]*)>(.*?)</script>", html, re.DOTALL)
     (drawn,) = (json.loads(text) for kind, text in scripts if 'id="specifications"' in kind)
     rows = [list(spec.get("datasets", {}).values()) for spec in drawn["figures"].values()]
     text = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", html, flags=re.DOTALL)
+    text = re.sub(r"\s*(<[^>]*>)\s*", r"\1", text)
     return NUMBER.split(text), [float(number) for number in NUMBER.findall(text)], rows
 
 

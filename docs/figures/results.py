@@ -26,7 +26,7 @@ from image import write_png  # noqa: E402
 
 from auxin.measures.grokking import grokking_summary  # noqa: E402
 from auxin.report.page import page  # noqa: E402
-from auxin.report.run_section import RunView  # noqa: E402
+from auxin.report.sections import RunView  # noqa: E402
 from auxin.report.study_figures import study_figures  # noqa: E402
 from auxin.report.theme import DARK, LIGHT  # noqa: E402
 from auxin.runs import open_run  # noqa: E402

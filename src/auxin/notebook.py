@@ -20,11 +20,10 @@ from auxin.experiment.check import CheckReport
 from auxin.measures.grokking import QUANTITIES, GrokkingSummary, grokking_summary
 from auxin.measures.intervals import SHARES
 from auxin.measures.projection import Projection
-from auxin.report import figures, theory_figures
-from auxin.report.growth_figure import growth
-from auxin.report.labels import layers
-from auxin.report.profile_figure import profile_figure
+from auxin.report import theory_figures
 from auxin.report.theme import LIGHT, VERSION, specification
+from auxin.report.training_figures import learning_curves
+from auxin.report.words import layers
 from auxin.runs import Run
 from auxin.studies.answers import Analysis
 from auxin.tasks.trees import to_svg
@@ -72,7 +71,7 @@ def _(run: Run) -> str:
 def _(run: Run) -> altair.TopLevelMixin:
     saturation = grokking_summary(run.metrics).members["saturation_step"].median()
     step = None if saturation is None else round(saturation)  # pyright: ignore[reportArgumentType]
-    return figures.learning_curves(run.metrics, saturation=step)
+    return learning_curves(run.metrics, saturation=step)
 
 
 @html.register
@@ -138,20 +137,20 @@ def _(found: Exponents) -> altair.TopLevelMixin:
     if np.ndim(found.angle):
         raise AuxinError("exponents of a grid have no figure of their own; allowed: phase_diagram(…).plot()")
     if found.depth and found.angle_total is not None and found.gradient_total is not None:
-        return growth(
+        return theory_figures.growth(
             found.angle_total / found.depth, found.gradient_total / found.depth, found.depth, found.phase
         )
-    return growth(found.angle, found.gradient, LAYERS, found.phase)
+    return theory_figures.growth(found.angle, found.gradient, LAYERS, found.phase)
 
 
 @figure.register
 def _(found: Profile) -> altair.TopLevelMixin:
-    return profile_figure(None, found) if found.draws else profile_figure(found)
+    return theory_figures.profile_figure(*((None, found) if found.draws else (found,)))
 
 
 @figure.register
 def _(diagram: PhaseDiagram) -> altair.TopLevelMixin:
-    return theory_figures.phase_diagram(diagram, x_title=diagram.names[0], y_title=diagram.names[1])
+    return theory_figures.phase_diagram(diagram, diagram.names)
 
 
 @figure.register

@@ -8,7 +8,7 @@ from auxin.config import ModelConfig, RunConfig
 from auxin.lab.named import NamedRun
 from auxin.lab.pool import Outcome
 from auxin.measures.grokking import grokking_summary
-from auxin.report.run_section import RunView, TreeDrawing
+from auxin.report.sections import RunView, TreeDrawing
 from auxin.runs import Metric, RunDirectory, open_run
 from auxin.runs.environment import environment
 from auxin.studies.answers import Analysis, save_study

@@ -10,11 +10,9 @@ import pytest
 from auxin.config import ModelConfig, RunConfig
 from auxin.lab.sweep_record import Axis, Sweep, SweepRun
 from auxin.measures.grokking import grokking_summary
-from auxin.report.comparison import runs_section
-from auxin.report.drawings import Drawings
 from auxin.report.page import MOST_RUNS, page
-from auxin.report.run_section import RunView
-from auxin.report.sweep_section import sweep_section
+from auxin.report.sections import RunView, runs_section, sweep_section
+from auxin.report.theme import specification
 from auxin.runs import Metric, RunDirectory, open_run
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -48,8 +46,8 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> list[RunView]:
 
 
 def test_the_table_has_what_differs_and_nothing_else(views: list[RunView]) -> None:
-    section = runs_section(views, "runs", Drawings(), alone=True)
-    table = section["runs"]
+    section = runs_section(views, alone=True)
+    table = section.values["runs"]
     assert table.heads == [
         "run",
         "model.depth",
@@ -60,14 +58,13 @@ def test_the_table_has_what_differs_and_nothing_else(views: list[RunView]) -> No
     ]
     assert [row[:3] for row in table.rows][::2] == [["deep", "10", "0"], ["other", "2", "10"]]
     assert [row[-1] for row in table.rows] == ["finished", "at step 2", "finished"]
-    same = runs_section(views[:1] * 2, "runs", Drawings(), alone=True)
-    assert same["varied"] == {}
+    same = runs_section(views[:1] * 2, alone=True)
+    assert same.values["varied"] == {}
 
 
 def test_runs_are_coloured_by_what_differs_in_its_order(views: list[RunView]) -> None:
-    drawings = Drawings()
-    runs_section(views, "runs", drawings, alone=True)
-    (spec,) = drawings.specifications.values()
+    (figure,) = runs_section(views, alone=True).figures
+    spec = specification(figure.chart)
     colors = [panel["layer"][0]["encoding"]["color"] for panel in spec["concat"]]
     assert len(colors) == 2
     for color in colors:
@@ -117,9 +114,9 @@ def a_sweep(path: Path, name: str = "model.depth") -> Sweep:
 
 def test_a_sweep_has_a_row_a_point_and_says_what_is_missing(tmp_path: Path) -> None:
     sweep = a_sweep(tmp_path / "my sweep")
-    section = sweep_section(sweep, "part-1", Drawings())
-    assert section["title"] == "my sweep: a sweep over depth (layers) and learning rate"
-    table = section["points"]
+    section = sweep_section(sweep)
+    assert section.title == "my sweep: a sweep over depth (layers) and learning rate"
+    table = section.values["points"]
     assert table.heads[:3] == ["model.depth", "optimizer.learning_rate", "models"]
     assert "L·λ_g at initialization" not in table.heads
     assert table.rows[0][:4] == ["1", "0.001", "2", "1.05 (0.415 to 1.69)"]

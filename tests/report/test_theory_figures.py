@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from auxin.errors import DataError
-from auxin.report.profile_figure import profile_figure
+from auxin.report.marks import zero_contour
 from auxin.report.theory_figures import (
     attention_moments,
     bifurcation,
     phase_diagram,
-    zero_contour,
+    profile_figure,
 )
 from auxin.theory.profile import Profile
 
@@ -56,15 +56,15 @@ def diagram() -> pl.DataFrame:
 
 
 def test_a_phase_diagram_has_two_panels_centred_at_zero_with_the_point() -> None:
-    spec = phase_diagram(diagram(), (0.3, 2.0), x_title="α").to_dict()
+    spec = phase_diagram(diagram(), ("α", "y"), (0.3, 2.0)).to_dict()
     for panel in spec["hconcat"]:
         heat, line, point = panel["layer"]
         low, high = heat["encoding"]["color"]["scale"]["domain"]
         assert low == -high
         assert spec["datasets"][line["data"]["name"]]
-        assert spec["datasets"][point["data"]["name"]] == [{"x0": 0.3, "y0": 2.0}]
+        assert spec["datasets"][point["data"]["name"]] == [{"x_0": 0.3, "y_0": 2.0}]
     (angle, _) = (spec["datasets"][panel["layer"][1]["data"]["name"]] for panel in spec["hconcat"])
-    assert {row["x0"] for row in angle} == {0.5}
+    assert {row["x_0"] for row in angle} == {0.5}
 
 
 def test_colours_span_the_finite_values() -> None:

@@ -14,7 +14,7 @@ from auxin.errors import DataError
 
 if TYPE_CHECKING:
     from auxin.lab.sweep_record import Sweep
-    from auxin.report.run_section import RunView
+    from auxin.report.sections import RunView
     from auxin.runs import Run
     from auxin.runs.record import StudyRecord
 
@@ -65,8 +65,8 @@ def _view(run: Run, *, trees: bool) -> RunView:
     from auxin.cli.structure import tree_drawings
     from auxin.cli.summary import stability
     from auxin.measures.grokking import grokking_summary
-    from auxin.report.figures import PANELS
-    from auxin.report.run_section import RunView
+    from auxin.report.sections import RunView
+    from auxin.report.training_figures import PANELS
 
     metrics = run.metrics_named(name for _, name in PANELS)
     summary = grokking_summary(metrics)

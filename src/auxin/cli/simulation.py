@@ -80,8 +80,8 @@ class Simulate(BlockVerb, Writing):
         agreements: dict[str, Agreement] = {name: getattr(found, name) for name in COMPARED}
         paths: list[Path] = []
         if self.out is not None:
-            from auxin.report.profile_figure import profile_figure
             from auxin.report.theme import save
+            from auxin.report.theory_figures import profile_figure
 
             paths = save(profile_figure(found.theory, found.simulation), self.out, force=self.force)
         if self.json:

@@ -13,7 +13,7 @@ from auxin.cli.options import Flag, Verb, Writing
 from auxin.values import check
 
 if TYPE_CHECKING:
-    from auxin.report.run_section import TreeDrawing
+    from auxin.report.sections import TreeDrawing
     from auxin.runs import Run
     from auxin.tasks.sentence import Sentence
     from auxin.tasks.task import Task
@@ -144,8 +144,8 @@ class Trees(Writing):
     def _show(self, trees: Mapping[str, Tree], run: Run | None) -> None:
         from auxin.cli.output import print_json
         from auxin.cli.summary import save_in_run
-        from auxin.report.figures import tree_strip
         from auxin.report.theme import save
+        from auxin.report.training_figures import tree_strip
         from auxin.tasks.trees import to_brackets, to_svg
 
         strip = tree_strip([(caption, to_svg(tree)) for caption, tree in trees.items()])
@@ -216,7 +216,7 @@ def tree_drawings(run: Run) -> tuple[list[TreeDrawing], Tree | None]:
     if not run.checkpoints:
         return [], None
     from auxin.experiment.data import task_of
-    from auxin.report.run_section import TreeDrawing
+    from auxin.report.sections import TreeDrawing
     from auxin.tasks.trees import parseval, to_brackets
 
     config = run.config

@@ -89,7 +89,7 @@ class Study(Verb):
 
 def report_plan(plan: Plan, as_json: bool) -> None:
     """Print what the runs would cost."""
-    from auxin.report.markup import duration
+    from auxin.report.words import duration
 
     if as_json:
         print_json(asdict(plan))
@@ -107,7 +107,7 @@ def report_plan(plan: Plan, as_json: bool) -> None:
 
 def report_outcomes(outcomes: Sequence[Outcome]) -> None:
     """Print how each run ended."""
-    from auxin.report.markup import duration
+    from auxin.report.words import duration
 
     rows = [(o.name, o.status, duration(o.seconds) if o.seconds else "before", o.detail) for o in outcomes]
     print_table(("run", "status", "time", "what went wrong"), rows)

@@ -10,10 +10,9 @@ import polars as pl
 from altair import TopLevelMixin
 
 from auxin.cli.output import print_json, print_table
-from auxin.disk.folder import Folder
 from auxin.measures.grokking import GrokkingSummary, grokking_summary
-from auxin.report.figures import dynamics, learning_curves
-from auxin.report.theme import save_own
+from auxin.report.theme import save_inside
+from auxin.report.training_figures import dynamics, learning_curves
 from auxin.runs import Run
 
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -55,8 +54,7 @@ def report(run: Run, as_json: bool) -> None:
 
 def save_in_run(figure: TopLevelMixin | str, run: Run, name: str) -> list[Path]:
     """Write a figure beside a run's metrics, where it is replaced the next time."""
-    with Folder.open(run.path) as folder:
-        return save_own(figure, folder, name)
+    return save_inside(run.path, {name: figure})
 
 
 def stability(members: pl.DataFrame) -> str:

@@ -134,10 +134,9 @@ class Phase(BlockVerb, Writing):
         from auxin.report.theory_figures import bifurcation, phase_diagram, sections
 
         point = _point(self.block, (self.x[0], self.y[0]))
-        paths = save(
-            phase_diagram(frame, point, x_title=self.x[0], y_title=self.y[0]), self.out, force=self.force
-        )
-        lines = bifurcation(sections(frame, self.y[0]), x_title=self.x[0])
+        names = self.x[0], self.y[0]
+        paths = save(phase_diagram(frame, names, point), self.out, force=self.force)
+        lines = bifurcation(sections(frame, self.y[0]), self.x[0])
         paths += save(lines, f"{self.out}-bifurcation", force=self.force)
         table = Path(f"{self.out}.csv")
         write_output(table, frame.write_csv().encode(), force=self.force)

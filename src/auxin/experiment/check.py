@@ -146,7 +146,7 @@ class CheckReport(Diagnosis, Drawn):
 
     def figure(self) -> altair.HConcatChart:
         """Cosine, norm² and gradient by layer: measured as points, predicted as lines with their band."""
-        from auxin.report.profile_figure import profile_figure
+        from auxin.report.theory_figures import profile_figure
 
         return profile_figure(self.predicted, self.observation, title=f"{self.name} at initialization")
 

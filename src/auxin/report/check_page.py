@@ -12,8 +12,8 @@ import polars as pl
 from auxin.disk.output import marked_text, write_output
 from auxin.report.drawings import Drawings
 from auxin.report.marks import Figure
-from auxin.report.markup import Table, fill, number
-from auxin.report.theme import DARK, LIGHT, bundle
+from auxin.report.markup import Table, fill
+from auxin.report.words import number
 
 HEADS = {
     "layer": "layer",
@@ -45,8 +45,9 @@ def save_check(checked: Checked, chart: alt.TopLevelMixin, path: str | Path, *, 
     """Write the page, which loads nothing from elsewhere, by the rule of ``write_output``."""
     drawings = Drawings()
     placed = drawings.place([Figure("check", chart)])
-    values = {"drawings": drawings, "light": LIGHT, "dark": DARK, "bundle": bundle, "placed": placed}
-    text = fill("check.html", checked=checked, layers=_table(checked.layers), **values)
+    text = fill(
+        "check.html", checked=checked, layers=_table(checked.layers), drawings=drawings, placed=placed
+    )
     write_output(path, marked_text(text), force=force)
     return Path(path)
 
@@ -59,7 +60,7 @@ def fragment(checked: Checked) -> str:
 def _table(layers: pl.DataFrame) -> Table:
     shown = [name for name in HEADS if name == "layer" or layers[name].is_not_null().any()]
     rows = [
-        ["input" if row[0] == 0 else str(row[0]), *(number(value) for value in row[1:])]
+        ["input" if row[0] == 0 else str(row[0]), *map(number, row[1:])]
         for row in layers.select(shown).iter_rows()
     ]
     return Table([HEADS[name] for name in shown], rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from auxin.report.marks import Figure
-from auxin.report.theme import specification, title
+from auxin.report.theme import DARK, LIGHT, bundle, specification, title
 
 
 @dataclass(frozen=True)
@@ -22,25 +22,19 @@ class Placed:
 
 @dataclass
 class Drawings:
-    """Specifications by the identifier of the element that they are drawn in."""
+    """Specifications by the identifier of the element that they are drawn in, with what draws them."""
 
-    specifications: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    light = LIGHT
+    dark = DARK
+    bundle = staticmethod(bundle)
 
     def place(self, figures: Iterable[Figure]) -> list[Placed]:
         """The figures' elements and words. Titles stand on the page, where they wrap, not in the drawing."""
-        return [self._place(figure) for figure in figures]
-
-    def _place(self, figure: Figure) -> Placed:
-        name = f"figure-{len(self.specifications) + 1}"
-        spec = specification(figure.chart)
-        heading, below = title(spec), _subtitle(spec)
-        self.specifications[name] = {
-            key: value for key, value in spec.items() if key not in ("title", "$schema")
-        }
-        return Placed(name, heading, below, spec.get("description", ""))
-
-
-def _subtitle(spec: dict[str, Any]) -> str:
-    found = spec.get("title", "")
-    lines = found.get("subtitle", "") if isinstance(found, dict) else ""
-    return "; ".join(lines) if isinstance(lines, list) else lines
+        placed: list[Placed] = []
+        for figure in figures:
+            spec = specification(figure.chart)
+            words = title(spec), title(spec, "subtitle"), spec.get("description", "")
+            placed.append(Placed(f"figure-{len(self.figures) + 1}", *words))
+            self.figures[placed[-1].id] = {k: v for k, v in spec.items() if k not in ("title", "$schema")}
+        return placed

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from auxin.errors import DataError
-from auxin.report.labels import layers_of
 from auxin.report.marks import (
     Figure,
     Groups,
     band_words,
+    cell_sides,
     facets,
     figure,
     grid,
@@ -23,11 +20,11 @@ from auxin.report.marks import (
     share,
     steps,
     tips,
-)
-from auxin.report.markup import minus
-from auxin.report.tables import Tables, columns, in_words
-from auxin.report.theme import BLUE, GRAY
-from auxin.report.theory_figures import zero_contour
+    zero_contour,
+)  # fmt: skip
+from auxin.report.tables import Tables, columns, in_words, layers_of
+from auxin.report.theme import BLUE, GRAY, Panel
+from auxin.report.words import minus
 
 LINES = {"angle": "angle exponent λ_a = 0", "gradient": "gradient exponent λ_g = 0"}
 RULES = {
@@ -44,83 +41,60 @@ def loss_map(tables: Tables) -> Figure:
     """The final loss over α_M and σ_w with the lines where an exponent vanishes."""
     points = columns(tables, "points", "alpha_mlp sigma_w loss angle gradient depth", "place")
     points = points.filter(place="grid")
-    phase = columns(tables, "phase", "x y angle gradient")
     for name in ("alpha_mlp", "sigma_w"):
-        points = points.join(
-            _cells(name, points[name].unique().sort().to_numpy(), name == "sigma_w"), on=name
-        )
-    x = alt.X(
-        "alpha_mlp_0:Q",
-        title="MLP strength α_M",
-        scale=alt.Scale(nice=False, zero=False),
-        axis=alt.Axis(tickCount=10),
-    )
-    y = alt.Y(
-        "sigma_w_0:Q",
-        title="MLP gain σ_w (logarithmic)",
-        scale=alt.Scale(type="log", nice=False),
-        axis=alt.Axis(values=[0.25, 0.5, 1, 2, 4, 8, 16], format="~g"),
-    )
+        values = points[name].unique().sort().to_numpy()
+        if len(values) < 2:
+            raise DataError(f"a map of the loss needs two values of {name}, has {len(values)}")
+        points = points.join(cell_sides(name, values, log=name == "sigma_w"), on=name)
+    flat, log = alt.Scale(nice=False, zero=False), alt.Scale(type="log", nice=False)
+    x = alt.X("alpha_mlp_0:Q", title="MLP strength α_M", scale=flat, axis=alt.Axis(tickCount=10))
+    axis = alt.Axis(values=[0.25, 0.5, 1, 2, 4, 8, 16], format="~g")
+    y = alt.Y("sigma_w_0:Q", title="MLP gain σ_w (logarithmic)", scale=log, axis=axis)
     fields = ("alpha_mlp", "sigma_w", "loss", "angle", "gradient")
+    scale = alt.Scale(scheme="viridis", reverse=True)
     heat = alt.Chart(points).mark_rect(aria=False).encode(
-        x, y, x2="alpha_mlp_1", y2="sigma_w_1",
-        color=alt.Color("loss:Q", title="final loss (nats)", scale=alt.Scale(scheme="viridis", reverse=True)),
+        x, y, alt.Color("loss:Q", title="final loss (nats)", scale=scale), x2="alpha_mlp_1", y2="sigma_w_1",
         tooltip=[alt.Tooltip(f"{field}:Q", format=".3g") for field in fields],
     )  # fmt: skip
-    ends = [f"{name}_{side}" for side in (0, 1) for name in ("alpha_mlp", "sigma_w")]
-    zero = pl.concat(
-        pl.DataFrame(_zero_line(phase, name), schema=ends, orient="row").with_columns(line=pl.lit(label))
-        for name, label in LINES.items()
-    )
+    phase = columns(tables, "phase", "x y angle gradient")
+    zero = pl.concat(_zero_line(phase, name).with_columns(line=pl.lit(line)) for name, line in LINES.items())
     signs = [
-        f"{label.partition(' = ')[0]} {'>' if phase[name].min() >= 0 else '<'} 0 throughout"  # pyright: ignore[reportOperatorIssue]
-        for name, label in LINES.items()
-        if label not in zero["line"]
+        f"{line.partition(' = ')[0]} {'>' if phase[name].min() >= 0 else '<'} 0 throughout"  # pyright: ignore[reportOperatorIssue]
+        for name, line in LINES.items()
+        if line not in zero["line"]
     ]
-    dash = alt.StrokeDash(
-        "line:N", title=None, scale=alt.Scale(domain=list(LINES.values()), range=[[1, 0], [5, 3]]),
-        legend=alt.Legend(
-            orient="top", values=[label for label in LINES.values() if label in zero["line"]],
-            labelLimit=400, symbolType="stroke", symbolStrokeColor=GRAY, symbolSize=400,
-        ),
+    legend = alt.Legend(
+        orient="top", values=[line for line in LINES.values() if line in zero["line"]],
+        labelLimit=400, symbolType="stroke", symbolStrokeColor=GRAY, symbolSize=400,
     )  # fmt: skip
+    scale = alt.Scale(domain=list(LINES.values()), range=[[1, 0], [5, 3]])
     lines = alt.Chart(zero).encode(x, y, x2="alpha_mlp_1", y2="sigma_w_1")
     halo = lines.mark_rule(strokeWidth=5, color="white", opacity=0.7, aria=False, strokeCap="round")
-    rule = lines.mark_rule(strokeWidth=2, color="black").encode(dash)
+    rule = lines.mark_rule(strokeWidth=2, color="black")
+    rule = rule.encode(alt.StrokeDash("line:N", title=None, scale=scale, legend=legend))
     losses = points["loss"]
-    description = (
+    return figure(
+        "loss-map",
+        alt.layer(heat, halo, rule).properties(width=420, height=360),
+        (
+            "Final loss over the phase diagram",
+            "; ".join(["line: where an exponent vanishes, by theory alone", *signs]),
+        ),
         f"Final training loss over MLP strength α_M and MLP gain σ_w, {len(points)} networks of "
         f"{points['depth'][0]:.0f} layers, from {losses.min():.3f} to {losses.max():.3f} nats, with the lines "
-        "where the angle and the gradient exponent vanish."
+        "where the angle and the gradient exponent vanish.",
     )
-    title = (
-        "Final loss over the phase diagram",
-        "; ".join(["line: where an exponent vanishes, by theory alone", *signs]),
-    )
-    chart = alt.layer(heat, halo, rule).properties(width=420, height=360)
-    return figure("loss-map", chart, title, description)
 
 
-def _cells(name: str, centers: NDArray[Any], log: bool) -> pl.DataFrame:
-    """Where the cell around each value begins and ends."""
-    if len(centers) < 2:
-        raise DataError(f"a map of the loss needs two values of {name}, has {len(centers)}")
-    at = np.log(centers) if log else centers
-    middle = (at[1:] + at[:-1]) / 2
-    sides = np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]])
-    sides = np.exp(sides) if log else sides
-    return pl.DataFrame({name: centers, f"{name}_0": sides[:-1], f"{name}_1": sides[1:]})
-
-
-def _zero_line(phase: pl.DataFrame, name: str) -> NDArray[np.float64]:
-    """Segments (x, y, x', y') on which an exponent vanishes; y is interpolated by its logarithm."""
+def _zero_line(phase: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Segments on which an exponent vanishes; y is interpolated by its logarithm."""
     xs, ys = (phase[axis].unique().sort().to_numpy() for axis in "xy")
     if len(phase) != len(xs) * len(ys):
         raise DataError(f"table 'phase' with {len(phase)} rows is no grid of {len(xs)} × {len(ys)}")
-    values = phase.sort("y", "x")[name].to_numpy().reshape(len(ys), len(xs))
-    segments = zero_contour(xs, np.log(ys), values)
+    segments = zero_contour(xs, np.log(ys), phase.sort("y", "x")[name].to_numpy().reshape(len(ys), len(xs)))
     segments[:, 1::2] = np.exp(segments[:, 1::2])
-    return segments
+    ends = ["alpha_mlp_0", "sigma_w_0", "alpha_mlp_1", "sigma_w_1"]
+    return pl.DataFrame(segments, schema=ends, orient="row")
 
 
 def predictions(tables: Tables) -> Figure:
@@ -140,7 +114,7 @@ def predictions(tables: Tables) -> Figure:
     tests = frame["test"].unique(maintain_order=True).to_list()
     return figure(
         "predictions",
-        facets([diagonal, dots], "test", tests, width=220, height=220).add_params(chosen),
+        facets([diagonal, dots], "test", tests, (220, 220)).add_params(chosen),
         (
             "Final loss, predicted and measured",
             f"from {names[0]}, for points that the prediction has not seen",
@@ -155,21 +129,18 @@ def scores_by_predictor(tables: Tables) -> Figure:
     order = scores["predictor"].unique(maintain_order=True).to_list()
     scale = alt.Scale(domain=[-1, 1], clamp=True)
     x, ends = alt.X("value:Q", title="R²", scale=scale), alt.X("r2_low:Q", scale=scale)
-    tip = [
-        "predictor:N",
-        "points:Q",
-        *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "r2_low", "r2_high")),
-    ]
+    numbers = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "r2_low", "r2_high")]
     y = alt.Y("predictor:N", title=None, sort=order)
     chart = alt.Chart(scores)
     zero = chart.mark_rule(color=GRAY, strokeWidth=0.5).encode(alt.XDatum(0))
     rule = chart.mark_rule(strokeWidth=1.5, color=BLUE).encode(ends, y, x2="r2_high")
-    dot = chart.mark_point(filled=True, size=60, color=BLUE, opacity=1).encode(x, y, tooltip=tip)
+    dot = chart.mark_point(filled=True, size=60, color=BLUE, opacity=1)
+    layers = [zero, rule, dot.encode(x, y, tooltip=["predictor:N", "points:Q", *numbers])]
     tests = scores["test"].unique(maintain_order=True).to_list()
     both = scores.filter(predictor=order[0]).select("test", "value", "r2_low", "r2_high")
     return figure(
         "scores",
-        facets([zero, rule, dot], "test", tests, width=220, height=170),
+        facets(layers, "test", tests, (220, 170)),
         ("What predicts the final loss", "R² for unseen points, 95% interval; what is below −1 stands at −1"),
         f"R² of each predictor. From {order[0]}: {in_words(both.iter_rows(), '.2f')}.",
     )
@@ -179,7 +150,7 @@ def loss_by_scale(tables: Tables) -> Figure:
     """Loss of the stacks against the scale of their branches, a colour a stack."""
     cells = columns(tables, "cells", "branch_scale models failed loss loss_low loss_high", "stack")
     cells = cells.rename({"stack": "series", "loss": "value", "loss_low": "low", "loss_high": "high"})
-    groups = Groups(cells["series"].unique(maintain_order=True).to_list())
+    groups = Groups.of(cells)
     axis = alt.Axis(values=[0.25, 0.5, 1, 2, 4], format="~g", grid=False)
     title = "factor on the branches' output maps (logarithmic)"
     x = alt.X("branch_scale:Q", title=title, scale=alt.Scale(type="log", base=2, padding=14), axis=axis)
@@ -201,27 +172,26 @@ def loss_by_totals(tables: Tables) -> Figure:
     """Loss of every model against both totals of its initialization, a colour a stack."""
     models = columns(tables, "models", "branch_scale member loss angle_total gradient_total", "stack")
     models = models.rename({"stack": "series"})
-    groups = Groups(models["series"].unique(maintain_order=True).to_list())
-    panels = []
+    groups = Groups.of(models)
+    panels: list[Panel] = []
     for name in ("angle_total", "gradient_total"):
         title = f"|{name.replace('_', ' ')}| at initialization"
-        scale = alt.Scale(type="symlog", domainMin=0)
-        x = alt.X("size:Q", title=title, scale=scale, axis=alt.Axis(values=[0, 1, 2, 5, 10, 20, 50]))
+        axis = alt.Axis(values=[0, 1, 2, 5, 10, 20, 50])
+        x = alt.X("size:Q", title=title, scale=alt.Scale(type="symlog", domainMin=0), axis=axis)
         tip = ["series:N", "branch_scale:Q", *(alt.Tooltip(f"{f}:Q", format=".3g") for f in (name, "loss"))]
         chart = alt.Chart(models.with_columns(size=pl.col(name).abs())).mark_point(size=50)
-        dots = chart.encode(
-            x, number(REACHED, "loss"), groups.color, opacity=groups.opacity(0.9), tooltip=tip
-        )
+        opacity = groups.opacity(0.9)
+        dots = chart.encode(x, number(REACHED, "loss"), groups.color, opacity=opacity, tooltip=tip)
         panels.append(panel([dots], "", 330, 250))
     apart = models.group_by("series", maintain_order=True).agg(
         pl.col("loss").max(), low=pl.col("angle_total").min(), high=pl.col("angle_total").max()
     )
-    words = in_words(apart.select("series", "loss", "low", "high").iter_rows(), ".2f")
     return figure(
         "loss-by-totals",
         grid(panels, groups.chosen, 2),
         ("Loss of every model by the totals of its initialization", "a point a model; logarithmic from 1 on"),
-        f"Largest training loss of each stack, with the range of its angle totals. {words}.",
+        f"Largest training loss of each stack, with the range of its angle totals. "
+        f"{in_words(apart.iter_rows(), '.2f')}.",
     )
 
 
@@ -248,7 +218,7 @@ def rule_by_exponent(tables: Tables, rule: str) -> Figure:
     )
     return figure(
         f"{rule}-by-exponent",
-        groups.choosing(facets(layers, "arm", arms, width=250, height=230)),
+        groups.choosing(facets(layers, "arm", arms, (250, 230))),
         (RULES[rule], subtitle),
         f"{RULES[rule]}: share against accumulated angle exponent. {words}.",
     )
@@ -267,10 +237,12 @@ def rule_over_steps(tables: Tables) -> Figure:
     )
     layers = groups.bands(curves, steps(), share("share of answers"), tips(".1%", "series:N", "step:Q"))
     panels = curves["panel"].unique(maintain_order=True).to_list()
-    subtitle = f"{curves['task'][0]}, {curves['norm'][0]}-norm; {band_words(groups)}"
     return figure(
         "rule-over-steps",
-        groups.choosing(facets(layers, "panel", panels, width=330, height=180, wrap=2)),
-        ("Answers by the hierarchical rule over steps", subtitle),
+        groups.choosing(facets(layers, "panel", panels, (330, 180), wrap=2)),
+        (
+            "Answers by the hierarchical rule over steps",
+            f"{curves['task'][0]}, {curves['norm'][0]}-norm; {band_words(groups)}",
+        ),
         "Share of answers by the hierarchical rule against steps, a panel a depth, a colour an exponent.",
     )

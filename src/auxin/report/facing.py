@@ -13,42 +13,18 @@ ROW, HEAD, LETTER, REACH, LEVEL = 22, 24, 8, 130, 16
 """Height of a word and of what stands above the first; width of a letter, of a tree at most, and of its level."""
 
 
-@dataclass(frozen=True)
-class Node:
-    """Where a constituent is drawn."""
-
-    x: float
-    y: float
-    right: bool
-    """Whether the other tree has it."""
-
-
-@dataclass(frozen=True)
-class Edge:
-    """From a constituent to one of its parts."""
-
-    path: str
-    right: bool
-
-
-@dataclass(frozen=True)
-class Word:
-    """A leaf."""
-
-    x: float
-    y: float
-    text: str
-
-
 @dataclass
 class Facing:
     """What is drawn, in pixels."""
 
     width: float
     height: float
-    words: list[Word] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
-    edges: list[Edge] = field(default_factory=list)
+    words: list[tuple[float, float, str]]
+    """Where each word is drawn."""
+    nodes: list[tuple[float, float, bool]] = field(default_factory=list)
+    """Where each constituent is drawn, and whether the other tree has it."""
+    edges: list[tuple[str, bool]] = field(default_factory=list)
+    """The path from a constituent to one of its parts, and whether both trees have both."""
 
 
 def facing(tree: Tree, gold: Tree | None = None) -> Facing:
@@ -57,10 +33,10 @@ def facing(tree: Tree, gold: Tree | None = None) -> Facing:
     column = LETTER * max(map(len, words)) + 16
     step = min(LEVEL, REACH / max(_height(tree), _height(gold), 1))
     left = step * _height(tree) + 6
-    width = left + column + (step * _height(gold) + 6 if gold is not None else 0)
-    drawing = Facing(round(width, 1), HEAD + ROW * len(words))
-    middle = left + column / 2 if gold is not None else left + 8
-    drawing.words = [Word(round(middle, 1), HEAD + ROW * (i + 0.5), word) for i, word in enumerate(words)]
+    width = left + column + (0 if gold is None else step * _height(gold) + 6)
+    middle = round(left + 8 if gold is None else left + column / 2, 1)
+    rows = [(middle, HEAD + ROW * (i + 0.5), word) for i, word in enumerate(words)]
+    drawing = Facing(round(width, 1), HEAD + ROW * len(words), rows)
     _draw(drawing, tree, left, -step, set() if gold is None else brackets(gold))
     if gold is not None:
         _draw(drawing, gold, left + column, step, brackets(tree))
@@ -75,9 +51,9 @@ def _draw(drawing: Facing, tree: Tree, base: float, step: float, others: set[tup
     """Add a tree whose leaves stand at ``base`` and whose levels are ``step`` apart."""
 
     def visit(node: Tree, at: int) -> tuple[float, float, int, bool]:
-        """Where a node is drawn, the word behind its last, and whether the other tree has it."""
+        """Where a node is drawn, the word after its last, and whether the other tree has it."""
         if isinstance(node, str):
-            return base, HEAD + ROW * (at + 0.5), at + 1, False
+            return base, HEAD + ROW * (at + 0.5), at + 1, True
         children, end = [], at
         for child in node:
             children.append(visit(child, end))
@@ -85,11 +61,8 @@ def _draw(drawing: Facing, tree: Tree, base: float, step: float, others: set[tup
         x = round(base + step * _height(node), 1)
         y = round((children[0][1] + children[-1][1]) / 2, 1)
         right = (at, end - 1) in others
-        drawing.edges += [
-            Edge(f"M{x} {y}V{there[1]}H{there[0]}", right and (there[3] or there[0] == base))
-            for there in children
-        ]
-        drawing.nodes.append(Node(x, y, right))
+        drawing.edges += [(f"M{x} {y}V{b}H{a}", right and both) for a, b, _, both in children]
+        drawing.nodes.append((x, y, right))
         return x, y, end, right
 
     visit(tree, 0)

@@ -1,4 +1,4 @@
-"""What figures are made of: groups with a colour each, bands, intervals, clickable legends, panels."""
+"""What figures are made of: groups with a colour each, bands, intervals, heat maps, zero lines, axes, panels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import Any
 
 import altair as alt
+import numpy as np
 import polars as pl
 import polars.selectors as cs
+from numpy.typing import NDArray
 
 from auxin.report.tables import drawable, rounded, thinned
-from auxin.report.theme import PALETTE, Panel
+from auxin.report.theme import GRAY, PALETTE, Panel
 
 STEPS = "optimizer steps"
 MOST_BANDS = 3
@@ -28,6 +30,12 @@ class Figure:
     chart: alt.TopLevelMixin
 
 
+def figure(name: str, chart: Any, title: tuple[str, str], description: str) -> Figure:
+    """The chart under a title and subtitle, with its description."""
+    heading = alt.Title(title[0], subtitle=title[1])
+    return Figure(name, chart.properties(title=heading, description=description))
+
+
 @dataclass(frozen=True)
 class Groups:
     """Groups of rows by their column ``series``, a colour each; a click on the legend highlights one."""
@@ -37,6 +45,11 @@ class Groups:
     palette: Sequence[str] = PALETTE
     ordered: bool = False
     """Whether the names are those of an ordered quantity, whose colours then are a scale."""
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> Groups:
+        """The groups of a table in its order."""
+        return cls(frame["series"].unique(maintain_order=True).to_list())
 
     @cached_property
     def chosen(self) -> alt.Parameter | None:
@@ -51,12 +64,9 @@ class Groups:
             orient="top", labelLimit=400, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1
         )
         colors = [self.palette[i % len(self.palette)] for i in range(len(self.names))]
-        given = alt.Undefined if self.ordered else colors
-        scale = alt.Scale(domain=list(self.names), range=given)
-        shown = legend if len(self.names) > 1 else None
-        return alt.Color(
-            "series:O" if self.ordered else "series:N", title=self.title, scale=scale, legend=shown
-        )
+        scale = alt.Scale(domain=list(self.names), range=alt.Undefined if self.ordered else colors)
+        kind = "series:O" if self.ordered else "series:N"
+        return alt.Color(kind, title=self.title, scale=scale, legend=legend if self.chosen else None)
 
     def opacity(self, shown: float) -> alt.OpacityValue:
         """``shown``, and a fifth of it for what is not chosen."""
@@ -67,7 +77,7 @@ class Groups:
         when = alt.ConditionalParameterValueDefnumberExprRef(param="chosen", empty=empty, value=shown)
         return alt.OpacityValue(other, condition=when)
 
-    def choosing(self, chart: alt.FacetChart) -> alt.FacetChart:
+    def choosing(self, chart: Any) -> Any:
         """The chart with its legend listening."""
         return chart if self.chosen is None else chart.add_params(self.chosen)
 
@@ -79,8 +89,8 @@ class Groups:
         many = len(self.names) > MOST_BANDS
         frame = drawable(frame, "value")
         keys = frame.select(cs.string()).columns
-        frame = self._ends(rounded(thinned(frame, *keys)), keys) if many else rounded(thinned(frame, *keys))
-        chart = alt.Chart(frame)
+        frame = rounded(thinned(frame, *keys))
+        chart = alt.Chart(self._ends(frame, keys) if many else frame)
         low, high = alt.Y("low:Q"), alt.Y2("high:Q")
         band = chart.mark_area(clip=True).encode(x, low, high, self.color)
         line = chart.mark_line(strokeWidth=2, point={"size": 18})
@@ -145,12 +155,12 @@ def panel(layers: Iterable[alt.Chart], title: str, width: int, height: int) -> P
 
 
 def facets(
-    layers: Sequence[alt.Chart], by: str, order: Sequence[str], *, width: int, height: int, wrap: int = 3
+    layers: Sequence[alt.Chart], by: str, order: Sequence[str], size: tuple[int, int], wrap: int = 3
 ) -> alt.FacetChart:
-    """Layers of the same data drawn again and again, a panel a value of ``by``, in rows of ``wrap``."""
+    """Layers of the same data, a panel a value of ``by`` of this width and height, in rows of ``wrap``."""
     header = alt.Header(labelAnchor="start", labelFontSize=12, labelPadding=4)
     heading = alt.Facet(f"{by}:N", title=None, sort=list(order), header=header)
-    chart = alt.layer(*layers).properties(width=width, height=height)
+    chart = alt.layer(*layers).properties(width=size[0], height=size[1])
     return chart.facet(heading, columns=wrap, spacing=36)
 
 
@@ -160,12 +170,58 @@ def grid(panels: Sequence[Panel], chosen: alt.Parameter | None, wrap: int) -> al
     return alt.concat(first if chosen is None else first.add_params(chosen), *others, columns=wrap)
 
 
-def figure(
-    name: str,
-    chart: alt.FacetChart | alt.ConcatChart | alt.LayerChart,
-    title: tuple[str, str],
-    description: str,
-) -> Figure:
-    """The chart under a title and subtitle, with its description."""
-    heading = alt.Title(title[0], subtitle=title[1])
-    return Figure(name, chart.properties(title=heading, description=description))
+def line_ends(means: pl.DataFrame, gap: float) -> alt.Chart:
+    """The last point of every ``series``, moved apart by at least ``gap``, so that labels don't collide."""
+    last = means.sort("step").group_by("series", maintain_order=True).last().sort("value")
+    heights = last["value"].to_list()
+    top = max(1.0, heights[-1])
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    heights[-1] = min(heights[-1], top)
+    for i in reversed(range(len(heights) - 1)):
+        heights[i] = min(heights[i], heights[i + 1] - gap)
+    return alt.Chart(last.with_columns(value=pl.Series(heights)))
+
+
+def marked(axis: type[alt.X] | type[alt.Y], places: dict[str, float]) -> list[alt.Chart]:
+    """Dashed rules across a figure at places on an axis, each with its name at the end."""
+    frame = pl.DataFrame({"name": list(places), "place": list(places.values())})
+    across = axis("place:Q")
+    rule = alt.Chart(frame).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(across)
+    if axis is alt.X:
+        text = alt.Chart(frame).mark_text(color=GRAY, baseline="bottom", dy=-3)
+        return [rule, text.encode(across, y=alt.value(0), text="name:N")]
+    text = alt.Chart(frame).mark_text(color=GRAY, align="left", dx=4)
+    return [rule, text.encode(across, x=alt.value("width"), text="name:N")]
+
+
+def zero_contour(xs: NDArray[Any], ys: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+    """Segments [k, 4] (x, y, x', y') of the line on which a function linear on triangles is zero.
+
+    ``values`` [len(ys), len(xs)]; each cell of the grid is two triangles, so the line has no ambiguous case.
+    Triangles with a value that is not finite are left out.
+    """
+    grid = np.stack([*np.meshgrid(xs, ys), values], axis=-1)  # [Y, X, (x, y, value)]
+    a, b, c, d = grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]
+    triangles = np.concatenate([np.stack(corners, 2).reshape(-1, 3, 3) for corners in ([a, b, c], [a, c, d])])
+    positive = triangles[..., 2] >= 0
+    mixed = positive.any(1) & ~positive.all(1) & np.isfinite(triangles[..., 2]).all(1)
+    triangles, positive = triangles[mixed], positive[mixed]
+    alone = (positive == (positive.sum(1) == 1)[:, None]).argmax(1)  # the corner whose sign the others lack
+    corners = np.take_along_axis(triangles, ((alone[:, None] + np.arange(3)) % 3)[..., None], axis=1)
+    apex, others = corners[:, :1], corners[:, 1:]
+    part = apex[..., 2:] / (apex[..., 2:] - others[..., 2:])
+    return (apex + part * (others - apex))[..., :2].reshape(-1, 4)
+
+
+def cell_sides(name: str, centers: NDArray[Any], *, log: bool = False, outer: bool = True) -> pl.DataFrame:
+    """Columns ``name``, ``name_0`` and ``name_1``: where the cell around each value begins and ends.
+
+    The outermost cells end at their value unless ``outer``.
+    """
+    at = np.log(centers) if log else centers
+    middle = (at[1:] + at[:-1]) / 2
+    ends = (2 * at[0] - middle[0], 2 * at[-1] - middle[-1]) if outer else (at[0], at[-1])
+    sides = np.concatenate([ends[:1], middle, ends[1:]])
+    sides = np.exp(sides) if log else sides
+    return pl.DataFrame({name: centers, f"{name}_0": sides[:-1], f"{name}_1": sides[1:]})

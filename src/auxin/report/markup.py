@@ -1,17 +1,19 @@
-"""Templates that escape whatever they are not told to be HTML, and numbers and settings as people read them."""
+"""Templates that escape whatever they are not told to be HTML, and the terms that a page explains."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from auxin.report.terms import Glossary, identifier
+from auxin.report import words
 
 
 class Table(NamedTuple):
@@ -35,16 +37,26 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "number": number,
-        "setting": setting,
-        "duration": duration,
-        "minus": minus,
-        "script_json": script_json,
-        "term_id": identifier,
-        "mark": _mark,
-    }
+    own = (
+        words.number,
+        words.setting,
+        words.duration,
+        words.minus,
+        words.percent,
+        script_json,
+        identifier,
+        rows,
+    )
+    environment.filters |= {"mark": _mark, **{function.__name__: function for function in own}}
     return environment
+
+
+@cache
+def texts(name: str) -> dict[str, dict[str, str]]:
+    """The sentences of ``templates/NAME.toml``."""
+    return tomllib.loads(
+        resources.files("auxin.report").joinpath("templates", f"{name}.toml").read_text("utf-8")
+    )
 
 
 @jinja2.pass_context
@@ -59,36 +71,51 @@ def script_json(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def number(value: float | None) -> str:
-    """A number to three digits, large ones whole; – for none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if abs(value) < 1e-12:
-        return "0"
-    return minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
+def rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Settings by name as the rows of a table."""
+    return [(name, words.setting(value)) for name, value in values.items()]
 
 
-def minus(text: str) -> str:
-    """The text of a number with a true minus sign."""
-    return text.replace("-", "−")
+def identifier(term: str) -> str:
+    """Of the element that explains a term."""
+    return "term-" + re.sub(r"\W+", "-", term)
 
 
-def setting(value: Any) -> str:
-    """A setting as TOML-like text."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(setting, value)) or "none"
-    if isinstance(value, dict):
-        return " ".join(f"{name}={setting(each)}" for name, each in value.items())
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "–" if value is None else str(value) or "none"
+class Glossary:
+    """Marks terms where they first stand in a section, and remembers which the page must explain."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, str] = {}
+        """The meanings of all terms marked, by term."""
+        self._marked: set[str] = set()
+
+    def begin(self) -> str:
+        """A new section: terms are marked again."""
+        self._marked.clear()
+        return ""
+
+    def mark(self, text: str) -> Markup:
+        """The escaped text, each term a button that opens its meaning where it first stands."""
+        terms = texts("terms")
+        parts, done = [], 0
+        for found in _any_term().finditer(text):
+            name = list(terms)[int(str(found.lastgroup)[1:])]
+            if name in self._marked:
+                continue
+            self._marked.add(name)
+            self.used[name] = terms[name]["meaning"]
+            button = '<button type="button" class="term" popovertarget="{}" title="{}">{}</button>'
+            parts += [
+                escape(text[done : found.start()]),
+                Markup(button).format(identifier(name), self.used[name], found[0]),
+            ]
+            done = found.end()
+        return Markup("").join([*parts, escape(text[done:])])
 
 
-def duration(seconds: float) -> str:
-    """Wall time for people: 42 s, 7 min, 3.5 h, 12 days."""
-    for unit, size, until in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172_800)):
-        if seconds < until:
-            return f"{seconds / size:.{int(unit == 'h')}f} {unit}"
-    return f"{seconds / 86_400:.0f} days"
+@cache
+def _any_term() -> re.Pattern[str]:
+    patterns = (term["pattern"] for term in texts("terms").values())
+    return re.compile(
+        "|".join(rf"(?<!\w)(?P<t{i}>{pattern})(?!\w)" for i, pattern in enumerate(patterns)), re.IGNORECASE
+    )

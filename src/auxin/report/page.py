@@ -8,13 +8,9 @@ from typing import TypeAlias
 
 from auxin.disk.output import marked_text, write_output
 from auxin.lab.sweep_record import Sweep
-from auxin.report.comparison import runs_section
 from auxin.report.drawings import Drawings
 from auxin.report.markup import fill
-from auxin.report.run_section import RunView, run_section
-from auxin.report.study_section import study_section
-from auxin.report.sweep_section import sweep_section
-from auxin.report.theme import DARK, LIGHT, bundle
+from auxin.report.sections import RunView, Section, run_section, runs_section, study_section, sweep_section
 from auxin.runs.record import StudyRecord
 
 Part: TypeAlias = StudyRecord | Sweep | RunView
@@ -30,33 +26,35 @@ def save_page(parts: Sequence[Part], path: str | Path, *, force: bool = False) -
 
 
 def page(parts: Sequence[Part]) -> str:
-    """The page as HTML: a section for every study, sweep and run, and one that compares runs; of many it alone.
-
-    About 0.9 MB of JavaScript besides the data. Raises ``RunError`` for a damaged study or run, ``ConfigError``
-    for a study of unknown name, ``DataError`` for a run without curves.
-    """
+    """The page as HTML, with about 0.9 MB of JavaScript besides the data; raises as ``sections`` does."""
     drawings = Drawings()
-    runs = [part for part in parts if isinstance(part, RunView)]
-    sections = [
-        study_section(part, f"part-{i}", drawings)
-        if isinstance(part, StudyRecord)
-        else sweep_section(part, f"part-{i}", drawings)
-        for i, part in enumerate(parts, 1)
-        if not isinstance(part, RunView)
-    ]
+    shown = sections(parts)
     studies = any(isinstance(part, StudyRecord) for part in parts)
-    if len(runs) > 1:
-        sections.append(runs_section(runs, "runs", drawings, alone=len(runs) <= MOST_RUNS))
-    if len(runs) <= MOST_RUNS:
-        sections += [run_section(run, f"run-{i}", drawings) for i, run in enumerate(runs, 1)]
+    tasks = {part.run.config.task for part in parts if isinstance(part, RunView)}
     return fill(
         "page.html",
-        title=f"auxin: {', '.join(section['title'] for section in sections[:6])}",
+        title=f"auxin: {', '.join(section.title for section in list(shown.values())[:6])}",
         heading="What was found" if studies else "What was trained",
-        example=studies or any(view.run.config.task in OF_ENGLISH for view in runs),
-        sections=sections,
+        example=studies or not tasks.isdisjoint(OF_ENGLISH),
+        sections=[(name, section, drawings.place(section.figures)) for name, section in shown.items()],
         drawings=drawings,
-        light=LIGHT,
-        dark=DARK,
-        bundle=bundle,
     )
+
+
+def sections(parts: Sequence[Part]) -> dict[str, Section]:
+    """A section for every study, sweep and run, and one that compares runs, which stands alone where they are many.
+
+    Raises ``RunError`` for a damaged study or run, ``ConfigError`` for a study of unknown name, ``DataError`` for a run
+    without curves.
+    """
+    found: dict[str, Section] = {}
+    runs = [part for part in parts if isinstance(part, RunView)]
+    for i, part in enumerate(parts, 1):
+        if isinstance(part, StudyRecord):
+            found[f"part-{i}"] = study_section(part)
+        elif isinstance(part, Sweep):
+            found[f"part-{i}"] = sweep_section(part)
+    few = len(runs) <= MOST_RUNS
+    if len(runs) > 1:
+        found["runs"] = runs_section(runs, alone=few)
+    return found | {f"run-{i}": run_section(run) for i, run in enumerate(runs, 1) if few}

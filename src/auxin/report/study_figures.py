@@ -1,4 +1,4 @@
-"""The figures of the studies, from the tables that the studies write."""
+"""The figures of the studies, from the tables that the studies write; here those of structural grokking."""
 
 from __future__ import annotations
 
@@ -6,45 +6,200 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import altair as alt
+import polars as pl
 from polars.exceptions import PolarsError
 
-from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import DataError
-from auxin.report.exponent_figures import (
-    RULES,
-    loss_by_scale,
-    loss_by_totals,
-    loss_map,
-    predictions,
-    rule_by_exponent,
-    rule_over_steps,
-    scores_by_predictor,
-)
-from auxin.report.grokking_figures import (
-    accuracy_curves,
-    by_depth,
-    curves_by_depth,
-    early_stopping,
-    repair,
-    repair_curves,
-    structure,
-    tree_scores,
-)
-from auxin.report.marks import Figure
-from auxin.report.tables import Tables
-from auxin.report.theme import save_own
+from auxin.report import exponent_figures as exponent
+from auxin.report.marks import (
+    Figure,
+    Groups,
+    band_words,
+    facets,
+    figure,
+    grid,
+    number,
+    panel,
+    share,
+    steps,
+    tips,
+)  # fmt: skip
+from auxin.report.tables import Tables, columns, in_words, layers_of
+from auxin.report.theme import BLUE, GRAY, VERMILION, Panel, save_inside
+from auxin.report.training_figures import PANELS, SPLITS, measured_panels
 from auxin.runs.record import StudyRecord
 from auxin.values import check
 
+ACCURACY = PANELS["gen", "accuracy"]
+LOSS = "training loss (nats a token)"
+LINES = {"published": "branches of strength 1", "held": "L·λ_a held at its best"}
+
+
+def accuracy_curves(tables: Tables) -> Figure:
+    """In-domain and generalization accuracy against steps, a panel a task."""
+    curves = columns(tables, "curves", "step value low high models", "task split")
+    curves = curves.with_columns(series=pl.col("split").replace(SPLITS))
+    groups = Groups(list(SPLITS.values()), palette=(BLUE, VERMILION))
+    tasks = curves["task"].unique(maintain_order=True).to_list()
+    layers = groups.bands(curves, steps(), share("accuracy"), tips(".1%", "series:N", "step:Q"))
+    chart = facets(layers, "task", tasks, (330, 230), wrap=2).resolve_scale(x="independent")
+    last = curves.filter(split="gen").group_by("task", maintain_order=True).last()
+    words = in_words(last.select("task", "value", "low", "high").iter_rows(), ".0%")
+    return figure(
+        "learning-curves",
+        groups.choosing(chart),
+        ("In-domain and generalization accuracy", band_words(groups)),
+        f"In-domain and generalization accuracy against steps. Generalization at the last step, {words}.",
+    )
+
+
+def early_stopping(tables: Tables) -> Figure:
+    """Early stopping against the end of training: seeds as lines, means with intervals, published numbers."""
+    means = columns(tables, "stopping", "value low high models published", "task when")
+    seeds = columns(tables, "seeds", "member early_stopping final", "task").unpivot(
+        ["early_stopping", "final"], index=["task", "member"], variable_name="when"
+    )
+    order = ["early stopping", "end of training"]
+    seeds = seeds.with_columns(pl.col("when").replace(["early_stopping", "final"], order))
+    groups = Groups(("here: mean over seeds, 95% interval", "published"), palette=(BLUE, VERMILION))
+    here, there = (pl.lit(name) for name in groups.names)
+    x = alt.X("when:N", title=None, sort=order, axis=alt.Axis(labelAngle=0), scale=alt.Scale(type="point"))
+    y = share(ACCURACY)
+    panels: list[Panel] = []
+    for (task,), rows in means.group_by("task", maintain_order=True):
+        thin = alt.Chart(seeds.filter(task=task)).mark_line(color=GRAY, strokeWidth=1, opacity=0.5)
+        published = alt.Chart(rows.select("when", value="published", series=there))
+        diamonds = published.mark_point(shape="diamond", size=90, strokeWidth=2, filled=False)
+        tip = ["series:N", "value:Q"]
+        diamonds = diamonds.encode(x, y, groups.color, opacity=groups.opacity(1), tooltip=tip)
+        points = groups.intervals(rows.with_columns(series=here), x, y, tips(".1%", "when:N", "models:Q"))
+        panels.append(panel([thin.encode(x, y, detail="member:N"), diamonds, *points], str(task), 270, 230))
+    label = pl.format("{}, {}", "task", "when")
+    words = in_words(means.select(label, "value", "low", "high").iter_rows(), ".0%")
+    return figure(
+        "early-stopping",
+        grid(panels, groups.chosen, 3),
+        ("What early stopping would have reported", "gray lines: seeds"),
+        f"Generalization accuracy where early stopping selects and at the end: {words}.",
+    )
+
+
+def by_depth(tables: Tables) -> Figure:
+    """Share of seeds ever above 80%, late accuracy and training loss against depth, with intervals."""
+    names = {
+        "ever": ("seeds ever above 80%, Wilson's interval", share("share of seeds")),
+        "late": ("accuracy late in the run, mean", share(ACCURACY)),
+        "loss": ("training loss late in the run, mean", number(LOSS)),
+    }
+    depths = columns(tables, "depths", f"depth models {_estimates(names)}")
+    groups = Groups(["all seeds of a depth"])
+    panels = _against_depth(depths.with_columns(series=pl.lit(groups.names[0])), groups, names)
+    rows = depths.select(layers_of("depth"), "ever", "ever_low", "ever_high").iter_rows()
+    return figure(
+        "by-depth",
+        grid(panels, None, 3),
+        ("Generalization and training loss by depth", "95% intervals over seeds"),
+        f"Share of seeds ever above 80% generalization, {in_words(rows, '.0%')}.",
+    )
+
+
+def repair(tables: Tables) -> Figure:
+    """In-domain and generalization accuracy and training loss against depth, as published and held."""
+    names = {
+        "in_domain": ("in-domain accuracy late in the run", share("accuracy")),
+        "late": ("generalization late in the run", share(ACCURACY)),
+        "loss": ("training loss late in the run", number(LOSS)),
+    }
+    points = columns(tables, "points", f"depth models {_estimates(names)}", "line")
+    meeting = points.filter(depth=points["depth"].min()).with_columns(line=pl.lit("held"))
+    points = pl.concat([points, meeting]).unique(maintain_order=True)  # both begin at the depth they share
+    points = points.with_columns(series=pl.col("line").replace(LINES))
+    groups = Groups(list(LINES.values()), palette=(VERMILION, BLUE))
+    label = pl.format("{}, {}", layers_of("depth"), "series")
+    rows = points.select(label, "in_domain", "in_domain_low", "in_domain_high").iter_rows()
+    return figure(
+        "repair",
+        grid(_against_depth(points, groups, names), groups.chosen, 3),
+        ("Depth, as published and with L·λ_a held", "means over seeds, 95% intervals"),
+        f"In-domain accuracy late in the run, {in_words(rows, '.0%')}.",
+    )
+
+
+def _estimates(names: Mapping[str, object]) -> str:
+    """The columns of quantities that have intervals."""
+    return " ".join(f"{name} {name}_low {name}_high" for name in names)
+
+
+def _against_depth(
+    points: pl.DataFrame, groups: Groups, names: Mapping[str, tuple[str, alt.Y]]
+) -> list[Panel]:
+    """A panel a quantity, its title and axis given by name, against depth."""
+    axis = alt.Axis(values=points["depth"].unique().sort().to_list(), format="d", grid=False)
+    x = alt.X("depth:Q", title="depth (layers)", axis=axis, scale=alt.Scale(zero=False, padding=14))
+    panels: list[Panel] = []
+    for name, (title, y) in names.items():
+        estimate = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
+        rows = points.select("depth", "models", "series", **estimate)
+        tip = tips(".3f" if name == "loss" else ".0%", "series:N", "depth:Q", "models:Q")
+        panels.append(panel(groups.intervals(rows, x, y, tip), title, 220, 220))
+    return panels
+
+
+def curves_by_depth(tables: Tables, name: str, lines: Mapping[str, str]) -> Figure:
+    """Generalization and training loss against steps, a colour a depth, a panel for each of the ``lines``."""
+    axes = {"curves": (share(ACCURACY), ".1%"), "training_loss": (number(LOSS), ".3f")}
+    which = "line" if lines else ""
+    frames = {table: columns(tables, table, "depth step value low high", which) for table in axes}
+    depths = [f"{depth:.0f}" for depth in frames["curves"]["depth"].unique().sort()]
+    groups = Groups(depths, "depth (layers)", ordered=True)
+    panels: list[Panel] = []
+    for table, (y, form) in axes.items():
+        frame = frames[table].with_columns(series=pl.col("depth").cast(pl.Int64).cast(pl.String))
+        for line, title in lines.items() or [("", "")]:
+            rows = frame.filter(line=line) if line else frame
+            layers = groups.bands(rows, steps(), y, tips(form, "series:N", "step:Q"))
+            panels.append(panel(layers, title, 330, 220))
+    return figure(
+        name,
+        grid(panels, groups.chosen, 2),
+        ("Generalization and training loss over steps", band_words(groups)),
+        f"Generalization and training loss against steps for depths {', '.join(depths)}"
+        f"{', as published and held' if lines else ''}.",
+    )
+
+
+def structure(tables: Tables, name: str, measures: tuple[str, ...]) -> Figure:
+    """Generalization and structural measures against steps, a colour a depth."""
+    curves = columns(tables, "curves", "depth step value low high", "kind name")
+    curves = curves.filter(pl.col("name").is_in(measures)).sort("depth", maintain_order=True)
+    curves = curves.with_columns(series=pl.format("{}, {}", layers_of("depth"), "kind"))
+    groups = Groups(curves["series"].unique(maintain_order=True).to_list(), ordered=True)
+    scores = curves.filter(name="t_score").group_by("series", maintain_order=True).last()
+    words = in_words(scores.select("series", "value", "low", "high").iter_rows(), ".3f")
+    return figure(
+        name,
+        grid(measured_panels(curves, groups, width=330), groups.chosen, 2),
+        ("What changes while the model generalizes", band_words(groups)),
+        f"Generalization and structural measures against steps. Tree score at the end, {words}.",
+    )
+
+
 STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "grokking": (accuracy_curves, early_stopping),
-    "depth": (by_depth, curves_by_depth),
-    "dynamics": (tree_scores, structure),
-    "trainability": (loss_map, predictions, scores_by_predictor),
-    "joint": (*(partial(rule_by_exponent, rule=rule) for rule in RULES), rule_over_steps),
-    "repair": (repair, repair_curves),
-    "totals": (predictions, scores_by_predictor),
-    "architectures": (loss_by_totals, loss_by_scale),
+    "depth": (by_depth, partial(curves_by_depth, name="curves-by-depth", lines={})),
+    "dynamics": (
+        partial(structure, name="tree-scores", measures=("accuracy", "t_score")),
+        partial(structure, name="dynamics", measures=tuple(name for _, name in PANELS)),
+    ),
+    "trainability": (exponent.loss_map, exponent.predictions, exponent.scores_by_predictor),
+    "joint": (
+        *(partial(exponent.rule_by_exponent, rule=rule) for rule in exponent.RULES),
+        exponent.rule_over_steps,
+    ),
+    "repair": (repair, partial(curves_by_depth, name="repair-curves", lines=LINES)),
+    "totals": (exponent.predictions, exponent.scores_by_predictor),
+    "architectures": (exponent.loss_by_totals, exponent.loss_by_scale),
 }
 """Each study's figures, its headline first."""
 
@@ -73,6 +228,4 @@ def save_study_figures(record: StudyRecord) -> list[Path]:
     Raises ``RunError`` when a table is damaged or a file cannot be written.
     """
     figures, _ = study_figures(record.study, record.tables)
-    where = record.path / "figures"
-    with Folder.open(record.path) as study, failing_clearly(where), study.make_sub("figures") as directory:
-        return [path for each in figures for path in save_own(each.chart, directory, each.name)]
+    return save_inside(record.path, {figure.name: figure.chart for figure in figures}, "figures")

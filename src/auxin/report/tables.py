@@ -8,6 +8,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from auxin.errors import DataError
+from auxin.report.words import layers
 
 Tables = Mapping[str, pl.DataFrame]
 MOST_POINTS = 400
@@ -20,17 +21,13 @@ def columns(tables: Tables, name: str, numbers: str, words: str = "") -> pl.Data
     """The named columns of a table, numbers as floats and words as text; raises ``DataError`` when one lacks."""
     if name not in tables:
         raise DataError(f"the study has no table {name!r}")
-    table = tables[name]
-    for column in (*numbers.split(), *words.split()):
-        if column not in table.columns:
-            raise DataError(f"table {name!r} has no column {column!r}")
-    if table.is_empty():
+    if tables[name].is_empty():
         raise DataError(f"table {name!r} is empty")
     kinds = dict.fromkeys(numbers.split(), pl.Float64) | dict.fromkeys(words.split(), pl.String)
     try:
-        chosen = table.select(pl.col(column).cast(kind) for column, kind in kinds.items())
-    except PolarsError:
-        raise DataError(f"table {name!r} holds text where there should be a number") from None
+        chosen = tables[name].select(pl.col(column).cast(kind) for column, kind in kinds.items())
+    except PolarsError as error:
+        raise DataError(f"table {name!r} cannot be drawn: {str(error).splitlines()[0]}") from None
     return chosen.with_columns(pl.col(pl.String).fill_null(""))
 
 
@@ -56,15 +53,13 @@ def thinned(frame: pl.DataFrame, *keys: str, most: int = MOST_POINTS) -> pl.Data
     first, last = frame["step"].min(), frame["step"].max()
     place = ((steps - first) / (last - first) * (most // 2)).floor()  # pyright: ignore[reportOperatorIssue]
     numbered = frame.with_row_index("row").with_columns(stretch=place)
-    row, value = pl.col("row"), pl.col("value")
-    inner = numbered.group_by([*keys, "stretch"]).agg(
-        low=row.get(value.arg_min()), high=row.get(value.arg_max())
-    )
-    ends = numbered.group_by(keys or pl.lit(0)).agg(
-        low=row.get(pl.col("step").arg_min()), high=row.get(pl.col("step").arg_max())
-    )
-    kept = pl.concat([part[side] for part in (inner, ends) for side in ("low", "high")])
-    return frame[kept.drop_nulls().unique().sort()]
+    row = pl.col("row")
+    kept = [
+        numbered.group_by(by).agg(low=row.get(pl.col(of).arg_min()), high=row.get(pl.col(of).arg_max()))
+        for by, of in (([*keys, "stretch"], "value"), (keys or pl.lit(0), "step"))
+    ]
+    rows = pl.concat(part[side] for part in kept for side in ("low", "high"))
+    return frame[rows.drop_nulls().unique().sort()]
 
 
 def stretch_length(frame: pl.DataFrame, *keys: str, most: int = MOST_POINTS) -> int:
@@ -76,12 +71,15 @@ def stretch_length(frame: pl.DataFrame, *keys: str, most: int = MOST_POINTS) -> 
 
 def in_words(rows: Iterable[tuple[str, float | None, float | None, float | None]], form: str) -> str:
     """``2: 10% (4% to 20%); 4: …`` for those who do not see the figure."""
-    return "; ".join(f"{label}: {_interval(form, *estimate)}" for label, *estimate in rows)
-
-
-def _interval(form: str, value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
-        return "unknown"
     form = f"z{form}"  # no "-0"
-    bounds = "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
-    return f"{value:{form}}{bounds}".replace("-", "−")
+
+    def interval(value: float | None, low: float | None, high: float | None) -> str:
+        bounds = "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
+        return "unknown" if value is None else f"{value:{form}}{bounds}".replace("-", "−")
+
+    return "; ".join(f"{label}: {interval(*estimate)}" for label, *estimate in rows)
+
+
+def layers_of(column: str) -> pl.Expr:
+    """``8 layers`` of a column of depths."""
+    return pl.col(column).map_elements(layers, return_dtype=pl.String)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -75,13 +76,21 @@ def save(figure: altair.TopLevelMixin | str, stem: str | Path, *, force: bool = 
     return list(contents)
 
 
-def save_own(figure: altair.TopLevelMixin | str, folder: Folder, name: str) -> list[Path]:
-    """As ``save``, among the files of a run or a study, which are auxin's own and replaced."""
-    contents = {f"{name}{ending}": content for ending, content in _files(figure).items()}
-    with failing_clearly(folder.path):
+def save_inside(
+    directory: Path, figures: Mapping[str, altair.TopLevelMixin | str], sub: str = ""
+) -> list[Path]:
+    """As ``save``, by name among the files of a run, study or sweep, which are auxin's own and replaced."""
+    where = directory / sub
+    with failing_clearly(where), Folder.open(directory) as folder:
+        inner = folder.make_sub(sub) if sub else folder
+        contents = {
+            f"{name}{ending}": content
+            for name, figure in figures.items()
+            for ending, content in _files(figure).items()
+        }
         for file, content in contents.items():
-            folder.replace(file, content)
-    return [folder.path / file for file in contents]
+            inner.replace(file, content)
+    return [where / file for file in contents]
 
 
 def _files(figure: altair.TopLevelMixin | str) -> dict[str, bytes]:
@@ -104,16 +113,16 @@ def specification(chart: altair.TopLevelMixin) -> dict[str, Any]:
     return spec
 
 
-def title(spec: dict[str, Any]) -> str:
-    """The title of a specification."""
-    title = spec.get("title", "figure")
-    text = title["text"] if isinstance(title, dict) else title
-    return " ".join(text) if isinstance(text, list) else text
+def title(spec: dict[str, Any], part: str = "text") -> str:
+    """The title of a specification, or its ``subtitle``."""
+    found = spec.get("title", {})
+    lines = found.get(part, "") if isinstance(found, dict) else found if part == "text" else ""
+    return lines if isinstance(lines, str) else "; ".join(lines)
 
 
-def _page(title: str, *, drawing: str = "", spec: dict[str, Any] | None = None) -> str:
+def _page(heading: str, *, drawing: str = "", spec: dict[str, Any] | None = None) -> str:
     figure = {"spec": spec, "light": LIGHT, "dark": DARK} if spec else None
-    return fill("figure.html", title=title, drawing=Markup(drawing), figure=figure, bundle=bundle)
+    return fill("figure.html", title=heading, drawing=Markup(drawing), figure=figure, bundle=bundle)
 
 
 @cache

@@ -1,0 +1,219 @@
+"""Figures of training: learning curves of a run, what changes meanwhile, several runs compared, trees in a row."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import polars as pl
+
+from auxin.errors import DataError
+from auxin.measures.intervals import bands
+from auxin.report.marks import (
+    Figure,
+    Groups,
+    band_words,
+    grid,
+    line_ends,
+    marked,
+    number,
+    panel,
+    share,
+    steps,
+    tips,
+)
+from auxin.report.tables import drawable, rounded, stretch_length, thinned
+from auxin.report.theme import BLUE, GRAY, VERMILION, Panel
+
+SPLITS = {"val": "in-domain", "gen": "generalization"}
+PANELS = {
+    ("gen", "accuracy"): "generalization accuracy",
+    ("train", "t_score"): "tree score",
+    ("train", "t_parseval"): "tree F1 against gold",
+    ("train", "weight_norm"): "weight norm / layers",
+    ("train", "attention_sparsity"): "attention sparsity (nats)",
+}
+"""What ``dynamics`` shows: (split, name) and the axis title."""
+MOST_MEMBERS, MEMBERS_POINTS = 50, 8000
+"""Thin lines of a figure of learning curves, and the points of all of them together."""
+MOST_COLORS, MOST_POINTS = 8, 12_000
+"""Groups of runs that get a colour each, and the points of all curves together."""
+
+
+def run_figures(metrics: pl.DataFrame, note: str = "") -> list[Figure]:
+    """Learning curves and, where they were measured, the structural measures; ``DataError`` without curves."""
+    curves = learning_curves(metrics, note=note)
+    words = "In-domain and generalization accuracy against steps."
+    found = [Figure("learning-curves", curves.properties(description=words))]
+    if metrics["name"].is_in([name for split, name in PANELS if split == "train"]).any():
+        words = "Generalization and structural measures against steps."
+        found.append(Figure("dynamics", dynamics(metrics).properties(description=words)))
+    return found
+
+
+def learning_curves(
+    metrics: pl.DataFrame,
+    *,
+    name: str = "accuracy",
+    log: bool = False,
+    saturation: int | None = None,
+    note: str = "",
+) -> Panel:
+    """In-domain and generalization accuracy against steps: a thin line a member, the mean, its 95% band.
+
+    ``saturation`` marks the step at which in-domain accuracy passed 99%; ``log`` spaces the steps
+    logarithmically; ``note`` stands below the title. Raises ``DataError`` when the metrics hold no such accuracy.
+    """
+    rows = metrics.filter(
+        pl.col("name") == name, pl.col("split").is_in(list(SPLITS)), pl.col("step") >= int(log)
+    )
+    rows = drawable(rows, f"metric {name!r} on {' or '.join(SPLITS)}")
+    rows = rows.select("step", "member", "value", series=pl.col("split").replace_strict(SPLITS))
+    members = rows["member"].n_unique()
+    means = _means(rows, name)
+    stretch = stretch_length(means, "series")
+    shown = thinned(means, "series")["step"].unique()
+    means = rounded(means.filter(pl.col("step").is_in(shown.implode())))
+    order = [title for title in SPLITS.values() if title in means["series"]]
+    scale = alt.Scale(domain=order, range=[BLUE, VERMILION][: len(order)])
+    color = alt.Color("series:N", legend=None, scale=scale)
+    scale = alt.Scale(type="log" if log else "linear", nice=not log)
+    x, y = alt.X("step:Q", title="optimizer steps", scale=scale), share("accuracy")
+    ends = line_ends(means, 0.07).mark_text(align="left", dx=6)
+    layers: list[alt.Chart] = [ends.encode(x, y, color, text="series:N")]
+    if members > 1:
+        band = alt.Chart(means).mark_area(opacity=0.18, clip=True)
+        layers += [band.encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)]
+        layers += [_members(rows).encode(x, y, color, detail="member:N")]
+    if saturation is not None:
+        layers += marked(alt.X, {"in-domain ≥ 99%": saturation})
+    layers += [alt.Chart(means).mark_line(strokeWidth=2.5).encode(x, y, color)]
+    layers += [_reader(means.pivot(on="series", index="step", values="value"), x, order)]
+    subtitle = [f"mean and 95% interval of {members} seeds" if members > 1 else f"seed {rows['member'][0]}"]
+    subtitle += [note] if note else []
+    subtitle += [f"of every {stretch:,} evaluations the lowest and the highest"] if stretch > 1 else []
+    title = alt.Title("Learning curves", subtitle=subtitle if len(subtitle) > 1 else subtitle[0])
+    return alt.layer(*layers).properties(title=title, width=560, height=320)
+
+
+def _members(rows: pl.DataFrame) -> alt.Chart:
+    """A thin line a member, of the first ones."""
+    few = rows["member"].unique().sort()[:MOST_MEMBERS]
+    rows = rows.filter(pl.col("member").is_in(few.implode()))
+    most = MEMBERS_POINTS // (len(few) * rows["series"].n_unique())
+    thin = alt.Chart(rounded(thinned(rows, "series", "member", most=most)))
+    return thin.mark_line(strokeWidth=0.8, opacity=0.35)
+
+
+def _reader(wide: pl.DataFrame, x: alt.X, series: Sequence[str]) -> alt.Chart:
+    """A rule that follows the pointer and shows the numbers of the nearest step."""
+    nearest = alt.selection_point(nearest=True, on="pointerover", fields=["step"], empty=False)
+    tip = ["step:Q", *(alt.Tooltip(f"{title}:Q", format=".1%") for title in series)]
+    opacity = alt.when(nearest).then(alt.value(0.5)).otherwise(alt.value(0))
+    return alt.Chart(wide).mark_rule(color=GRAY).encode(x, opacity=opacity, tooltip=tip).add_params(nearest)
+
+
+def _means(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Means with intervals, of one model a line alone."""
+    means = bands(rows, ["series", "step"], name).drop("models")
+    return means.with_columns(pl.col("low", "high").fill_null(pl.col("value")))
+
+
+def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None) -> alt.ConcatChart:
+    """Generalization and the structural measures against steps, a panel each, a mean and 95% band a group.
+
+    ``metrics`` may hold a column ``group`` (say, the depth); ``baselines`` maps the names of trees that know
+    nothing of the model to their F1, drawn as rules. Raises ``DataError`` when nothing can be drawn.
+    """
+    group = pl.col("group").cast(pl.String) if "group" in metrics.columns else pl.lit("all seeds")
+    rows = metrics.filter(
+        pl.any_horizontal((pl.col("split") == split) & (pl.col("name") == name) for split, name in PANELS)
+    )
+    rows = drawable(rows.with_columns(series=group), "structural measure on the expected splits")
+    groups = Groups.of(rows)
+    means = [
+        _means(part, str(name)).with_columns(name=pl.lit(name)) for (name,), part in rows.group_by("name")
+    ]
+    panels = measured_panels(pl.concat(means), groups, width=280, baselines=baselines)
+    title = alt.Title("What changes while the model generalizes", subtitle=band_words(groups))
+    return alt.concat(*panels, columns=2).properties(title=title)
+
+
+def measured_panels(
+    means: pl.DataFrame, groups: Groups, *, width: int, baselines: Mapping[str, float] | None = None
+) -> list[Panel]:
+    """A panel for each of ``PANELS`` that a table with columns name, series, step, value, low and high has."""
+    panels: list[Panel] = []
+    for (_, name), title in PANELS.items():
+        rows = means.filter(name=name).select("series", "step", "value", "low", "high")
+        if len(rows):
+            y, form = (share(title), ".1%") if name == "accuracy" else (number(title), ".3f")
+            layers = groups.bands(rows, steps(), y, tips(form, "series:N", "step:Q"))
+            if baselines and name == "t_parseval":
+                layers += marked(alt.Y, dict(baselines))
+            panels.append(panel(layers, "", width, 190))
+    if not panels:
+        raise DataError("there is no structural measure to draw")
+    return panels
+
+
+def compared_runs(curves: Sequence[tuple[str, str, pl.DataFrame]], groups: Groups) -> Figure:
+    """A line a run, its mean over seeds, for each of both accuracies, of each run's name, series and metrics."""
+    few = len(curves) <= MOST_COLORS
+    frames: list[pl.DataFrame] = []
+    for i, (run, series, metrics) in enumerate(curves):
+        rows = metrics.filter(pl.col("name") == "accuracy", pl.col("split").is_in(list(SPLITS)))
+        rows = rows.filter(pl.col("value").is_finite()).select("step", "member", "value", "split")
+        most = max(20, MOST_POINTS // (len(curves) * len(SPLITS)))
+        means = thinned(bands(rows, ["split", "step"], "accuracy"), "split", most=most)
+        marks = {"run": pl.lit(run), "number": pl.lit(i), "series": pl.lit(series)}
+        frames.append(means.select("step", "value", "split", **marks))
+    shown = rounded(drawable(pl.concat(frames), "accuracy of these runs"))
+    panels: list[Panel] = []
+    for split, heading in SPLITS.items():
+        rows = shown.filter(split=split).drop("split")
+        if len(rows):
+            tip = ["run:N", "step:Q", alt.Tooltip("value:Q", format=".1%")]
+            line = alt.Chart(rows).mark_line(strokeWidth=2 if few else 1).encode(
+                steps(), share("accuracy"), groups.color, detail="number:N",
+                opacity=groups.opacity(1 if few else 0.6), tooltip=tip,
+            )  # fmt: skip
+            panels.append(panel([line], heading, 330, 240))
+    chart = grid(panels, groups.chosen, 2)
+    words = (
+        f"In-domain and generalization accuracy of {len(curves)} runs against steps; "
+        "the table has the last values."
+    )
+    heading = alt.Title("Accuracy of all runs", subtitle="a line a run, its mean over seeds")
+    return Figure("runs", chart.properties(title=heading, description=words))
+
+
+def tree_strip(drawings: Sequence[tuple[str, str]], wrap: float = 1000) -> str:
+    """Drawings of trees in rows of at most ``wrap`` pixels, each under its caption, as one SVG text.
+
+    A drawing is an SVG element with width and height, as ``auxin.tasks.trees.to_svg`` makes it.
+    """
+    parts: list[str] = []
+    gap, head = 28.0, 32.0
+    left = top = right = bottom = 0.0
+    for caption, svg in drawings:
+        found = [re.search(rf'^<svg[^>]*\b{side}="([\d.]+)(?:px)?"', svg) for side in ("width", "height")]
+        if not (found[0] and found[1]):
+            raise DataError(f"the drawing of {caption!r} is not an SVG element with width and height")
+        width, height = float(found[0][1]), float(found[1][1])
+        if left > 0 and left + width > wrap:
+            left, top = 0.0, bottom + gap
+        where = f'x="{left + width / 2}" y="{top + 18}" text-anchor="middle" font-weight="bold"'
+        parts += [f"<text {where}>{html.escape(caption)}</text>"]
+        place = f'transform="translate({left}, {top + head})"'
+        parts += [f"<g {place}>{svg.replace('black', 'currentColor')}</g>"]
+        right, bottom = max(right, left + width), max(bottom, top + head + height)
+        left += width + gap
+    style = "text{fill:currentColor;font-family:Helvetica,Arial,sans-serif}svg{color:#222}"
+    dark = "@media (prefers-color-scheme:dark){svg{color:#e6e6e6}}"
+    size = f'width="{right}" height="{bottom}" viewBox="0 0 {right} {bottom}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}{dark}</style>{"".join(parts)}</svg>'
+    )
