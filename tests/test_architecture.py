@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
-from auxin.architecture import MLP, Attention, Block, Layer, Network, Norm, Rotary, Sublayer
+from auxin.architecture import MLP, Attention, Block, Experts, Layer, Network, Norm, Rotary, Sublayer
+from auxin.architecture.sizes import Sizes
+from auxin.config import ModelConfig
 from auxin.errors import ConfigError
+from auxin.theory.exponents import exponents
 from auxin.values import from_json, from_toml, to_json, to_toml
 
 LLAMA = Layer(
@@ -100,3 +103,45 @@ def test_what_cannot_be_is_refused_by_name(make: Callable[[], Any], message: str
 def test_what_is_written_wrongly_is_refused_by_name(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_json(Network, text)
+
+
+def test_experts_draw_what_their_sizes_say() -> None:
+    sizes = Sizes(64, expert_hidden=24, shared_hidden=48)
+    body = Experts(count=6, shared=MLP("silu", gated=True), sigma_s=1.0)
+    maps = body.maps(sizes, branches=4)
+    shapes = {role: (drawn.fan_in, drawn.fan_out) for role, drawn in maps.items()}
+    assert shapes == {
+        "router": (64, 6),
+        "up": (64, 24),
+        "gate": (64, 24),
+        "down": (24, 64),
+        "shared_up": (64, 48),
+        "shared_gate": (64, 48),
+        "shared_down": (48, 64),
+        "shared_router": (64, 1),
+    }
+    sigmas = {role: float(i) for i, role in enumerate(maps, 1)}
+    drawn = body.with_sigmas(sigmas, dict.fromkeys(maps, 0.0))
+    assert (drawn.sigma_r, drawn.expert.sigma_w, drawn.expert.sigma_o) == (1.0, 2.0, 4.0)
+    assert drawn.shared is not None
+    assert (drawn.shared.sigma_w, drawn.shared.sigma_gate, drawn.shared.sigma_o, drawn.sigma_s) == (
+        5,
+        6,
+        7,
+        8,
+    )
+    with pytest.raises(ConfigError, match="active is 9; allowed: 1 to the number of experts, 8"):
+        Experts(active=9)
+
+
+def test_experts_are_for_the_gram_engine_alone() -> None:
+    layer = Layer((Sublayer(Attention(), before=Norm()), Sublayer(Experts(), before=Norm())))
+    assert exponents(Network.repeat(layer, 2), n_tokens=6).gradient_total_error > 0
+    with pytest.raises(ConfigError, match=r"mixture of 8 experts; allowed: .* \(propagate_gram takes any\)"):
+        exponents(layer)
+
+
+def test_experts_are_written_and_read() -> None:
+    layer = Layer((Sublayer(Experts(MLP("relu"), count=4, shared=MLP("gelu")), before=Norm()),))
+    config = ModelConfig(depth=1, width=16, heads=2, layers=(layer,))
+    assert from_toml(ModelConfig, to_toml(config)) == config

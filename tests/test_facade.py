@@ -9,7 +9,7 @@ import auxin
 
 PUBLIC = {
     "Attention", "AuxinError", "Block", "Layer", "MLP", "ModelConfig", "Network", "Norm", "OptimizerConfig", "Rotary",
-    "RunConfig", "Sublayer", "TransformerLM", "Vocabulary",
+    "RunConfig", "Experts", "Sublayer", "TransformerLM", "Vocabulary",
     "critical", "exponents", "grokking_summary", "initialize_",
     "load_model", "load_task", "measure", "open_run", "phase_diagram", "preset",
     "propagate", "propagate_gram", "save_model", "simulate", "train",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from auxin import display
 
 if TYPE_CHECKING:
-    from auxin.architecture import MLP, Attention, Block, Layer, Network, Norm, Rotary, Sublayer
+    from auxin.architecture import MLP, Attention, Block, Experts, Layer, Network, Norm, Rotary, Sublayer
     from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
     from auxin.errors import AuxinError
     from auxin.experiment.check import assert_healthy, check
@@ -60,7 +60,17 @@ _MODULES = {
     "auxin.lab.named": ("NamedRun",),
     "auxin.lab.sweep": ("sweep",),
     "auxin.tasks": ("Task", "Vocabulary", "load_task"),
-    "auxin.architecture": ("MLP", "Attention", "Block", "Layer", "Network", "Norm", "Rotary", "Sublayer"),
+    "auxin.architecture": (
+        "MLP",
+        "Attention",
+        "Block",
+        "Experts",
+        "Layer",
+        "Network",
+        "Norm",
+        "Rotary",
+        "Sublayer",
+    ),
     "auxin.theory.critical": ("critical",),
     "auxin.theory.exponents": ("exponents",),
     "auxin.theory.gram": ("propagate_gram",),
@@ -72,7 +82,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
     "check", "assert_healthy", "rescale_",
-    "Norm", "Rotary", "Attention", "MLP", "Sublayer", "Layer", "Network",
+    "Norm", "Rotary", "Attention", "MLP", "Experts", "Sublayer", "Layer", "Network",
     "Block", "exponents", "propagate", "propagate_gram", "phase_diagram",
     "critical", "simulate", "initialize_", "network_of",
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from auxin.architecture import MLP, Attention, Layer, Network, Norm
+from auxin.architecture import MLP, Attention, Experts, Layer, Network, Norm
 
 PHI = {
     "relu": F.relu,
@@ -64,6 +64,22 @@ class Random:
             hidden = phi(up)
         return hidden @ self.matrix(m, d, body.sigma_o) + self.bias(d, body.output_bias)
 
+    def experts(self, body: Experts, x: torch.Tensor) -> torch.Tensor:
+        """Token by token: the largest scores, and their experts' outputs."""
+        logits = x @ self.matrix(self.width, body.count, body.sigma_r)
+        scores = torch.softmax(logits, -1) if body.score == "softmax" else torch.sigmoid(logits)
+        least = scores.sort(-1, descending=True).values[..., body.active - 1, None]
+        weights = torch.where(scores >= least, scores, torch.zeros(()))
+        if body.normalized:
+            weights = weights / weights.sum(-1, keepdim=True)
+        y = sum(weights[..., e, None] * self.mlp(body.expert, x) for e in range(body.count)) * body.factor
+        if body.shared is not None:
+            gate = 1.0
+            if body.sigma_s is not None:
+                gate = torch.sigmoid(x @ self.matrix(self.width, 1, body.sigma_s))
+            y = y + gate * self.mlp(body.shared, x)
+        return y
+
     def attention(self, body: Attention, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         d, H = self.width, self.heads
         n, h = x.shape[1], d // H
@@ -109,7 +125,10 @@ class Random:
             for s in group:
                 seen = self.normalize(s.before, x)
                 body = s.body
-                y = self.attention(body, seen, mask) if isinstance(body, Attention) else self.mlp(body, seen)
+                if isinstance(body, Attention):
+                    y = self.attention(body, seen, mask)
+                else:
+                    y = self.experts(body, seen) if isinstance(body, Experts) else self.mlp(body, seen)
                 total = total + s.branch * self.normalize(s.after, y)
             x = self.normalize(group[0].stream, total)
         return x

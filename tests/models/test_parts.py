@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from auxin.architecture import MLP, Attention, Layer, Network, Norm, Sublayer
+from auxin.architecture import MLP, Attention, Experts, Layer, Network, Norm, Sublayer
 from auxin.architecture import attention as attention_description
 from auxin.architecture.sizes import Sizes
 from auxin.config import ModelConfig
@@ -64,6 +64,26 @@ def test_mlps_are_their_formulas(activation, formula, gated: bool) -> None:
     h = formula(X @ p["gate.weight"].T + p["gate.bias"]) * up if gated else formula(up)
     expected = h @ p["down.weight"].T + p["down.bias"]
     torch.testing.assert_close(made(X, Context.of(X)), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("score", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("normalized", [False, True])
+def test_experts_are_their_formula(score, normalized: bool) -> None:
+    """Token by token, with a shared MLP that is gated by a sigmoid."""
+    body = Experts(MLP("relu"), 5, 2, 2.0, score, normalized, factor=1.5, shared=MLP("tanh"), sigma_s=1.0)
+    made = stack(Layer((Sublayer(body, skip=0.0),)))[0].experts
+    y = made(X, Context.of(X))
+    for b, t in ((0, 0), (1, 4)):
+        x = X[b, t]
+        logits = (made.router.weight @ x).tolist()[:5]
+        scores = [math.exp(r) if score == "softmax" else 1 / (1 + math.exp(-r)) for r in logits]
+        if score == "softmax":
+            scores = [s / sum(scores) for s in scores]
+        chosen = sorted(range(5), key=lambda e: scores[e])[-2:]
+        total = sum(scores[e] for e in chosen) if normalized else 1.0
+        expected = sum(1.5 * scores[e] / total * made.experts[e](x, Context.of(X)) for e in chosen)
+        expected = expected + made.shared(x, Context.of(X)) / (1 + math.exp(-made.router.weight[5] @ x))
+        torch.testing.assert_close(y[b, t], expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("parallel", [False, True])

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from auxin.architecture import MLP, Attention, Layer, Norm, Rotary, Sublayer
+from auxin.architecture import MLP, Attention, Experts, Layer, Norm, Rotary, Sublayer
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
 from auxin.errors import ConfigError
 from auxin.models.batch import make_batch
@@ -25,13 +25,19 @@ LLAMA = Layer(
     )
 )
 PARALLEL = dataclasses.replace(LLAMA, parallel=True)
+MIXTURE = Layer(
+    (
+        Sublayer(Attention(), before=RMS),
+        Sublayer(Experts(count=4, shared=MLP("gelu"), sigma_s=1.0), before=RMS),
+    )
+)
 MODEL = ModelConfig(
-    depth=2,
+    depth=3,
     width=16,
     heads=2,
     key_heads=1,
     vocabulary_size=9,
-    layers=(LLAMA, PARALLEL),
+    layers=(LLAMA, PARALLEL, MIXTURE),
     final_norm=RMS,
     positions="none",
     initialization="normal",

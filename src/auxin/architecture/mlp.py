@@ -55,6 +55,11 @@ class MLP(Value):
         return self.sigma_w if self.sigma_g is None else self.sigma_g
 
     @property
+    def plain(self) -> bool:
+        """Whether it has no gate."""
+        return not self.gated
+
+    @property
     def output_bias(self) -> float:
         """Standard deviation of b_2."""
         return self.sigma_b if self.sigma_b_out is None else self.sigma_b_out

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WRITERS = ("out", "down")
+WRITERS = ("out", "down", "shared_down")
 """Maps whose output is added to the stream."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auxin.values import Value, check
 
@@ -25,6 +25,10 @@ class Sizes(Value):
     """Hidden units m of the MLPs; 0: four times the width."""
     attention_bias: bool = True
     mlp_bias: bool = True
+    expert_hidden: int = 0
+    """Hidden units of an expert; 0: those of the MLPs."""
+    shared_hidden: int = 0
+    """Hidden units of the MLP that stands beside experts; 0: those of the MLPs."""
 
     ranges = {"width": (1, 65_536), "heads": (1, 65_536), "hidden": (0, 1_048_576)}  # noqa: RUF012
 
@@ -34,6 +38,14 @@ class Sizes(Value):
         object.__setattr__(self, "key_heads", self.key_heads or self.heads)
         fits = 1 <= self.key_heads <= self.heads and self.heads % self.key_heads == 0
         check(fits, "key_heads", self.key_heads, f"a divisor of the heads ({self.heads})")
+
+    def of_expert(self) -> Sizes:
+        """Those of an expert, which is an MLP."""
+        return replace(self, hidden=self.expert_hidden or self.hidden)
+
+    def of_shared(self) -> Sizes:
+        """Those of the MLP beside experts."""
+        return replace(self, hidden=self.shared_hidden or self.hidden)
 
     def split_width(self) -> int:
         """Dimensions of a head where heads share the width; raises ``ConfigError`` where they do not divide it."""

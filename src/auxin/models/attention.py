@@ -5,6 +5,8 @@ Shapes in comments: B sequences, L tokens, d width, H heads, K heads of keys and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +24,6 @@ QK_NORM = Norm("rms", epsilon=1e-6)
 class AttentionModule(nn.Module):
     """softmax(cap(q·kᵀ·scale) + bias + mask)·v of every head, merged by an output map. Cost O(L·d² + L²·d)."""
 
-    MAPS = {"qkv": ("query", "key", "value"), "out": ("out",)}  # noqa: RUF012  # maps that each matrix holds
     BIAS = "attention_bias"
 
     def __init__(self, described: description.Attention, sizes: Sizes, dropout: float) -> None:
@@ -45,6 +46,11 @@ class AttentionModule(nn.Module):
     def masked(sizes: Sizes) -> tuple[int | None, ...]:
         """Widths of what dropout acts on inside; None stands for attention weights."""
         return (None,)
+
+    def held(self) -> Iterator[tuple[Linear, tuple[str, ...]]]:
+        """Its matrices, and the maps that each holds."""
+        yield self.qkv, ("query", "key", "value")
+        yield self.out, ("out",)
 
     def set_(self) -> None:
         """Norms of queries and keys that multiply by 1."""

@@ -30,7 +30,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """x of any shape with as many elements as the mask."""
-        mask = None if context.masks is None else context.masks.take()
+        mask = context.masks.take() if context.masks is not None and self.p > 0 else None
         if mask is not None:
             return x * mask.view(x.shape)
         return super().forward(x) if context.masks is None else x

@@ -19,9 +19,8 @@ def draw_stack(stack: Stack, network: Network, scheme: Scheme, generator: torch.
     for layer, described in zip(stack, network.layers, strict=True):
         for branch, sublayer in zip(layer.branches, described.sublayers, strict=True):  # pyright: ignore
             maps = sublayer.body.maps(stack.sizes, network.branches)
-            for name, held in branch.body.MAPS.items():
-                if getattr(branch.body, name) is not None:
-                    _draw_linear(getattr(branch.body, name), [maps[each] for each in held], scheme, generator)
+            for linear, roles in branch.body.held():
+                _draw_linear(linear, [maps[role] for role in roles], scheme, generator)
             branch.body.set_()
             for place, norm in norms_of(sublayer).items():
                 branch.norms[place].set_(norm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class MLPModule(nn.Module):
     """W_o·φ(W_1·x + b_1) + b_2 on every token, or W_o·(φ(W_g·x + b_g) ∘ (W_1·x + b_1)) + b_2."""
 
-    MAPS = {"up": ("up",), "gate": ("gate",), "down": ("down",)}  # noqa: RUF012  # maps that each matrix holds
     BIAS = "mlp_bias"
 
     def __init__(self, described: description.MLP, sizes: Sizes, dropout: float) -> None:
@@ -44,6 +43,13 @@ class MLPModule(nn.Module):
     def masked(sizes: Sizes) -> tuple[int | None, ...]:
         """Widths of what dropout acts on inside."""
         return (sizes.hidden,)
+
+    def held(self) -> Iterator[tuple[Linear, tuple[str, ...]]]:
+        """Its matrices, and the maps that each holds."""
+        yield self.up, ("up",)
+        if self.gate is not None:
+            yield self.gate, ("gate",)
+        yield self.down, ("down",)
 
     def set_(self) -> None:
         """Nothing beside the maps."""

@@ -9,19 +9,22 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from auxin.architecture import attention, layer, mlp
+from auxin.architecture import attention, experts, layer, mlp
 from auxin.architecture.network import Network
 from auxin.architecture.norm import Norm
 from auxin.architecture.sizes import Sizes
 from auxin.models.attention import AttentionModule
 from auxin.models.basic import Dropout
 from auxin.models.context import Context
+from auxin.models.experts import ExpertsModule
 from auxin.models.mlp import MLPModule
 from auxin.models.norm import norm_module
 
-BODIES: dict[type, type[AttentionModule] | type[MLPModule]] = {
+Body = AttentionModule | MLPModule | ExpertsModule
+BODIES: dict[type, type[Body]] = {
     attention.Attention: AttentionModule,
     mlp.MLP: MLPModule,
+    experts.Experts: ExpertsModule,
 }
 
 
@@ -30,7 +33,7 @@ class _Branch(NamedTuple):
 
     described: layer.Sublayer
     name: str
-    body: AttentionModule | MLPModule
+    body: Body
     norms: dict[str, nn.Module]
 
 

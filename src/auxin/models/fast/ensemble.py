@@ -47,7 +47,7 @@ def _supports_layer(described: layer.Layer) -> bool:
         and None in (s.before, s.stream)
         and s.before in norms
         and s.stream in norms
-        and (not s.body.gated if isinstance(s.body, mlp.MLP) else s.body.plain)
+        and s.body.plain
         for s in described.sublayers
     )
 
