@@ -74,8 +74,8 @@ class RunConfig(Value):
     """
 
     task: str = "question"
-    """question, tense, dyck, passivization, agreement; files (of data_dir), grammar (of the file grammar); a
-    registered one; custom: handed over in Python."""
+    """question, tense, dyck, passivization, agreement; files (of data_dir), grammar (of the file grammar);
+    custom: handed over in Python."""
     data_dir: str = ""
     """Directory of published files (question.train, question.dev, …), or of the task files (train.tsv, val.tsv,
     gen.tsv); empty: generate the data."""
@@ -145,15 +145,15 @@ class RunConfig(Value):
 
     def load_task(self) -> Task:
         """The task with its data, which are generated (or read from the cache) at every call."""
-        return load_task(
+        task = load_task(
             self.task,
             seed=self.data_seed,
             train_size=self.train_size,
             data_dir=self.data_dir,
             grammar=self.grammar,
             dials=self.dials,
-            scoring=self.scoring,
         )
+        return task.with_choices() if self.scoring == "choices" else task
 
     def block(self, n_tokens: int = 32) -> Block:
         """That of the model."""

@@ -11,7 +11,7 @@ from auxin.config import ModelConfig
 from auxin.measures.projection import tree_projections
 from auxin.models.formats import load_model
 from auxin.models.transformer import TransformerLM
-from auxin.tasks.trees import from_brackets, parseval, to_brackets
+from auxin.tasks.trees import parseval, read_penn, to_brackets
 from auxin.tasks.vocabulary import Vocabulary
 from measures.slow_projection import slow_chart
 
@@ -88,5 +88,6 @@ def test_released_code_is_reproduced() -> None:
         ids = torch.tensor([[vocabulary.bos, *vocabulary.encode(s["sentence"])]])
         logits = model(ids).logits[0, -1].detach().numpy()
         np.testing.assert_allclose(logits, s["logits_last"], atol=1e-5)
-    scores = parseval([p.tree for p in found], [from_brackets(s["gold"]) for s in sentences])
+    gold = [read_penn(s["gold"].replace("(", "(X "))[0] for s in sentences]
+    scores = parseval([p.tree for p in found], gold)
     assert scores._asdict() == pytest.approx(reference["parseval"], abs=1e-9)

@@ -80,5 +80,5 @@ def test_both_definitions_say_the_same(tmp_path: Path) -> None:
     for sentence in common:
         assert sentence.target == made[sentence.source].target
     for sentence in read.splits["gen"]:
-        told = read.scorer.telling(sentence)
-        assert {told.hierarchical, told.linear} == {"itself", "themselves"}
+        contrast = read.scorer.contrast(sentence)
+        assert {contrast.hierarchical, contrast.linear} == {"itself", "themselves"}

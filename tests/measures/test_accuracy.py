@@ -8,21 +8,16 @@ from auxin.measures.decoding import greedy_decode
 from auxin.models.protocol import Output
 from auxin.models.transformer import TransformerLM
 from auxin.tasks import Brackets, Task, Vocabulary, dyck, english, load_task
+from auxin.tasks.generation import generate
 
 
 @pytest.fixture(scope="module")
 def tasks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(english, "SIZES", {"val": 100, "test": 1, "gen": 120})
-        made = {
-            name: Task(
-                name,
-                english.generate(name, 0, 100),
-                Vocabulary(english.language(name).words),
-                english.scorers(name),
-            )
-            for name in ("question", "tense")
-        }
+    sizes = {"train": 100, "val": 100, "test": 1, "gen": 120}
+    made = {}
+    for name in ("question", "tense"):
+        spoken = english.language(name)
+        made[name] = Task(name, generate(spoken, sizes), Vocabulary(spoken.words), english.scorer(name))
     strings = dyck.generate(0, 3000)
     short = {split: [s for s in strings[split] if len(s.words) < 60] for split in strings}
     made["dyck"] = Task("dyck", short, Vocabulary(dyck.TOKENS), Brackets())
@@ -62,7 +57,7 @@ def first_auxiliary_moved(s):
 def recent_agreement(s):
     words = s.target.split()
     recent = s.structure.categories[s.structure.recent]
-    words[s.structure.main] = english.FORMS[s.words[s.structure.main], recent]
+    words[s.structure.main] = english.language("tense").rule.forms[s.words[s.structure.main], recent]
     return " ".join(words)
 
 

@@ -37,12 +37,9 @@ def log_probability(model, task, source, target):
     return total
 
 
-@pytest.mark.parametrize(
-    ("name", "scoring"),
-    [("agreement", "answers"), ("question", "choices"), ("tense", "choices"), ("passivization", "choices")],
-)
-def test_the_likelier_continuation_counts(name, scoring):
-    task = load_task(name, train_size=60, scoring=scoring)
+@pytest.mark.parametrize("name", ["agreement", "question", "tense", "passivization"])
+def test_the_likelier_continuation_counts(name):
+    task = load_task(name, train_size=60).with_choices()
     model, scorer = transformer(task), task.scorer
     lines = task.splits["gen"]
     right = [
@@ -55,7 +52,7 @@ def test_the_likelier_continuation_counts(name, scoring):
 
 
 def test_lines_without_an_alternative_are_right_as_a_whole():
-    task = load_task("question", train_size=60, scoring="choices")
+    task = load_task("question", train_size=60).with_choices()
     assert {task.scorer.alternative(s) for s in task.splits["val"] if s.marker == "quest"} == {""}
     scores = accuracy(transformer(task), task, "val")
     assert scores["accuracy"] == scores["full_sentence"]
@@ -76,4 +73,4 @@ SINGULARS, PLURALS = set(LEXICON["N_sg"]), set(LEXICON["N_pl"])
 
 def test_a_task_without_a_linear_rule_has_no_choices():
     with pytest.raises(ConfigError, match="scoring is 'choices'; allowed for task dyck: answers"):
-        load_task("dyck", train_size=300, scoring="choices")
+        load_task("dyck", train_size=300).with_choices()

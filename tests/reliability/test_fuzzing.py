@@ -22,7 +22,7 @@ from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.tasks import load_task
 from auxin.tasks.cache import cached
-from auxin.tasks.trees import from_brackets, read_penn
+from auxin.tasks.trees import read_penn
 from auxin.values import from_json, to_json
 from reliability.hostile import (
     BYTES,
@@ -170,12 +170,6 @@ test_dyck_files = data("dyck", DYCK)
 @given(hostile(PENN, b"(X (Y a) (Z (Q b) c))"))
 def test_penn_trees(folder: Path, content: bytes) -> None:
     refused_or_read(lambda: read_penn(content.decode("utf-8", "replace")))
-
-
-@fuzzed
-@given(hostile(b"((the newt) (does read))", b"(a (b -LRB-))"))
-def test_brackets(content: bytes) -> None:
-    refused_or_read(lambda: from_brackets(content.decode("utf-8", "replace")))
 
 
 RUN_FILES = (

@@ -20,7 +20,7 @@ from auxin.models.transformer import TransformerLM
 from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
 from auxin.tasks.english import language
 from auxin.tasks.files import read_split
-from auxin.tasks.trees import brackets, from_brackets, leaves, read_penn
+from auxin.tasks.trees import Tree, brackets, leaves, read_penn
 from auxin.values import from_json, to_json
 from reliability.hostile import bounded, refused_or_read, safetensors
 
@@ -115,7 +115,9 @@ def test_deep_and_long_data(tmp_path: Path) -> None:
         spoken = language(task) if task == "question" else None
         refused_or_read(lambda: read_split(path, task, spoken))  # noqa: B023
     with bounded():
-        tree = from_brackets("(" * DEEP + "a b" + ")" * DEEP)
+        tree: Tree = ("a", "b")
+        for _ in range(DEEP):
+            tree = (tree,)
         assert leaves(tree) == ["a", "b"]
         assert brackets(tree) == {(0, 1)}
     for text in ("(X " * DEEP + "a" + ")" * DEEP, "(X " * DEEP, ")" * DEEP, "(X a)" * 10_000):

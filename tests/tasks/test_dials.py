@@ -5,7 +5,6 @@ import pytest
 from auxin.errors import ConfigError, DataError
 from auxin.tasks import Dials, Task, english, load_task
 from auxin.tasks.english import language
-from auxin.tasks.language import centre_embedded
 
 GRAMMATICAL = ("question", "tense", "passivization", "agreement")
 
@@ -64,12 +63,10 @@ def test_share_of_centre_embedded_lines(name):
     for share in (0.0, 0.25, 0.9, 1.0):
         task = turned(name, centre_embedded=share)
         lines = copied(task)
-        embedded = sum(centre_embedded(s.structure) for s in lines)
+        embedded = sum(s.structure.centre_embedded for s in lines)
         assert len(lines) == len(copied(plain))
         assert embedded == round(share * len(lines))
-        assert changed(plain, task) == abs(
-            embedded - sum(centre_embedded(s.structure) for s in copied(plain))
-        )
+        assert changed(plain, task) == abs(embedded - sum(s.structure.centre_embedded for s in copied(plain)))
         assert no_sentence_twice(task)
 
 
@@ -88,7 +85,7 @@ def test_number_of_structures(name):
 def test_dials_together():
     task = turned("question", structures=30, centre_embedded=0.5, disambiguating=9)
     lines = copied(task)
-    assert sum(centre_embedded(s.structure) for s in lines) == round(0.5 * len(lines))
+    assert sum(s.structure.centre_embedded for s in lines) == round(0.5 * len(lines))
     spoken = language("question")
     odd = [s for s in task.splits["train"] if spoken.transforms(s) and spoken.rule.disagrees(s.structure)]
     assert len(odd) == 9

@@ -39,7 +39,7 @@ def test_sizes_and_structures(splits):
 
 
 def test_walk_probabilities():
-    uniforms = dyck.Uniforms(3)
+    uniforms = dyck.UniformStream(3)
     tokens, lengths = dyck._walks(uniforms, 5000)
     deep, shallow, ends, types = Counter(), Counter(), Counter(), Counter()
     for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True):

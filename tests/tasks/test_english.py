@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from auxin.tasks import english
-from auxin.tasks.english import PLURAL, language
-from auxin.tasks.language import centre_embedded
+from auxin.tasks.english import language
+from auxin.tasks.generation import generate
 from auxin.tasks.trees import left_branching, parseval, right_branching
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "mccoy"
@@ -16,7 +16,7 @@ AUXILIARIES = {"do", "does", "don't", "doesn't"}
 
 @pytest.fixture(scope="module", params=["question", "tense"])
 def named(request):
-    return request.param, english.generate(request.param, 0)
+    return request.param, generate(language(request.param), english.SIZES)
 
 
 def share(sentences, condition):
@@ -61,19 +61,20 @@ def test_targets(named):
             assert target[1:-1] == words[: s.structure.main] + words[s.structure.main + 1 :]
         else:
             for i, (word, inflected) in enumerate(zip(words, target, strict=False)):
-                if word not in PLURAL:
+                if i not in dict(s.structure.agreement):
                     assert inflected == word
                 else:
                     noun = dict(s.structure.agreement)[i]
-                    singular = s.structure.categories[noun] == "N_sg"
-                    assert inflected == PLURAL[word] + "s" * singular
+                    number = s.structure.categories[noun]
+                    assert inflected == language(name).rule.forms[word, number]
+                    assert inflected.endswith("s") == (number == "N_sg")
 
 
 def test_published_proportions(named):
     name, splits = named
     test = splits["test"]  # the published shares are of the 10,000 lines of this split
     marked = share(test, lambda s: s.marker == language(name).markers[1])
-    clause = share(test, lambda s: s.marker == "decl" and centre_embedded(s.structure))
+    clause = share(test, lambda s: s.marker == "decl" and s.structure.centre_embedded)
     assert marked == pytest.approx({"question": 0.403, "tense": 0.417}[name], abs=counting(0.41, 10_000))
     assert clause == pytest.approx({"question": 0.183, "tense": 0}[name], abs=counting(0.183, 10_000))
 
@@ -152,26 +153,29 @@ def test_published_scores_of_branching(named):
 
 def test_held_out_sentences_are_like_training_ones_but_for_the_shortest(named):
     _, splits = named
-    for condition in (centre_embedded, language("tense").rule.disagrees, lambda s: len(s.categories) < 8):
+    for condition in (
+        lambda s: s.centre_embedded,
+        language("tense").rule.disagrees,
+        lambda s: len(s.categories) < 8,
+    ):
         train, test = (
             [condition(s.structure) for s in splits[k] if len(s.words) > 4] for k in ("train", "test")
         )
         assert abs(share(train, bool) - share(test, bool)) < 0.02
 
 
-def test_seed_and_size_determine_every_line(monkeypatch):
-    monkeypatch.setattr(english, "SIZES", {"val": 20, "test": 20, "gen": 20})
-    small = english.generate("question", 5, 500)
-    assert small == english.generate("question", 5, 500)
-    assert small["train"] != english.generate("question", 6, 500)["train"]
+def test_seed_and_size_determine_every_line():
+    spoken, sizes = language("question"), {"train": 500, "val": 20, "test": 20, "gen": 20}
+    small = generate(spoken, sizes, 5)
+    assert small == generate(spoken, sizes, 5)
+    assert small["train"] != generate(spoken, sizes, 6)["train"]
     assert len(small["train"]) == 500
     first = small["train"][0]
     assert first.source == ("the newts do admire the quails who the salamander doesn't applaud . quest")
 
 
-def test_gold_tree_of_an_example(monkeypatch):
-    monkeypatch.setattr(english, "SIZES", {"val": 20, "test": 20, "gen": 100})
-    splits = english.generate("question", 0, 100)
+def test_gold_tree_of_an_example():
+    splits = generate(language("question"), {"train": 100, "val": 20, "test": 20, "gen": 100})
     s = next(s for s in splits["gen"] if len(s.words) == 7)
     a, b, c, d, e, f, g = s.words
     assert s.gold == (((a, b), (c, (d, e))), (f, g))

@@ -6,8 +6,8 @@ from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError, DataError
 from auxin.experiment.train import train
 from auxin.measures.accuracy import Evaluator
-from auxin.tasks import Telling, load_task
-from auxin.tasks.suspicions import suspicions
+from auxin.tasks import Contrast, load_task
+from auxin.tasks.problems import problems
 
 REFLEXIVES = {
     "train.tsv": "der Bär wäscht sich . refl\tder Bär wäscht sich\n",
@@ -30,11 +30,11 @@ def test_columns(tmp_path):
     (line,) = task.splits["gen"]
     assert (line.source, line.target, line.marker) == ("der Bär . refl", "der Bär wäscht sich", "refl")
     assert (line.words, line.gold) == (["der", "Bär"], ("der", "Bär"))
-    assert task.scorer.telling(line) == Telling(2, "wäscht", "waschen")
+    assert task.scorer.contrast(line) == Contrast(2, "wäscht", "waschen")
     assert task.scorer.linear(line) == "der Bär waschen sich"
     (plain,) = task.splits["train"]
     assert not plain.has_gold
-    assert task.scorer.telling(plain) is None
+    assert task.scorer.contrast(plain) is None
     with pytest.raises(DataError, match="has no gold tree"):
         _ = plain.gold
     assert "waschen" in task.vocabulary
@@ -130,7 +130,7 @@ def test_line_ends_of_every_system_are_read_and_a_mixture_is_refused(tmp_path):
 def test_what_is_not_what_it_seems_is_counted(tmp_path, gen, expected):
     train = lines("newt", "cat".upper(), "élan") + b"the cat reads\tcat\n"
     task = load_task("files", data_dir=written(tmp_path, train=train, val=lines("newt"), gen=gen))
-    assert suspicions(task.splits) == expected
+    assert problems(task.splits) == expected
 
 
 def test_training_begins_with_a_warning(tmp_path, capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from auxin.errors import ConfigError, DataError
-from auxin.tasks import cache, dyck, english, load_task
+from auxin.tasks import cache, dyck, english, generation, load_task
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def forbid_generation(monkeypatch):
         def fail(*_):
             raise AssertionError("generated again")
 
-        monkeypatch.setattr(english, "generate", fail)
+        monkeypatch.setattr(generation, "generate", fail)
         monkeypatch.setattr(dyck, "generate", fail)
 
     return forbid

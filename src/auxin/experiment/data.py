@@ -11,7 +11,7 @@ from auxin.config import RunConfig
 from auxin.errors import DataError, RunError
 from auxin.runs import Run
 from auxin.tasks import Task
-from auxin.tasks.suspicions import suspicions
+from auxin.tasks.problems import problems
 
 
 def anchored(config: RunConfig) -> RunConfig:
@@ -23,12 +23,12 @@ def anchored(config: RunConfig) -> RunConfig:
 class Sentences:
     """SHA-256 of the sentences of configs; each set is read, or generated, once.
 
-    ``suspicions`` is what was found in those that were read, a line each.
+    ``problems`` is what was found in those that were read, a line each.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], str] = {}
-        self.suspicions: list[str] = []
+        self.problems: list[str] = []
 
     def __call__(self, config: RunConfig) -> str:
         """That of a config; ``DataError`` where the sentences cannot be read."""
@@ -40,7 +40,7 @@ class Sentences:
             self._known[key] = task.sha256
             if not task.generated:
                 where = config.data_dir or config.grammar or config.task
-                self.suspicions += [f"{where}: {line}" for line in suspicions(task.splits)]
+                self.problems += [f"{where}: {line}" for line in problems(task.splits)]
         return self._known[key]
 
 

@@ -26,7 +26,7 @@ from auxin.runs import Metric, Run, RunDirectory, open_run
 from auxin.runs.reader import is_finished
 from auxin.runs.store import CHANGEABLE
 from auxin.tasks import Task
-from auxin.tasks.suspicions import suspicions
+from auxin.tasks.problems import problems
 from auxin.training.batches import check_length
 from auxin.training.loop import Trainer
 from auxin.training.precision import float32_products
@@ -143,7 +143,7 @@ def _train(
             return
         precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
         with precision, TrainingProgress(config, enabled=progress) as bar, noted() as signals:
-            doubts = [] if task.generated else suspicions(task.splits)
+            doubts = [] if task.generated else problems(task.splits)
             for warning in (*directory.warnings, *doubts):
                 bar.warn(warning)
             if extend and not (config.log_every and config.checkpoint_every):

@@ -75,8 +75,8 @@ def train_session(
     directory = runs_directory(out)
     take_over(same, directory)
     remaining = [run for run in runs if not is_finished(run, directory, data)]
-    for suspicion in data.suspicions if progress else ():
-        print(f"warning: {suspicion}", file=errors_screen())
+    for problem in data.problems if progress else ():
+        print(f"warning: {problem}", file=errors_screen())
     workers = workers or default_workers([run.config for run in remaining])
     if not ray:
         check_fits(remaining, out, workers)

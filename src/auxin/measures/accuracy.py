@@ -19,7 +19,7 @@ from auxin.measures.passes import check_vocabulary, evaluating, length_batches, 
 from auxin.models.protocol import CausalModel
 from auxin.tasks import Answers, Brackets, Choices, Sentence, Task
 from auxin.tasks.dyck import closing_distances
-from auxin.tasks.uniforms import random_sample
+from auxin.tasks.sampling import random_sample
 from auxin.values import check
 
 
@@ -131,7 +131,7 @@ class _Answers:
         self.pad = task.vocabulary.pad
         ids = task.vocabulary.ids
         self.sources = np.array([s.source.count(" ") + 1 for s in sentences])  # where its last word stands
-        told = [scorer.telling(s) for s in sentences]
+        told = [scorer.contrast(s) for s in sentences]
         places = [0 if t is None else t.place for t in told]
         self.whole = np.array([t is None for t in told])  # right where the whole target is
         self.telling = self.sources + np.array(places)  # where the telling word is predicted

@@ -13,8 +13,8 @@ from auxin.measures.passes import Progress
 from auxin.measures.projection import NonFiniteStates, tree_projections
 from auxin.models.transformer import TransformerLM
 from auxin.tasks import Sentence, Task, Vocabulary
+from auxin.tasks.sampling import random_sample
 from auxin.tasks.trees import Tree, balanced, left_branching, parseval, random_tree, right_branching
-from auxin.tasks.uniforms import random_sample
 from auxin.values import check
 
 MEASURES = ("norms", "entropy", "projection")

@@ -1,11 +1,9 @@
 """Tasks: splits, vocabulary, gold trees, and the scorer that knows what is right."""
 
-from auxin.tasks.dials import Dials
-from auxin.tasks.registry import load_task, register, task_names
-from auxin.tasks.request import Request
-from auxin.tasks.scorers import Answers, Brackets, Choices, Telling
+from auxin.tasks.registry import load_task
+from auxin.tasks.scorers import Answers, Brackets, Choices, Contrast
 from auxin.tasks.sentence import Annotation, Sentence, Structure
-from auxin.tasks.task import Encoded, Task
+from auxin.tasks.task import DataOptions, Dials, Encoded, Task
 from auxin.tasks.vocabulary import Vocabulary
 
 __all__ = [
@@ -13,15 +11,13 @@ __all__ = [
     "Answers",
     "Brackets",
     "Choices",
+    "Contrast",
+    "DataOptions",
     "Dials",
     "Encoded",
-    "Request",
     "Sentence",
     "Structure",
     "Task",
-    "Telling",
     "Vocabulary",
     "load_task",
-    "register",
-    "task_names",
 ]

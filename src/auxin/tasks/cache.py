@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from auxin.disk.folder import Folder, NotThere, failing_clearly
-from auxin.errors import RunError
 from auxin.values import check
 
 Lines = dict[str, list[str]]
@@ -39,36 +39,28 @@ def cached(name: str, key: Mapping[str, object], make: Callable[[], Lines]) -> L
     """
     identity = json.dumps(dict(key), sort_keys=True)
     path = directory() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.txt"
-    lines = _read(path, identity)
-    if lines is None:
-        lines = make()
+    if path.exists():
+        try:
+            return _read(path, identity)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            _logger.warning("cache entry %s is damaged (%s): generating it again", path, error)
+    lines = make()
+    try:
         _write(path, identity, lines)
+    except OSError as error:
+        _logger.warning("cache entry %s cannot be written: %s", path, error)
     return lines
 
 
-def _read(path: Path, identity: str) -> Lines | None:
-    """The stored lines, or None where there is no entry or a damaged one."""
-    try:
-        with Folder.open(path.parent) as folder:
-            if not folder.has(path.name):
-                return None
-            with folder.reading(path.name) as file:
-                header, _, body = file.read().partition(b"\n")
-        fields = json.loads(header)
-        if fields["key"] != identity or fields["sha256"] != _sha256(fields["splits"], body):
-            raise ValueError("wrong key or digest")
-        lines = body.decode().split("\n")
-        result: Lines = {}
-        start = 0
-        for split, size in fields["splits"].items():
-            result[split] = lines[start : start + size]
-            start += size
-        return result
-    except NotThere:
-        return None
-    except (RunError, ValueError, TypeError, KeyError, RecursionError) as error:
-        _logger.warning("cache entry %s is damaged (%s): generating it again", path, error)
-        return None
+def _read(path: Path, identity: str) -> Lines:
+    if not path.is_file():
+        raise ValueError("not a file")
+    header, _, body = path.read_bytes().partition(b"\n")
+    fields = json.loads(header)
+    if fields["key"] != identity or fields["sha256"] != _sha256(fields["splits"], body):
+        raise ValueError("wrong key or digest")
+    lines = iter(body.decode().split("\n"))
+    return {split: [next(lines) for _ in range(size)] for split, size in fields["splits"].items()}
 
 
 def _write(path: Path, identity: str, lines: Lines) -> None:
@@ -76,11 +68,16 @@ def _write(path: Path, identity: str, lines: Lines) -> None:
     body = "\n".join(line for split in lines.values() for line in split).encode()
     sizes = {split: len(content) for split, content in lines.items()}
     fields = {"key": identity, "splits": sizes, "sha256": _sha256(sizes, body)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     try:
-        with Folder.make(path.parent) as folder, failing_clearly(path):
-            folder.replace(path.name, json.dumps(fields).encode() + b"\n" + body)
-    except RunError as error:
-        _logger.warning("cache entry %s cannot be written: %s", path, error)
+        with open(handle, "wb") as file:
+            file.write(json.dumps(fields).encode() + b"\n" + body)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def _sha256(sizes: Mapping[str, int], body: bytes) -> str:

@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auxin.errors import DataError
-from auxin.tasks import files
 from auxin.tasks.cache import cached
-from auxin.tasks.request import Request
+from auxin.tasks.files import read_published
+from auxin.tasks.sampling import UniformStream
 from auxin.tasks.scorers import Brackets
 from auxin.tasks.sentence import Sentence
-from auxin.tasks.task import Splits, Task, all_words
-from auxin.tasks.uniforms import Uniforms
+from auxin.tasks.task import DataOptions, Task
 from auxin.tasks.vocabulary import Vocabulary
 
 TYPES = "abcdefghijklmnopqrst"
@@ -25,10 +24,7 @@ HELD_OUT_SIZE = 20_000
 TOKENS = [f"({letter}" for letter in TYPES] + [f"{letter})" for letter in TYPES]
 """Opening brackets, then closing ones: closing token i + 20 matches token i."""
 
-_LEAST, _MOST = (
-    1000,
-    40_000,
-)  # strings walked together, twice train_size in between: part of what a seed means
+_LEAST, _MOST = 1000, 40_000  # strings walked together, else twice train_size: part of what a seed means
 _BARREN = 50  # chunks without a new string before the request counts as impossible
 
 
@@ -47,14 +43,16 @@ def generate(seed: int, train_size: int = TRAIN_SIZE) -> dict[str, list[Sentence
     train, val, gen = splits.values()
     seen: set[str] = set()
     structures: set[bytes] = set()
-    uniforms = Uniforms(seed)
+    uniforms = UniformStream(seed)
     chunk = max(_LEAST, min(_MOST, 2 * train_size))
     barren = 0
     while any(len(splits[split]) < size for split, size in sizes.items()):
         before = len(seen)
-        for structure, text in _strings(uniforms, chunk):
+        for row, length in zip(*_walks(uniforms, chunk), strict=True):
+            text = " ".join(map(TOKENS.__getitem__, row[:length].tolist()))
             if text in seen:
                 continue
+            structure = (row[:length] < len(TYPES)).tobytes()
             if len(train) < train_size:
                 structures.add(structure)
                 chosen = train
@@ -70,15 +68,7 @@ def generate(seed: int, train_size: int = TRAIN_SIZE) -> dict[str, list[Sentence
     return splits
 
 
-def _strings(uniforms: Uniforms, count: int) -> list[tuple[bytes, str]]:
-    """The structure and the text of the next chunk of random strings."""
-    tokens, lengths = _walks(uniforms, count)
-    name = TOKENS.__getitem__
-    rows = [row[:n] for row, n in zip(tokens, lengths.tolist(), strict=True)]
-    return [((row < len(TYPES)).tobytes(), " ".join(map(name, row.tolist()))) for row in rows]
-
-
-def _walks(uniforms: Uniforms, count: int) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+def _walks(uniforms: UniformStream, count: int) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """Token indices (count, longest) and lengths of ``count`` strings, all walked a step at a time."""
     k = len(TYPES)
     tokens = np.zeros((count, 256), dtype=np.int8)
@@ -107,17 +97,19 @@ def _walks(uniforms: Uniforms, count: int) -> tuple[NDArray[np.int8], NDArray[np
         step += 1
 
 
-def load(name: str, request: Request) -> Task:
+def load(name: str, options: DataOptions) -> Task:
     """The Dyck task, generated or read from published files."""
-    if request.data_dir:
-        splits = Splits(files.read_splits(name, request.data_dir, request.train_size))
-        splits.origin = str(request.data_dir)
-        return Task(name, splits, Vocabulary(all_words(splits)), Brackets(), measured_count=MEASURED)
-    size = request.train_size or TRAIN_SIZE
-    key: dict[str, object] = {"format": 1, "task": name, "seed": request.seed, "train_size": size}
-    made = lambda: {split: [s.source for s in lines] for split, lines in generate(request.seed, size).items()}
-    lines = cached(name, key, made)
-    splits = Splits({split: [Sentence(line, "") for line in content] for split, content in lines.items()})
+    if options.data_dir:
+        splits = read_published(name, options)
+        return Task(name, splits, scorer=Brackets(), measured_count=MEASURED)
+    size = options.train_size or TRAIN_SIZE
+
+    def make() -> dict[str, list[str]]:
+        splits = generate(options.seed, size)
+        return {split: [s.source for s in sentences] for split, sentences in splits.items()}
+
+    lines = cached(name, options.key(format=1, task=name, train_size=size), make)
+    splits = {split: [Sentence(line, "") for line in content] for split, content in lines.items()}
     return Task(name, splits, Vocabulary(TOKENS), Brackets(), measured_count=MEASURED, generated=True)
 
 

@@ -1,165 +1,160 @@
 """Question formation and tense reinflection (McCoy, Frank, Linzen 2020), passivization and agreement.
 
 In the in-domain splits a hierarchical rule (main auxiliary, subject's number, whole object) and a linear one (first
-auxiliary, most recent noun's number, second noun) give the same answers; in ``gen`` they never do.
+auxiliary, most recent noun's number, second noun) give the same answers; in ``gen`` they never do. Each is a file of
+grammars/, but agreement, which has the sentences of tense.
+
+- question: ``quest`` fronts the main auxiliary (linear: the first one).
+- tense: ``PRESENT`` inflects every verb in agreement with its subject (linear: with the noun nearest before).
+- passivization (Mueller et al. 2022): ``passiv`` fronts the object (linear: the phrase of the second noun).
+- agreement (Ahuja et al. 2024): the sentences of tense in the present; their main verb is chosen in one form or
+  the other after the words before it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
+from importlib.resources import files
 
-from auxin.errors import DataError
-from auxin.tasks import files
-from auxin.tasks.answers import question_answers, tense_answers
-from auxin.tasks.cache import cached
-from auxin.tasks.dials import Dials
-from auxin.tasks.grammar import Grammar, load_grammar_text
-from auxin.tasks.language import Language
-from auxin.tasks.request import Request
-from auxin.tasks.rules import Front, Reinflect, Swap
+from auxin.tasks.files import read_published
+from auxin.tasks.generation import generated_splits
+from auxin.tasks.language import Language, read_language
+from auxin.tasks.rules import Reinflect
 from auxin.tasks.scorers import Answers, Choices
-from auxin.tasks.sentence import Sentence
-from auxin.tasks.task import Splits, Task, all_words
+from auxin.tasks.sentence import Sentence, Structure, belongs
+from auxin.tasks.task import DataOptions, Task
 from auxin.tasks.vocabulary import Vocabulary
-
-PLURAL = {
-    "giggled": "giggle",
-    "smiled": "smile",
-    "slept": "sleep",
-    "swam": "swim",
-    "waited": "wait",
-    "moved": "move",
-    "changed": "change",
-    "read": "read",
-    "ate": "eat",
-    "entertained": "entertain",
-    "amused": "amuse",
-    "high_fived": "high_five",
-    "applauded": "applaud",
-    "confused": "confuse",
-    "admired": "admire",
-    "accepted": "accept",
-    "remembered": "remember",
-    "comforted": "comfort",
-}
-"""Present plural of each past form; the singular adds an s."""
-
-FORMS = {
-    (past, number): plural + ending
-    for past, plural in PLURAL.items()
-    for number, ending in (("N_sg", "s"), ("N_pl", ""))
-}
-"""The present of a past form in agreement with a noun of a category."""
 
 SIZES = {"train": 100_000, "val": 1_000, "test": 10_000, "gen": 10_000}
 
 
+def _text(name: str) -> str:
+    name = "tense" if name == "agreement" else name
+    return files("auxin.tasks").joinpath("grammars", f"{name}.gr").read_text(encoding="utf-8")
+
+
 @cache
 def language(name: str) -> Language:
-    """The language and the rules of a task.
+    """The language and the rule of a task."""
+    found = read_language(_text(name))
+    return replace(found, markers=None, continued=True) if name == "agreement" else found
 
-    - question: ``quest`` fronts the main auxiliary (linear: the first one); gen is drawn from a grammar of its own,
-      so that its sentences are of the published kind.
-    - tense: ``PRESENT`` inflects every verb in agreement with its subject (linear: with the noun nearest before).
-    - passivization (Mueller et al. 2022): ``passiv`` fronts the object (linear: the phrase of the second noun).
-    - agreement (Ahuja et al. 2024): the sentences of tense in the present; their main verb is chosen in one form or
-      the other after the words before it.
+
+def load(name: str, options: DataOptions) -> Task:
+    """A task of this module, generated or, where it has published files, read.
+
+    Without a size, train has 100k lines; val has 1k, test and gen 10k, whatever the size.
     """
-    if name == "question":
-        words = load_grammar_text("question-words")
-        grammar, gen = (Grammar(load_grammar_text(name) + words) for name in ("question", "question-gen"))
-        return Language(
-            grammar=grammar, gen_grammar=gen, rule=Front(target="Aux"), markers=("decl", "quest"), end="?"
-        )
-    grammar = Grammar(load_grammar_text("tense" if name == "agreement" else name))
-    if name == "passivization":
-        rule = Swap(target="V", before={"N_sg": "was", "N_pl": "were"}, after="by")
-        return Language(grammar=grammar, rule=rule, markers=("decl", "passiv"))
-    rule = Reinflect(target="V", forms=FORMS)
-    if name == "agreement":
-        return Language(grammar=grammar, rule=rule, continued=True)
-    return Language(grammar=grammar, rule=rule, markers=("PAST", "PRESENT"))
-
-
-def generate(
-    name: str, seed: int, train_size: int = 0, dials: Dials | None = None
-) -> dict[str, list[Sentence]]:
-    """The splits of a task: train of the size asked for, by default 100k, val 1k, test 10k, gen 10k."""
-    sizes = SIZES | {"train": train_size or SIZES["train"]}
-    return language(name).generate(seed, sizes, dials or Dials())
-
-
-def load(name: str, request: Request) -> Task:
-    """A task of this module, generated or, where it has published files, read."""
-    if request.data_dir:
-        return _read(name, request.data_dir, request.train_size)
-    spoken = language(name)
-    size = request.train_size or SIZES["train"]
-    key: dict[str, object] = {"format": 2, "task": name, "seed": request.seed, "train_size": size}
-    key["grammar"] = [grammar.sha256 for grammar in (spoken.grammar, spoken.gen_grammar) if grammar]
-    key |= request.dials_key
-    make = lambda: spoken.to_lines(generate(name, request.seed, size, request.dials))
-    splits = Splits(spoken.from_lines(cached(name, key, make)))
-    return _task(name, splits, spoken.words, generated=True)
-
-
-def _read(name: str, directory: Path, train_size: int) -> Task:
-    if name not in files.PUBLISHED:
-        raise DataError(
-            f"task {name} is not published as files; allowed with data_dir: {', '.join(files.PUBLISHED)}"
-        )
-    spoken = language(name)
-    splits = Splits(files.read_splits(name, directory, train_size, spoken))
-    splits.origin = str(directory)
-    if "test" in splits and "gen" not in splits and all(map(spoken.tells, splits["test"])):
-        splits["gen"] = splits.pop(
-            "test"
-        )  # the released code calls the generalization set so, and has no other test
-    return _task(name, splits, all_words(splits))
-
-
-def _task(name: str, splits: Splits, words: set[str], *, generated: bool = False) -> Task:
-    scorer = choices() if name == "agreement" else scorers(name)
-    copied = "decl" if name == "question" else None  # which the published measurements leave out
-    measured = lambda sentence: sentence.marker != copied
-    return Task(name, splits, Vocabulary(words), scorer, measured=measured, generated=generated)
-
-
-@cache
-def scorers(name: str) -> Answers:
-    """The scorer of question, tense or passivization: lines that are transformed count."""
-    spoken = language(name)
-    assert spoken.markers is not None
-    ranked: dict[str, tuple[str, ...]] = {}
-    if name == "question":
-        lexicon = spoken.grammar.lexicon
-        ranked["first_auxiliary"] = tuple(word for c in ("Aux_sg", "Aux_pl") for word in lexicon[c])
-        decoded = partial(question_answers, _tags(spoken))
+    if options.data_dir:
+        splits = read_published(name, options, language(name))
+        vocabulary = Vocabulary(splits.words)
     else:
-        decoded = partial(tense_answers, _tags(spoken), FORMS) if name == "tense" else None
-    marker = spoken.markers[1]
-    return Answers(
-        eligible=lambda s: s.marker == marker,
-        telling=spoken.telling,
-        linear=spoken.linear,
-        ranked=ranked,
-        decoded=decoded,
+        sizes = SIZES | ({"train": options.train_size} if options.train_size else {})
+        splits = generated_splits(name, language(name), _text(name), sizes, options)
+        vocabulary = Vocabulary(language(name).words)
+    copied = "decl" if name == "question" else None  # which the published measurements leave out
+    return Task(
+        name,
+        splits,
+        vocabulary,
+        scorer(name),
+        measured=lambda sentence: sentence.marker != copied,
+        generated=not options.data_dir,
     )
 
 
-def _tags(spoken: Language) -> dict[str, str]:
-    """The part of speech of every word of an answer: Det, N, V, Prep, Rel, Aux, or the word itself."""
-    tags = {word: word for word in spoken.words} | dict.fromkeys(spoken.rule.words, "V")
-    return tags | {word: category.split("_")[0] for word, category in spoken.grammar.category.items()}
-
-
 @cache
-def choices() -> Choices:
-    """The scorer of agreement: the alternative has the main verb in its other number."""
+def scorer(name: str) -> Answers | Choices:
+    """Transformed lines count; of agreement the alternative has the main verb in its other number."""
+    spoken = language(name)
+    if name == "agreement":
+        return Choices(alternative=_other_number)
+    answers = Answers(eligible=spoken.transforms, contrast=spoken.contrast, linear=spoken.linear)
+    tags = {word: word for word in spoken.words} | dict.fromkeys(spoken.rule.words, "V")
+    tags |= {word: category.split("_")[0] for word, category in spoken.grammar.category.items()}
+    if name == "question":
+        auxiliaries = [w for w, category in spoken.grammar.category.items() if belongs(category, "Aux")]
+        return replace(
+            answers, ranked={"first_auxiliary": auxiliaries}, decoded=partial(question_answers, tags)
+        )
+    if isinstance(spoken.rule, Reinflect):
+        return replace(answers, decoded=partial(tense_answers, tags, spoken.rule.forms))
+    return answers
 
-    def alternative(sentence: Sentence) -> str:
-        verb, *rest = sentence.target.split()
-        return " ".join((verb[:-1] if verb.endswith("s") else verb + "s", *rest))
 
-    return Choices(alternative=alternative)
+def _other_number(sentence: Sentence) -> str:
+    verb, *rest = sentence.target.split()
+    return " ".join((verb[:-1] if verb.endswith("s") else f"{verb}s", *rest))
+
+
+def question_answers(
+    tags: Mapping[str, str], sentences: Sequence[Sentence], answers: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """Shares of answers to ``quest`` lines; ``tags`` has the part of speech of every word.
+
+    ``decoded_full_sentence``: exactly right. ``d1p1`` … ``dnpo``: which auxiliary was deleted inside (d1 the
+    first, d2 the main one, dn none) and which stands in front (p1 the first one's word, p2 the main one's, po
+    another); ``other``: none of these. They are given where every subject has a relative clause, and there
+    also the share with the right first word by its kind: ``object_clause`` (that the yak does admire),
+    ``transitive_clause`` (that does admire the yak), ``intransitive_clause`` (that does eat).
+    """
+    n = len(sentences)
+    exact = [" ".join(a) == s.target for s, a in zip(sentences, answers, strict=True)]
+    shares = {"decoded_full_sentence": sum(exact) / n}
+    structures = [s.structure for s in sentences if isinstance(s.structure, Structure)]
+    if not all(structure.centre_embedded for structure in structures):
+        return shares
+    moves = [f"d{d}p{p}" for d in "12n" for p in "12o"] + ["other"]
+    shares |= dict.fromkeys(moves, 0.0)
+    by_kind: dict[str, list[bool]] = {"object": [], "transitive": [], "intransitive": []}
+    for s, structure, answer in zip(sentences, structures, answers, strict=True):
+        shares[_move(tags, s.words, structure, list(answer))] += 1 / n
+        by_kind[_clause(structure)].append(answer[:1] == s.target.split()[:1])
+    return shares | {f"{kind}_clause": sum(v) / len(v) for kind, v in by_kind.items() if v}
+
+
+def _move(tags: Mapping[str, str], words: list[str], structure: Structure, answer: list[str]) -> str:
+    """The name of what was deleted and preposed."""
+    first, main = structure.first, structure.main
+    inside = {"1": words[:first] + words[first + 1 :], "2": words[:main] + words[main + 1 :], "n": words}
+    front = answer[0] if answer else ""
+    if tags.get(front) != "Aux" or answer[-1] != "?":
+        return "other"
+    preposed = "1" if front == words[first] else "2" if front == words[main] else "o"
+    deleted = next((name for name, rest in inside.items() if answer[1:-1] == rest), None)
+    return "other" if deleted is None else f"d{deleted}p{preposed}"
+
+
+def _clause(structure: Structure) -> str:
+    """The kind of the relative clause on the subject."""
+    after = structure.categories[structure.categories.index("Rel") + 1 : structure.main]
+    if after[0] == "Det":
+        return "object"
+    return "transitive" if "V_trans" in after else "intransitive"
+
+
+def tense_answers(
+    tags: Mapping[str, str],
+    forms: Mapping[tuple[str, str], str],
+    sentences: Sequence[Sentence],
+    answers: Sequence[Sequence[str]],
+) -> dict[str, float]:
+    """Shares of answers to ``PRESENT`` lines; ``tags`` has the part of speech of every word, ``forms`` the presents.
+
+    ``decoded_full_sentence``: exactly right. ``decoded_parts_of_speech``: the right sequence of them (numbers
+    and tenses aside). ``decoded_main_verb``: that, and the main verb of the target in its place (McCoy's main
+    measure). ``decoded_agree_recent``: that, and the main verb in agreement with the most recent noun.
+    """
+    counts = dict.fromkeys(("full_sentence", "parts_of_speech", "main_verb", "agree_recent"), 0)
+    for s, answer in zip(sentences, answers, strict=True):
+        assert isinstance(s.structure, Structure)
+        target, main, categories = s.target.split(), s.structure.main, s.structure.categories
+        counts["full_sentence"] += list(answer) == target
+        if [tags.get(w) for w in answer] == [tags.get(w) for w in target]:
+            recent = forms[s.words[main], categories[s.structure.recent]]
+            counts["parts_of_speech"] += 1
+            counts["main_verb"] += answer[main] == target[main]
+            counts["agree_recent"] += answer[main] == recent
+    return {f"decoded_{name}": count / len(sentences) for name, count in counts.items()}

@@ -1,4 +1,8 @@
-"""Published data files: one line ``source . MARKER<TAB>target``, or one Dyck string, a line."""
+"""Sentences in text files: the published ones, and the task ``files`` of a directory, whatever it is about.
+
+Published are lines ``source . MARKER<TAB>target``, or one Dyck string a line. A directory of the task ``files`` has
+train.tsv, val.tsv, gen.tsv and perhaps test.tsv.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +11,51 @@ from pathlib import Path
 
 from auxin.errors import DataError
 from auxin.tasks.language import Language
-from auxin.tasks.sentence import Sentence
-from auxin.tasks.trees import bracket_tree
+from auxin.tasks.scorers import Answers, Contrast, every
+from auxin.tasks.sentence import Annotation, Sentence
+from auxin.tasks.task import DataOptions, Splits, Task
+from auxin.tasks.trees import binarize, bracket_tree, leaves, read_penn
 from auxin.tasks.vocabulary import BOS, EOS, PAD
+from auxin.values import check
 
-SPLITS = {
+PUBLISHED = {
     "train": ("{task}.train", "k-20_d-10_train.txt"),
     "val": ("{task}.val", "{task}.dev", "k-20_d-10_val.txt"),
     "test": ("{task}.test",),
     "gen": ("{task}.gen", "k-20_d-10_test.txt"),
 }
 """File names of each split; the k-20_d-10 ones are those of the published Dyck data, for dyck only."""
+COLUMNS = ("source", "target", "bracketing of the source", "hierarchical target", "linear target")
+MOST_MARKERS = 10
 
-PUBLISHED = ("question", "tense", "dyck")
-"""The tasks that there are published files of."""
 
+def read_published(task: str, options: DataOptions, language: Language | None = None) -> Splits:
+    """The published files of a directory; ``train_size`` keeps only the first training lines.
 
-def split_files(task: str, directory: Path) -> dict[str, Path]:
-    """The file of each split that the directory has; ``DataError`` when it is no directory or has none."""
+    A test file all of whose lines tell the rules apart, without a gen file, is gen: the released code calls the
+    generalization set so, and has no other test. Raises ``DataError`` when there is no directory, or no file in it.
+    """
+    directory = options.data_dir
+    assert directory is not None
+    if task not in ("question", "tense", "dyck"):
+        raise DataError(
+            f"task {task} is not published as files; allowed with data_dir: question, tense, dyck"
+        )
     if not directory.is_dir():
         raise DataError(f"data_dir is {str(directory)!r}; allowed: a directory")
-    found: dict[str, Path] = {}
-    for split, patterns in SPLITS.items():
+    splits = Splits({}, str(directory))
+    for split, patterns in PUBLISHED.items():
         names = [p.format(task=task) for p in patterns if task == "dyck" or "{task}" in p]
-        existing = [directory / name for name in names if (directory / name).exists()]
-        if existing:
-            found[split] = existing[0]
-    if not found:
+        if existing := [directory / name for name in names if (directory / name).exists()]:
+            splits[split] = read_split(existing[0], task, language)
+    if not splits:
         raise DataError(
             f"{directory} has no {task}.train, .dev, .test or .gen; allowed: at least one of them"
         )
-    return found
-
-
-def read_splits(
-    task: str, directory: Path, train_size: int, language: Language | None = None
-) -> dict[str, list[Sentence]]:
-    """The published files of a directory; ``train_size`` keeps only the first training lines."""
-    paths = split_files(task, directory)
-    splits = {split: read_split(path, task, language) for split, path in paths.items()}
-    if train_size and "train" in splits:
-        splits["train"] = splits["train"][:train_size]
+    if options.train_size and "train" in splits:
+        splits["train"] = splits["train"][: options.train_size]
+    if language and "test" in splits and "gen" not in splits and all(map(language.is_gen, splits["test"])):
+        splits["gen"] = splits.pop("test")
     return splits
 
 
@@ -57,14 +65,15 @@ def read_split(path: Path, task: str, language: Language | None = None) -> list[
     Raises ``DataError`` as ``file:line: what is wrong`` for a missing or empty file, bytes that are not
     UTF-8, and a malformed line. About 15 µs a line.
     """
-    return read_lines(path, _dyck if language is None else lambda line: _english(task, language, line))
+    return _read_lines(path, _dyck if language is None else lambda line: _english(task, language, line))
 
 
-def read_lines(path: Path, read: Callable[[str], Sentence]) -> list[Sentence]:
-    """What ``read`` makes of every line of a text file, errors with the file's name and the line's number."""
+def _read_lines(path: Path, read: Callable[[str], Sentence]) -> list[Sentence]:
     sentences: list[Sentence] = []
-    for number, line in _lines(path):
+    for number, line in enumerate(_lines(path), 1):
         try:
+            if "\r" in line:
+                raise DataError("a carriage return inside the line; allowed: one kind of line end")
             sentences.append(read(line))
         except DataError as error:
             raise DataError(f"{path}:{number}: {error}") from None
@@ -73,28 +82,27 @@ def read_lines(path: Path, read: Callable[[str], Sentence]) -> list[Sentence]:
     return sentences
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path) -> Iterator[str]:
+    """Lines with any system's ends, which are left out."""
+    text = read_text(path)
+    lines = text.split("\n" if "\n" in text else "\r")
+    if lines[-1] == "":
+        lines.pop()
+    return (line.rstrip("\r") for line in lines)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, without a byte order mark; ``DataError`` names a file that cannot be read."""
     if not path.is_file():
         raise DataError(f"{path} cannot be read: not a regular file")
     try:
         content = path.read_bytes()
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        number = content[: error.start].count(b"\n") + 1
+        number = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}:{number}: byte {error.start} is not UTF-8") from None
-    lines = text.split("\n" if "\n" in text else "\r")
-    if lines[-1] == "":
-        lines.pop()
-    for number, line in enumerate(lines, 1):
-        line = line.rstrip("\r")
-        if "\r" in line:
-            raise DataError(
-                f"{path}:{number}: a carriage return inside the line; allowed: one kind of line end"
-            )
-        yield number, line
 
 
 def _english(task: str, language: Language, line: str) -> Sentence:
@@ -107,9 +115,7 @@ def _english(task: str, language: Language, line: str) -> Sentence:
         raise DataError(f"source {fields[0][:80]!r} does not end in '.' and one of {', '.join(markers)}")
     if len(target) < 2 or target[-1] not in (".", "?"):
         raise DataError(f"target {fields[1][:80]!r} does not end in '.' or '?'")
-    special = {PAD, BOS, EOS}.intersection(target)
-    if special:
-        raise DataError(f"target holds {special.pop()!r}; allowed: words")
+    _refuse_special("target", target)
     if task == "tense" and len(target) != len(source) - 1:
         raise DataError(
             f"target {fields[1][:80]!r} has {len(target)} words; allowed: its source's, {len(source) - 1}"
@@ -118,9 +124,87 @@ def _english(task: str, language: Language, line: str) -> Sentence:
     return Sentence(" ".join(source), " ".join(target), language.rule.structure(categories, shape))
 
 
+def _refuse_special(name: str, words: list[str]) -> None:
+    if special := {PAD, BOS, EOS}.intersection(words):
+        raise DataError(f"{name} holds {special.pop()!r}; allowed: words")
+
+
 def _dyck(line: str) -> Sentence:
     tokens = line.split()
     if tokens and tokens[-1] == "END":
         tokens.pop()
     bracket_tree(tokens)
     return Sentence(" ".join(tokens), "")
+
+
+def load(name: str, options: DataOptions) -> Task:
+    """The task of a directory.
+
+    A line is ``source<TAB>target``, then optionally a Penn-style bracketing of the source (or of its first words), the
+    target by the hierarchical rule and the target by the linear one; an optional column may be empty. Where the last
+    words of all sources are ten different ones at most, they are markers, and only lines with a marker that gen has
+    are scored. A line is right in the first word in which the rules' targets differ; where there is none, in its
+    whole target.
+    Raises ``DataError`` as ``file:line: what is wrong``.
+    """
+    directory = options.data_dir
+    check(directory is not None, "data_dir", "", "a directory with train.tsv, val.tsv and gen.tsv")
+    assert directory is not None
+    splits = Splits({}, str(directory))
+    for split in ("train", "val", "gen", "test"):
+        path = directory / f"{split}.tsv"
+        if path.exists():
+            splits[split] = _read_lines(path, _annotated)
+        elif split != "test":
+            raise DataError(
+                f"{directory} has no {path.name}; allowed: train.tsv, val.tsv, gen.tsv[, test.tsv]"
+            )
+    if options.train_size:
+        splits["train"] = splits["train"][: options.train_size]
+    last = {split: {_last_word(s) for s in sentences} for split, sentences in splits.items()}
+    marked = len(set().union(*last.values())) <= MOST_MARKERS
+    eligible = (lambda sentence: _last_word(sentence) in last["gen"]) if marked else every
+    return Task(name, splits, scorer=Answers(eligible=eligible, contrast=_contrast, linear=_linear))
+
+
+def _last_word(sentence: Sentence) -> str:
+    return sentence.source.rsplit(" ", 1)[-1]
+
+
+def _contrast(sentence: Sentence) -> Contrast | None:
+    """The first word in which the rules' targets differ."""
+    assert isinstance(sentence.structure, Annotation)
+    targets = sentence.structure.hierarchical.split(), sentence.structure.linear.split()
+    pairs = enumerate(zip(*targets, strict=False))
+    return next((Contrast(i, one, other) for i, (one, other) in pairs if one != other), None)
+
+
+def _linear(sentence: Sentence) -> str:
+    """The target by the linear rule, or the right one where the line has none."""
+    assert isinstance(sentence.structure, Annotation)
+    return sentence.structure.linear or sentence.target
+
+
+def _annotated(line: str) -> Sentence:
+    fields = [" ".join(field.split()) for field in line.split("\t")]
+    while len(fields) > 2 and not fields[-1]:
+        fields.pop()
+    if not 2 <= len(fields) <= len(COLUMNS):
+        raise DataError(f"{line[:80]!r} has {len(fields)} columns; allowed: 2 to 5: {', '.join(COLUMNS)}")
+    for name, field in zip(COLUMNS, fields, strict=False):
+        _refuse_special(name, field.split())
+    source, target, brackets, hierarchical, linear = (*fields, "", "", "")[:5]
+    if not (source and target):
+        raise DataError(f"{'target' if source else 'source'} of {line[:80]!r} is empty; allowed: words")
+    tree = None
+    if brackets:
+        trees = read_penn(brackets)
+        if len(trees) != 1:
+            raise DataError(f"bracketing {brackets[:80]!r} holds {len(trees)} trees; allowed: one")
+        tree = binarize(trees[0])
+        words = leaves(tree)
+        if words != source.split()[: len(words)]:
+            raise DataError(
+                f"bracketing {brackets[:80]!r} is not of the source's words; allowed: its first words"
+            )
+    return Sentence(source, target, Annotation(tree, hierarchical, linear))

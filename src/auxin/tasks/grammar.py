@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from itertools import accumulate
 from math import isfinite
-from typing import Any, TypeAlias
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +16,11 @@ from auxin.errors import DataError
 
 Shape: TypeAlias = "int | tuple[Shape, ...]"
 """A tree whose leaves are word positions; a unary node is its child."""
+Rules = dict[str, dict[tuple[str, ...], float]]
+"""Left side to the weights of its right sides."""
 
 MAX_TEMPLATES = 100_000
+START = "S"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,61 +36,50 @@ class Template:
 class Grammar:
     """A weighted grammar from lines ``weight<TAB>left side<TAB>right side``; # starts a comment.
 
-    A symbol whose right sides are all single terminals is a lexical category. The language must be finite:
-    at most 100,000 templates, which are enumerated. A symbol's rules are chosen with probability weight/Σ
-    weights. Raises ``DataError`` naming the line or the symbol for a malformed rule, a recursive symbol, a
-    word in two categories, or an ambiguous template.
+    Sentences are derived from the symbol S. A symbol whose right sides are all single terminals is a lexical
+    category. The language must be finite: at most 100,000 templates, which are enumerated. A symbol's rules are
+    chosen with probability weight/Σ weights. Raises ``DataError`` naming the line or the symbol for a malformed
+    rule, a recursive symbol, a word in two categories, or an ambiguous template.
+
+    Of several texts, each replaces the rules of its symbols in those before it.
     """
 
-    def __init__(self, text: str, start: str = "S") -> None:
-        self.start = start
-        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
-        self.rules = _read_rules(text)
-        terminal = {
-            left
-            for left, rules in self.rules.items()
-            if all(len(right) == 1 and right[0] not in self.rules for _, right in rules)
-        }
+    def __init__(self, *texts: str) -> None:
+        rules: Rules = {}
+        for text in texts:
+            rules |= _read_rules(text)
         self.lexicon: dict[str, dict[str, float]] = {}
         """Words of each category with their probabilities."""
         self.category: dict[str, str] = {}
         """The category of each word."""
-        for category in (left for left in self.rules if left in terminal):
-            total = sum(weight for weight, _ in self.rules[category])
-            self.lexicon[category] = {right[0]: weight / total for weight, right in self.rules[category]}
-            for word in self.lexicon[category]:
-                if word in self.category:
-                    raise DataError(
-                        f"word {word!r} is in categories {self.category[word]} and {category}; allowed: one"
-                    )
-                self.category[word] = category
-        if start not in self.rules or start in terminal:
-            raise DataError(
-                f"start symbol is {start!r}; allowed: {', '.join(sorted(set(self.rules) - terminal))}"
-            )
-        self.templates = self._enumerate()
+        for symbol, sides in rules.items():
+            if any(len(right) != 1 or right[0] in rules for right in sides):
+                continue
+            total = sum(sides.values())
+            self.lexicon[symbol] = {word: weight / total for (word,), weight in sides.items()}
+            for word in self.lexicon[symbol]:
+                if other := self.category.get(word):
+                    raise DataError(f"word {word!r} is in categories {other} and {symbol}; allowed: one")
+                self.category[word] = symbol
+        if START not in rules or START in self.lexicon:
+            allowed = ", ".join(sorted(set(rules) - set(self.lexicon)))
+            raise DataError(f"start symbol is {START!r}; allowed: {allowed}")
+        self.templates = self._enumerate(rules)
 
-    @property
-    def words(self) -> list[str]:
-        """Every word of the language."""
-        return list(self.category)
-
-    def _enumerate(self) -> tuple[Template, ...]:
+    def _enumerate(self, rules: Rules) -> tuple[Template, ...]:
         """All templates of the start symbol with their probabilities."""
-        done: dict[str, list[Template]] = {}
+        done = {category: [Template(1.0, (category,), 0)] for category in self.lexicon}
 
         def expand(symbol: str, above: tuple[str, ...]) -> list[Template]:
             """Those of a symbol that stands below the symbols ``above``."""
-            if symbol in self.lexicon:
-                return [Template(1.0, (symbol,), 0)]
             if symbol in above:
                 raise DataError(f"symbol {symbol!r} is recursive; allowed: a finite language")
-            if symbol not in self.rules:
+            if symbol not in done and symbol not in rules:
                 raise DataError(f"symbol {symbol!r} mixes with nonterminals; allowed: words under a category")
             if symbol not in done:
-                total = sum(weight for weight, _ in self.rules[symbol])
-                done[symbol] = []
-                for weight, right in self.rules[symbol]:
+                total = sum(rules[symbol].values())
+                found: list[Template] = []
+                for right, weight in rules[symbol].items():
                     partial = [(weight / total, (), ())]
                     for child in right:
                         below = expand(child, (*above, symbol))
@@ -100,12 +90,13 @@ class Grammar:
                             for p, c, s in partial
                             for t in below
                         ]
-                    done[symbol] += [Template(p, c, s[0] if len(s) == 1 else s) for p, c, s in partial]
+                    found += [Template(p, c, s[0] if len(s) == 1 else s) for p, c, s in partial]
+                done[symbol] = found
             return done[symbol]
 
-        templates = expand(self.start, ())
+        templates = expand(START, ())
         if len({t.categories for t in templates}) < len(templates):
-            raise DataError(f"symbol {self.start!r} is ambiguous; allowed: one derivation a sentence")
+            raise DataError(f"symbol {START!r} is ambiguous; allowed: one derivation a sentence")
         return tuple(templates)
 
     def sample(
@@ -127,7 +118,7 @@ class Grammar:
             for position, category in enumerate(self.templates[index].categories):
                 words, steps = self._steps[category]
                 drawn = np.searchsorted(steps, uniforms[rows, 1 + position], side="right")
-                columns.append(words[drawn].tolist())
+                columns.append([words[i] for i in drawn.tolist()])
             for row, sentence in zip(rows.tolist(), zip(*columns, strict=True), strict=True):
                 sentences[row] = list(sentence)
         return chosen, sentences
@@ -138,98 +129,47 @@ class Grammar:
         return 1 + max(len(t.categories) for t in self.templates)
 
     @cached_property
-    def _steps(self) -> dict[str, tuple[NDArray[Any], NDArray[np.float64]]]:
+    def _steps(self) -> dict[str, tuple[list[str], list[float]]]:
         """For each category its words and the inner steps of their distribution function."""
-        return {
-            category: (
-                np.array(list(words), dtype=object),
-                np.array(list(accumulate(words.values()))[:-1], dtype=np.float64),
-            )
-            for category, words in self.lexicon.items()
-        }
+        return {c: (list(words), list(accumulate(words.values()))[:-1]) for c, words in self.lexicon.items()}
 
-    def parse(self, words: list[str]) -> tuple[tuple[str, ...], Shape]:
+    def parse(self, words: Sequence[str]) -> tuple[tuple[str, ...], Shape]:
         """Categories and tree shape of a sentence.
 
-        LALR(1) over categories, each sequence of categories parsed once (lark). Raises ``DataError`` naming
-        the word that is unknown or does not fit, its place, and what could stand there.
+        Raises ``DataError`` naming the word that is unknown or does not fit, its place, and what could stand there.
         """
         try:
             categories = tuple([self.category[word] for word in words])
         except KeyError as error:
             raise DataError(f"word {error.args[0]!r} is not in the grammar") from None
-        shape = self._parsed.get(categories)
-        if shape is None:
-            shape = self._parsed[categories] = self._parse(categories, words)
-        return categories, shape
+        if categories not in self._shapes:
+            self._refuse(categories, words)
+        return categories, self._shapes[categories]
 
     @cached_property
-    def _parsed(self) -> dict[tuple[str, ...], Shape]:
-        return {}
+    def _shapes(self) -> dict[tuple[str, ...], Shape]:
+        """There is one derivation a sequence of categories, so that they are parsed by looking them up."""
+        return {t.categories: t.shape for t in self.templates}
 
-    def _parse(self, categories: tuple[str, ...], words: list[str]) -> Shape:
-        from lark import Tree, UnexpectedInput
-
-        parser, terminals = self._parser
-        try:
-            root = parser.parse(categories)
-        except UnexpectedInput as error:
-            names = {terminal: category for category, terminal in terminals.items()}
-            place = _place(error)
-            found = "the end" if place is None else f"word {place + 1}, {words[place]!r},"
-            expected = getattr(error, "expected", None) or getattr(error, "accepts", ())
-            allowed = ", ".join(sorted(names.get(name, "the end") for name in expected))
-            raise DataError(f"{' '.join(words)!r}: {found} does not fit; allowed: {allowed}") from None
-
-        def shape(node: Any) -> Shape:
-            if not isinstance(node, Tree):
-                return int(node)
-            children = tuple(shape(child) for child in node.children)
-            return children[0] if len(children) == 1 else children
-
-        return shape(root)
-
-    @cached_property
-    def _parser(self) -> tuple[Any, dict[str, str]]:
-        """The LALR parser over sequences of categories, and the terminal of each category."""
-        from lark import Lark, Token
-        from lark.lexer import Lexer
-
-        terminals = {category: f"T{index}" for index, category in enumerate(self.lexicon)}
-        names = {left: f"r{i}" for i, left in enumerate(self.rules) if left not in terminals} | terminals
-        lines = [f"%declare {' '.join(terminals.values())}"]
-        for left, rules in self.rules.items():
-            if left not in terminals:
-                sides = " | ".join(" ".join(names[symbol] for symbol in right) for _, right in rules)
-                lines.append(f"{names[left]}: {sides}")
-
-        class Categories(Lexer):
-            """Tokens are categories; their text is the word's position."""
-
-            def __init__(self, lexer_conf: Any) -> None:
-                pass
-
-            def lex(self, data: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-                for position, category in enumerate(data):
-                    yield Token(terminals[category], str(position), start_pos=position)
-
-        parser = Lark("\n".join(lines), parser="lalr", lexer=Categories, start=names[self.start])
-        return parser, terminals
-
-
-def _place(error: Any) -> int | None:
-    """The position of the category that a lark error stopped at; None at the end of the sentence."""
-    token = getattr(error, "token", None)
-    return None if token is None or token.type == "$END" else token.start_pos
+    def _refuse(self, categories: tuple[str, ...], words: Sequence[str]) -> NoReturn:
+        """Name the first word at which no sentence of the language begins so."""
+        place, fitting = 0, [(*known, "the end") for known in self._shapes]
+        for category in categories:
+            further = [known for known in fitting if known[place] == category]
+            if not further:
+                break
+            place, fitting = place + 1, further
+        allowed = ", ".join(sorted({known[place] for known in fitting}))
+        found = f"word {place + 1}, {words[place]!r}," if place < len(words) else "the end"
+        raise DataError(f"{' '.join(words)!r}: {found} does not fit; allowed: {allowed}")
 
 
 def _shifted(shape: Shape, by: int) -> Shape:
     return shape + by if isinstance(shape, int) else tuple(_shifted(child, by) for child in shape)
 
 
-def _read_rules(text: str) -> dict[str, list[tuple[float, tuple[str, ...]]]]:
-    """Left side to its weighted right sides."""
-    rules: dict[str, list[tuple[float, tuple[str, ...]]]] = {}
+def _read_rules(text: str) -> Rules:
+    rules: Rules = {}
     for number, line in enumerate(text.splitlines(), 1):
         content = line.split("#")[0].strip()
         if not content:
@@ -243,12 +183,7 @@ def _read_rules(text: str) -> dict[str, list[tuple[float, tuple[str, ...]]]]:
             ) from None
         if not (isfinite(weight) and weight > 0 and right and len(fields) == 3 and left.split() == [left]):
             raise DataError(f"grammar line {number} is {line!r}; allowed: positive weight, left, right side")
-        if right in [other for _, other in rules.get(left, [])]:
+        if right in rules.setdefault(left, {}):
             raise DataError(f"grammar line {number} repeats a rule: {line!r}")
-        rules.setdefault(left, []).append((weight, right))
+        rules[left][right] = weight
     return rules
-
-
-def load_grammar_text(name: str) -> str:
-    """The text of a grammar that comes with the package, such as tense."""
-    return files("auxin.tasks").joinpath("grammars", f"{name}.gr").read_text(encoding="utf-8")

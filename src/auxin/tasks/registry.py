@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from auxin.errors import DataError
-from auxin.tasks import dyck, english, folder, written
-from auxin.tasks.dials import Dials
-from auxin.tasks.request import Request
-from auxin.tasks.task import Task
+from auxin.tasks import dyck, english, files, generation
+from auxin.tasks.task import DataOptions, Dials, Task
 from auxin.values import check
 
 Scoring = Literal["answers", "choices"]
@@ -21,7 +19,7 @@ Scoring = Literal["answers", "choices"]
 class Kind:
     """How a task is loaded, and what is known of it before."""
 
-    load: Callable[[str, Request], Task]
+    load: Callable[[str, DataOptions], Task]
     """From its name and the options."""
     dialled: bool = False
     """Whether its training data have dials."""
@@ -35,11 +33,11 @@ class Kind:
     """Steps of the published runs."""
 
 
-def _handed(name: str, request: Request) -> Task:
+def _handed(name: str, options: DataOptions) -> Task:
     raise DataError("task 'custom' is not loaded by name; allowed: hand it over, as in train(…, task=task)")
 
 
-_kinds: dict[str, Kind] = {
+KINDS: dict[str, Kind] = {
     "question": Kind(load=english.load, dialled=True, lengths=(23, 36)),
     "tense": Kind(load=english.load, dialled=True, lengths=(21, 30)),
     # generated Dyck strings reach about 1,200 tokens
@@ -48,35 +46,16 @@ _kinds: dict[str, Kind] = {
     ),
     "passivization": Kind(load=english.load, dialled=True),
     "agreement": Kind(load=english.load, dialled=True),
-    "files": Kind(load=folder.load),
-    "grammar": Kind(load=written.load, dialled=True),
+    "files": Kind(load=files.load),
+    "grammar": Kind(load=generation.load, dialled=True),
     "custom": Kind(load=_handed),
 }
 
 
-def register(name: str, load: Callable[[str, Request], Task], **known: object) -> None:
-    """Make a task known by a name, in this process: ``load`` is called with the name and the options.
-
-    ``known`` are fields of ``Kind``. Raises ``ConfigError`` for a name that is taken.
-    """
-    check(
-        name not in _kinds and name.isidentifier(),
-        "name of the task",
-        name,
-        f"a word but {', '.join(_kinds)}",
-    )
-    _kinds[name] = Kind(load=load, **known)  # pyright: ignore[reportArgumentType]
-
-
-def task_names() -> tuple[str, ...]:
-    """The names of all tasks."""
-    return tuple(_kinds)
-
-
 def kind(name: str) -> Kind:
     """What is known of a task; ``ConfigError`` for an unknown name."""
-    check(isinstance(name, str) and name in _kinds, "task", name, ", ".join(_kinds))
-    return _kinds[name]
+    check(isinstance(name, str) and name in KINDS, "task", name, ", ".join(KINDS))
+    return KINDS[name]
 
 
 def load_task(
@@ -87,13 +66,12 @@ def load_task(
     *,
     grammar: str | Path = "",
     dials: Dials | None = None,
-    scoring: Scoring = "answers",
 ) -> Task:
-    """A task by name: question, tense, dyck, passivization, agreement, files, grammar, or a registered one.
+    """A task by name: question, tense, dyck, passivization, agreement, files or grammar.
 
     Generated from the seed (deterministic, cached on disk) with ``train_size`` training sentences, 0 for the
     task's own size; or read from the files in ``data_dir``, as they are; ``grammar`` is the file of a grammar task.
-    ``dials`` turn what training data hold, ``scoring`` "choices" compares the right target with the linear rule's.
+    ``dials`` turn what training data hold; ``Task.with_choices`` scores as a language model.
     Raises ``ConfigError`` for an unknown task, an impossible size or an option that the task does not have, and
     ``DataError`` for a malformed file.
 
@@ -104,28 +82,16 @@ def load_task(
     found, dials = kind(name), dials or Dials()
     check(type(seed) is int and 0 <= seed < 2**63, "seed", seed, "0 to 2^63 − 1")
     check(type(train_size) is int and 0 <= train_size <= 10**7, "train_size", train_size, "0 to 10^7")
-    dialled = dials == Dials() or (found.dialled and not str(data_dir))
-    check(
-        dialled,
-        "dials",
-        dials,
-        "those of a generated task: question, tense, passivization, agreement, grammar",
-    )
+    dialled = ", ".join(name for name, kind in KINDS.items() if kind.dialled)
+    allowed = dials == Dials() or (found.dialled and not str(data_dir))
+    check(allowed, "dials", dials, f"those of a generated task: {dialled}")
     check(not str(grammar) or name == "grammar", "grammar", str(grammar), "none, but for the task grammar")
-    check(
-        bool(str(data_dir)) or name != "files",
-        "data_dir",
-        "",
-        "a directory with train.tsv, val.tsv and gen.tsv",
-    )
     check(bool(str(grammar)) or name != "grammar", "grammar", "", "a grammar file, for the task grammar")
-    check(scoring in ("answers", "choices"), "scoring", scoring, "answers, choices")
-    request = Request(
+    options = DataOptions(
         seed=seed,
         train_size=train_size,
         data_dir=Path(data_dir) if str(data_dir) else None,
         grammar=Path(grammar) if str(grammar) else None,
         dials=dials,
     )
-    task = found.load(name, request)
-    return task.choosing() if scoring == "choices" else task
+    return found.load(name, options)

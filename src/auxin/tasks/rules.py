@@ -2,73 +2,62 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from auxin.errors import DataError
 from auxin.tasks.grammar import Shape
-from auxin.tasks.scorers import Telling
+from auxin.tasks.scorers import Contrast
 from auxin.tasks.sentence import Structure, belongs, head, path_to, positions, structure_of
 
 
-class Rule(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Rule(ABC):
     """Answers and structures of the sentences of a language."""
 
-    has_rival: ClassVar[bool]
+    target: str
+    """Category of the words that it transforms."""
+    controller: str = "N"
+    """Category of the words that it transforms them in view of."""
+    has_rival: ClassVar[bool] = True
     """Whether there is a linear rule with other answers."""
 
     @property
     def words(self) -> set[str]:
         """Words of answers that are in no sentence."""
-        ...
+        return set()
 
     @property
     def replaced(self) -> set[str]:
         """Words of sentences that are in no answer."""
-        ...
+        return set()
 
     def structure(self, categories: tuple[str, ...], shape: Shape) -> Structure:
         """What the rule needs to know of a derivation; ``DataError`` for one that it cannot transform."""
-        ...
+        return structure_of(categories, shape, self.target, self.controller)
 
+    @abstractmethod
     def disagrees(self, structure: Structure) -> bool:
         """Whether the linear rule takes another word than the hierarchical one: what training data leave out."""
-        ...
 
+    @abstractmethod
     def answer(self, words: Sequence[str], structure: Structure) -> list[str]:
         """The answer by the hierarchical rule."""
-        ...
 
+    @abstractmethod
     def linear(self, words: Sequence[str], structure: Structure) -> list[str]:
         """The answer by the linear rule."""
-        ...
 
-    def telling(self, words: Sequence[str], structure: Structure) -> Telling:
+    @abstractmethod
+    def contrast(self, words: Sequence[str], structure: Structure) -> Contrast:
         """The word on which the answers differ, if they do."""
-        ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Front:
+class Front(Rule):
     """Fronts the main word of a category (hierarchical), or the first one (linear): does the newt read."""
-
-    target: str
-    controller: str = "N"
-
-    has_rival: ClassVar[bool] = True
-
-    @property
-    def words(self) -> set[str]:
-        return set()
-
-    @property
-    def replaced(self) -> set[str]:
-        return set()
-
-    def structure(self, categories: tuple[str, ...], shape: Shape) -> Structure:
-        return structure_of(categories, shape, self.target, self.controller)
 
     def disagrees(self, structure: Structure) -> bool:
         return structure.first != structure.main
@@ -79,8 +68,8 @@ class Front:
     def linear(self, words: Sequence[str], structure: Structure) -> list[str]:
         return _fronted(words, structure.first)
 
-    def telling(self, words: Sequence[str], structure: Structure) -> Telling:
-        return Telling(0, words[structure.main], words[structure.first])
+    def contrast(self, words: Sequence[str], structure: Structure) -> Contrast:
+        return Contrast(0, words[structure.main], words[structure.first])
 
 
 def _fronted(words: Sequence[str], place: int) -> list[str]:
@@ -88,15 +77,11 @@ def _fronted(words: Sequence[str], place: int) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reinflect:
+class Reinflect(Rule):
     """Inflects every word of a category in agreement with its controller; the linear rule takes the nearest before."""
 
-    target: str
-    controller: str = "N"
     forms: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """The form of a word in agreement with a controller of a category."""
-
-    has_rival: ClassVar[bool] = True
 
     @property
     def words(self) -> set[str]:
@@ -105,9 +90,6 @@ class Reinflect:
     @property
     def replaced(self) -> set[str]:
         return {word for word, _ in self.forms} - self.words
-
-    def structure(self, categories: tuple[str, ...], shape: Shape) -> Structure:
-        return structure_of(categories, shape, self.target, self.controller)
 
     def disagrees(self, structure: Structure) -> bool:
         return structure.categories[structure.recent] != structure.categories[structure.subject]
@@ -119,124 +101,101 @@ class Reinflect:
         return inflected
 
     def linear(self, words: Sequence[str], structure: Structure) -> list[str]:
-        inflected, categories = list(words), structure.categories
-        nouns = [i for i, category in enumerate(categories) if belongs(category, self.controller)]
+        inflected, nouns = list(words), _controllers(structure, self.controller)
         for place, controller in structure.agreement:
             nearest = max((n for n in nouns if n < place), default=controller)
-            inflected[place] = self._form(words[place], categories[nearest])
+            inflected[place] = self._form(words[place], structure.categories[nearest])
         return inflected
 
-    def telling(self, words: Sequence[str], structure: Structure) -> Telling:
+    def contrast(self, words: Sequence[str], structure: Structure) -> Contrast:
         verb, categories = words[structure.main], structure.categories
         by_subject, by_recent = categories[structure.subject], categories[structure.recent]
-        return Telling(structure.main, self._form(verb, by_subject), self._form(verb, by_recent))
+        return Contrast(structure.main, self._form(verb, by_subject), self._form(verb, by_recent))
 
     def _form(self, word: str, category: str) -> str:
-        try:
-            return self.forms[word, category]
-        except KeyError:
-            raise DataError(
-                f"word {word!r} has no form in agreement with {category}; allowed: one for each"
-            ) from None
+        if (word, category) not in self.forms:
+            raise DataError(f"word {word!r} has no form in agreement with {category}; allowed: one for each")
+        return self.forms[word, category]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swap:
+class Swap(Rule):
     """Exchanges subject and object: the constituents before and after the main verb (passivization).
 
     The linear rule exchanges the smallest phrases around the first two heads of the text instead, wherever they stand.
+    The target is the verb between the two, the controllers are their heads.
     """
 
-    target: str
-    """Category of the verb that stands between the two."""
-    controller: str = "N"
-    """Category of their heads."""
     before: Mapping[str, str] = field(default_factory=dict)
     """Word put before the verb, by the category of the new subject's head: was, were."""
     after: str = ""
     """Word put after the verb: by."""
 
-    has_rival: ClassVar[bool] = True
-
     @property
     def words(self) -> set[str]:
-        return {*self.before.values(), *([self.after] if self.after else [])}
-
-    @property
-    def replaced(self) -> set[str]:
-        return set()
+        return {*self.before.values(), self.after} - {""}
 
     def structure(self, categories: tuple[str, ...], shape: Shape) -> Structure:
-        structure = structure_of(categories, shape, self.target, self.controller)
+        structure = super().structure(categories, shape)
         _flanks(structure, self.controller)
         return structure
 
     def disagrees(self, structure: Structure) -> bool:
-        return _nouns(structure, self.controller)[1] != _flanks(structure, self.controller)[3]
+        return _controllers(structure, self.controller)[1] != _flanks(structure, self.controller)[2]
 
     def answer(self, words: Sequence[str], structure: Structure) -> list[str]:
-        before, after, _, new = _flanks(structure, self.controller)
-        return self._exchanged(words, structure, before, after, new)
+        return self._exchanged(words, structure, *_flanks(structure, self.controller))
 
     def linear(self, words: Sequence[str], structure: Structure) -> list[str]:
-        first, second = _nouns(structure, self.controller)[:2]
-        return self._exchanged(
-            words, structure, _phrase(structure.shape, first), _phrase(structure.shape, second), second
-        )
+        first, second = _controllers(structure, self.controller)[:2]
+        one, other = _phrase(structure.shape, first), _phrase(structure.shape, second)
+        return self._exchanged(words, structure, one, other, second)
 
     def _exchanged(
-        self, words: Sequence[str], structure: Structure, one: range, other: range, new: int
+        self, words: Sequence[str], structure: Structure, one: range, other: range, subject: int
     ) -> list[str]:
-        inserted = self.before.get(structure.categories[new])
-        verb = [
-            *([inserted] if inserted else []),
-            words[structure.main],
-            *([self.after] if self.after else []),
-        ]
-        pieces = [
-            words[: one.start], words[other.start : other.stop], words[one.stop : other.start],
-            words[one.start : one.stop], words[other.stop :],
-        ]  # fmt: skip
-        places = [
+        """The words with two constituents exchanged; ``subject`` is the head of the new first one."""
+        order = (
             *range(one.start),
             *other,
             *range(one.stop, other.start),
             *one,
             *range(other.stop, len(words)),
-        ]
-        joined = [word for piece in pieces for word in piece]
-        at = places.index(structure.main)
-        return [*joined[:at], *verb, *joined[at + 1 :]]
+        )
+        inserted = self.before.get(structure.categories[subject], "")
+        exchanged: list[str] = []
+        for place in order:
+            around = (inserted, self.after) if place == structure.main else ("", "")
+            exchanged += [word for word in (around[0], words[place], around[1]) if word]
+        return exchanged
 
-    def telling(self, words: Sequence[str], structure: Structure) -> Telling:
-        _, after, _, new = _flanks(structure, self.controller)
-        second = _nouns(structure, self.controller)[1]
-        return Telling(new - after.start, words[new], words[second])
+    def contrast(self, words: Sequence[str], structure: Structure) -> Contrast:
+        _, after, new = _flanks(structure, self.controller)
+        second = _controllers(structure, self.controller)[1]
+        return Contrast(new - after.start, words[new], words[second])
 
 
 @cache
-def _nouns(structure: Structure, kind: str) -> tuple[int, ...]:
+def _controllers(structure: Structure, kind: str) -> tuple[int, ...]:
     return tuple(i for i, category in enumerate(structure.categories) if belongs(category, kind))
 
 
 @cache
-def _flanks(structure: Structure, kind: str) -> tuple[range, range, int, int]:
-    """The constituents before and after the main verb that have heads, and the heads."""
-    nouns = frozenset(_nouns(structure, kind))
-    before = after = None
-    for node, index in reversed(path_to(structure.shape, structure.main)):
-        for sibling in node[index + 1 :]:
-            if after is None and head(sibling, nouns) is not None:
-                after = sibling
-        for sibling in reversed(node[:index]):
-            if before is None and head(sibling, nouns) is not None:
-                before = sibling
-    if before is None or after is None:
+def _flanks(structure: Structure, kind: str) -> tuple[range, range, int]:
+    """The constituents before and after the main verb that have heads, and the head of the second."""
+    nouns = frozenset(_controllers(structure, kind))
+    found: list[tuple[range, int]] = []
+    path = list(reversed(path_to(structure.shape, structure.main)))
+    for siblings in (
+        (sibling for node, index in path for sibling in reversed(node[:index])),
+        (sibling for node, index in path for sibling in node[index + 1 :]),
+    ):
+        heads = ((positions(sibling), head(sibling, nouns)) for sibling in siblings)
+        found += [(place, noun) for place, noun in heads if noun is not None][:1]
+    if len(found) < 2:
         raise DataError(f"sentence {' '.join(structure.categories)} has no {kind} on either side of its verb")
-    one, other = head(before, nouns), head(after, nouns)
-    assert one is not None
-    assert other is not None
-    return positions(before), positions(after), one, other
+    (before, _), (after, noun) = found
+    return before, after, noun
 
 
 @cache
@@ -247,18 +206,11 @@ def _phrase(shape: Shape, position: int) -> range:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copy:
+class Copy(Rule):
     """Repeats the sentence; there is no other rule."""
 
+    target: str = ""
     has_rival: ClassVar[bool] = False
-
-    @property
-    def words(self) -> set[str]:
-        return set()
-
-    @property
-    def replaced(self) -> set[str]:
-        return set()
 
     def structure(self, categories: tuple[str, ...], shape: Shape) -> Structure:
         return Structure(categories, shape, 0, 0, 0, 0, ())
@@ -271,5 +223,5 @@ class Copy:
 
     linear = answer
 
-    def telling(self, words: Sequence[str], structure: Structure) -> Telling:
-        return Telling(0, words[0], words[0])
+    def contrast(self, words: Sequence[str], structure: Structure) -> Contrast:
+        return Contrast(0, words[0], words[0])

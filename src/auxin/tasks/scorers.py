@@ -1,6 +1,6 @@
-"""What counts as right in a task: which lines are scored, where the rules part, what either would say there.
+"""What counts as right in a task: which lines are scored, where the rules differ, what either would say there.
 
-A scorer is a description; ``auxin.measures.accuracy`` holds it against a model.
+A scorer is a description; ``auxin.measures.accuracy`` applies it to a model.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeAlias
 from auxin.tasks.sentence import Sentence
 
 
-class Telling(NamedTuple):
-    """The word of an answer that tells the rules apart."""
+class Contrast(NamedTuple):
+    """The word of an answer on which the rules differ."""
 
     place: int
     """Its position in the target, from 0."""
@@ -28,29 +28,25 @@ def every(sentence: Sentence) -> bool:
     return True
 
 
-def _untold(sentence: Sentence) -> Telling | None:
-    return None
-
-
 Decoded: TypeAlias = Callable[[Sequence[Sentence], Sequence[Sequence[str]]], dict[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """A source is answered by a target: right where the telling word is, after the right words before it.
+    """A source is answered by a target: right where the contrast is, after the right words before it.
 
-    A line without a telling word is right where its whole target is. Where the rules disagree on every scored line,
+    A line without a contrast is right where its whole target is. Where the rules disagree on every scored line,
     the shares of answers by either rule, and by neither, are given, too.
     """
 
     eligible: Callable[[Sentence], bool] = every
     """Whether a line is scored."""
-    telling: Callable[[Sentence], Telling | None] = _untold
-    """The telling word of a line."""
+    contrast: Callable[[Sentence], Contrast | None] = lambda sentence: None
+    """The word of a line's target on which the rules differ."""
     linear: Callable[[Sentence], str] | None = None
     """A line's whole target by the linear rule."""
     ranked: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Further shares by name: the telling word is the most likely one of these words."""
+    """Further shares by name: the right word at the contrast is the most likely one of these words."""
     decoded: Decoded | None = None
     """What greedily decoded answers show: shares by name, from lines and the words answered."""
 

@@ -33,32 +33,39 @@ class Structure:
     agreement: tuple[tuple[int, int], ...]
     """Every target and its controller."""
 
+    @property
+    def centre_embedded(self) -> bool:
+        """Whether a clause, with a verb or an auxiliary of its own, stands before the main one."""
+        return self.first != self.main
+
+    def has(self, kind: str) -> bool:
+        """Whether a word is of a kind of category."""
+        return any(belongs(category, kind) for category in self.categories)
+
 
 @cache
-def structure_of(
-    categories: tuple[str, ...], shape: Shape, target: str = "", controller: str = "N"
-) -> Structure:
+def structure_of(categories: tuple[str, ...], shape: Shape, target: str, controller: str) -> Structure:
     """The ``Structure`` of a sentence for a target and a controller category; ``N`` stands for N, N_sg, N_pl, ….
 
     A target's controller is the head (the word of the controller's category with fewest nodes above it) of the
-    nearest constituent before it, on the way up the tree, that has one. Without a target it is Aux, or V where
-    there is no Aux. Raises ``DataError`` for a sentence without a target, and for a target without a controller.
+    nearest constituent before it, on the way up the tree, that has one. Raises ``DataError`` for a sentence without
+    a target, and for a target without a controller.
     """
-    target = target or ("Aux" if any(belongs(c, "Aux") for c in categories) else "V")
     targets = [i for i, category in enumerate(categories) if belongs(category, target)]
     controllers = frozenset(i for i, category in enumerate(categories) if belongs(category, controller))
     if not targets:
         raise DataError(f"sentence {' '.join(categories)} has no {target}; allowed: one or more")
-    found = {i: _controller(shape, i, controllers) for i in targets}
-    for i, noun in found.items():
+    found: dict[int, int] = {}
+    for i in targets:
+        noun = _controller(shape, i, controllers)
         if noun is None:
             raise DataError(
                 f"{categories[i]}, word {i + 1} of {' '.join(categories)}, has no {controller} to agree with"
             )
+        found[i] = noun
     main = min(targets, key=lambda i: len(path_to(shape, i)))
     recent = max((n for n in controllers if n < main), default=found[main])
-    agreement = tuple(found.items())
-    return Structure(categories, shape, main, targets[0], found[main], recent, agreement)  # pyright: ignore[reportArgumentType]
+    return Structure(categories, shape, main, targets[0], found[main], recent, tuple(found.items()))
 
 
 def belongs(category: str, kind: str) -> bool:

@@ -1,10 +1,12 @@
-"""A task: its splits, its vocabulary, its token ids, and the scorer that knows its rules."""
+"""A task: its splits, its vocabulary, its token ids, the scorer that knows its rules, and what it is loaded from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +16,67 @@ from auxin.errors import ConfigError, DataError
 from auxin.tasks.scorers import Answers, Choices, Scorer, every
 from auxin.tasks.sentence import Sentence
 from auxin.tasks.vocabulary import Vocabulary
+from auxin.values import Value, check, to_dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dials(Value):
+    """Changes of a generated training set; lines that a dial does not ask to change stay what they are without it.
+
+    Held-out sets are the same at every setting of a dial, but where a replacement is already one of their
+    sentences: those are drawn first, so that no sentence is in two splits.
+
+    Examples:
+        >>> RunConfig(dials=Dials(disambiguating=100)).dials.disambiguating
+        100
+    """
+
+    disambiguating: int = 0
+    """Training lines on which the rules disagree, so that only the hierarchical one fits (Ahuja et al. 2024)."""
+    centre_embedded: float | None = None
+    """Share of the copied training lines (of all, where a task has none) with a clause between subject and main
+    verb (Qin et al. 2025); None: as the grammar has it."""
+    structures: int = 0
+    """Structures (sequences of word categories) that training lines have (Qin et al. 2025), drawn as the grammar
+    weighs them; 0: all. Disambiguating lines may have others."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(0 <= self.disambiguating <= 10**7, "disambiguating", self.disambiguating, "0 to 10^7 lines")
+        share = self.centre_embedded
+        check(share is None or 0 <= share <= 1, "centre_embedded", share, "0 to 1, or none")
+        check(0 <= self.structures <= 10**5, "structures", self.structures, "0 (all) to 10^5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Where a task's sentences come from: the options of ``load_task``, for the function that loads a task."""
+
+    seed: int = 0
+    train_size: int = 0
+    data_dir: Path | None = None
+    grammar: Path | None = None
+    dials: Dials = field(default_factory=Dials)
+
+    def key(self, **known: object) -> dict[str, object]:
+        """What determines generated lines, with ``known``; dials only where one is turned."""
+        return known | {"seed": self.seed} | ({} if self.dials == Dials() else {"dials": to_dict(self.dials)})
 
 
 class Splits(dict[str, list[Sentence]]):
     """Sentences by split; a missing split is a ``DataError`` that names it."""
 
-    origin: str = "generated data"
+    def __init__(self, splits: Mapping[str, list[Sentence]], origin: str = "generated data") -> None:
+        super().__init__(splits)
+        self.origin = origin
 
     def __missing__(self, split: str) -> list[Sentence]:
         raise DataError(f"split is {split!r}, and {self.origin} has only: {', '.join(self)}")
+
+    @property
+    def words(self) -> set[str]:
+        """Every word of every text."""
+        return {word for split in self.values() for sentence in split for word in sentence.text.split()}
 
 
 class Encoded(NamedTuple):
@@ -36,18 +90,11 @@ class Encoded(NamedTuple):
     """Words of each source: where its last word stands, counted from ``<bos>``."""
 
 
+@dataclass(eq=False, repr=False)
 class Task:
     """A task's sentences, vocabulary and scorer; token ids are computed once a split.
 
     Training takes ``train`` and reports on ``val`` (in domain) and ``gen`` (only the hierarchical rule is right).
-
-    Args:
-        name: for messages.
-        splits: sentences by split.
-        vocabulary: by default that of all sentences.
-        scorer: what counts as right: ``Answers`` (by default, to whole targets), ``Choices`` or ``Brackets``.
-        measured: which training sentences the structural measures are taken of, and ``measured_count``, of how many.
-        generated: whether a run's config determines every sentence; others are recognized by their digest.
 
     >>> from auxin.tasks import Sentence
     >>> sentence = Sentence("the newt reads . quest", "does the newt read ?")
@@ -56,39 +103,39 @@ class Task:
     11
     """
 
-    def __init__(
-        self,
-        name: str,
-        splits: Mapping[str, list[Sentence]],
-        vocabulary: Vocabulary | None = None,
-        scorer: Scorer | None = None,
-        *,
-        measured: Callable[[Sentence], bool] = every,
-        measured_count: int = 10_000,
-        generated: bool = False,
-    ) -> None:
-        self.name = name
-        self.splits = splits if isinstance(splits, Splits) else Splits(splits)
-        """train, val and gen, perhaps test; those that there are."""
-        self.vocabulary = vocabulary or Vocabulary(all_words(splits))
-        self.scorer = scorer or Answers()
-        self.measured, self.measured_count, self.generated = measured, measured_count, generated
+    name: str
+    """For messages."""
+    splits: Mapping[str, list[Sentence]]
+    """train, val and gen, perhaps test; those that there are."""
+    vocabulary: Vocabulary = None  # pyright: ignore[reportAssignmentType]
+    """By default that of all sentences."""
+    scorer: Scorer = field(default_factory=Answers)
+    """What counts as right: ``Answers`` (by default, to whole targets), ``Choices`` or ``Brackets``."""
+    measured: Callable[[Sentence], bool] = every
+    """Which training sentences the structural measures are taken of."""
+    measured_count: int = 10_000
+    """Of how many."""
+    generated: bool = False
+    """Whether a run's config determines every sentence; others are recognized by their digest."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.splits, Splits):
+            self.splits = Splits(self.splits)
+        self.vocabulary = self.vocabulary or Vocabulary(self.splits.words)
         self._encoded: dict[str, Encoded] = {}
 
-    def choosing(self) -> Task:
+    def with_choices(self) -> Task:
         """The task in the language-modelling view: is the right target likelier than the linear rule's?
 
         Raises ``ConfigError`` for a task that has no targets by a linear rule.
         """
-        if isinstance(self.scorer, Choices):
+        scorer = self.scorer
+        if isinstance(scorer, Choices):
             return self
-        linear = self.scorer.linear if isinstance(self.scorer, Answers) else None
-        if linear is None or not isinstance(self.scorer, Answers):
+        if not isinstance(scorer, Answers) or (linear := scorer.linear) is None:
             raise ConfigError(f"scoring is 'choices'; allowed for task {self.name}: answers")
         alternative = lambda s: "" if (other := linear(s)) == s.target else other
-        scorer = Choices(alternative=alternative, eligible=self.scorer.eligible)
-        same = {"measured": self.measured, "measured_count": self.measured_count, "generated": self.generated}
-        return Task(self.name, self.splits, self.vocabulary, scorer, **same)  # pyright: ignore[reportArgumentType]
+        return replace(self, scorer=Choices(alternative=alternative, eligible=scorer.eligible))
 
     def encoded(self, split: str) -> Encoded:
         """Token ids of a split, kept after the first call; ``DataError`` for an unknown split or word."""
@@ -113,8 +160,3 @@ class Task:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{split} {len(sentences)}" for split, sentences in self.splits.items())
         return f"Task({self.name}: {sizes}; {len(self.vocabulary)} tokens)"
-
-
-def all_words(splits: Mapping[str, list[Sentence]]) -> set[str]:
-    """Every word of every text."""
-    return {word for split in splits.values() for sentence in split for word in sentence.text.split()}

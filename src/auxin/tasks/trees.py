@@ -1,19 +1,24 @@
 """Unlabeled constituency trees as nested tuples of words, their brackets, baselines and file formats.
 
-A tree is a word or a tuple of trees: ``(("the", "newt"), ("does", "read"))``. Every walk is iterative, so
+A tree is a word or a tuple of trees: ``(("the", "newt"), ("does", "read"))``. Walks over trees are iterative, so
 that the right-branching tree of a thousand tokens is as good as any other.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from functools import reduce
+from itertools import zip_longest
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from auxin.errors import DataError
 
 Tree: TypeAlias = "str | tuple[Tree, ...]"
+Value = TypeVar("Value")
+_SPACE = " \t\n\r\f\v"
+"""What separates words in files of trees; any other white space, as a no-break space, is part of one."""
+_WORD = rf"[^{_SPACE}()]+"
 
 
 class Parseval(NamedTuple):
@@ -24,17 +29,46 @@ class Parseval(NamedTuple):
     f1: float
 
 
-def leaves(tree: Tree) -> list[str]:
-    """The words of a tree from left to right."""
-    words: list[str] = []
-    stack = [tree]
+def _fold(tree: Tree, leaf: Callable[[str], Value], join: Callable[[list[Value]], Value]) -> Value:
+    """``leaf`` of every word, from left to right, and ``join`` of every node's values, from the bottom up."""
+    values: list[Value] = []
+    stack: list[Tree | int] = [tree]  # an int joins that many of the last values
     while stack:
         node = stack.pop()
         if isinstance(node, str):
-            words.append(node)
+            values.append(leaf(node))
+        elif isinstance(node, int):
+            children = values[-node:]
+            del values[-node:]
+            values.append(join(children))
+        elif node:
+            stack += (len(node), *reversed(node))
         else:
-            stack.extend(reversed(node))
-    return words
+            raise DataError("a tree has an empty node; allowed: words and tuples of trees")
+    return values[0]
+
+
+def _brackets(tree: Tree) -> tuple[set[tuple[int, int]], list[str]]:
+    spans: set[tuple[int, int]] = set()
+    words: list[str] = []
+
+    def leaf(word: str) -> tuple[int, int]:
+        words.append(word)
+        return len(words) - 1, len(words) - 1
+
+    def join(children: list[tuple[int, int]]) -> tuple[int, int]:
+        span = children[0][0], children[-1][1]
+        if span[0] < span[1]:
+            spans.add(span)
+        return span
+
+    _fold(tree, leaf, join)
+    return spans, words
+
+
+def leaves(tree: Tree) -> list[str]:
+    """The words of a tree from left to right."""
+    return _brackets(tree)[1]
 
 
 def brackets(tree: Tree) -> set[tuple[int, int]]:
@@ -43,26 +77,6 @@ def brackets(tree: Tree) -> set[tuple[int, int]]:
     Single words are no brackets. Raises ``DataError`` for an empty tree or node.
     """
     return _brackets(tree)[0]
-
-
-def _brackets(tree: Tree) -> tuple[set[tuple[int, int]], list[str]]:
-    """The tree's brackets and its words."""
-    spans: set[tuple[int, int]] = set()
-    words: list[str] = []
-    stack: list[Tree | int] = [tree]  # an int closes the node that began at that position
-    while stack:
-        node = stack.pop()
-        if isinstance(node, int):
-            if len(words) - node > 1:
-                spans.add((node, len(words) - 1))
-        elif isinstance(node, str):
-            words.append(node)
-        elif node:
-            stack.append(len(words))
-            stack.extend(reversed(node))
-        else:
-            raise DataError("a tree has an empty node; allowed: words and tuples of trees")
-    return spans, words
 
 
 def parseval(trees: Sequence[Tree], gold: Sequence[Tree], *, per_sentence: bool = False) -> Parseval:
@@ -80,12 +94,9 @@ def parseval(trees: Sequence[Tree], gold: Sequence[Tree], *, per_sentence: bool 
     counts: list[tuple[int, int, int]] = []
     for index, (tree, truth) in enumerate(zip(trees, gold, strict=True)):
         (found, words), (true, expected) = _brackets(tree), _brackets(truth)
-        if len(words) != len(expected):
-            raise DataError(
-                f"tree {index} has {len(words)} words, its gold tree {len(expected)}; allowed: as many"
-            )
         if words != expected:
-            word, other = next(pair for pair in zip(words, expected, strict=True) if pair[0] != pair[1])
+            pairs = zip_longest(words, expected, fillvalue="no word")
+            word, other = next(pair for pair in pairs if pair[0] != pair[1])
             raise DataError(
                 f"tree {index} has {word!r} where its gold tree has {other!r}; allowed: the same words"
             )
@@ -98,12 +109,15 @@ def parseval(trees: Sequence[Tree], gold: Sequence[Tree], *, per_sentence: bool 
     return Parseval(*(sum(column) / len(scores) for column in zip(*scores, strict=True)))
 
 
-def _words(words: Iterable[str] | str) -> list[str]:
-    """The words of a sentence given as a string or a sequence; refuses an empty one."""
+def _words(words: Sequence[str] | str) -> list[str]:
     words = words.split() if isinstance(words, str) else list(words)
     if not words:
         raise DataError("the sentence is empty; allowed: one word or more")
     return words
+
+
+def _right(trees: Sequence[Tree]) -> Tree:
+    return reduce(lambda tree, left: (left, tree), reversed(trees))
 
 
 def right_branching(words: Sequence[str] | str) -> Tree:
@@ -111,11 +125,7 @@ def right_branching(words: Sequence[str] | str) -> Tree:
     >>> right_branching("a b c")
     ('a', ('b', 'c'))
     """
-    words = _words(words)
-    tree: Tree = words[-1]
-    for word in reversed(words[:-1]):
-        tree = (word, tree)
-    return tree
+    return _right(_words(words))
 
 
 def left_branching(words: Sequence[str] | str) -> Tree:
@@ -123,11 +133,7 @@ def left_branching(words: Sequence[str] | str) -> Tree:
     >>> left_branching("a b c")
     (('a', 'b'), 'c')
     """
-    words = _words(words)
-    tree: Tree = words[0]
-    for word in words[1:]:
-        tree = (tree, word)
-    return tree
+    return reduce(lambda tree, word: (tree, word), _words(words))
 
 
 def balanced(words: Sequence[str] | str) -> Tree:
@@ -148,52 +154,16 @@ def random_tree(words: Sequence[str] | str, seed: int) -> Tree:
 
 
 def _split(words: list[str], left_size: Callable[[int], int]) -> Tree:
-    """The binary tree whose span of n words has ``left_size(n)`` of them in its left half."""
-    built: list[Tree] = []
-    stack: list[tuple[int, int] | None] = [(0, len(words))]  # None: join the two subtrees built last
-    while stack:
-        span = stack.pop()
-        if span is None:
-            right = built.pop()
-            built.append((built.pop(), right))
-        elif span[1] - span[0] == 1:
-            built.append(words[span[0]])
-        else:
-            middle = span[0] + left_size(span[1] - span[0])
-            stack += [None, (middle, span[1]), (span[0], middle)]
-    return built[0]
-
-
-def _rebuild(tree: Tree, join: Callable[[list[Tree]], Tree]) -> Tree:
-    """The tree with every node replaced by ``join`` of its rebuilt children, from the bottom up."""
-    built: list[Tree] = []
-    stack: list[Tree | int] = [tree]  # an int joins that many subtrees built last
-    while stack:
-        node = stack.pop()
-        if isinstance(node, str):
-            built.append(node)
-        elif isinstance(node, int):
-            children = built[len(built) - node :]
-            del built[len(built) - node :]
-            built.append(join(children))
-        elif node:
-            stack.append(len(node))
-            stack.extend(reversed(node))
-        else:
-            raise DataError("a tree has an empty node; allowed: words and tuples of trees")
-    return built[0]
+    """Either of the two splits is about log n nodes deep."""
+    if len(words) == 1:
+        return words[0]
+    middle = left_size(len(words))
+    return _split(words[:middle], left_size), _split(words[middle:], left_size)
 
 
 def binarize(tree: Tree) -> Tree:
     """Unary nodes become their child, (a b c …) becomes (a (b (c …))); brackets of the tree are kept."""
-
-    def join(children: list[Tree]) -> Tree:
-        result = children[-1]
-        for child in reversed(children[:-1]):
-            result = (child, result)
-        return result
-
-    return _rebuild(tree, join)
+    return _fold(tree, lambda word: word, _right)
 
 
 def bracket_tree(tokens: Sequence[str]) -> Tree:
@@ -220,58 +190,15 @@ def bracket_tree(tokens: Sequence[str]) -> Tree:
     return binarize(tuple(open_nodes[0]))
 
 
-_ESCAPES = {"(": "-LRB-", ")": "-RRB-"}
-_SPACE = " \t\n\r\f\v"
-"""What separates words in files of trees; any other white space, as a no-break space, is part of one."""
-_WORD = rf"[^{_SPACE}()]+"
-
-
 def to_brackets(tree: Tree) -> str:
     """``(a (b c))``; parentheses inside words are written -LRB- and -RRB-, as in the Penn Treebank."""
-    if isinstance(tree, str):
-        return _escape(tree)
-    parts: list[str] = []
-    stack: list[Tree | int] = [tree]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, int):
-            parts[-1] += ")"
-        elif isinstance(node, str):
-            parts.append(_escape(node))
-        else:
-            stack.append(0)
-            stack.extend(reversed(node))
-            parts.append("(")
-    return re.sub(r"\( ", "(", " ".join(parts))
+    return _fold(tree, _escaped, lambda parts: f"({' '.join(parts)})")
 
 
-def _escape(word: str) -> str:
+def _escaped(word: str) -> str:
     if not word or any(c in _SPACE for c in word):
         raise DataError(f"word {word!r} is empty or holds a space; allowed: words without spaces")
-    return re.sub(r"[()]", lambda match: _ESCAPES[match[0]], word)
-
-
-def from_brackets(text: str) -> Tree:
-    """Read ``(a (b c))``, the reverse of ``to_brackets``; unbalanced brackets are a ``DataError``."""
-    open_nodes: list[list[Tree]] = [[]]
-    for match in re.finditer(rf"[()]|{_WORD}", text):
-        token = match[0]
-        if token == "(":
-            open_nodes.append([])
-        elif token != ")":
-            open_nodes[-1].append(token.replace("-LRB-", "(").replace("-RRB-", ")"))
-        elif len(open_nodes) == 1:
-            raise DataError(f"')' at character {match.start()} closes nothing; allowed: balanced brackets")
-        elif not open_nodes[-1]:
-            raise DataError(f"'()' at character {match.start() - 1} is empty; allowed: words inside")
-        else:
-            node = open_nodes.pop()
-            open_nodes[-1].append(tuple(node))
-    if len(open_nodes) > 1:
-        raise DataError(f"{len(open_nodes) - 1} '(' never closed in {text!r:.80}; allowed: balanced brackets")
-    if len(open_nodes[0]) != 1:
-        raise DataError(f"{len(open_nodes[0])} trees in {text!r:.80}; allowed: exactly one")
-    return open_nodes[0][0]
+    return word.replace("(", "-LRB-").replace(")", "-RRB-")
 
 
 def read_penn(text: str) -> list[Tree]:
@@ -282,50 +209,28 @@ def read_penn(text: str) -> list[Tree]:
     """
     import nltk
 
+    # a backslash is part of a word ("1\\/2"), not an escape, which is nltk's default
+    options = {"node_pattern": _WORD, "leaf_pattern": _WORD, "remove_empty_top_bracketing": True}
     try:
         texts = nltk.tokenize.SExprTokenizer().tokenize(text.removeprefix("\ufeff").strip(_SPACE))
-        # a backslash is part of a word ("1\\/2"), not an escape, which is nltk's default
-        options = {
-            "node_pattern": _WORD,
-            "leaf_pattern": _WORD,
-            "remove_empty_top_bracketing": True,
-        }
-        return [_unlabeled(nltk.Tree.fromstring(one, **options)) for one in texts]
+        found = [_unlabeled(nltk.Tree.fromstring(one, **options)) for one in texts]
     except (ValueError, RecursionError) as error:
         raise DataError(f"not Penn Treebank brackets: {' '.join(str(error).split())}") from None
-
-
-def _unlabeled(node: object) -> Tree:
-    """The tree below a labeled node of nltk."""
-    import nltk
-
-    built: list[list[Tree]] = [[]]
-    stack: list[object] = [node]  # None closes a node
-    while stack:
-        top = stack.pop()
-        if isinstance(top, nltk.Tree):
-            if not len(top):
-                raise DataError(f"({top.label()} ) has no words; allowed: a word or a node after a label")
-            if top.label() != "-NONE-":
-                built.append([])
-                stack += [None, *reversed(top)]
-        elif top is None:
-            children = built.pop()
-            if children:
-                built[-1].append(children[0] if len(children) == 1 else tuple(children))
-        else:
-            built[-1].append(str(top).replace("-LRB-", "(").replace("-RRB-", ")"))
-    if not built[0]:
+    if not all(found):
         raise DataError("a tree has no words; allowed: one word or more")
-    return built[0][0]
+    return [tree for trees in found for tree in trees]
 
 
-def write_penn(tree: Tree, label: str = "X") -> str:
-    """One line of Penn Treebank brackets, every node and word under ``label``; ``read_penn`` reads it back."""
-    if isinstance(tree, str):
-        return f"({label} {_escape(tree)})"
-    text = re.sub(_WORD, lambda match: f"({label} {match[0]})", to_brackets(tree))
-    return re.sub(rf"\((?!{re.escape(label)} )", f"({label} ", text)
+def _unlabeled(node: Any) -> list[Tree]:
+    """The tree below a node of nltk, or none where all its elements are empty."""
+    if isinstance(node, str):
+        return [node.replace("-LRB-", "(").replace("-RRB-", ")")]
+    if not len(node):
+        raise DataError(f"({node.label()} ) has no words; allowed: a word or a node after a label")
+    if node.label() == "-NONE-":
+        return []
+    children = [tree for child in node for tree in _unlabeled(child)]
+    return [tuple(children)] if len(children) > 1 else children
 
 
 def to_svg(tree: Tree) -> str:
@@ -335,10 +240,10 @@ def to_svg(tree: Tree) -> str:
     """
     import svgling
 
-    def labeled(children: list[Tree]) -> Tree:
+    def labeled(children: list[Any]) -> Any:
         return ("", *children)
 
     try:
-        return svgling.draw_tree(_rebuild(tree, labeled)).get_svg().tostring()
+        return svgling.draw_tree(_fold(tree, lambda word: word, labeled)).get_svg().tostring()
     except RecursionError:
         raise DataError(f"the tree of {len(leaves(tree))} words is too deep to draw") from None
