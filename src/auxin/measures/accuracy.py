@@ -54,7 +54,7 @@ class Evaluator:
       brackets only; ``unrestricted``, the same ranking all tokens; ``closing``, on all closing brackets, ranking
       closing ones.
 
-    ``decode`` adds what greedily decoded answers show, for a task that says so: see ``auxin.tasks.answers``.
+    ``decode`` adds what greedily decoded answers show, for a task that says so: see ``auxin.tasks.english``.
 
     Definitions: McCoy, Frank, Linzen 2020; Yao et al. 2021; Murty et al. 2023. Raises ``DataError`` when the
     split has no eligible sentence, ``ConfigError`` when a model has another vocabulary.
