@@ -18,6 +18,8 @@ PHI = {
     "tanh": torch.tanh,
     "erf": torch.erf,
     "silu": F.silu,
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu2": lambda x: F.relu(x) ** 2,
     "linear": lambda x: x,
 }
 

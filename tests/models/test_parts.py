@@ -51,6 +51,8 @@ def stack(layer: Layer) -> Stack:
         ("relu", lambda x: x.clamp(min=0)),
         ("gelu", lambda x: x * (1 + torch.erf(x / math.sqrt(2))) / 2),
         ("silu", lambda x: x / (1 + torch.exp(-x))),
+        ("quick_gelu", lambda x: x / (1 + torch.exp(-1.702 * x))),
+        ("relu2", lambda x: torch.where(x > 0, x * x, 0 * x)),
         ("tanh", lambda x: 1 - 2 / (1 + torch.exp(2 * x))),
         ("erf", torch.special.erf),
         ("linear", lambda x: x),

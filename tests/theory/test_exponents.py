@@ -27,7 +27,7 @@ POST_RELU = Block(norm="post", activation="relu", n_tokens=32)
 blocks = st.builds(
     Block,
     norm=st.sampled_from(["pre", "post"]),
-    activation=st.sampled_from(["linear", "relu", "gelu", "erf", "tanh", "silu"]),
+    activation=st.sampled_from(["linear", "relu", "gelu", "erf", "tanh", "silu", "quick_gelu"]),
     attention_skip=st.floats(0.1, 2),
     attention_branch=st.floats(0, 2),
     mlp_skip=st.floats(0.1, 2),

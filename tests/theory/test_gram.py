@@ -164,7 +164,7 @@ def test_small_angles_keep_their_relative_precision(gap: float) -> None:
 @settings(max_examples=25, deadline=None)
 @given(
     norm=st.sampled_from(["pre", "post", "none"]),
-    activation=st.sampled_from(["relu", "tanh", "erf", "gelu", "silu", "linear"]),
+    activation=st.sampled_from(["relu", "tanh", "erf", "gelu", "silu", "quick_gelu", "linear"]),
     n=st.integers(1, 6),
     rank=st.integers(1, 8),
     sigma_a=st.floats(0, 20),

@@ -10,7 +10,7 @@ from auxin.architecture.initialization import Map
 from auxin.architecture.sizes import Sizes
 from auxin.values import Value, check
 
-Activation = Literal["relu", "gelu", "tanh", "erf", "silu", "linear"]
+Activation = Literal["relu", "gelu", "quick_gelu", "tanh", "erf", "silu", "relu2", "linear"]
 AnyActivation = Activation | Callable[[Any], Any]
 
 

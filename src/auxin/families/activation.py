@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from auxin.errors import ConfigError
 from auxin.families.preparation import prepared
 
-KNOWN = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu, "tanh": torch.tanh}
+KNOWN = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+    "relu2": lambda x: F.relu(x).square(),
+}
 TOLERANCE = 2e-3
 """Largest difference between two forms of one function: GELU by erf and by tanh differ by 0.0005."""
 LARGE = 3.0

@@ -17,9 +17,11 @@ from auxin.values import check
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "tanh": torch.tanh,
     "erf": torch.erf,
     "silu": F.silu,
+    "relu2": lambda x: F.relu(x).square(),
     "linear": lambda x: x,
 }
 

@@ -1,9 +1,9 @@
 """Gaussian expectations of an activation: E[φ(x)φ(y)] and E[φ'(x)φ'(y)] for jointly Gaussian x, y.
 
-Every built-in activation is a mixture of one of two families, whose expectations are elementary:
+Every built-in activation but relu² is a mixture of one of two families, whose expectations are elementary:
 
     erf family    φ(x) = E_s erf(x/(s√2))     erf: s = 1/√2    tanh: s = K
-    gate family   φ(x) = E_s x·Φ(x/s)         relu: s = 0      gelu: s = 1     silu: s = 2K
+    gate family   φ(x) = E_s x·Φ(x/s)         relu: s = 0      gelu: s = 1    silu: s = 2K   quick_gelu: s = 2K/1.702
 
 where K has the Kolmogorov distribution, because the logistic distribution is a normal one whose standard
 deviation is 2K (Andrews & Mallows 1974; Stefanski 1991). The mean over K is a Gauss rule for that
@@ -12,9 +12,11 @@ With A = q_x + s², B = q_y + s'², Δ = q_x q_y − p², D = AB − p² (Δ plu
 
     erf family    E[φφ] = (2/π) ω,   ω = atan2(p, √D)
     gate family   E[φφ] = p(1/4 + ω/2π) + [Δ + p²(s²/A + s'²/B)]/(2π√D)
+    relu²         E[φφ] = [3p√Δ + (π/2 + ω)(q_x q_y + 2p²)]/2π
 
-For s = 0 the gate family is the arc-cosine kernel (Cho & Saul 2009), s = 1/√2 in the erf family is Williams
-(1997). A user's function is integrated numerically (``quadrature``). All arguments broadcast.
+For s = 0 the gate family is the arc-cosine kernel of order 1, relu² that of order 2 (Cho & Saul 2009),
+s = 1/√2 in the erf family is Williams (1997). A user's function is integrated numerically (``quadrature``).
+All arguments broadcast.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ CHUNK = 4096
 KOLMOGOROV_NODES = 8
 LARGE = 1e30
 """Variances beyond this one are divided out, since their fourth powers would overflow."""
+LOGISTIC = {"tanh": ("erf", 1.0), "silu": ("gate", 2.0), "quick_gelu": ("gate", 2 / 1.702)}
+"""Family, and s relative to K."""
+SINGLE = {"erf": ("erf", 0.5**0.5), "relu": ("gate", 0.0), "gelu": ("gate", 1.0), "relu2": ("square", 0.0)}
+"""Family and s."""
 Terms = dict[str, tuple[Callable[..., Array], int]]
 """By family, a term and its degree in all variances together."""
 
@@ -52,7 +58,13 @@ def kernel(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p: ArrayLike
         return p
     if callable(activation):
         return quadrature.kernel(activation, qx, qy, p)
-    return _mean(activation, {"erf": (_erf_kernel, 0), "gate": (_gate_kernel, 1)}, qx, qy, p)
+    return _mean(
+        activation,
+        {"erf": (_erf_kernel, 0), "gate": (_gate_kernel, 1), "square": (_square_kernel, 2)},
+        qx,
+        qy,
+        p,
+    )
 
 
 def kernel_derivative(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p: ArrayLike) -> Array:
@@ -62,7 +74,13 @@ def kernel_derivative(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p
         return np.ones_like(p)
     if callable(activation):
         return quadrature.kernel_derivative(activation, qx, qy, p)
-    return _mean(activation, {"erf": (_erf_derivative, -1), "gate": (_gate_derivative, 0)}, qx, qy, p)
+    return _mean(
+        activation,
+        {"erf": (_erf_derivative, -1), "gate": (_gate_derivative, 0), "square": (_square_derivative, 1)},
+        qx,
+        qy,
+        p,
+    )
 
 
 def kernel_gap(activation: AnyActivation, q: ArrayLike, gap: ArrayLike) -> Array:
@@ -78,7 +96,14 @@ def kernel_gap(activation: AnyActivation, q: ArrayLike, gap: ArrayLike) -> Array
         return quadrature.kernel_gap(activation, q, gap)
     if activation == "relu":
         return _relu_gap(q, gap)
-    return _mean(activation, {"erf": (_erf_gap, 0), "gate": (_gate_gap, 1)}, q, q, q * (1 - gap), gap)
+    return _mean(
+        activation,
+        {"erf": (_erf_gap, 0), "gate": (_gate_gap, 1), "square": (_square_gap, 2)},
+        q,
+        q,
+        q * (1 - gap),
+        gap,
+    )
 
 
 def second_moment(activation: AnyActivation, q: ArrayLike) -> Array:
@@ -198,6 +223,25 @@ def _relu_gap(q: Array, gap: Array) -> Array:
     return q * (gap / 2 + turned / (2 * np.pi))
 
 
+def _square_kernel(s2: Array, t2: Array, qx: Array, qy: Array, p: Array, delta: Array) -> Array:
+    root = np.sqrt(delta)
+    return (3 * p * root + (np.pi / 2 + np.arctan2(p, root)) * (qx * qy + 2 * p**2)) / (2 * np.pi)
+
+
+def _square_derivative(s2: Array, t2: Array, qx: Array, qy: Array, p: Array, delta: Array) -> Array:
+    root = np.sqrt(delta)
+    return 2 / np.pi * (root + p * (np.pi / 2 + np.arctan2(p, root)))
+
+
+def _square_gap(s2: Array, t2: Array, q: Array, _: Array, p: Array, delta: Array) -> Array:
+    """[3q²(θ − cos θ sin θ) + 2Δ(π − θ)]/2π, θ the angle between the two."""
+    root = np.sqrt(delta)
+    angle = np.arctan2(root, p)
+    series = 2 / 3 * angle**3 * (1 - angle**2 / 5 + 2 * angle**4 / 105)
+    turned = np.where(angle < 0.01, series * q**2, angle * q**2 - p * root)
+    return (3 * turned + 2 * delta * (np.pi - angle)) / (2 * np.pi)
+
+
 def _share(s2: Array, q: Array) -> Array:
     return _ratio(s2, q + s2)
 
@@ -210,10 +254,11 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 @cache
 def _mixture(activation: str) -> tuple[str, Array, Array]:
     """Family, scales and weights of a built-in activation."""
-    if activation in ("tanh", "silu"):
+    if activation in LOGISTIC:
+        family, factor = LOGISTIC[activation]
         nodes, weights = _kolmogorov_rule(KOLMOGOROV_NODES)
-        return ("erf", nodes, weights) if activation == "tanh" else ("gate", 2 * nodes, weights)
-    family, scale = {"erf": ("erf", 0.5**0.5), "relu": ("gate", 0.0), "gelu": ("gate", 1.0)}[activation]
+        return family, factor * nodes, weights
+    family, scale = SINGLE[activation]
     return family, np.array([scale]), np.ones(1)
 
 

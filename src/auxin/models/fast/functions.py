@@ -141,9 +141,16 @@ _DERIVATIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "tanh": lambda g, x, y: _aten.tanh_backward.default(g, y),
     "erf": lambda g, x, y: g * (2 / math.sqrt(math.pi)) * torch.exp(-x.square()),
     "silu": lambda g, x, y: _aten.silu_backward.default(g, x),
+    "quick_gelu": lambda g, x, y: _quick_gelu_backward(g, torch.sigmoid(1.702 * x), y),
+    "relu2": lambda g, x, y: g * 2 * x.clamp_min(0),
     "linear": lambda g, x, y: g,
 }
 """g·φ′(x) of every activation, from x and y = φ(x)."""
+
+
+def _quick_gelu_backward(g: Tensor, sigmoid: Tensor, y: Tensor) -> Tensor:
+    """g·(σ + 1.702·xσ(1 − σ)), y = xσ."""
+    return g * (sigmoid + 1.702 * y * (1 - sigmoid))
 
 
 class AttentionFunction:
