@@ -17,8 +17,7 @@ from torch import nn
 
 from auxin.config import ModelConfig, preset
 from auxin.models.transformer import TransformerLM
-from auxin.probes.diagnosis import diagnose
-from auxin.probes.observe import Reading
+from auxin.probes.check import check
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -56,7 +55,7 @@ def main() -> None:
     alarms = total = 0
     for kind, build in builders(options.depth, options.width):
         for seed in range(options.seeds):
-            found = diagnose(build(seed), Reading(n_tokens=32, seed=seed), predicting=False).findings
+            found = check(build(seed), n_tokens=32, seed=seed).findings
             total += 1
             alarms += bool(found)
             for finding in found:

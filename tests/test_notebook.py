@@ -15,6 +15,7 @@ import pytest
 import auxin
 from auxin.errors import AuxinError
 from auxin.measures.projection import Projection
+from auxin.probes.simulate import Sampling
 from auxin.runs import Run
 from auxin.studies.answers import Analysis, Claim
 from experiment.test_train import CONFIG
@@ -66,7 +67,7 @@ def test_exponents_and_what_propagates_have_figures() -> None:
     spec = auxin.exponents(block, depth=3).plot().to_dict()
     assert len(spec["hconcat"]) == 2
     assert spec["title"]["text"] == "Over 3 layers: ordered"
-    found = auxin.simulate(block, depth=2, width=40, draws=2)
+    found = auxin.simulate(block, depth=2, sampling=Sampling(width=40, draws=2))
     for drawn in (auxin.propagate(block, depth=3), found, auxin.check({"model_type": "gpt2"} | SIZES)):
         assert isinstance(drawn.plot(), altair.HConcatChart)
 
@@ -110,8 +111,10 @@ def test_what_is_clearly_meant_is_taken(run: Run, tmp_path: Path) -> None:
         auxin.propagate_gram(MODEL, np.eye(3), draws=64)["gram"],
         auxin.propagate_gram(MODEL.network(), np.eye(3), draws=64)["gram"],
     )
-    small = auxin.simulate(MODEL, width=40, draws=2)
-    assert np.array_equal(small.cosine, auxin.simulate(MODEL.network(), width=40, draws=2).cosine)
+    small = auxin.simulate(MODEL, sampling=Sampling(width=40, draws=2))
+    assert np.array_equal(
+        small.cosine, auxin.simulate(MODEL.network(), sampling=Sampling(width=40, draws=2)).cosine
+    )
     assert auxin.network_of(preset) == network
     assert auxin.Block.of(preset) == auxin.Block.of(preset.model)
     config = dataclasses.replace(CONFIG, model=MODEL)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from auxin.architecture import MLP, Attention, Block, Experts, Layer, Network, Norm, Rotary, Sublayer
     from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
     from auxin.errors import AuxinError
-    from auxin.experiment.check import assert_healthy, check
     from auxin.experiment.huggingface import save_huggingface
     from auxin.experiment.measure import measure
     from auxin.experiment.train import resume, train
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from auxin.models.formats import load_model, save_model
     from auxin.models.initialize import initialize_
     from auxin.models.transformer import TransformerLM
+    from auxin.probes.check import assert_healthy, check
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
     from auxin.runs import open_run
@@ -43,7 +43,7 @@ display.drawing = lambda: import_module("auxin.notebook")
 _MODULES = {
     "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),
     "auxin.errors": ("AuxinError",),
-    "auxin.experiment.check": ("assert_healthy", "check"),
+    "auxin.probes.check": ("assert_healthy", "check"),
     "auxin.experiment.huggingface": ("save_huggingface",),
     "auxin.experiment.measure": ("measure",),
     "auxin.experiment.train": ("resume", "train"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import singledispatch
+from pathlib import Path
 from typing import Any
 
 import altair
@@ -16,11 +17,12 @@ import vl_convert
 from markupsafe import Markup
 
 from auxin.errors import AuxinError
-from auxin.experiment.check import CheckReport
 from auxin.measures.grokking import QUANTITIES, GrokkingSummary, grokking_summary
 from auxin.measures.intervals import SHARES
 from auxin.measures.projection import Projection
-from auxin.report import theory_figures
+from auxin.probes.check_report import CheckReport
+from auxin.report import check_page, theory_figures
+from auxin.report.check_page import Checked, fragment
 from auxin.report.theme import LIGHT, VERSION, specification
 from auxin.report.training_figures import learning_curves
 from auxin.report.words import layers
@@ -155,7 +157,27 @@ def _(diagram: PhaseDiagram) -> altair.TopLevelMixin:
 
 @figure.register
 def _(report: CheckReport) -> altair.TopLevelMixin:
-    return report.figure()
+    return theory_figures.profile_figure(
+        report.predicted, report.observation, title=f"{report.name} at initialization"
+    )
+
+
+@html.register
+def _(report: CheckReport) -> str:
+    return fragment(_checked(report))
+
+
+def save_check(report: CheckReport, path: str | Path, *, force: bool = False) -> Path:
+    """Write the page of a check, see ``CheckReport.to_html``."""
+    return check_page.save_check(_checked(report), figure(report), path, force=force)
+
+
+def _checked(report: CheckReport) -> Checked:
+    found: list[tuple[str, str]] = []
+    for finding in report.findings:
+        found.append((finding.kind, finding.sentence))
+        found += [(f"follows: {effect.kind}", effect.sentence) for effect in finding.consequences]
+    return Checked(report.name, found, report.notes, report.layers)
 
 
 @html.register

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from auxin.architecture.block import Block
-from auxin.probes.simulate import simplex_gram, simulate
+from auxin.probes.simulate import Sampling, simplex_gram, simulate
 from auxin.theory.gram import propagate_gram
 from auxin.theory.profile import norm_and_overlap
 from auxin.theory.propagation import propagate
@@ -16,7 +16,7 @@ def test_causal_network_entry_by_entry() -> None:
     gram = x @ x.T / 8
     block = Block(norm="pre", activation="relu", sigma_a=2)
     theory = propagate_gram(block, gram, depth=6)
-    network = simulate(block, depth=6, width=768, heads=8, draws=10, causal=True, gram=gram)
+    network = simulate(block, gram, depth=6, causal=True, sampling=Sampling(768, 8, 10))
     for predicted, measured, error in (
         (theory[name], network[name], network.errors[name]) for name in ("gram", "gradient_gram")
     ):

@@ -11,7 +11,7 @@ from auxin.config import ModelConfig
 from auxin.models.transformer import TransformerLM
 from auxin.probes import simulate as probes
 from auxin.probes.comparison import Comparison, compare
-from auxin.probes.simulate import simplex_gram, simulate
+from auxin.probes.simulate import Sampling, simplex_gram, simulate
 from auxin.theory.gram import propagate_gram
 from auxin.theory.profile import norm_and_overlap
 
@@ -57,22 +57,22 @@ def grid(norm: str) -> list[tuple[Block, bool]]:
 
 def forward_and_backward(comparison: Comparison) -> tuple[list[float], float]:
     """Largest relative errors over layers: of cosine and (unless a norm fixes it) norm, and of the gradient."""
-    forward = [comparison.cosine, comparison.norm]
+    forward = [comparison["cosine"], comparison["norm"]]
     worst = [float(np.abs(agreement.deviation).max()) for agreement in forward]
     fixed = np.ptp(comparison.theory.norm) < 1e-9
-    return worst[:1] if fixed else worst, float(np.abs(comparison.gradient.deviation).max())
+    return worst[:1] if fixed else worst, float(np.abs(comparison["gradient"].deviation).max())
 
 
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 def test_a_grid_of_blocks_agrees_forward_and_backward(norm: str) -> None:
     forward, backward, shares, failed = [], [], [], []
     for block, causal in grid(norm):
-        comparison = compare(block, depth=3, width=768, heads=12, draws=6, seed=1, causal=causal)
+        comparison = compare(block, depth=3, causal=causal, sampling=Sampling(768, 12, 6, 1))
         f, b = forward_and_backward(comparison)
         forward += f
         backward.append(b)
         for name in ("norm", "cosine", "gradient", "small_gap"):
-            agreement = getattr(comparison, name)
+            agreement = comparison[name]
             shares.append(agreement.deviation / agreement.tolerance)
             if not agreement.passed:
                 failed.append((name, causal, block))
@@ -86,9 +86,9 @@ def test_a_grid_of_blocks_agrees_forward_and_backward(norm: str) -> None:
 
 def test_gradients_of_a_deep_network() -> None:
     block = Block(norm="post", activation="tanh", sigma_w=1.5, n_tokens=32)
-    comparison = compare(block, depth=12, width=768, heads=8, draws=16, seed=11)  # scatters by 3%
-    np.testing.assert_allclose(comparison.cosine.measured[1:4], [0.450, 0.605, 0.738], rtol=0.03)
-    assert np.abs(comparison.gradient.deviation).max() < 0.05
+    comparison = compare(block, depth=12, sampling=Sampling(768, 8, 16, 11))  # scatters by 3%
+    np.testing.assert_allclose(comparison["cosine"].measured[1:4], [0.450, 0.605, 0.738], rtol=0.03)
+    assert np.abs(comparison["gradient"].deviation).max() < 0.05
     assert comparison.passed
 
 
@@ -105,7 +105,7 @@ def test_the_error_falls_as_the_root_of_the_width() -> None:
     widths, errors = [64, 128, 256, 512], []
     for width in widths:
         runs = [
-            simulate(block, depth=2, width=width, heads=8, draws=4, seed=seed, causal=True, gram=gram)
+            simulate(block, gram, depth=2, causal=True, sampling=Sampling(width, 8, 4, seed))
             for seed in range(8)
         ]
         forward = [root_mean_square((r["gram"] - theory["gram"])[1:], theory["gram"][1:]) for r in runs]

@@ -12,6 +12,7 @@ from auxin.cli import main
 from auxin.cli.simulation import _nearest
 from auxin.probes import comparison
 from auxin.probes.comparison import Agreement, compare
+from auxin.probes.simulate import Sampling
 
 SIZES = {"depth": 2, "width": 96, "heads": 4, "draws": 4}
 SMALL = [
@@ -34,17 +35,18 @@ def test_theory_stands_beside_measurement_as_the_library_compares_them(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = result(capsys, *options)
-    wanted = compare(BLOCK, causal=bool(options), **SIZES)
+    sampling = Sampling(*(SIZES[name] for name in ("width", "heads", "draws")))
+    wanted = compare(BLOCK, depth=SIZES["depth"], causal=bool(options), sampling=sampling)
     assert found["passed"] is wanted.passed is True
     for name in ("norm", "cosine", "gradient", "small_gap"):
-        agreement = getattr(wanted, name)
+        agreement = wanted[name]
         assert found[name]["theory"] == agreement.predicted.tolist()
         assert found[name]["measured"] == agreement.measured.tolist()
         assert found[name]["standard_error"] == agreement.error.tolist()
         assert found[name]["tolerance"] == agreement.tolerance.tolist()
-    for name in ("angle_exponent", "gradient_exponent"):
-        numbers = found[name]
-        assert numbers["measured"] == getattr(wanted.simulation, name)
+    for name in ("angle", "gradient"):
+        numbers = found[f"{name}_exponent"]
+        assert numbers["measured"] == wanted.simulation.exponents[name][0]
         assert abs(numbers["theory"] - numbers["measured"]) < 5 * numbers["standard_error"] + 0.05
 
 

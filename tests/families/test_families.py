@@ -15,7 +15,8 @@ from auxin import MLP, Attention, Layer, Norm, Sublayer
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily, recipe_of
-from auxin.families.sources import describe
+from auxin.families.description import describe
+from auxin.families.layers import find_layers
 from auxin.families.table import FAMILIES
 from auxin.models.transformer import TransformerLM
 from probes import models, shapes
@@ -30,7 +31,7 @@ def test_every_family_is_read_alike_from_a_file_and_from_a_model(kind: str, tmp_
     assert auxin.network_of(tmp_path) == auxin.network_of(config) == intended
     assert intended.depth == 3
     described = describe(model)
-    assert described.meant
+    assert described.source == "family"
     roles = [m.role for m in described.matrices if m.layer == 1]
     gated = "gate" in roles
     assert sorted(roles) == sorted(
@@ -81,7 +82,7 @@ def test_numbers_of_a_family() -> None:
 
 def test_torch_nanogpt_and_ours() -> None:
     encoder = describe(models.torch_encoder(norm_first=True))
-    assert encoder.intended.layers[0].sublayers[0].before is not None
+    assert encoder.recipe.drawn.layers[0].sublayers[0].before is not None
     assert encoder.recipe.scheme.words.startswith("torch's defaults")
     nano = describe(shapes.NanoGPT())
     assert nano.recipe.scheme.words == "N(0, 0.02²), output maps of branches divided by √(2·layers)"
@@ -92,7 +93,7 @@ def test_torch_nanogpt_and_ours() -> None:
         model = TransformerLM(config, torch.Generator().manual_seed(0))
         assert auxin.network_of(model) == auxin.network_of(config) == config.network()
         ours = describe(model)
-        assert ours.intended.layers[0].sublayers[1].branch == 0.5
+        assert ours.recipe.drawn.layers[0].sublayers[1].branch == 0.5
         for matrix in ours.matrices:
             assert matrix.std == pytest.approx(ours.recipe.std(matrix.role, matrix.layer), rel=0.05)
     assert auxin.network_of(preset("paper")).depth == 6
@@ -104,7 +105,7 @@ def test_our_presets_are_known_with_their_branches_scaled(name: PresetName, scal
     config = replace(preset(name).model, depth=3, vocabulary_size=50, branch_scale=scale)
     model = TransformerLM(config, torch.Generator().manual_seed(0))
     ours = describe(model)
-    for found, expected in zip(ours.intended.layers, config.network().layers, strict=True):
+    for found, expected in zip(ours.recipe.drawn.layers, config.network().layers, strict=True):
         assert found.parallel == expected.parallel
         for one, other in zip(found.sublayers, expected.sublayers, strict=True):
             assert (one.before, one.after, one.stream) == (other.before, other.after, other.stream)
@@ -137,7 +138,7 @@ UNLIKE = {
 def test_layers_of_ours_of_any_kind_are_predicted(name: str) -> None:
     config = ModelConfig(layers=UNLIKE[name], vocabulary_size=50, width=128, initialization="normal")
     model = TransformerLM(config, torch.Generator().manual_seed(0))
-    assert [layer.parallel for layer in describe(model).intended.layers] == [False] * 4
+    assert [layer.parallel for layer in describe(model).recipe.drawn.layers] == [False] * 4
     report = auxin.check(model, n_tokens=16)
     assert report.ok, report
     measured, predicted = (report.layers[name].to_numpy() for name in ("norm", "predicted_norm"))
@@ -332,7 +333,7 @@ def test_what_a_wrapper_holds_is_known() -> None:
     config = ModelConfig(vocabulary_size=50, width=32)
     ours = TransformerLM(config, torch.Generator().manual_seed(0))
     for model in (models.build("llama"), shapes.NanoGPT(), models.torch_encoder(), ours):
-        assert describe(Wrapper(model)).intended == describe(model).intended
+        assert describe(Wrapper(model)).recipe.drawn == describe(model).recipe.drawn
 
 
 def test_towers_of_a_model_are_each_their_own_family() -> None:
@@ -353,4 +354,4 @@ def test_towers_of_a_model_are_each_their_own_family() -> None:
     assert report.layers["predicted_norm"].is_not_null().all()
     tower = next(name for name, _ in model.named_modules() if name.endswith("encoder.layers"))
     with pytest.raises(NoFamily, match="model_type is 'siglip_vision_model'"):
-        describe(model, tower)
+        describe(model, find_layers(model, tower))

@@ -1,6 +1,7 @@
 """Comparison: what is exact agrees, what is wrong is caught, and the tolerance is the stated one."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from auxin.architecture.block import Block
 from auxin.probes import comparison
 from auxin.probes.comparison import compare
+from auxin.probes.simulate import Sampling
 
-SMALL = {"depth": 2, "width": 96, "heads": 4, "draws": 4}
+SAMPLING = Sampling(width=96, heads=4, draws=4)
+SMALL: dict[str, Any] = {"depth": 2, "sampling": SAMPLING}
 BLOCK = Block(norm="pre", activation="relu", n_tokens=5)
 
 
@@ -18,7 +21,7 @@ def test_theory_and_networks_agree(causal: bool) -> None:
     result = compare(BLOCK, causal=causal, **SMALL)
     assert result.passed
     for name in ("norm", "cosine", "gradient", "small_gap"):
-        agreement = getattr(result, name)
+        agreement = result[name]
         np.testing.assert_array_equal(agreement.predicted, result.theory[name])
         np.testing.assert_array_equal(agreement.measured, result.simulation[name])
         assert (agreement.error >= result.simulation.errors[name]).all()
@@ -27,7 +30,7 @@ def test_theory_and_networks_agree(causal: bool) -> None:
 
 
 def test_the_tolerance_is_the_stated_one() -> None:
-    agreement = compare(BLOCK, **SMALL).gradient
+    agreement = compare(BLOCK, **SMALL)["gradient"]
     behind, width, draws = np.arange(2, -1, -1), 96, 4
     chance = 4 / (draws + 3) * behind / (width * draws * 8)
     expected = 4 * np.sqrt((agreement.error / agreement.predicted) ** 2 + chance) + behind / width
@@ -37,7 +40,7 @@ def test_the_tolerance_is_the_stated_one() -> None:
 def test_tokens_that_collapse_below_single_precision_agree() -> None:
     """Published code in 36 layers: 1 − cosine falls to 1e-16, of which networks in single precision show 1e-13."""
     ordered = Block(norm="post", activation="relu", n_tokens=5)
-    gaps = compare(ordered, depth=36, width=96, heads=4, draws=4).small_gap
+    gaps = compare(ordered, depth=36, sampling=SAMPLING)["small_gap"]
     assert gaps.passed
     assert 0 < gaps.predicted[-1] < 1e-15 < gaps.measured[-1]
     np.testing.assert_allclose(gaps.predicted[1:] / gaps.predicted[:-1], 0.5, atol=1e-3)
@@ -47,7 +50,7 @@ def test_tokens_that_collapse_below_single_precision_agree() -> None:
 
 def test_unequal_tokens_are_predicted_by_their_gram_matrix() -> None:
     x = np.random.default_rng(0).standard_normal((4, 6)) + 0.5
-    result = compare(dataclasses.replace(BLOCK, n_tokens=9), gram=x @ x.T / 6, **SMALL)
+    result = compare(dataclasses.replace(BLOCK, n_tokens=9), tokens=x @ x.T / 6, **SMALL)
     assert result.simulation["gram"].shape == (3, 4, 4)
     assert result.passed
 
@@ -61,5 +64,5 @@ def test_a_wrong_theory_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda network, cosine, **options: propagate(wrong, cosine, network.depth, **options),
     )
     result = compare(BLOCK, **SMALL)
-    assert not result.norm.passed
+    assert not result["norm"].passed
     assert not result.passed

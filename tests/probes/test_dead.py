@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auxin.probes.diagnosis import Diagnosis, diagnose
+from auxin.probes.check import check
+from auxin.probes.check_report import CheckReport
 from auxin.probes.observe import Reading
 from auxin.probes.reach import reach_of
 from probes import models, shapes
@@ -24,8 +25,8 @@ def drawn(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
         return build()
 
 
-def found(model: nn.Module) -> Diagnosis:
-    return diagnose(model, READING, predicting=False)
+def found(model: nn.Module) -> CheckReport:
+    return check(model, n_tokens=16)
 
 
 class Gated(shapes.Block):
@@ -101,8 +102,8 @@ def test_what_begins_at_zero_in_every_layer_is_a_design() -> None:
     rezero = found(drawn(Rezero))
     assert not rezero.findings
     assert any("alpha (4 of 4 layers)" in note and "identity" in note for note in rezero.notes)
-    vectors = Reading(inputs=(torch.randn(2, 12, 8), torch.randn(2, D)), batch_first=True)
-    adaptive = diagnose(drawn(Diffusion), vectors, predicting=False)
+    vectors = torch.randn(2, 12, 8), torch.randn(2, D)
+    adaptive = check(drawn(Diffusion), vectors, batch_first=True)
     assert not adaptive.findings
     assert any("condition (3 of 3 layers)" in note for note in adaptive.notes)
 
@@ -235,7 +236,7 @@ def test_norms_that_begin_at_weight_zero_are_no_finding() -> None:
 def test_one_gain_is_one_finding_with_its_consequences_below() -> None:
     model = models.build("opt", depth=4, width=128)
     model.model.decoder.layers[1].self_attn_layer_norm.weight.data.mul_(0.5)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue, reportIndexIssue]
-    (finding,) = diagnose(model, Reading(n_tokens=64), predicting=False).findings
+    (finding,) = check(model, n_tokens=64).findings
     assert finding.module == "model.decoder.layers.1.self_attn_layer_norm"
     assert "multiplies by 0.5 where norms begin at 1" in finding.sentence
     assert [effect.module for effect in finding.consequences] == ["model.decoder.layers.1.self_attn"] * 2

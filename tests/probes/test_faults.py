@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import auxin
 from auxin.cli import main
 from auxin.errors import ConfigError
-from auxin.probes.diagnosis import diagnose
+from auxin.probes.check import check
 from auxin.probes.finite import NotFinite
 from auxin.probes.observe import Reading, observe
 from probes import models, shapes
@@ -329,9 +329,7 @@ def test_a_subclass_with_a_forward_of_its_own_is_of_no_family() -> None:
             return 3 * super()._ff_block(x)
 
     for kind in (Pre, Scaled):
-        found = diagnose(
-            nn.TransformerEncoder(kind(D, 4, 64, batch_first=True), 3, enable_nested_tensor=False)
-        )
+        found = check(nn.TransformerEncoder(kind(D, 4, 64, batch_first=True), 3, enable_nested_tensor=False))
         assert found.predicted is None
         assert not found.findings
     transformers = pytest.importorskip("transformers")
@@ -343,14 +341,14 @@ def test_a_subclass_with_a_forward_of_its_own_is_of_no_family() -> None:
     model = models.build("llama", depth=2, width=64)
     for i in range(2):
         model.model.layers[i] = Doubled(model.config, i)  # pyright: ignore
-    assert diagnose(model).predicted is None
+    assert check(model).predicted is None
 
 
 def test_tokens_that_are_one_from_the_beginning_are_flagged() -> None:
     model = shapes.MinGPT()
     with torch.no_grad():
         model.tok_emb.weight.mul_(0.02).add_(vectors(D))
-    (finding,) = [f for f in diagnose(model).findings if f.kind == "collapse"]
+    (finding,) = [f for f in check(model).findings if f.kind == "collapse"]
     assert "before the first layer" in finding.sentence
 
 
@@ -384,21 +382,21 @@ class Overflowing(shapes.MinGPT):
 
 def test_the_first_module_that_is_not_finite_is_named() -> None:
     model = Overflowing()
-    assert not diagnose(model).findings
+    assert not check(model).findings
     model.blocks[1].factor = 1e6
-    (finding,) = diagnose(model.half()).findings
+    (finding,) = check(model.half()).findings
     assert finding.module == "blocks.1"
     assert "overflows float16" in finding.sentence
     with pytest.raises(NotFinite, match=r"blocks\.1 is the first module to give"):
         observe(model)
     model = models.build("llama", depth=2, width=64)
     model.model.rotary_emb.inv_freq.fill_(torch.nan)  # pyright: ignore
-    (finding,) = diagnose(model).findings
+    (finding,) = check(model).findings
     assert finding.module == "model.rotary_emb"
     assert "model.rotary_emb.inv_freq, a buffer" in finding.sentence
     model = Overflowing()
     model.head.register_forward_hook(lambda module, args, output: output / 0)
-    (finding,) = diagnose(model).findings
+    (finding,) = check(model).findings
     assert finding.module == "head"
 
 

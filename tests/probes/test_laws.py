@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import auxin
 from auxin.errors import ConfigError
-from auxin.probes.diagnosis import Diagnosis, diagnose
-from auxin.probes.observe import Reading
-from auxin.probes.reference import statistics
+from auxin.probes.check import check
+from auxin.probes.check_report import CheckReport
+from auxin.probes.laws import law_of
 from probes import models, shapes
 
 SIZES: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
@@ -53,9 +53,9 @@ def built(kind: str, seed: int = 0) -> nn.Module:
         return getattr(transformers, name)(transformers.AutoConfig.for_model(kind, **settings))
 
 
-def found(model: nn.Module, **more: Any) -> Diagnosis:
+def found(model: nn.Module, **more: Any) -> CheckReport:
     layers = "decoder.block" if type(model).__name__.startswith("T5") else None
-    return diagnose(model, Reading(layers=layers, n_tokens=16), predicting=False, **more)
+    return check(model, layers=layers, n_tokens=16, **more)
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -230,11 +230,11 @@ def test_statistics_of_known_distributions() -> None:
     gaussian = torch.randn(200, 200, generator=generator)
     cut = nn.init.trunc_normal_(torch.empty(200, 200), a=-2, b=2, generator=generator)
     for x, kurtosis in ((uniform, -1.2), (gaussian, 0.0), (cut, -0.63)):
-        seen = statistics(x)
+        seen = law_of(x)
         assert seen is not None
         assert seen.kurtosis == pytest.approx(kurtosis, abs=0.08)
-    half = statistics(gaussian * (uniform > 0) + 1.0 * (uniform > 0))
+    half = law_of(gaussian * (uniform > 0) + 1.0 * (uniform > 0))
     assert half is not None
     assert (half.mean, half.zeros) == (pytest.approx(0.5, abs=0.02), pytest.approx(0.5, abs=0.02))
     assert half.size == pytest.approx(1.0, abs=0.02)
-    assert statistics(torch.tensor([math.nan])) is None
+    assert law_of(torch.tensor([math.nan])) is None

@@ -1,6 +1,7 @@
 """Simulated networks: what is put in comes out, what is exact at any width is exact, and bad input is refused."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,23 +12,24 @@ from auxin.config import ModelConfig
 from auxin.errors import ConfigError
 from auxin.models.initialize import initialize_
 from auxin.models.transformer import TransformerLM
-from auxin.probes.simulate import simplex_gram, simulate
+from auxin.probes.simulate import Sampling, simplex_gram, simulate
 
-SMALL = {"depth": 2, "width": 64, "heads": 4, "draws": 2}
+SAMPLING = Sampling(width=64, heads=4, draws=2)
+SMALL: dict[str, Any] = {"depth": 2, "sampling": SAMPLING}
 
 
 @pytest.mark.parametrize("rank", [3, 8])
 def test_tokens_have_exactly_the_prescribed_gram_matrix(rank: int) -> None:
     x = np.random.default_rng(0).standard_normal((6, rank))
     gram = x @ x.T / rank
-    result = simulate(Block(), gram=gram, **SMALL)
+    result = simulate(Block(), gram, **SMALL)
     np.testing.assert_allclose(result["gram"][0], gram, atol=1e-5)
     assert result.norm[0] == pytest.approx(np.trace(gram) / 6)
     assert result["gram"].shape == result["gradient_gram"].shape == (3, 6, 6)
 
 
 def test_the_simplex_is_the_default_and_the_output_gradient_is_one() -> None:
-    result = simulate(Block(n_tokens=5), cosine=0.4, **SMALL)
+    result = simulate(Block(n_tokens=5), tokens=0.4, **SMALL)
     np.testing.assert_allclose(result["gram"][0], simplex_gram(5, 0.4), atol=1e-5)
     assert result.cosine[0] == pytest.approx(0.4, abs=1e-5)
     assert result.gradient[-1] == pytest.approx(1)
@@ -36,27 +38,29 @@ def test_the_simplex_is_the_default_and_the_output_gradient_is_one() -> None:
 
 def test_branches_switched_off_leave_the_skip() -> None:
     block = Block(attention_skip=0.8, attention_branch=0, mlp_skip=0.5, mlp_branch=0, n_tokens=4)
-    result = simulate(block, cosine=0.3, **SMALL)
+    result = simulate(block, tokens=0.3, **SMALL)
     np.testing.assert_allclose(result.norm, 0.16 ** np.arange(3), rtol=1e-5)
     np.testing.assert_allclose(result.cosine, 0.3, rtol=1e-4)
     np.testing.assert_allclose(result.gradient, 0.16 ** np.arange(3)[::-1], rtol=1e-5)
-    assert result.angle_exponent == pytest.approx(0, abs=1e-3)
-    assert result.gradient_exponent == pytest.approx(np.log(0.16))
+    assert result.exponents["angle"][0] == pytest.approx(0, abs=1e-3)
+    assert result.exponents["gradient"][0] == pytest.approx(np.log(0.16))
 
 
 def test_causal_networks_keep_gradients_from_later_tokens() -> None:
     # the output gradient reaches every token, but the last token is seen by itself only
     block = Block(norm="none", activation="linear", attention_skip=0, sigma_a=0, mlp_branch=0, n_tokens=6)
-    result = simulate(block, causal=True, depth=1, width=256, draws=16)
+    result = simulate(block, causal=True, depth=1, sampling=Sampling(width=256, draws=16))
     weights = np.tril(np.ones((6, 6))) / np.arange(1, 7)[:, None]
     np.testing.assert_allclose(np.diagonal(result["gradient_gram"][0]), (weights**2).sum(0), rtol=0.15)
-    free = simulate(block, causal=False, depth=1, width=256, draws=16)
+    free = simulate(block, causal=False, depth=1, sampling=Sampling(width=256, draws=16))
     np.testing.assert_allclose(np.diagonal(free["gradient_gram"][0]), 1 / 6, rtol=0.15)
 
 
 def test_seed_decides_everything_and_the_global_generator_nothing() -> None:
     before = torch.random.get_rng_state()
-    first, again, other = (simulate(Block(n_tokens=4), seed=s, **SMALL) for s in (1, 1, 2))
+    first, again, other = (
+        simulate(Block(n_tokens=4), depth=2, sampling=Sampling(64, 4, 2, s)) for s in (1, 1, 2)
+    )
     assert torch.equal(before, torch.random.get_rng_state())
     np.testing.assert_array_equal(first.gradient, again.gradient)
     assert first.norm[2] != other.norm[2]
@@ -115,11 +119,11 @@ def test_a_model_that_cannot_be_the_block_is_refused(settings: dict, change: dic
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"draws": 1}, "draws is 1; allowed: 2 or more"),
-        ({"cosine": -0.5}, "cosine is -0.5; allowed: -0.3333 to 1, for 4 tokens"),
+        ({"draws": 1}, "draws is 1; allowed: a whole number from 2"),
+        ({"tokens": -0.5}, "cosine is -0.5; allowed: -0.3333 to 1, for 4 tokens"),
         ({"width": 4}, r"number of tokens is 4; allowed: at least 2, fewer than the width \(4\)"),
-        ({"gram": [[1.0]]}, "number of tokens is 1"),
-        ({"gram": [[1.0, 2.0], [2.0, 1.0]]}, "smallest eigenvalue of gram is -1.0"),
+        ({"tokens": [[1.0]]}, "number of tokens is 1"),
+        ({"tokens": [[1.0, 2.0], [2.0, 1.0]]}, "smallest eigenvalue of gram is -1.0"),
         ({"heads": 3}, r"heads is 3; allowed: a divisor of the width \(64\)"),
         ({"depth": 0}, "depth is 0"),
         ({"seed": -1}, "seed is -1"),
@@ -127,5 +131,13 @@ def test_a_model_that_cannot_be_the_block_is_refused(settings: dict, change: dic
     ],
 )
 def test_input_out_of_range_is_refused(change: dict, message: str) -> None:
+    sizes = {"width": 64, "heads": 4, "draws": 2}
+    sizes |= {name: change[name] for name in ("width", "heads", "draws", "seed") if name in change}
+    settings = {"network": Block(n_tokens=4), "depth": 2}
+    settings |= {name: value for name, value in change.items() if name not in sizes}
+
+    def run() -> None:
+        simulate(sampling=Sampling(**sizes), **settings)
+
     with pytest.raises(ConfigError, match=message):
-        simulate(**({"network": Block(n_tokens=4)} | SMALL | change))
+        run()

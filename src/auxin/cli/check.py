@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from auxin.errors import ConfigError
 from auxin.values import check
 
 if TYPE_CHECKING:
-    from auxin.experiment.check import CheckReport
+    from auxin.probes.check_report import CheckReport
 
 FOUND = 3
 """Exit status where something was found."""
@@ -91,7 +92,7 @@ class Check(Writing):
             more = {"remedies": remedies} if remedies else {}
             print_json(report.to_dict() | more | {"figures": figures})
         else:
-            from auxin.experiment.check_text import remedy_table
+            from auxin.probes.check_report import remedy_table
 
             print(report.summary())
             if remedies:
@@ -101,9 +102,9 @@ class Check(Writing):
         return FOUND if any(finding.kinds & set(self._kinds) for finding in report.findings) else 0
 
     def _report(self) -> CheckReport:
-        from auxin.experiment.check import check as examine
         from auxin.experiment.sources import arguments_of, build, is_config, model_of_config, tokens_of
         from auxin.families.configs import read_config, recipe_of
+        from auxin.probes.check import check as examine
         from auxin.probes.inputs import vocabulary_of
 
         if is_config(self.source):
@@ -118,7 +119,7 @@ class Check(Writing):
                     raise UsageError(f"{error}; {model}") from error
 
                 report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
-                return report.noting(model)
+                return dataclasses.replace(report, remarks=(*report.remarks, model))
         else:
             with _bad_arguments():
                 model = build(self.source, arguments_of(self.kwargs))
@@ -143,7 +144,7 @@ class Check(Writing):
         from auxin.report.theme import save
 
         pictures = [
-            path for path in save(report.figure(), self.out, force=self.force) if path.suffix != ".html"
+            path for path in save(report.plot(), self.out, force=self.force) if path.suffix != ".html"
         ]
         page = report.to_html(f"{self.out}.html", force=self.force)
         return [str(path) for path in (*pictures, page)]

@@ -73,11 +73,13 @@ class Simulate(BlockVerb, Writing):
         """Print theory and simulation, or JSON; the status says whether they agree."""
         depth = self.own_depth(self.depth)
         from auxin.probes.comparison import compare
+        from auxin.probes.simulate import Sampling
 
-        sizes = (depth, self.width, self.heads, self.draws, self.seed)
+        sampling = Sampling(self.width, self.heads, self.draws, self.seed)
         norm = self.start_norm(self.input_norm)
-        found = compare(self.layers(depth), self.cosine, *sizes, causal=self.causal, norm=norm)
-        agreements: dict[str, Agreement] = {name: getattr(found, name) for name in COMPARED}
+        network = self.layers(depth)
+        found = compare(network, self.cosine, depth, norm=norm, causal=self.causal, sampling=sampling)
+        agreements = {name: found[name] for name in COMPARED}
         paths: list[Path] = []
         if self.out is not None:
             from auxin.report.theme import save

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auxin.families.modules import HEADS
+from auxin.families.matrices import HEADS
 from auxin.families.targets import TARGETS, Parts, Target
 from auxin.models.transformer import TransformerLM
 from auxin.values import check

@@ -32,6 +32,13 @@ class LayerStack:
         """Whether the layers are modules that are called, and not mere lists or dicts of their parts."""
         return not any(_uncalled(layer) for layer in self.layers.values())
 
+    def place(self, name: str) -> tuple[int | None, str]:
+        """Number of the layer, and the name inside it, of a module or parameter; None and its name outside."""
+        for index, layer in enumerate(self.layers):
+            if name.startswith(f"{layer}." if layer else ""):
+                return index, name.removeprefix(layer).removeprefix(".")
+        return None, name
+
 
 Layers = LayerStack | str | Sequence[str] | Sequence[nn.Module]
 """A stack that was found, a container's name, or the layers or their names, in the order in which they run."""

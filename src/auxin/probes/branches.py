@@ -1,4 +1,4 @@
-"""Branch by branch: what a model's own weights make of what the branch sees, beside what it was seen to do.
+"""Branch by branch: what a model's own weights make of what the branch sees, compared with what was measured.
 
 What differs here is no weight: it is in the code (a norm that is missing, a 1/√d_h that is forgotten or taken twice,
 a factor on a branch).
@@ -7,17 +7,19 @@ a factor on a branch).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auxin.architecture import MLP, Attention, Sublayer
-from auxin.architecture.recipe import Recipe
-from auxin.probes.findings import Finding
+from auxin.families.description import Described
+from auxin.probes.findings import Diagnostic, Thresholds
 from auxin.probes.observe import Observation
-from auxin.probes.thresholds import Thresholds
-from auxin.probes.tracing import Branch
+from auxin.probes.residual import ObservedBranch
+from auxin.probes.weights import times
 from auxin.theory.gaussian import second_moment
 
 Array = NDArray[np.float64]
@@ -26,131 +28,142 @@ SMALLEST = 1e-3
 CHANCE = 4.0
 """Standard deviations that chance may have, of the logarithm of a spread, and of a branch's norm²: all tokens can
 share one random direction, whose norm² scatters by √(2/d)."""
-Std = Mapping[tuple[str, int], float]
 
 
-def branch_mismatches(seen: Observation, recipe: Recipe, std: Std, limits: Thresholds) -> Iterator[Finding]:
-    """Branches whose logits or outputs are not of the size that their weights give them."""
-    for branch in seen.branches:
-        if branch.kind == "cross":  # what it sees is no stream that was measured
-            continue
-        name, layer, described = branch.module, branch.layer, recipe.sublayer(branch.layer, branch.kind)
-        if described is None:
-            continue
-        expected = None if branch.spread is None else logit_spread(seen, recipe, std, layer)
-        if branch.spread is not None and expected is not None and expected > SMALLEST:
-            ratio = branch.spread / expected
-            allowed = max(limits.spread, spread_by_chance(seen, recipe, layer))
-            if not 1 / allowed <= ratio <= allowed:
-                dimensions = _attention(recipe, layer)[1].head_dim
-                said = (
-                    f"{name}: logits spread by {branch.spread:.4g} where its weights make {expected:.4g}: "
-                    f"{_times(ratio)}; look at the factor 1/√{dimensions} and the norm before it."
-                )
-                yield Finding("mismatch", name, branch.spread, expected, said, layer, "logits")
-        expected = branch_norm(branch, described, recipe, std)
-        if expected:
-            narrow = _narrowest(recipe, layer)
-            found = branch.norm / branch.strength**2
-            ratio = found / expected
-            allowed = limits.branch * math.exp(CHANCE * math.sqrt(2 / recipe.sizes.width + 2 / narrow))
-            if not 1 / allowed <= ratio <= allowed:
-                said = (
-                    f"{name} adds norm² {found:.4g} to the stream where its weights make {expected:.4g} of what it "
-                    f"should see: {_times(ratio)}; look at the norm before it."
-                )
-                yield Finding("mismatch", name, found, expected, said, layer, branch.kind)
-
-
-def strength_mismatches(seen: Observation, recipe: Recipe, limits: Thresholds) -> Iterator[Finding]:
+def strength_mismatches(seen: Observation, described: Described, limits: Thresholds) -> Iterator[Diagnostic]:
     """Skips and branches that are multiplied by another factor than the family's."""
     for branch in seen.branches:
-        described = None if branch.kind == "cross" else recipe.sublayer(branch.layer, branch.kind)
-        if described is None:
+        sublayer = described.recipe.sublayer(branch.layer, branch.kind)
+        if sublayer is None:
             continue
-        factors = ("skip", branch.skip, described.skip), ("branch", branch.strength, described.branch)
+        factors = ("skip", branch.skip, sublayer.skip), ("branch", branch.strength, sublayer.branch)
         for what, found, expected in factors:
             if abs(found / expected - 1) > limits.gain:
-                usual = f"where {recipe.name} has {expected:g}"
-                said = f"{branch.module}: the {what} is multiplied by {found:.4g} {usual}."
-                yield Finding("mismatch", branch.module, found, expected, said, branch.layer, what)
+                usual = f"where {described.recipe.name} has {expected:g}"
+                sentence = f"{branch.module}: the {what} is multiplied by {found:.4g} {usual}."
+                yield Diagnostic("mismatch", branch.module, sentence, found, expected, branch.layer, what)
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.3g} times as much" if ratio > 1 else f"1/{1 / ratio:.3g} of it"
+def branch_mismatches(seen: Observation, described: Described, limits: Thresholds) -> Iterator[Diagnostic]:
+    """Branches whose logits or outputs are not of the size that their weights give them."""
+    sizes = described.recipe.sizes
+    for branch in seen.branches:
+        name, layer = branch.module, branch.layer
+        sublayer = described.recipe.sublayer(layer, branch.kind)
+        if sublayer is None:  # cross-attention sees no stream that was measured
+            continue
+        expectation = _Expectation(seen, described, sublayer, layer)
+        expected = expectation.spread if branch.spread is not None else None
+        if branch.spread is not None and expected is not None and expected > SMALLEST:
+            ratio = branch.spread / expected
+            allowed = max(limits.spread, expectation.spread_by_chance)
+            if not 1 / allowed <= ratio <= allowed:
+                sentence = (
+                    f"{name}: logits spread by {branch.spread:.4g} where its weights make {expected:.4g}: "
+                    f"{times(ratio)}; look at the factor 1/√{expectation.attention.head_dim} and the norm before it."
+                )
+                yield Diagnostic("mismatch", name, sentence, branch.spread, expected, layer, "logits")
+        expected = expectation.norm(branch)
+        if expected:
+            shared = sizes.key_heads != sizes.heads
+            narrowest = described.recipe.maps[layer]["key"].fan_out if shared else sizes.width
+            found = branch.norm / branch.strength**2
+            allowed = limits.branch * math.exp(CHANCE * math.sqrt(2 / sizes.width + 2 / narrowest))
+            if not 1 / allowed <= found / expected <= allowed:
+                sentence = (
+                    f"{name} adds norm² {found:.4g} to the stream where its weights make {expected:.4g} of what it "
+                    f"should see: {times(found / expected)}; look at the norm before it."
+                )
+                yield Diagnostic("mismatch", name, sentence, found, expected, layer, branch.kind)
 
 
-def logit_spread(seen: Observation, recipe: Recipe, std: Std, layer: int) -> float | None:
-    """Root mean variance of a row's logits over visible keys, from the Gram matrix of what attention sees.
+@dataclass(frozen=True)
+class _Expectation:
+    """What the weights of a sublayer make of the stream before its layer."""
 
-    With σ_Q² = std_q²·d and C that matrix, E a_ij a_ij' = (σ_Q σ_K·scale)² d_h ρ(j − j') C_ii C_jj', ρ the mean
-    cosine of the rotary angles (1 without them). None where a window hides part of the tokens.
-    """
-    _, heads = _attention(recipe, layer)
-    assert heads.head_dim is not None
-    hidden = heads.window is not None and heads.window < seen.grams.shape[-1]
-    if hidden or heads.alibi:
-        return None
-    gram = _attention_sees(seen.grams[layer], recipe, layer)
-    scale = heads.head_dim**-0.5 if heads.scale is None else heads.scale
-    size = scale * math.sqrt(heads.head_dim)
-    if heads.qk_norm:
+    seen: Observation
+    described: Described
+    sublayer: Sublayer
+    layer: int
+
+    @property
+    def attention(self) -> Attention:
+        """The body of a sublayer of attention."""
+        assert isinstance(self.sublayer.body, Attention)
+        return self.sublayer.body
+
+    @cached_property
+    def gram(self) -> Array:
+        """Of what the branch sees, [B, n, n]: cosines where a norm stands before it, else of the stream itself."""
+        gram = self.seen.grams[self.layer]
+        if self.sublayer.before is None:
+            return gram
         root = np.sqrt(np.einsum("bii->bi", gram))
-        norm2 = float((root**2).mean()) * recipe.sizes.width
-        for role in ("query", "key"):  # what is normalized may be no larger than ε
-            norm2_role = std[role, layer] ** 2 * norm2
-            size *= math.sqrt(norm2_role / (norm2_role + _epsilon(recipe, layer)))
-        gram = gram / (root[:, :, None] * root[:, None])
-    else:
-        size *= std["query", layer] * std["key", layer] * recipe.sizes.width
-    diagonal = np.einsum("bii->bi", gram)
-    turned = gram * _rotary(heads, gram.shape[-1])
-    n = np.arange(1, gram.shape[-1] + 1)
-    if seen.causal:
-        own = np.cumsum(diagonal, 1) / n
-        both = np.einsum("bii->bi", turned.cumsum(1).cumsum(2)) / n**2
-        variance = (diagonal * (own - both))[:, 1:]
-    else:
-        variance = diagonal * (diagonal.mean(1) - turned.mean((1, 2)))[:, None]
-    return size * math.sqrt(max(float(variance.mean()), 0.0)) or None
+        return gram / np.maximum(root[:, :, None] * root[:, None], 1e-300)
 
+    @property
+    def spread(self) -> float | None:
+        """Root mean variance of a row's logits over visible keys.
 
-def spread_by_chance(seen: Observation, recipe: Recipe, layer: int) -> float:
-    """The factor by which weights of the right size may make a layer's logits spread more or less.
+        With σ_Q² = std_q²·d and C the Gram matrix, E a_ij a_ij' = (σ_Q σ_K·scale)² d_h ρ(j − j') C_ii C_jj', ρ the
+        mean cosine of the rotary angles (1 without them). None where a window hides part of the tokens.
+        """
+        heads, gram, width = self.attention, self.gram, self.described.recipe.sizes.width
+        n = gram.shape[-1]
+        if (heads.window is not None and heads.window < n) or heads.alibi:
+            return None
+        assert heads.head_dim is not None
+        stds = [self.described.stds[role, self.layer] for role in ("query", "key")]
+        size = math.sqrt(heads.head_dim) * (heads.head_dim**-0.5 if heads.scale is None else heads.scale)
+        if heads.qk_norm:
+            root = np.sqrt(np.einsum("bii->bi", gram))
+            norm2 = float((root**2).mean()) * width
+            norms = (self.sublayer.before, self.sublayer.after, self.sublayer.stream)
+            epsilon = next((norm.epsilon for norm in norms if norm is not None), 0.0)
+            for std in stds:  # what is normalized may be no larger than ε
+                size *= math.sqrt(std**2 * norm2 / (std**2 * norm2 + epsilon))
+            gram = gram / (root[:, :, None] * root[:, None])
+        else:
+            size *= stds[0] * stds[1] * width
+        diagonal = np.einsum("bii->bi", gram)
+        turned = gram * _rotary(heads, n)
+        if self.seen.causal:
+            count = np.arange(1, n + 1)
+            same = np.cumsum(diagonal, 1) / count
+            both = np.einsum("bii->bi", turned.cumsum(1).cumsum(2)) / count**2
+            variance = (diagonal * (same - both))[:, 1:]
+        else:
+            variance = diagonal * (diagonal.mean(1) - turned.mean((1, 2)))[:, None]
+        return size * math.sqrt(max(float(variance.mean()), 0.0)) or None
 
-    Each head's variance is a mean over as many independent queries as the Gram matrix G of what attention sees has
-    directions, (tr G)²/‖G‖²: all tokens' number where they are orthogonal, one where they are one token.
-    """
-    gram = _attention_sees(seen.grams[layer], recipe, layer)
-    directions = np.einsum("bii->b", gram) ** 2 / (gram**2).sum((1, 2))
-    return math.exp(CHANCE * math.sqrt(1 / (2 * recipe.sizes.heads * float(directions.mean()))))
+    @property
+    def spread_by_chance(self) -> float:
+        """The factor by which weights of the right size may make a layer's logits spread more or less.
 
+        Each head's variance is a mean over as many independent queries as the Gram matrix G of what attention sees has
+        directions, (tr G)²/‖G‖²: all tokens' number where they are orthogonal, one where they are one token.
+        """
+        directions = np.einsum("bii->b", self.gram) ** 2 / (self.gram**2).sum((1, 2))
+        independent = 2 * self.described.recipe.sizes.heads * float(directions.mean())
+        return math.exp(CHANCE * math.sqrt(1 / independent))
 
-def _attention(recipe: Recipe, layer: int) -> tuple[Sublayer, Attention]:
-    described = recipe.sublayer(layer, "attention")
-    assert described is not None
-    assert isinstance(described.body, Attention)
-    return described, described.body
-
-
-def _narrowest(recipe: Recipe, layer: int) -> int:
-    """Dimensions of all keys of a layer together, where they are shared by heads; else the width."""
-    sizes = recipe.sizes
-    return sizes.width if sizes.key_heads == sizes.heads else recipe.maps[layer]["key"].fan_out
-
-
-def _epsilon(recipe: Recipe, layer: int) -> float:
-    described, _ = _attention(recipe, layer)
-    norms = (described.before, described.after, described.stream)
-    return next((norm.epsilon for norm in norms if norm is not None), 0.0)
-
-
-def _attention_sees(gram: Array, recipe: Recipe, layer: int) -> Array:
-    """Cosines where a norm stands before attention, else the stream's own Gram matrix."""
-    if _attention(recipe, layer)[0].before is None:
-        return gram
-    root = np.sqrt(np.einsum("bii->bi", gram))
-    return gram / np.maximum(root[:, :, None] * root[:, None], 1e-300)
+    def norm(self, branch: ObservedBranch) -> float | None:
+        """Norm² that the branch's weights make of what it should see; None where that is not known."""
+        if self.sublayer.after is not None:
+            return None
+        recipe, layer, body = self.described.recipe, self.layer, self.sublayer.body
+        maps = recipe.maps[layer]
+        gains = {role: self.described.stds[role, layer] ** 2 * of.fan_in for role, of in maps.items()}
+        bias = {role: recipe.bias_std(role, layer) ** 2 for role in maps}
+        if isinstance(body, MLP):
+            if body.gated:
+                return float(gains["down"] * gains["up"] * second_moment(body.activation, gains["gate"]))
+            hidden = second_moment(body.activation, gains["up"] + bias["up"])
+            return float(gains["down"] * hidden) + bias["down"]
+        mixed = branch.mixed_raw if self.sublayer.before is None else branch.mixed
+        if mixed is None or math.isnan(mixed):
+            return None
+        return gains["value"] * gains["out"] * mixed + gains["out"] * bias["value"] + bias["out"]
 
 
 def _rotary(heads: Attention, n: int) -> Array:
@@ -161,21 +174,3 @@ def _rotary(heads: Attention, n: int) -> Array:
     cosines = np.cos(np.arange(n)[:, None] * heads.rotary.rates(heads.head_dim)).sum(1) * 2
     distance = np.abs(np.arange(n)[:, None] - np.arange(n))
     return ((cosines + heads.head_dim - turned) / heads.head_dim)[distance]
-
-
-def branch_norm(branch: Branch, described: Sublayer, recipe: Recipe, std: Std) -> float | None:
-    """Norm² that the branch's weights make of what it should see; None where that is not known."""
-    if described.after is not None:
-        return None
-    layer, body, maps = branch.layer, described.body, recipe.maps[branch.layer]
-    gains = {role: std[role, layer] ** 2 * of.fan_in for role, of in maps.items()}
-    bias = {role: recipe.bias_std(role, layer) ** 2 for role in maps}
-    if isinstance(body, MLP):
-        activation = body.activation
-        if body.gated:
-            return float(gains["down"] * gains["up"] * second_moment(activation, gains["gate"]))
-        return float(gains["down"] * second_moment(activation, gains["up"] + bias["up"])) + bias["down"]
-    mixed = branch.mixed_raw if described.before is None else branch.mixed
-    if mixed is None or math.isnan(mixed):
-        return None
-    return gains["value"] * gains["out"] * mixed + gains["out"] * bias["value"] + bias["out"]

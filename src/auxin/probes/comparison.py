@@ -1,7 +1,8 @@
-"""Theory beside measurement: the same block predicted and simulated, layer by layer."""
+"""Theory and measurement: the same block predicted and simulated, layer by layer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,9 @@ from auxin.probes.simulate import (
     COLLAPSED_SEQUENCES,
     SEQUENCES,
     SMALL_GAP,
+    Sampling,
     Simulation,
+    gram_of,
     linear_growth,
     simplex_gram,
     simulate,
@@ -20,7 +23,7 @@ from auxin.probes.simulate import (
 from auxin.theory.compose import as_network
 from auxin.theory.gram import propagate_gram
 from auxin.theory.profile import Profile, mean_gap
-from auxin.theory.propagation import propagate, token_count
+from auxin.theory.propagation import propagate
 from auxin.theory.states import PartError
 
 Array = NDArray[np.float64]
@@ -30,7 +33,7 @@ STANDARD_ERRORS = 4.0
 PRIOR_DRAWS = 4
 """Draws that the typical variance counts for beside the estimated one."""
 ROUNDING = 1e-4
-"""Relative error of single precision that is never held against the theory."""
+"""Relative error of single precision that does not count."""
 SMALLEST_COSINE = 0.1
 """Deviations of cosines below this one are relative to this one."""
 SMALLEST_GAP = 2e-13
@@ -58,52 +61,47 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Theory beside a simulation, with what may differ between them by chance."""
+    """Theory and a simulation, with what may differ between them by chance."""
 
-    norm: Agreement
-    cosine: Agreement
-    gradient: Agreement
-    small_gap: Agreement
+    agreements: Mapping[str, Agreement]
+    """Of norm, cosine, gradient and small_gap."""
     theory: Profile
     simulation: Simulation
+
+    def __getitem__(self, name: str) -> Agreement:
+        return self.agreements[name]
 
     @property
     def exponents(self) -> dict[str, dict[str, float]]:
         """Both exponents at this depth, the angle's over the layers that the simulation measures it in."""
-        theory, measured = self.theory, self.simulation
-        values = linear_growth(theory["small_gap"][None])[0], theory.gradient_total / theory.depth
-        found = (
-            (measured.angle_exponent, measured.angle_exponent_error),
-            (measured.gradient_exponent, measured.gradient_exponent_error),
-        )
+        theory = {
+            "angle": float(linear_growth(self.theory["small_gap"][None])[0]),
+            "gradient": self.theory.gradient_total / self.theory.depth,
+        }
         return {
-            name: {"theory": float(value), "measured": mean, "standard_error": error}
-            for name, value, (mean, error) in zip(("angle", "gradient"), values, found, strict=True)
+            name: {"theory": theory[name], "measured": mean, "standard_error": error}
+            for name, (mean, error) in self.simulation.exponents.items()
         }
 
     @property
     def passed(self) -> bool:
         """Whether all four quantities are within tolerance in every layer."""
-        return all(a.passed for a in (self.norm, self.cosine, self.gradient, self.small_gap))
+        return all(agreement.passed for agreement in self.agreements.values())
 
 
 def compare(
     network: Network | Layer | Block,
-    cosine: float = 0.3,
+    tokens: float | ArrayLike = 0.3,
     depth: int | None = None,
-    width: int = 768,
-    heads: int = 1,
-    draws: int = 8,
-    seed: int = 0,
-    causal: bool = False,
-    gram: ArrayLike | None = None,
+    *,
     norm: float = 1.0,
-    n_tokens: int | None = None,
+    causal: bool = False,
+    sampling: Sampling = Sampling(),  # noqa: B008  # it is frozen
 ) -> Comparison:
     """Predict and simulate a network; arguments, cost and errors as in ``simulate``.
 
     Tokens that are permutation-symmetric (no mask, one cosine, plain attention) are predicted by ``propagate``,
-    others by ``propagate_gram``. Behind l layers of width d a deviation passes up to
+    others by ``propagate_gram``. After l layers of width d a deviation passes up to
 
         4·√(SE² + 4/(draws + 3)·l/(d·N)) + l/d,    N = 8·``draws`` sequences (2·``draws`` for the small gap),
 
@@ -112,24 +110,23 @@ def compare(
     is the order of the bias that the theory, the limit d → ∞, has at width d. A small gap may also be off by the
     2e-13 that single precision blurs.
     """
-    n_tokens = token_count(network, n_tokens)
-    network = as_network(network, depth, 12)
-    depth = network.depth
-    measured = simulate(network, cosine, None, width, heads, draws, seed, causal, gram, norm, n_tokens)
-    prescribed = norm * simplex_gram(n_tokens, cosine) if gram is None else np.asarray(gram, float)
-    predicted = None if causal or gram is not None else _symmetric(network, cosine, norm, n_tokens)
-    predicted = predicted or _sampled(network, prescribed, causal)
-    layers = np.arange(depth + 1)
+    gram, network = gram_of(network, tokens, norm), as_network(network, depth, 12)
+    measured = simulate(network, gram, causal=causal, sampling=sampling)
+    symmetric = not causal and not np.ndim(tokens)  # pyright: ignore[reportArgumentType]
+    predicted = _symmetric(network, float(tokens), norm, len(gram)) if symmetric else None  # pyright: ignore[reportArgumentType]
+    predicted = predicted or _sampled(network, gram, causal)
+    layers = np.arange(network.depth + 1)
     agreements = {}
-    for name, behind, sequences in (
+    for name, passed, sequences in (
         ("norm", layers, SEQUENCES),
         ("cosine", layers, SEQUENCES),
-        ("gradient", depth - layers, SEQUENCES),
+        ("gradient", layers[::-1], SEQUENCES),
         ("small_gap", layers, COLLAPSED_SEQUENCES),
     ):
-        chance = PRIOR_DRAWS / (draws + PRIOR_DRAWS - 1) * behind / (width * draws * sequences)
-        agreements[name] = _agreement(name, predicted, measured, chance, behind / width)
-    return Comparison(**agreements, theory=predicted, simulation=measured)
+        variance = passed / (sampling.width * sampling.draws * sequences)
+        chance = PRIOR_DRAWS / (sampling.draws + PRIOR_DRAWS - 1) * variance
+        agreements[name] = _agreement(name, predicted, measured, chance, passed / sampling.width)
+    return Comparison(agreements, predicted, measured)
 
 
 def _agreement(name: str, predicted: Profile, measured: Simulation, chance: Array, bias: Array) -> Agreement:

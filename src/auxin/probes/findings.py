@@ -1,4 +1,4 @@
-"""What is wrong with an initialization, one sentence each, with the module's name; causes hold their consequences."""
+"""What is wrong with an initialization: one sentence each, causes first, their consequences below them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,47 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from auxin.values import Value
+
 Kind = Literal["dead", "mismatch", "collapse", "explode", "loss"]
-SAME = 0.2
-"""Relative difference between factors that are told as one."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+SAME = 0.2
+"""Relative difference between factors that are reported as one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds(Value):
+    """From where on a difference or a design is a finding; docs/check.md has the rate of false alarms."""
+
+    std: float = 0.06
+    """Relative difference between a matrix's standard deviation and its scheme's, beside six standard errors of the
+    entries' own chance. The slips that people report differ by 25% and more."""
+    gain: float = 0.05
+    """Difference of a norm's mean gain, or of a skip or branch strength, from what it should be; relative."""
+    spread: float = 1.6
+    """Factor between the spread of attention's logits and that of its weights' random products. Over fresh models of
+    width 64 the largest seen was 1.28; a forgotten or doubled 1/√d_h is a factor of 4 or more."""
+    branch: float = 1.3
+    """Factor between the norm² of what a branch adds and that which its own weights make of its input, beside what
+    chance does at the model's width. A missing norm is a factor of the stream's norm²."""
+    layer: float = 1.25
+    """Factor between a layer's matrix and the same one of the other layers, where no scheme is known."""
+    cosine: float = 0.99
+    """Mean cosine of tokens after the last layer: beyond, they are one token to whatever follows."""
+    gradient: float = 30.0
+    """Growth or decay of squared gradients from the last layer to the middle one: a thousandfold over all, if it goes
+    on so. In a new Llama of 32 layers of width 4096 nearly all of a predicted 540-fold growth is in the other half."""
+    excess_loss: float = 2.0
+    """Loss above that of a uniform guess, in nats, before any training."""
+
+    ranges = {  # noqa: RUF012
+        "std": (0, 10), "gain": (0, 10), "spread": (1, 1e6), "branch": (1, 1e6), "layer": (1, 1e6), "cosine": (0, 1),
+        "gradient": (1, 1e30), "excess_loss": (0, 1e6),
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnostic:
     """One thing that is wrong."""
 
     kind: Kind
@@ -21,14 +54,14 @@ class Finding:
     become one; explode: gradients grow or vanish; loss: worse than guessing."""
     module: str
     """Name of the first module that is responsible; the stack's where it is the design as a whole."""
-    measured: float | None
-    expected: float | None
     sentence: str
+    measured: float | None = None
+    expected: float | None = None
     layer: int | None = None
     """Number of the layer, from 0."""
     part: str = ""
-    """What repeats from layer to layer: findings of one part and one sentence are told together."""
-    consequences: tuple[Finding, ...] = ()
+    """What repeats from layer to layer: findings about one part by one factor are reported as one."""
+    consequences: tuple[Diagnostic, ...] = ()
     """What was measured as well, and follows from this one or may."""
 
     @property
@@ -38,38 +71,36 @@ class Finding:
 
     @property
     def severity(self) -> Literal["error", "warning"]:
-        """error: something is not what was meant; warning: it may be meant, and be trouble all the same."""
+        """error: something is not what was intended; warning: it may be intended, and be trouble all the same."""
         return "error" if self.kind in ("dead", "mismatch") else "warning"
 
 
-def folded(causes: Sequence[Finding], effects: Sequence[Finding], depth: int) -> list[Finding]:
-    """Causes first, those of one part told together, with the effects below them.
+def folded(causes: Sequence[Diagnostic], effects: Sequence[Diagnostic], depth: int) -> list[Diagnostic]:
+    """Causes first, those of one part as one, with the effects below them.
 
     An effect in a layer belongs to the first cause in that layer, one of the whole model to the first cause. Effects
     without a cause stand for themselves.
     """
     groups = _groups(causes)
-    below: list[list[Finding]] = [[] for _ in groups]
-    alone: list[Finding] = []
+    below: list[list[Diagnostic]] = [[] for _ in groups]
+    alone: list[Diagnostic] = []
     for effect in effects:
-        places = (
-            i
-            for i, group in enumerate(groups)
-            if effect.layer is None or any(finding.layer == effect.layer for finding in group)
+        homes = (
+            home
+            for home, group in zip(below, groups, strict=True)
+            if effect.layer is None or any(cause.layer == effect.layer for cause in group)
         )
-        place = next(places, None)
-        (alone if place is None else below[place]).append(effect)
-    told = [
+        next(homes, alone).append(effect)
+    found = [
         replace(_first(group, depth), consequences=tuple(_first(g, depth) for g in _groups(effects)))
         for group, effects in zip(groups, below, strict=True)
     ]
-    told += [_first(group, depth) for group in _groups(alone)]
-    return sorted(told, key=_order)
+    return sorted(found + [_first(group, depth) for group in _groups(alone)], key=_order)
 
 
-def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Findings that say the same of one part in several layers, together; in the order of their first layers."""
-    groups: list[list[Finding]] = []
+def _groups(findings: Sequence[Diagnostic]) -> list[list[Diagnostic]]:
+    """Findings about one part in several layers, together; in the order of their first layers."""
+    groups: list[list[Diagnostic]] = []
     for finding in sorted(findings, key=_order):
         group = next((group for group in groups if _alike(group[0], finding)), None)
         if group is None:
@@ -79,21 +110,20 @@ def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
     return groups
 
 
-def _first(group: list[Finding], depth: int) -> Finding:
+def _first(group: list[Diagnostic], depth: int) -> Diagnostic:
     """The first finding of a group, which counts the others."""
-    first = group[0]
     if len(group) == 1:
-        return first
-    where = f" (in {len(group)} of {depth} layers, this is the first)"
-    return replace(first, sentence=first.sentence.removesuffix(".") + f"{where}.")
+        return group[0]
+    where = f" (in {len(group)} of {depth} layers, this is the first)."
+    return replace(group[0], sentence=group[0].sentence.removesuffix(".") + where)
 
 
-def _order(finding: Finding) -> tuple[int, int]:
+def _order(finding: Diagnostic) -> tuple[int, int]:
     return KINDS.index(finding.kind), -1 if finding.layer is None else finding.layer
 
 
-def _alike(first: Finding, other: Finding) -> bool:
-    """Whether two findings say the same of one part of two layers, by about the same factor."""
+def _alike(first: Diagnostic, other: Diagnostic) -> bool:
+    """Whether two findings are about one part of two layers, by about the same factor."""
     if not first.part or (first.kind, first.part) != (other.kind, other.part) or first.layer == other.layer:
         return False
     ratios = [f.measured / f.expected if f.measured and f.expected else 1.0 for f in (first, other)]

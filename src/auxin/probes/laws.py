@@ -1,198 +1,257 @@
-"""Parameter by parameter: a model compared with the laws of a reference."""
+"""The law of a tensor: as measured, and as expected where no table says it, from its own class or another model.
+
+An expected law is that of one or more draws: its size (rms), mean, share of zeros, kurtosis, and where all draws hold
+the same numbers (ones, zeros, rotary tables), those numbers.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import inspect
+import io
 import math
-from collections.abc import Collection, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from auxin.families.laws import chance
-from auxin.families.layers import LayerStack
-from auxin.probes.dead import owner, place_of, same_parts
-from auxin.probes.findings import Finding
-from auxin.probes.reference import Law, Reference, Statistics, ties_of
-from auxin.probes.thresholds import Thresholds
+from auxin.families.matrices import chance
+from auxin.probes.findings import Thresholds
+from auxin.probes.residual import is_norm
+from auxin.values import check
 
+LARGEST = 1e9
+"""Parameters up to which a model is drawn anew."""
+DRAWS = 2
+ENTRIES = 256
+"""Entries of a tensor that are compared one by one."""
+HOOKS = ("init_weights", "initialize_weights", "reset_parameters")
+"""Methods by which models of one's own draw their weights."""
 FEW = 32
-"""Random entries of which nothing but a tenfold size is told from chance."""
+"""Random entries in which nothing but a tenfold size differs by more than chance."""
 MEAN, ZEROS, KURTOSIS = 0.05, 0.02, 0.4
 """Differences of a mean (in standard deviations), of a share of zeros and of a kurtosis that count, beside chance."""
 SAME = 0.02
 """Relative difference of numbers that all draws share: half precision rounds by 0.4%."""
 
-
-def law_mismatches(
-    model: nn.Module,
-    here: Mapping[str, Statistics],
-    reference: Reference,
-    stack: LayerStack,
-    limits: Thresholds,
-    branch: float = 1.0,
-) -> Iterator[Finding]:
-    """The model's tensors with the statistics ``here`` that are not as the reference's, beyond chance.
-
-    What is zero where the reference is random is left to the layers' own comparison: in all layers it is a design.
-    With ``branch``, a tensor may be so many times as large.
-    """
-    buffers = {name for name, _ in model.named_buffers()}
-    for name, found in here.items():
-        law = reference.laws.get(name)
-        if law is None or found.shape != law.shape or (found.size == 0 and law.fixed is None):
-            continue
-        difference = _difference(found, law, reference.draws, limits, branch)
-        if difference is not None:
-            measured, expected = difference
-            what = f"{name}, a buffer," if name in buffers else name
-            why = "" if name in buffers else _reason(found.size, law, len(stack.layers))
-            layer, part = place_of(name, stack) or (None, "")
-            sentence = f"{what} {measured} where {reference.name} {expected}{why}."
-            yield Finding("mismatch", owner(name), found.size, law.size, sentence, layer, part)
+Given = nn.Module | Callable[[], nn.Module]
 
 
-def redrawn(
-    here: Mapping[str, Statistics], reference: Reference, names: Collection[str], limits: Thresholds
-) -> bool:
-    """Whether most of these parameters are not as the reference's: the model was drawn again by another scheme."""
-    pairs = [(here.get(n), reference.laws[n]) for n in names if n in reference.laws]
-    other = [
-        found is None or _difference(found, law, reference.draws, limits) is not None for found, law in pairs
-    ]
-    return sum(other) > len(other) / 2
+@dataclass(frozen=True)
+class Law:
+    """What is known of one tensor from its entries, or of all draws of it."""
+
+    shape: tuple[int, ...]
+    size: float
+    """Root mean square."""
+    mean: float
+    zeros: float
+    """Share of entries that are zero."""
+    kurtosis: float
+    """In excess of a Gaussian's; 0 where all entries are equal."""
+    entries: Tensor | None
+    """Some of them; of several draws those that all share, None where they differ."""
+
+    @property
+    def constant(self) -> bool:
+        """Whether the entries are one number."""
+        return self.entries is not None and bool((self.entries == self.entries[0]).all())
+
+    @property
+    def shape_words(self) -> str:
+        """A distribution's name by its kurtosis: −1.2 uniform, −0.6 a Gaussian cut at 2σ, 0 Gaussian."""
+        names = {-0.9: "uniform", -0.3: "a cut Gaussian", 0.5: "Gaussian"}
+        return next((name for end, name in names.items() if self.kurtosis < end), "of heavy tails")
 
 
-def settled(
-    model: nn.Module, here: Mapping[str, Statistics], reference: Reference, limits: Thresholds
-) -> set[str]:
-    """Modules whose own tensors are all as the reference's: other comparisons of them say nothing."""
-    agreeing: dict[str, bool] = {}
-    for name, _ in model.named_parameters():
-        law, found = reference.laws.get(name), here.get(name)
-        same = (
-            law is not None
-            and found is not None
-            and found.shape == law.shape
-            and (found.size > 0 or law.size == 0)
-            and _difference(found, law, reference.draws, limits) is None
-        )
-        agreeing[owner(name)] = agreeing.get(owner(name), True) and same
-    return {module for module, same in agreeing.items() if same}
+@dataclass(frozen=True)
+class Reference:
+    """The laws of a model's tensors."""
 
+    name: str
+    """What they are those of, as "FalconForCausalLM drawn anew from its config"."""
+    laws: Mapping[str, Law]
+    """By the tensor's name in the model."""
+    ties: Mapping[str, str]
+    """Of a parameter with several names, the first by each of the others."""
+    norms: Mapping[str, str]
+    """Classes of the modules that are norms."""
+    draws: int
 
-def _difference(
-    found: Statistics, law: Law, draws: int, limits: Thresholds, branch: float = 1.0
-) -> tuple[str, str] | None:
-    """What is not as it should be, and how it should be, in words; None where nothing is."""
-    count = math.prod(found.shape)
-    size = f"has size {found.size:.4g} (rms)", f"has {law.size:.4g}"
-    if law.fixed is not None:
-        allowed = SAME * (law.fixed.abs() + law.size) + 1e-7
-        return None if bool(((found.entries - law.fixed).abs() <= allowed).all()) else size
-    if law.size == 0:
-        return None if found.size == 0 else size
-    scatter = math.sqrt(1 + 1 / draws)
-    allowed = 1 + limits.std + scatter * chance(count)
-    allowed = max(allowed, 10.0) if count < FEW else allowed
-    ratio = found.size / law.size
-    if all(not 1 / allowed <= ratio / factor <= allowed for factor in (1.0, branch)):
-        return size
-    if count < FEW:
+    def difference(
+        self, name: str, found: Law, limits: Thresholds, branch: float = 1.0
+    ) -> tuple[str, str] | None:
+        """What is measured and what is expected, in words, where they differ beyond chance; else None.
+
+        With ``branch``, a tensor may be so many times as large.
+        """
+        law, count = self.laws[name], math.prod(found.shape)
+        size = f"has size {found.size:.4g} (rms)", f"has {law.size:.4g}"
+        if law.entries is not None:
+            assert found.entries is not None
+            allowed = SAME * (law.entries.abs() + law.size) + 1e-7
+            return None if bool(((found.entries - law.entries).abs() <= allowed).all()) else size
+        if law.size == 0:
+            return None if found.size == 0 else size
+        scatter = math.sqrt(1 + 1 / self.draws)
+        allowed = 1 + limits.std + scatter * chance(count)
+        allowed = max(allowed, 10.0) if count < FEW else allowed
+        ratio = found.size / law.size
+        if all(not 1 / allowed <= ratio / factor <= allowed for factor in (1.0, branch)):
+            return size
+        if count < FEW:
+            return None
+        deviation = math.sqrt(max(law.size**2 - law.mean**2, 0.0))
+        if branch == 1 and abs(found.mean - law.mean) > deviation * (MEAN + scatter * 6 / math.sqrt(count)):
+            return f"has mean {found.mean:.4g}", f"has {law.mean:.4g}"
+        share = max(found.zeros, law.zeros, 1 / count)
+        if abs(found.zeros - law.zeros) > ZEROS + scatter * 6 * math.sqrt(share / count):
+            return f"is zero in {found.zeros:.1%} of its entries", f"has {law.zeros:.1%}"
+        usual = abs(law.kurtosis) < 3  # so few entries do not determine the kurtosis of heavier tails
+        if usual and abs(found.kurtosis - law.kurtosis) > KURTOSIS + scatter * 6 * math.sqrt(24 / count):
+            return f"is {found.shape_words}", f"is {law.shape_words}"
         return None
-    deviation = math.sqrt(max(law.size**2 - law.mean**2, 0.0))
-    if branch == 1 and abs(found.mean - law.mean) > deviation * (MEAN + scatter * 6 / math.sqrt(count)):
-        return f"has mean {found.mean:.4g}", f"has {law.mean:.4g}"
-    share = max(found.zeros, law.zeros, 1 / count)
-    if abs(found.zeros - law.zeros) > ZEROS + scatter * 6 * math.sqrt(share / count):
-        return f"is zero in {found.zeros:.1%} of its entries", f"has {law.zeros:.1%}"
-    usual = abs(law.kurtosis) < 3  # of heavier tails the kurtosis is not to be told from so few entries
-    if usual and abs(found.kurtosis - law.kurtosis) > KURTOSIS + scatter * 6 * math.sqrt(24 / count):
-        return f"is {shape_of(found.kurtosis)}", f"is {shape_of(law.kurtosis)}"
+
+
+def law_of(tensor: Tensor) -> Law | None:
+    """The law of a tensor of floats, as measured; None where it has no entries, or some that are not finite."""
+    if not tensor.is_floating_point() or tensor.is_meta or not tensor.numel():
+        return None
+    x = tensor.detach().float().flatten()
+    if not bool(x.isfinite().all()):
+        return None
+    size, mean = x.square().mean().sqrt().item(), x.mean().item()
+    variance = max(size**2 - mean**2, 0.0)
+    fourth = (x - mean).square().square().mean().item()
+    kurtosis = fourth / variance**2 - 3 if variance > 1e-10 * size**2 else 0.0
+    places = torch.linspace(0, len(x) - 1, min(ENTRIES, len(x)), device=x.device).round().long()
+    zeros = (x == 0).float().mean().item()
+    return Law(tuple(tensor.shape), size, mean, zeros, kurtosis, x[places].cpu().clone())
+
+
+def laws_of(model: nn.Module) -> dict[str, Law]:
+    """Of the parameters and buffers that have one, by name."""
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return {name: law for name, tensor in tensors if (law := law_of(tensor)) is not None}
+
+
+def ties_of(model: nn.Module) -> dict[str, str]:
+    """Of parameters with several names, the first by each of the others."""
+    first: dict[int, str] = {}
+    names = model.named_parameters(remove_duplicate=False)
+    return {name: of for name, p in names if (of := first.setdefault(id(p), name)) != name}
+
+
+def reference_of(model: nn.Module, given: Given | None) -> Reference | None:
+    """The caller's reference, else fresh draws of the model's own class; None where neither can be had.
+
+    A class is asked for a fresh model by ``type(model)(model.config)``, or a copy of the model by its own
+    ``init_weights``, ``initialize_weights`` or ``reset_parameters``. Memory: that of one more model. torch's random
+    state is left as it was, and what constructors print is not shown.
+
+    Raises ``ConfigError`` where the caller's function builds no module, or one without a name in common.
+    """
+    if isinstance(given, nn.Module):
+        return _reference(f"the given {type(given).__name__}", "", [given])
+    if given is not None:
+        title = f"the model of {getattr(given, '__name__', 'the given function')}"
+        found = _reference(title, "", _draws(given))
+        common = any(name in found.laws for name, _ in model.named_parameters())
+        check(common, "reference", "a model of other names", "one with the model's parameters")
+        return found
+    prefix, inner = _built_from_config(model)
+    if sum(p.numel() for p in inner.parameters()) > LARGEST:
+        return None
+    try:
+        if _takes_its_config(inner):
+            title = f"{type(inner).__name__} drawn anew from its config"
+            return _reference(title, prefix, _draws(lambda: type(inner)(copy.deepcopy(inner.config))))
+        hook = next((h for h in HOOKS if _without_arguments(getattr(type(inner), h, None))), None)
+        if hook is not None:
+            title = f"{type(inner).__name__} drawn anew by its {hook}"
+            return _reference(title, prefix, _draws(lambda: _redrawn(inner, hook)))
+    except Exception:  # of a class that needs more than its config, in a user's code
+        return None
     return None
 
 
-def shape_of(kurtosis: float) -> str:
-    """A distribution's name by its kurtosis: −1.2 uniform, −0.6 a Gaussian cut at 2σ, 0 Gaussian."""
-    if kurtosis < -0.9:
-        return "uniform"
-    if kurtosis < -0.3:
-        return "a cut Gaussian"
-    return "Gaussian" if kurtosis < 0.5 else "of heavy tails"
+def _built_from_config(model: nn.Module) -> tuple[str, Any]:
+    """The model of transformers that a module is or holds, with its name and a dot; else the model itself."""
+    library = sys.modules.get("transformers.modeling_utils")
+    if library is not None:
+        for name, module in model.named_modules():
+            if isinstance(module, library.PreTrainedModel):
+                return f"{name}." if name else "", module
+    return "", model
 
 
-def _reason(found: float, law: Law, depth: int) -> str:
-    """By the size of the ratio, what may have happened."""
-    if not law.size:
-        return ""
-    ratio, root = found / law.size, math.sqrt(2 * depth)
-    fan_in = law.shape[-1]
-
-    def near(value: float, other: float) -> bool:
-        return abs(value / other - 1) < 0.06
-
-    times = f": {ratio:.3g} times as much" if ratio > 1 else f": 1/{1 / max(ratio, 1e-30):.3g} of it"
-    if len(law.shape) > 1 and near(found, 1.0):
-        return f"{times}, and what nn.Embedding leaves by itself"
-    if len(law.shape) > 1 and near(found, 1 / math.sqrt(3 * fan_in)):
-        return f"{times}, and what nn.Linear leaves by itself"
-    if near(ratio, root):
-        return f"{times}, so a scaling by 1/√(2·{depth}) may have been left out"
-    if near(ratio, 1 / root):
-        return f"{times}, so it may have been scaled by 1/√(2·{depth})"
-    return times if abs(ratio - 1) > 0.06 else ""
+def _takes_its_config(model: nn.Module) -> bool:
+    """Whether the class's constructor needs one argument, and the model keeps what seems to be it."""
+    parameters = list(inspect.signature(type(model).__init__).parameters.values())[1:]
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in several]
+    names = needed or [p.name for p in parameters[:1]]
+    if any(p.name == "generator" for p in parameters):  # nothing is drawn without one
+        return False
+    return len(names) == 1 and names[0] in ("config", "cfg", "args") and hasattr(model, "config")
 
 
-def missing_norms(model: nn.Module, reference: Reference, stack: LayerStack) -> Iterator[Finding]:
-    """Norms that the reference has and the model lacks, or has something else in place of."""
-    modules = dict(model.named_modules())
-    for name, kind in reference.norms.items():
-        instead = modules.get(name)
-        if instead is None or isinstance(instead, nn.Identity):
-            there = "is missing" if instead is None else "is Identity"
-            layer, part = place_of(name, stack) or (None, "")
-            sentence = f"{name} {there} where {reference.name} has {kind}."
-            yield Finding("mismatch", name, None, None, sentence, layer, part)
+def _without_arguments(method: Any) -> bool:
+    if not callable(method) or getattr(method, "__module__", "").startswith("torch."):
+        return False
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    return all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
 
 
-def tie_mismatches(model: nn.Module, reference: Reference) -> Iterator[Finding]:
-    """Parameters that are one tensor here and two in the reference, or the other way round."""
-    here, names = ties_of(model), {n for n, _ in model.named_parameters(remove_duplicate=False)}
-    for name, other in reference.ties.items():
-        if name in names and other in names and name not in here:
-            sentence = f"{name} is not tied to {other}, as in {reference.name}."
-            yield Finding("mismatch", owner(name), None, None, sentence)
-    for name, other in here.items():
-        if name in reference.laws and other in reference.laws and name not in reference.ties:
-            sentence = f"{name} is tied to {other}, unlike in {reference.name}."
-            yield Finding("mismatch", owner(name), None, None, sentence)
+@torch.no_grad()
+def _redrawn(model: nn.Module, hook: str) -> nn.Module:
+    """A copy whose parameters the model's own method has set; those that it leaves are NaN and have no law."""
+    fresh = copy.deepcopy(model)
+    for p in fresh.parameters():
+        p.fill_(math.nan)
+    getattr(fresh, hook)()
+    return fresh
 
 
-def copies(stack: LayerStack) -> Iterator[Finding]:
-    """Layers that have the matrices of another one; nothing where all layers are copies."""
-    first: dict[int, dict[int, list[str]]] = {}
-    parts = {part: members for part, members in same_parts(stack).items() if members[0][2].ndim >= 2}
-    varied = {part: members for part, members in parts.items() if _varied(members[0][2])}
-    for part, members in varied.items():
-        if all(_equal(members[0][2], p) for _, _, p in members[1:]):
-            continue
-        for place, (index, _, p) in enumerate(members):
-            source = next((i for i, _, other in members[:place] if _equal(other, p)), None)
-            if source is not None:
-                first.setdefault(index, {}).setdefault(source, []).append(part)
-    names = list(stack.layers)
-    for index, sources in first.items():
-        for source, same in sources.items():
-            whole = len(same) == len(varied)
-            name = names[index] if whole else owner(f"{names[index]}.{same[0]}")
-            sentence = (
-                f"{name} has the weights of {names[source]} in {len(same)} of {len(varied)} matrices: a copy."
-            )
-            yield Finding("mismatch", name, None, None, sentence, index, f"copy of {source}")
+def _draws(build: Callable[[], Any]) -> Iterator[nn.Module]:
+    for seed in range(DRAWS):
+        silent = contextlib.redirect_stdout(io.StringIO())
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"), silent:
+            torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+            model = build()
+        check(isinstance(model, nn.Module), "reference", type(model).__name__, "a torch.nn.Module")
+        yield model
 
 
-def _varied(p: Tensor) -> bool:
-    return p.numel() >= FEW and bool((p != p.flatten()[0]).any())
+def _reference(title: str, prefix: str, models: Iterable[nn.Module]) -> Reference:
+    draws: list[dict[str, Law]] = []
+    ties: dict[str, str] = {}
+    norms: dict[str, str] = {}
+    for model in models:
+        draws.append({f"{prefix}{name}": law for name, law in laws_of(model).items()})
+        ties = {f"{prefix}{name}": f"{prefix}{other}" for name, other in ties_of(model).items()}
+        norms = {f"{prefix}{name}": type(m).__name__ for name, m in model.named_modules() if is_norm(m)}
+    names = [name for name in draws[0] if all(name in draw for draw in draws)]
+    varied = [name for name in names if not draws[0][name].constant]
+    if all(torch.equal(draws[0][name].entries, draws[-1][name].entries) for name in varied):  # pyright: ignore[reportArgumentType]
+        del draws[1:]  # a function that seeds itself: its draws are one
+    laws = {name: _mean([draw[name] for draw in draws]) for name in names}
+    return Reference(title, laws, ties, norms, len(draws))
 
 
-def _equal(p: Tensor, other: Tensor) -> bool:
-    return p is not other and p.flatten()[:8].equal(other.flatten()[:8]) and torch.equal(p, other)
+def _mean(draws: list[Law]) -> Law:
+    first = draws[0]
+    shared = all(torch.equal(law.entries, first.entries) for law in draws)  # pyright: ignore[reportArgumentType]
+    return Law(
+        shape=first.shape,
+        size=math.sqrt(fmean(law.size**2 for law in draws)),
+        mean=fmean(law.mean for law in draws),
+        zeros=fmean(law.zeros for law in draws),
+        kurtosis=fmean(law.kurtosis for law in draws),
+        entries=first.entries if shared and (len(draws) > 1 or first.constant) else None,
+    )

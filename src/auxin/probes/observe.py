@@ -18,7 +18,7 @@ from auxin.probes.finite import NotFinite, first_not_finite
 from auxin.probes.inputs import Call, call_of, vocabulary_of
 from auxin.probes.logits import output_statistics
 from auxin.probes.states import mean_cosine, mean_gap, mean_square, mixed_axes
-from auxin.probes.tracing import Branch, Tracer
+from auxin.probes.tracing import ObservedBranch, Tracer
 from auxin.probes.watching import SoftmaxWatch
 from auxin.theory.profile import Profile
 from auxin.values import check, check_whole
@@ -60,7 +60,7 @@ class Observation(Profile):
     """[B, n], false for padding."""
     equal: NDArray[np.bool_] | None
     """[B, n, n], pairs of one token id; None where inputs are no token ids."""
-    branches: tuple[Branch, ...]
+    branches: tuple[ObservedBranch, ...]
     causal: bool
     """Whether a token's state depends on none after it."""
     closed: bool
@@ -228,7 +228,7 @@ def _statistics(
     return columns, {"gradient": gradients.std(0, ddof=1) / PROBES**0.5}, facts
 
 
-def _branch_columns(branches: Sequence[Branch], depth: int) -> dict[str, Array]:
+def _branch_columns(branches: Sequence[ObservedBranch], depth: int) -> dict[str, Array]:
     """What is told of branches by layer: of several of one kind in a layer, the last."""
     columns = {name: np.full(depth + 1, np.nan) for name in BRANCH_COLUMNS}
     for branch in branches:

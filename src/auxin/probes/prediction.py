@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from auxin.architecture import Network
+from auxin.architecture.recipe import Recipe
 from auxin.probes.observe import Observation
 from auxin.theory.gram import propagate_gram
 from auxin.theory.profile import Profile
@@ -16,28 +19,51 @@ DRAWS = 64
 """Attention matrices a layer and direction: their error is a tenth of what networks of usual width scatter by."""
 
 
-def predict(
-    network: Network,
-    gram: Array,
-    causal: bool,
-    width: int,
-    different: Array | None = None,
-    seed: int = 0,
-    draws: int = DRAWS,
-) -> Profile:
-    """What a network makes of tokens of Gram matrix ``gram`` [n, n].
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The tokens before the first layer of a network of a width."""
 
-    ``different``, bool [n, n], marks the pairs that count for the cosine; by default all pairs. Errors are the
-    standard error of the draws, and half the scatter of networks: after l layers of width d their norms, overlaps and
-    gradients scatter by about √(l/d), relative, and are off the limit of infinite width by l/d.
+    gram: Array
+    """[n, n], x_i·x_j/d."""
+    causal: bool
+    width: int
+    different: Array | None = None
+    """bool [n, n], the pairs that count for the cosine; None: all pairs."""
+    seed: int = 0
+    """Of the Gram engine's draws."""
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe, n_tokens: int, seed: int = 0) -> Tokens | None:
+        """Different tokens as a recipe embeds them; None where the stream begins with vectors or pixels."""
+        if recipe.embedding.norm <= 0:
+            return None
+        return cls(recipe.embedding.gram(n_tokens), recipe.causal, recipe.sizes.width, seed=seed)
+
+    @classmethod
+    def observed(cls, seen: Observation) -> Tokens | None:
+        """Those of an observation; None where padding or inputs of zero forbid a prediction."""
+        gram, different = seen.grams[0].mean(0), None
+        if seen.equal is not None and seen.equal.sum() > seen.equal.shape[0] * seen.equal.shape[1]:
+            gram, different = seen.grams[0][0], ~seen.equal[0]  # a mean would blur which tokens are equal
+        if not seen.kept.all() or not (np.diag(gram) > 0).all():
+            return None
+        return cls(gram, seen.causal, seen.width, different)
+
+
+def predict(network: Network, tokens: Tokens, draws: int = DRAWS) -> Profile:
+    """What a network makes of tokens.
+
+    Errors are the standard error of the draws, and half the scatter of networks: after l layers of width d their
+    norms, overlaps and gradients scatter by about √(l/d), relative, and are off the limit of infinite width by l/d.
     """
-    found = propagate_gram(network, gram, causal=causal, draws=draws, seed=seed)
-    n = len(gram)
-    pairs = ~np.eye(n, dtype=bool) if different is None else different.astype(bool) & ~np.eye(n, dtype=bool)
+    found = propagate_gram(network, tokens.gram, causal=tokens.causal, draws=draws, seed=tokens.seed)
+    pairs = ~np.eye(len(tokens.gram), dtype=bool)
+    if tokens.different is not None:
+        pairs &= tokens.different.astype(bool)
     root = np.sqrt(np.einsum("lii->li", found["gram"]))
     cosines = found["gram"] / (root[:, :, None] * root[:, None])
     layers = np.arange(found.depth + 1)
-    scatter, back = (np.sqrt(l / width) + l / width for l in (layers, layers[::-1]))
+    scatter, back = (np.sqrt(l / tokens.width) + l / tokens.width for l in (layers, layers[::-1]))
     cosine = cosines[:, pairs].mean(1) if pairs.any() else np.full(len(layers), np.nan)
     drawn = found.errors["norm"] / found.norm
     return Profile(
@@ -48,18 +74,3 @@ def predict(
             "gradient": found.errors["gradient"] + found.gradient * back / 2,
         },
     )
-
-
-def predicted_of(seen: Observation, network: Network, seed: int = 0) -> Profile | None:
-    """The prediction from the stream as it starts in a model; None where padding or inputs of zero forbid it."""
-    if not seen.kept.all() or network.depth != seen.depth:
-        return None
-    gram, different = seen.grams[0].mean(0), None
-    if seen.equal is not None and (seen.equal.sum() > seen.equal.shape[0] * seen.equal.shape[1]):
-        gram, different = (
-            seen.grams[0][0],
-            ~seen.equal[0],
-        )  # means over sequences would blur which tokens are equal
-    if not (np.diag(gram) > 0).all():
-        return None
-    return predict(network, gram, seen.causal, seen.width, different, seed)

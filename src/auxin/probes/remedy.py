@@ -12,21 +12,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from auxin.architecture import Layer, Network
+from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
 from auxin.families.layers import Layers
 from auxin.probes.experts import holds_experts, output_maps
-from auxin.probes.gains import gain_of
 from auxin.probes.inputs import call_of
 from auxin.probes.observe import Reading, observe
-from auxin.probes.prediction import predict
+from auxin.probes.prediction import Tokens, predict
+from auxin.probes.weights import gain_of
 from auxin.values import check, check_finite
-
-Array = NDArray[np.float64]
 
 SMALLEST, LARGEST = 0.003, 10.0
 """Factors that are looked through."""
@@ -44,56 +42,36 @@ class Remedy:
     skip: float
     """Factor on the skip connection."""
     cosine: float
-    """Behind the last layer."""
+    """After the last layer."""
     norm: float
     angle_total: float
     gradient_total: float
 
 
-def remedies(
-    network: Network,
-    gram: Array,
-    causal: bool,
-    width: int,
-    *,
-    scaled: bool = False,
-    target: float | None = None,
-    seed: int = 0,
-) -> list[Remedy]:
-    """What known rules would give a network, and the factor that brings its angle total to ``target``.
+def remedies(recipe: Recipe, tokens: Tokens, target: float | None = None) -> list[Remedy]:
+    """What known rules would give a model, and the factor that brings its angle total to ``target``.
 
     Args:
-        network: as it is meant, or as it is.
-        gram: [n, n] of the stream at the start; of more than 24 tokens the first 24 are followed.
-        causal, width: of the model.
-        scaled: GPT-2's division by √(2·layers) is in ``network`` already.
+        recipe: of the model.
+        tokens: before the first layer; of more than 24 the first 24 are followed.
         target: log (1 − c_L)/(1 − c_0) that is asked for, c the mean cosine of tokens; None: no factor is looked for.
-        seed: of the Gram engine's draws.
 
     Raises ``ConfigError`` where no factor from 0.003 to 10 reaches the target; it names what can be reached.
     """
-    gram = gram[:TOKENS, :TOKENS]
-    depth = network.depth
-    branches = sum(len(layer.sublayers) for layer in network.layers)
-    post = any(s.stream is not None for layer in network.layers for s in layer.sublayers)
+    tokens = dataclasses.replace(tokens, gram=tokens.gram[:TOKENS, :TOKENS])
+    network, depth = recipe.drawn, recipe.depth
+    sublayers = [sublayer for layer in network.layers for sublayer in layer.sublayers]
 
     def of(name: str, branch: float, skip: float = 1.0) -> Remedy:
-        found = predict(scaled_branches(network, branch, skip), gram, causal, width, seed=seed, draws=DRAWS)
-        return Remedy(
-            name,
-            branch,
-            skip,
-            float(found.cosine[-1]),
-            float(found.norm[-1]),
-            found.angle_total,
-            found.gradient_total,
-        )
+        found = predict(scaled_branches(network, branch, skip), tokens, DRAWS)
+        last = float(found.cosine[-1]), float(found.norm[-1])
+        return Remedy(name, branch, skip, *last, found.angle_total, found.gradient_total)
 
     rows = [of("as it is", 1.0)]
-    if not scaled:
-        rows.append(of("1/√branches (GPT-2)", branches**-0.5))
+    if not recipe.scheme.depth_scaled:
+        rows.append(of("1/√branches (GPT-2)", len(sublayers) ** -0.5))
     rows.append(of("1/layers (CompleteP)", 1 / depth))
-    if post:
+    if any(sublayer.stream is not None for sublayer in sublayers):
         rows.append(of("DeepNorm", (8 * depth) ** -0.5, (2 * depth) ** 0.25))
     if target is not None:
         check_finite("target", target, -100, 10, "-100 to 10")

@@ -125,7 +125,7 @@ class LayerTrace:
 
 
 @dataclass(frozen=True)
-class Branch:
+class ObservedBranch:
     """What one branch adds to the stream."""
 
     layer: int
@@ -152,6 +152,11 @@ class Branch:
     mixed_raw: float | None = None
     """The same of the stream itself."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """What users see of it, as plain values; None for what is not a number."""
+        shown = {name: value for name, value in vars(self).items() if not name.startswith("mixed")}
+        return {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in shown.items()}
+
 
 @dataclass(frozen=True)
 class Softmax:
@@ -175,7 +180,7 @@ class LayerRun:
     """Time, name and output's sample of the modules with a matrix that writes to the stream's dimension."""
     softmaxes: list[Softmax] = field(default_factory=list)
 
-    def branches(self, model: nn.Module, index: int) -> Iterator[Branch]:
+    def branches(self, model: nn.Module, index: int) -> Iterator[ObservedBranch]:
         """The branches of the finished layer; an attention matrix belongs to the next output that is added."""
         terms = [(addition, *term) for addition in self.trace.additions for term in addition.terms]
         since = 0
@@ -187,7 +192,7 @@ class LayerRun:
             norm = strength**2 * event.norm
             kind = "mlp" if not ran else "cross" if attention[0].cross else "attention"
             spread = _mean([s.spread**2 for s in attention])
-            yield Branch(
+            yield ObservedBranch(
                 layer=index,
                 kind=kind,
                 module=event.module,

@@ -5,7 +5,8 @@ The networks are stacks of ``auxin.models``' own layers, so that what is predict
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from auxin.theory.compose import as_network
 from auxin.theory.gram import checked_gram
 from auxin.theory.profile import Profile, norm_and_overlap
 from auxin.theory.propagation import token_count
-from auxin.values import check
+from auxin.values import check, check_whole
 
 Array = NDArray[np.float64]
 
@@ -38,6 +39,24 @@ LINEAR = 1e-11, 1e-2
 """Where 1 − cosine grows or shrinks by a constant factor, and single precision resolves it."""
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """What random networks are drawn: their sizes, how many, and from what seed."""
+
+    width: int = 768
+    """Of the model; an MLP has 4·width hidden units."""
+    heads: int = 1
+    """Of attention; where it is not plain they have the dimensions that the description gives them."""
+    draws: int = 8
+    """Networks, at least 2; standard errors are over networks."""
+    seed: int = 0
+    """Of the weights, the tokens' orientations and output gradients."""
+
+    def __post_init__(self) -> None:
+        check_whole("draws", self.draws, 2, 10**6)
+        check_whole("seed", self.seed, 0, 2**63 - 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Simulation(Profile):
     """Measured signal propagation: means over networks with their standard errors.
@@ -46,50 +65,40 @@ class Simulation(Profile):
     that start nearly collapsed (1e-5) with norm² 1; gram and gradient_gram are [depth + 1, n, n].
     """
 
-    angle_exponent: float = 0.0
-    """Growth of log(1 − cosine) per layer of nearly collapsed tokens, after the layers in which their norm settles
-    (half of those in which the growth is linear)."""
-    angle_exponent_error: float = 0.0
-    gradient_exponent: float = 0.0
-    """(1/depth)·log of the gradient's growth from output to input; a probe at finite depth mixes the modes."""
-    gradient_exponent_error: float = 0.0
+    exponents: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Per layer, with their standard errors. angle: growth of log(1 − cosine) of nearly collapsed tokens, after the
+    layers in which their norm settles (half of those in which the growth is linear). gradient: (1/depth)·log of the
+    gradient's growth from output to input; a probe at finite depth mixes the modes."""
 
 
 def simulate(
     network: Network | Layer | Block,
-    cosine: float = 0.3,
+    tokens: float | ArrayLike = 0.3,
     depth: int | None = None,
-    width: int = 768,
-    heads: int = 1,
-    draws: int = 8,
-    seed: int = 0,
-    causal: bool = False,
-    gram: ArrayLike | None = None,
+    *,
     norm: float = 1.0,
-    n_tokens: int | None = None,
+    causal: bool = False,
+    sampling: Sampling = Sampling(),  # it is frozen
 ) -> Simulation:
     """Measure random networks on tokens with exactly the prescribed Gram matrix.
 
-    A sequence has n tokens of one norm² and pairwise ``cosine``, or those of ``gram``; eight of them in
-    random orientations pass every network. Gradients are those of a random N(0, 1) combination
+    Eight sequences in random orientations pass every network. Gradients are those of a random N(0, 1) combination
     of the output. Nearly collapsed tokens pass it, too, for the angle exponent.
 
     Args:
         network: its σ's are the weights'; a ``Layer`` or ``Block`` is repeated ``depth`` times (12 by default).
-        cosine: of all pairs of tokens at the input.
+        tokens: cosine of all pairs of tokens at the input (as many as a ``Block`` has, else 32); or their Gram matrix
+            x_i·x_j/d, [n, n].
         depth: layers; of a ``Network`` its own.
-        width: of the model; an MLP has 4·width hidden units.
-        heads: of attention; where it is not plain they have the dimensions that the description gives them.
-        draws: networks, at least 2; standard errors are over networks.
-        seed: of the weights, orientations and output gradients.
+        norm: norm² per dimension of the tokens at the input, where these are given by their cosine.
         causal: token i attends to tokens 0 … i; otherwise to all.
-        gram: [n, n] Gram matrix x_i·x_j/d of the tokens; replaces ``cosine``, ``norm`` and ``n_tokens``.
-        norm: norm² per dimension of the tokens at the input.
-        n_tokens: sequence length; that of a ``Block``, else 32.
+        sampling: width, heads, number and seed of the networks, ``auxin.probes.simulate.Sampling``.
 
     Cost: drawing 12·width² weights and passing 10n tokens forward and 8n back, per layer and draw.
 
-    >>> found = simulate(Block(norm="post", activation="relu", n_tokens=8), depth=2, width=64, draws=2)
+    >>> from auxin.probes.simulate import Sampling
+    >>> block = Block(norm="post", activation="relu", n_tokens=8)
+    >>> found = simulate(block, depth=2, sampling=Sampling(width=64, draws=2))
     >>> found.cosine.shape, bool(found.cosine[2] > found.cosine[0])
     ((3,), True)
 
@@ -97,30 +106,31 @@ def simulate(
         ConfigError: sizes that do not fit (there must be fewer tokens than dimensions), an activation that is a
             user's function, or a Gram matrix that no tokens have.
     """
-    n_tokens = token_count(network, n_tokens)
-    network = as_network(network, depth, 12)
-    check(draws >= 2, "draws", draws, "2 or more")
-    check(0 <= seed < 2**63, "seed", seed, "0 to 2^63 − 1")
-    prescribed = norm * simplex_gram(n_tokens, cosine) if gram is None else checked_gram("gram", gram)
-    n = len(prescribed)
+    gram, network = gram_of(network, tokens, norm), as_network(network, depth, 12)
+    width, n = sampling.width, len(gram)
     check(2 <= n < width, "number of tokens", n, f"at least 2, fewer than the width ({width})")
-    collapsed = np.trace(prescribed) / n * simplex_gram(n, 1 - SMALL_GAP)
-    values, vectors = np.linalg.eigh(np.stack([prescribed, collapsed]))
+    collapsed = np.trace(gram) / n * simplex_gram(n, 1 - SMALL_GAP)
+    values, vectors = np.linalg.eigh(np.stack([gram, collapsed]))
     roots = torch.from_numpy(vectors * np.sqrt(values.clip(0))[:, None]).float()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(sampling.seed)
     with torch.device("meta"):  # nothing is drawn from the global generator
-        stack = Stack(network, Sizes(width, heads))
+        stack = Stack(network, Sizes(width, sampling.heads))
     stack = stack.to_empty(device="cpu").requires_grad_(False)
     networks = []
-    for _ in range(draws):
+    for _ in range(sampling.draws):
         draw_stack(stack, stack.network, SCHEMES["gaussian"], generator)
         frames = _frames(n, width, generator)
-        tokens, near = (width**0.5 * root @ frames.mT for root in roots)  # [sequences, n, d] each
-        networks.append(
-            (*_propagate(stack, tokens, causal, generator), _gaps(stack, near[:COLLAPSED_SEQUENCES], causal))
-        )
-    grams, gradients, gaps = (np.stack(arrays) for arrays in zip(*networks, strict=True))
-    return _summary(grams, gradients, gaps)
+        spread, near = (width**0.5 * root @ frames.mT for root in roots)  # [sequences, n, d] each
+        grams = _propagate(stack, spread, causal, generator)
+        networks.append((*grams, _gaps(stack, near[:COLLAPSED_SEQUENCES], causal)))
+    return _summary(*(np.stack(arrays) for arrays in zip(*networks, strict=True)))
+
+
+def gram_of(network: Network | Layer | Block, tokens: float | ArrayLike, norm: float) -> Array:
+    """The Gram matrix of tokens that are given by it, or by their cosine, [n, n]."""
+    if np.ndim(tokens):  # pyright: ignore[reportArgumentType]
+        return checked_gram("gram", tokens)  # pyright: ignore[reportArgumentType]
+    return norm * simplex_gram(token_count(network, None), tokens)  # pyright: ignore[reportArgumentType]
 
 
 def _propagate(stack: Stack, tokens: Tensor, causal: bool, generator: torch.Generator) -> tuple[Array, Array]:
@@ -145,7 +155,6 @@ def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
     depth = grams.shape[1] - 1
     norm, overlap = norm_and_overlap(grams)
     gradient = norm_and_overlap(gradients)[0]
-    gradient_exponent = np.log(gradient[:, 0] / gradient[:, -1]) / depth
     columns = {
         "norm": norm,
         "cosine": overlap / norm,
@@ -155,15 +164,12 @@ def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:
         "gradient_gram": gradients,
     }
     root = len(grams) ** 0.5
-    angle = linear_growth(gaps)
+    exponents = {"angle": linear_growth(gaps), "gradient": np.log(gradient[:, 0] / gradient[:, -1]) / depth}
     return Simulation(
         {name: values.mean(0) for name, values in columns.items()},
         {name: values.std(0, ddof=1) / root for name, values in columns.items()},
         draws=len(grams),
-        angle_exponent=angle.mean(),
-        angle_exponent_error=angle.std(ddof=1) / root,
-        gradient_exponent=gradient_exponent.mean(),
-        gradient_exponent_error=gradient_exponent.std(ddof=1) / root,
+        exponents={name: (float(x.mean()), float(x.std(ddof=1) / root)) for name, x in exponents.items()},
     )
 
 

@@ -17,10 +17,10 @@ from auxin.families.preparation import ROUNDING, restored
 from auxin.probes.finite import NotFinite
 from auxin.probes.residual import (
     PARALLEL,
-    Branch,
     Event,
     LayerRun,
     LayerTrace,
+    ObservedBranch,
     Softmax,
     is_norm,
     matrix_of,
@@ -50,7 +50,7 @@ class Tracer:
         self.replaceable = stack.called
         self.states: list[Tensor] = []
         self.ran: list[str] = []
-        self.branches: list[Branch] = []
+        self.branches: list[ObservedBranch] = []
         self.notes: list[str] = []
         self.causal: bool | None = None
         self._layer: LayerRun | None = None

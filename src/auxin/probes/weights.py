@@ -1,51 +1,103 @@
-"""A model's weights compared with the scheme that they should be drawn from, and layers with each other."""
+"""A model's weights, parameter by parameter, compared with what they should be drawn from."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Sequence
-from statistics import median
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.stats import theilslopes
-from torch import nn
+from torch import Tensor, nn
 
 from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import WRITERS, Recipe
-from auxin.families.laws import chance
+from auxin.families.description import Described, config_of
 from auxin.families.layers import LayerStack
-from auxin.families.modules import Matrix
-from auxin.families.sources import Described, config_of
+from auxin.families.matrices import chance
 from auxin.families.table import BY_TYPE
-from auxin.probes.dead import owner, place_of, same_parts, size_of
-from auxin.probes.findings import Finding
-from auxin.probes.gains import gain_of
+from auxin.probes.findings import Diagnostic, Thresholds
 from auxin.probes.inputs import vocabulary_of
-from auxin.probes.thresholds import Thresholds
-from auxin.probes.tracing import is_norm
+from auxin.probes.laws import Law, Reference, ties_of
+from auxin.probes.residual import is_norm
 
 OTHER_TABLES = 3.0
 """Factor between the std of a table that is added to the tokens' and theirs, where the scheme is only recognized."""
 
 
-def scheme_mismatches(described: Described, stack: LayerStack, limits: Thresholds) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class Subject:
+    """A model that is checked, and what its check knows before it runs."""
+
+    model: nn.Module
+    stack: LayerStack
+    trainable: set[str]
+    """Names of the parameters that are trained."""
+    limits: Thresholds
+    branch: float
+    """Factor by which output maps of branches are rescaled on purpose."""
+
+
+def owner(name: str) -> str:
+    """The module of a parameter; the parameter itself where it is the model's own."""
+    return name.rpartition(".")[0] or name
+
+
+def times(ratio: float) -> str:
+    """A factor in words."""
+    return f"{ratio:.3g} times as much" if ratio > 1 else f"1/{1 / ratio:.3g} of it"
+
+
+def _reason(found: float, expected: float, fan_in: int, depth: int, scaled: bool | None = None) -> str:
+    """The factor in words, and what may have happened, by its size.
+
+    ``scaled``: whether the scheme divides this map by √(2·depth); None where no scheme is known. ``fan_in``: of a
+    matrix; 0 of another tensor.
+    """
+    ratio, root, scaling = found / expected, math.sqrt(2 * depth), f"1/√(2·{depth})"
+
+    def near(value: float, other: float) -> bool:
+        return abs(value / other - 1) < 0.06
+
+    linear = fan_in > 0 and near(found, 1 / math.sqrt(3 * fan_in))
+    if scaled is None:
+        causes = {
+            ", and what nn.Embedding leaves by itself": fan_in > 0 and near(found, 1.0),
+            ", and what nn.Linear leaves by itself": linear,
+            f", so a scaling by {scaling} may have been left out": near(ratio, root),
+            f", so it may have been scaled by {scaling}": near(ratio, 1 / root),
+        }
+    else:
+        causes = {
+            f", so the scaling by {scaling} has been left out": scaled and near(ratio, root),
+            f", so it has been scaled by {scaling} twice": scaled and near(ratio, 1 / root),
+            f", so it has been scaled by {scaling}, which is not meant for this matrix": near(
+                ratio, 1 / root
+            ),
+            ", and what nn.Linear leaves by itself: it was not initialized again": linear,
+            f", so a division by √fan_in = √{fan_in} has been forgotten": near(ratio, math.sqrt(fan_in))
+            or near(found, 1.0),
+        }
+    return times(ratio) + next((words for words, holds in causes.items() if holds), "")
+
+
+def scheme_mismatches(subject: Subject, described: Described) -> Iterator[Diagnostic]:
     """Maps of layers whose standard deviation is not their scheme's, beyond chance."""
-    recipe = described.recipe
-    shapes = Counter(m.parameter for m in described.matrices)
-    growing = _divided_by_layer(described, limits)
-    for matrix in described.matrices:
-        if matrix.role in growing:
+    recipe, limits = described.recipe, subject.limits
+    shares = Counter(m.parameter for m in described.matrices)
+    divided = _divided_by_layer(described, limits)
+    for m in described.matrices:
+        expected = recipe.std(m.role, m.layer)
+        allowed = limits.std + chance(m.entries.numel())
+        if m.role in divided or not math.isfinite(m.std) or not m.std > 0 or not expected > 0:
             continue
-        found, expected = matrix.std, recipe.std(matrix.role, matrix.layer)
-        allowed = limits.std + chance(matrix.entries.numel())
-        if math.isfinite(found) and found > 0 and expected > 0 and abs(found / expected - 1) > allowed:
-            rows = f", its {matrix.role} part," if shapes[matrix.parameter] > 1 else ""
-            why = _reason(found, expected, matrix, recipe)
+        if abs(m.std / expected - 1) > allowed:
+            rows = f", its {m.role} part," if shares[m.parameter] > 1 else ""
+            scaled = m.role in WRITERS and recipe.scheme.depth_scaled
+            why = _reason(m.std, expected, m.entries.shape[1], recipe.depth, scaled)
             usual = f"{recipe.name} ({recipe.scheme.words}) has {expected:.4g}"
-            sentence = f"{matrix.module}{rows} has std {found:.4g} where {usual}: {why}."
-            yield Finding("mismatch", matrix.module, found, expected, sentence, matrix.layer, matrix.role)
+            sentence = f"{m.module}{rows} has std {m.std:.4g} where {usual}: {why}."
+            yield Diagnostic("mismatch", m.module, sentence, m.std, expected, m.layer, m.role)
 
 
 def _divided_by_layer(described: Described, limits: Thresholds) -> set[str]:
@@ -55,73 +107,42 @@ def _divided_by_layer(described: Described, limits: Thresholds) -> set[str]:
     """
     recipe = described.recipe
     fits: dict[str, list[bool]] = defaultdict(list)
-    for matrix in described.matrices if described.recognized else ():
-        if matrix.role in WRITERS:
-            expected = recipe.std(matrix.role, matrix.layer)
-            if recipe.scheme.depth_scaled:
-                expected *= math.sqrt(2 * recipe.depth)
-            ratio = matrix.std / expected * math.sqrt(2 * (matrix.layer + 1))
-            fits[matrix.role].append(abs(ratio - 1) <= limits.std + chance(matrix.entries.numel()))
-    return {role for role, each in fits.items() if sum(each) >= 0.75 * len(each)}
+    for m in described.matrices if described.recognized else ():
+        if m.role in WRITERS:
+            scaled = math.sqrt(2 * recipe.depth) if recipe.scheme.depth_scaled else 1.0
+            ratio = m.std / (recipe.std(m.role, m.layer) * scaled) * math.sqrt(2 * (m.layer + 1))
+            fits[m.role].append(abs(ratio - 1) <= limits.std + chance(m.entries.numel()))
+    return {role for role, fit in fits.items() if sum(fit) >= 0.75 * len(fit)}
 
 
-def _reason(found: float, expected: float, matrix: Matrix, recipe: Recipe) -> str:
-    """What may have happened, by the size of the ratio."""
-    ratio, root = found / expected, math.sqrt(2 * recipe.depth)
-    fan_in = matrix.entries.shape[1]
-    writer = matrix.role in WRITERS
-
-    def near(value: float) -> bool:
-        return abs(ratio / value - 1) < 0.06
-
-    times = f"{ratio:.3g} times as much" if ratio > 1 else f"1/{1 / ratio:.3g} of it"
-    if writer and recipe.scheme.depth_scaled and near(root):
-        return f"{times}, so the scaling by 1/√(2·{recipe.depth}) has been left out"
-    if writer and recipe.scheme.depth_scaled and near(1 / root):
-        return f"{times}, so it has been scaled by 1/√(2·{recipe.depth}) twice"
-    if near(1 / root):
-        return f"{times}, so it has been scaled by 1/√(2·{recipe.depth}), which is not meant for this matrix"
-    if abs(found * math.sqrt(3 * fan_in) - 1) < 0.05:
-        return f"{times}, and what nn.Linear leaves by itself: it was not initialized again"
-    if near(math.sqrt(fan_in)) or abs(found - 1) < 0.03:
-        return f"{times}, so a division by √fan_in = √{fan_in} has been forgotten"
-    return times
-
-
-def table_mismatches(
-    model: nn.Module, described: Described, stack: LayerStack, trainable: Container[str], limits: Thresholds
-) -> Iterator[Finding]:
+def table_mismatches(subject: Subject, described: Described) -> Iterator[Diagnostic]:
     """Tables of tokens, positions and types, and an untied output map, that are not as their scheme draws them."""
+    model, limits = subject.model, subject.limits
     recipe, guessed = described.recipe, described.recognized
     expected = recipe.embedding.std
     if expected is None:
         return
-    table = vocabulary_of(model)
-    getter = getattr(model, "get_output_embeddings", None)
-    head = getter() if callable(getter) else getattr(model, "lm_head", None)
+    table, head = vocabulary_of(model), _head(model)
     tied = table is not None and isinstance(head, nn.Linear) and head.weight is table.weight
     for name, module in model.named_modules():
-        if any(name.startswith(layer) for layer in stack.layers) or _foreign(model, name, recipe):
+        if any(name.startswith(layer) for layer in subject.stack.layers) or _foreign(model, name, recipe):
             continue
-        if isinstance(module, nn.Embedding) and f"{name}.weight" in trainable:
+        schemes = [expected]
+        if isinstance(module, nn.Embedding) and f"{name}.weight" in subject.trainable:
             rows = module.weight
             if module.padding_idx is not None:
                 rows = rows[torch.arange(len(rows), device=rows.device) != module.padding_idx]
             allowed = OTHER_TABLES if guessed and module is not table else 1 + limits.std
         elif module is head and isinstance(module, nn.Linear) and not tied:
             rows, allowed = module.weight, 1 + limits.std
+            if guessed:  # where maps are drawn by a scheme, a head may be drawn by it, too
+                schemes.append(recipe.scheme.weight(Map(rows.shape[1], rows.shape[0])).std)
         else:
             continue
-        found = rows.detach().float().square().mean().sqrt().item()
-        laws = [expected]
-        if module is head and guessed:  # where maps are drawn by a law, a head may be drawn by it, too
-            laws.append(recipe.scheme.weight(Map(rows.shape[1], rows.shape[0])).std)
+        found = size_of(rows)
         allowed += chance(rows.numel())
-        if (
-            not math.isfinite(found)
-            or any(1 / allowed <= found / law <= allowed for law in laws)
-            or found == 0
-        ):
+        usual = any(1 / allowed <= found / std <= allowed for std in schemes)
+        if usual or found == 0 or not math.isfinite(found):
             continue
         why = f"{found / expected:.3g} times as much"
         if abs(found - 1) < 0.02 and module is not head:
@@ -129,7 +150,12 @@ def table_mismatches(
         if tied and module is table:
             why += f"; it is tied to the output map, so logits have {(found / expected) ** 2:.3g} times the variance"
         sentence = f"{name} has std {found:.4g} where {recipe.name} has {expected:.4g}: {why}."
-        yield Finding("mismatch", name, found, expected, sentence)
+        yield Diagnostic("mismatch", name, sentence, found, expected)
+
+
+def _head(model: nn.Module) -> object:
+    getter = getattr(model, "get_output_embeddings", None)
+    return getter() if callable(getter) else getattr(model, "lm_head", None)
 
 
 def _foreign(model: nn.Module, name: str, recipe: Recipe) -> bool:
@@ -139,98 +165,97 @@ def _foreign(model: nn.Module, name: str, recipe: Recipe) -> bool:
     return config is not None and (family is None or family.name != recipe.name)
 
 
-def gain_mismatches(model: nn.Module, stack: LayerStack, limits: Thresholds) -> Iterator[Finding]:
+def size_of(p: Tensor) -> float:
+    """Root mean square of the entries."""
+    return p.detach().float().square().mean().sqrt().item()
+
+
+def gain_of(module: nn.Module) -> Tensor | None:
+    """A norm's gain γ, [d]: its output for x = (1, −1, 1, −1, …), whose mean is 0 and norm² 1, times x.
+
+    That is also that of norms that multiply by 1 + weight (Gemma). None for what is no norm of vectors of an even
+    number of dimensions.
+    """
+    weight = getattr(module, "weight", None)
+    if not is_norm(module) or not isinstance(weight, Tensor) or weight.ndim != 1 or len(weight) % 2:
+        return None
+    x = torch.ones_like(weight)
+    x[1::2] = -1
+    try:
+        with torch.no_grad():
+            output, flipped = (module.forward(sign * x.view(1, 1, -1)) for sign in (1, -1))
+    except Exception:  # of norms that take more than the stream
+        return None
+    if not isinstance(output, Tensor) or output.numel() != len(weight):
+        return None
+    return ((output - flipped).flatten() / 2 * x).float()  # without the bias
+
+
+def gain_mismatches(subject: Subject) -> Iterator[Diagnostic]:
     """Norms that do not multiply by 1; a gain of 0 in every layer is a design."""
-    gains = {
-        name: gain.mean().item() for name, m in model.named_modules() if (gain := gain_of(m)) is not None
-    }
-    places = {name: place_of(name, stack) for name in gains}
-    zero = defaultdict(list)
-    for name, place in places.items():
-        if place is not None:
-            zero[place[1]].append(abs(gains[name]) < 1e-6)
+    modules = subject.model.named_modules()
+    gains = {name: g.mean().item() for name, m in modules if (g := gain_of(m)) is not None}
+    places = {name: subject.stack.place(name) for name in gains}
+    zero: dict[str, list[bool]] = defaultdict(list)
+    for name, (layer, part) in places.items():
+        if layer is not None:
+            zero[part].append(abs(gains[name]) < 1e-6)
     for name, gain in gains.items():
-        layer, part = places[name] or (None, "")
+        layer, part = places[name]
         design = layer is not None and len(zero[part]) > 1 and all(zero[part])
-        if math.isfinite(gain) and abs(gain - 1) > limits.gain and not design:
+        if math.isfinite(gain) and abs(gain - 1) > subject.limits.gain and not design:
             sentence = f"{name} multiplies by {gain:.4g} where norms begin at 1."
-            yield Finding("mismatch", name, gain, 1.0, sentence, layer, part)
+            yield Diagnostic("mismatch", name, sentence, gain, 1.0, layer, part)
 
 
-def unlike_layers(stack: LayerStack, *, ends: bool) -> Iterator[Finding]:
-    """Norms that single layers lack, or have in place of nothing, where the others have them.
+# compared with a reference
 
-    Without ``ends``, the first and the last layer may lack one, as some designs do.
+
+def reference_mismatches(
+    subject: Subject, reference: Reference, here: Mapping[str, Law]
+) -> Iterator[Diagnostic]:
+    """The model's tensors, of the laws ``here``, that are not as the reference's, beyond chance.
+
+    What is zero where the reference is random is left to the layers' own comparison: in all layers it is a design.
     """
-    if len(stack.layers) < 3:
-        return
-    have: dict[str, dict[str, bool]] = defaultdict(dict)
-    kinds: dict[str, Counter[str]] = defaultdict(Counter)
-    for layer, module in stack.layers.items():
-        for name, inner in module.named_modules():
-            have[name][layer] = is_norm(inner)
-            kinds[name][type(inner).__name__] += 1
-    for part, norms in have.items():
-        number = sum(norms.values())
-        total = len(stack.layers)
-        if 0 < number < total and total - number <= max(1, total // 6):
-            usual = kinds[part].most_common(1)[0][0]
-            for index, (layer, module) in enumerate(stack.layers.items()):
-                if not norms.get(layer, False) and (ends or 0 < index < total - 1):
-                    instead = dict(module.named_modules()).get(part)
-                    there = "is missing" if instead is None else f"is {type(instead).__name__}"
-                    name = f"{layer}.{part}"
-                    said = f"{name} {there} where the other layers have {usual}."
-                    yield Finding("mismatch", name, None, None, said, index, part)
-
-
-def odd_layers(stack: LayerStack, limits: Thresholds) -> Iterator[Finding]:
-    """Parameters of single layers whose size is not that of the same ones in the other layers.
-
-    The others' size is one, or follows a power of the layer's number (1/√(2l)), whichever leaves fewer layers odd.
-    """
-    for part, members in same_parts(stack).items():
-        sized = [(i, layer, size_of(p), p.numel()) for i, layer, p in members if p.numel() > 1]
-        sized = [each for each in sized if math.isfinite(each[2]) and each[2] > 0]
-        if len(sized) < 3:
+    buffers = {name for name, _ in subject.model.named_buffers()}
+    for name, found in here.items():
+        law = reference.laws.get(name)
+        if law is None or found.shape != law.shape or (found.size == 0 and law.entries is None):
             continue
-        odd = min((_odd(sized, usual, limits) for usual in _usual(sized)), key=len)
-        if len(odd) <= max(1, len(sized) // 4):
-            for (index, layer, size, _), usual in odd:
-                name = f"{layer}.{part}".removeprefix(".")
-                said = f"{name} has size {size:.4g} (rms) where the other layers have {usual:.4g}."
-                yield Finding("mismatch", owner(name), size, usual, said, index, part)
+        difference = reference.difference(name, found, subject.limits, subject.branch)
+        if difference is not None:
+            measured, expected = difference
+            what, why = f"{name}, a buffer," if name in buffers else name, ""
+            if name not in buffers and found.size and law.size and abs(found.size / law.size - 1) > 0.06:
+                fan_in = law.shape[-1] if len(law.shape) > 1 else 0
+                why = f": {_reason(found.size, law.size, fan_in, len(subject.stack.layers))}"
+            sentence = f"{what} {measured} where {reference.name} {expected}{why}."
+            layer, part = subject.stack.place(name)
+            yield Diagnostic("mismatch", owner(name), sentence, found.size, law.size, layer, part)
 
 
-Sized = tuple[int, str, float, int]
-"""A layer's number and name, the rms of its parameter, and how many entries it has."""
+def missing_norms(subject: Subject, reference: Reference) -> Iterator[Diagnostic]:
+    """Norms that the reference has and the model lacks, or has something else in place of."""
+    modules = dict(subject.model.named_modules())
+    for name, kind in reference.norms.items():
+        instead = modules.get(name)
+        if instead is None or isinstance(instead, nn.Identity):
+            there = "is missing" if instead is None else "is Identity"
+            sentence = f"{name} {there} where {reference.name} has {kind}."
+            layer, part = subject.stack.place(name)
+            yield Diagnostic("mismatch", name, sentence, layer=layer, part=part)
 
 
-def _usual(sized: Sequence[Sized]) -> Iterator[list[float]]:
-    """What sizes the layers should have: the same, or a power of their number."""
-    yield [median(size for _, _, size, _ in sized)] * len(sized)
-    if len(sized) > 3:
-        places = np.log1p([index for index, _, _, _ in sized])
-        slope, intercept, *_ = theilslopes(np.log([size for _, _, size, _ in sized]), places)
-        yield [float(np.exp(intercept + slope * place)) for place in places]
-
-
-def _odd(sized: Sequence[Sized], usual: Sequence[float], limits: Thresholds) -> list[tuple[Sized, float]]:
-    odd = []
-    for each, expected in zip(sized, usual, strict=True):
-        allowed = limits.layer * (1 + chance(each[3]))
-        if not 1 / allowed <= each[2] / expected <= allowed:
-            odd.append((each, expected))
-    return odd
-
-
-def copied_layers(stack: LayerStack) -> bool:
-    """Whether all layers start with the same values, as nn.TransformerEncoder's copies do."""
-    layers = list(stack.layers.values())
-    if len(layers) < 2:
-        return False
-    first = [p for p in layers[0].parameters() if p.ndim >= 2]
-    second = [p for p in layers[1].parameters() if p.ndim >= 2]
-    return len(first) == len(second) > 0 and all(
-        a is not b and a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, second, strict=True)
-    )
+def tie_mismatches(subject: Subject, reference: Reference) -> Iterator[Diagnostic]:
+    """Parameters that are one tensor here and two in the reference, or the other way round."""
+    here = ties_of(subject.model)
+    names = {name for name, _ in subject.model.named_parameters(remove_duplicate=False)}
+    for name, other in reference.ties.items():
+        if name in names and other in names and name not in here:
+            sentence = f"{name} is not tied to {other}, as in {reference.name}."
+            yield Diagnostic("mismatch", owner(name), sentence)
+    for name, other in here.items():
+        if name in reference.laws and other in reference.laws and name not in reference.ties:
+            sentence = f"{name} is tied to {other}, unlike in {reference.name}."
+            yield Diagnostic("mismatch", owner(name), sentence)

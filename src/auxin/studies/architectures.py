@@ -19,12 +19,11 @@ import torch
 from auxin.architecture import Attention, Layer
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
-from auxin.experiment.check import CheckReport
 from auxin.lab.named import NamedRun
 from auxin.lab.sweep_table import late
 from auxin.models.transformer import TransformerLM
-from auxin.probes.diagnosis import diagnose
-from auxin.probes.observe import Reading
+from auxin.probes.check import check
+from auxin.probes.check_report import CheckReport
 from auxin.studies.answers import Finding, Found, Statement, Study, finding
 from auxin.studies.design import Scale, apart, base, replace
 from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean_size
@@ -130,7 +129,7 @@ def _checked(settings: Mapping[str, Any]) -> CheckReport:
     """The check of a fresh model; its findings and remedies do not need the prediction."""
     config = dataclasses.replace(model_of(settings), vocabulary_size=WORDS)
     model = TransformerLM(config, torch.Generator().manual_seed(SEED))
-    return CheckReport.of(diagnose(model, Reading(n_tokens=TOKENS), predicting=False))
+    return check(model, n_tokens=TOKENS)
 
 
 def recommended(settings: Mapping[str, Any]) -> float | None:

@@ -14,8 +14,8 @@ from torch import nn
 import auxin
 from auxin.cli import main
 from auxin.errors import ConfigError
-from auxin.experiment.check import UnhealthyModel
 from auxin.experiment.sources import arguments_of, tokens_of
+from auxin.probes.check import UnhealthyModel
 from probes import models, shapes, slips
 
 SOURCE = """
@@ -80,7 +80,7 @@ def test_a_report_says_it_in_every_form(tmp_path: Path) -> None:
         assert said in page
     assert "<script src" not in page
     assert finding.sentence in report._repr_html_()
-    assert len(report.figure().to_dict()["hconcat"]) == 3
+    assert len(report.plot().to_dict()["hconcat"]) == 3
     assert json.loads(json.dumps(report.to_dict()))["findings"][0]["module"] == finding.module
     assert report.layers.columns[:7] == [
         "layer", "norm", "cosine", "gradient", "predicted_norm", "predicted_cosine", "predicted_gradient",

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.probes.diagnosis import diagnose
+from auxin.probes.check import check
 from auxin.probes.observe import Reading, observe
 from probes import models, shapes, slips
 
@@ -24,7 +24,7 @@ def test_a_slip_is_named(kind: str, slip: str) -> None:
     for seed in range(3):
         model = fresh(kind, seed)
         named = slips.planted(model, kind, slip)
-        found = diagnose(model, Reading(n_tokens=32, seed=seed), predicting=False).findings
+        found = check(model, n_tokens=32, seed=seed).findings
         assert found, f"{slip} not found"
         assert any(finding.module == named for finding in found), [f.sentence for f in found]
         assert found[0].module == named, [f.sentence for f in found]
@@ -33,7 +33,7 @@ def test_a_slip_is_named(kind: str, slip: str) -> None:
 @pytest.mark.parametrize("kind", [*slips.NAMES, *models.CLASSES])
 def test_an_unharmed_model_is_left_in_peace(kind: str) -> None:
     for seed in range(2):
-        assert not diagnose(fresh(kind, seed), Reading(n_tokens=32, seed=seed), predicting=False).findings
+        assert not check(fresh(kind, seed), n_tokens=32, seed=seed).findings
 
 
 class LayerScaled(shapes.MinGPT):
@@ -60,15 +60,15 @@ def test_a_layer_unlike_the_others_is_named_where_no_family_is_known() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = LayerScaled()
-        assert not diagnose(model).findings
+        assert not check(model).findings
         with torch.no_grad():
             model.blocks[2].gamma.fill_(1.0)  # LayerScale reset
-        (finding,) = diagnose(model).findings
+        (finding,) = check(model).findings
         assert (finding.module, finding.measured, finding.expected) == ("blocks.2", 1.0, pytest.approx(0.1))
         assert "blocks.2.gamma has size 1 (rms) where the other layers have 0.1" in finding.sentence
         model = LayerScaled()
         nn.init.normal_(model.blocks[1].feedforward.c_proj.weight, std=0.02)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
-        assert [f.module for f in diagnose(model).findings] == ["blocks.1.feedforward.c_proj"]
+        assert [f.module for f in check(model).findings] == ["blocks.1.feedforward.c_proj"]
 
 
 def test_what_has_two_stacks_or_stages_is_refused_by_name() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
-from auxin.architecture import MLP, Attention, Layer, Network, Norm, Sublayer
+from auxin.architecture import MLP, Attention, Layer, Network, Norm
 from auxin.architecture.initialization import normal_scheme
 from auxin.architecture.recipe import Recipe
 from auxin.architecture.sizes import Sizes
@@ -18,12 +19,16 @@ from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
 from auxin.families.activation import activation_of
 from auxin.families.configs import NoFamily, read_config, recipe_of
-from auxin.families.laws import TORCH, likely
-from auxin.families.layers import Layers, LayerStack, find_layers
-from auxin.families.modules import Matrix, matrices
+from auxin.families.layers import LayerStack, find_layers
+from auxin.families.matrices import TORCH, Matrix, matrices, recognized
 from auxin.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
 from auxin.models.transformer import TransformerLM
 from auxin.values import check
+
+KNOWN = (
+    "a model or config of transformers, torch.nn.TransformerEncoder, modules of nanoGPT's shape, a ModelConfig, "
+    "RunConfig or TransformerLM"
+)
 
 
 @dataclass(frozen=True)
@@ -32,17 +37,15 @@ class Described:
 
     recipe: Recipe
     matrices: tuple[Matrix, ...]
-    meant: bool
-    """Whether the scheme is that of the family or of most maps, and not a mere guess."""
-    recognized: bool = False
-    """Whether it is that of most maps."""
+    source: Literal["family", "maps", "guess"] = "family"
+    """What the scheme is taken from: the family, most of the maps, or neither, as maps follow none that is known."""
 
     @property
-    def intended(self) -> Network:
-        """The network of the scheme."""
-        return self.recipe.drawn
+    def recognized(self) -> bool:
+        """Whether the scheme is taken from most of the maps."""
+        return self.source == "maps"
 
-    @property
+    @cached_property
     def stds(self) -> dict[tuple[str, int], float]:
         """Root mean squares of the entries by role and layer; the scheme's where a layer has no such map."""
         return self.recipe.stds({(matrix.role, matrix.layer): matrix.std for matrix in self.matrices})
@@ -60,7 +63,7 @@ def network_of(source: Any, *, actual: bool = False) -> Network:
         source: the path of a config.json or of its directory; its settings as a dict; a config of transformers; a
             model of transformers; a torch.nn.TransformerEncoder (or one of its layers); a model of nanoGPT's shape;
             a ``ModelConfig``, ``RunConfig`` or ``TransformerLM``. No config runs any code.
-        actual: of a model, the σ's that its weights have now, instead of those that were meant.
+        actual: of a model, the σ's that its weights have now, instead of the intended ones.
 
     Raises:
         ConfigError: a family that is not known (the known ones are listed), or a setting that is missing.
@@ -76,19 +79,11 @@ def network_of(source: Any, *, actual: bool = False) -> Network:
         if isinstance(source, TransformerLM) and not actual:
             return source.config.network()
         described = describe(source)
-        return described.actual if actual else described.intended
+        return described.actual if actual else described.recipe.drawn
     check(not actual, "actual", True, "False, of a config, which has no weights")
-    if isinstance(source, RunConfig):
-        return source.model.network()
-    if isinstance(source, ModelConfig):
-        return source.network()
+    if isinstance(source, (ModelConfig, RunConfig)):
+        return (source.model if isinstance(source, RunConfig) else source).network()
     return recipe_of(settings_of(source)).drawn
-
-
-KNOWN = (
-    "a model or config of transformers, torch.nn.TransformerEncoder, modules of nanoGPT's shape, a ModelConfig, "
-    "RunConfig or TransformerLM"
-)
 
 
 def settings_of(source: Any) -> Mapping[str, Any]:
@@ -103,30 +98,30 @@ def settings_of(source: Any) -> Mapping[str, Any]:
     return written()
 
 
-def describe(model: nn.Module, layers: Layers | None = None) -> Described:
+def describe(model: nn.Module, stack: LayerStack | None = None) -> Described:
     """What family a model is of, and its matrices; what a wrapper holds (DDP, Lightning) is read as it is alone.
 
     Raises ``NoFamily`` for a model of none that is known, ``ConfigError`` naming what is not covered in a known one.
     """
     if isinstance(model, nn.TransformerEncoderLayer):
-        return _torch(LayerStack("", {"": model}))
-    stack = find_layers(model, layers)
-    first = next(iter(stack.layers.values()))
+        stack = LayerStack("", {"": model})
+    stack = stack or find_layers(model)
+    name, first = next(iter(stack.layers.items()))
     if isinstance(first, nn.TransformerEncoderLayer):
         return _torch(stack)
-    parents = _parents(model, next(iter(stack.layers)))
-    ours = next((parent for parent in parents if isinstance(parent, TransformerLM)), None)
-    if ours is not None:
-        return _ours(ours, stack)
-    config = config_of(model, next(iter(stack.layers)))
+    for parent in _parents(model, name):
+        if isinstance(parent, TransformerLM):
+            return _ours(parent, stack)
+    config = config_of(model, name)
     if config is not None:
         return _transformers(config, stack)
-    if all(_has(first, path) for path in GPT2_PARTS.values()):
+    names = {name for name, _ in first.named_modules()}
+    if names.issuperset(GPT2_PARTS.values()):
         return _nanogpt(stack)
-    raise _none(model)
+    raise _no_family(model)
 
 
-def _none(model: nn.Module) -> NoFamily:
+def _no_family(model: nn.Module) -> NoFamily:
     return NoFamily(
         f"{type(model).__name__} is of no known family; allowed: {KNOWN}; any other model can be measured"
     )
@@ -152,13 +147,9 @@ def _transformers(config: Any, stack: LayerStack) -> Described:
     for parts in filter(None, (family.parts, family.renamed)):
         found = matrices(stack.layers, parts, family.fused, recipe)
         if {matrix.role for matrix in found} == set(recipe.maps[0]):
-            return Described(recipe, tuple(found), meant=True)
+            return Described(recipe, tuple(found))
     layer = type(next(iter(stack.layers.values()))).__name__
     raise ConfigError(f"{layer} has maps of other names than {family.name}'s; allowed: {family.parts}")
-
-
-def _has(layer: nn.Module, path: str) -> bool:
-    return any(name == path for name, _ in layer.named_modules())
 
 
 def _torch(stack: LayerStack) -> Described:
@@ -170,20 +161,18 @@ def _torch(stack: LayerStack) -> Described:
         for name in ("forward", "_sa_block", "_ff_block"):
             if getattr(type(layer), name, None) is not getattr(nn.TransformerEncoderLayer, name):
                 raise NoFamily(f"{type(layer).__name__} has a {name} of its own; allowed: torch's")
-    activation: Any = activation_of(first, "linear1", "linear2")
-    norm, heads = Norm(epsilon=first.norm1.eps), first.self_attn.num_heads
     sizes = Sizes(
         first.self_attn.embed_dim,
-        heads,
+        first.self_attn.num_heads,
         hidden=first.linear1.out_features,
-        attention_bias=False,
+        attention_bias=False,  # that of torch's is 0 at initialization
         mlp_bias=first.linear1.bias is not None,
-    )  # biases of attention are 0 at initialization
-    place = {"before": norm} if first.norm_first else {"stream": norm}
-    layer = layer_of(Attention(head_dim=sizes.split_width()), MLP(activation), place)
-    network = Network.repeat(layer, len(layers), place.get("before"))
+    )
+    norm = Norm(epsilon=first.norm1.eps)
+    layer = _layer(sizes, first, TORCH_PARTS, {"before" if first.norm_first else "stream": norm})
+    network = Network.repeat(layer, len(layers), norm if first.norm_first else None)
     recipe = Recipe("torch.nn.TransformerEncoder", network, sizes, TORCH, causal=False)
-    return _with_law(recipe, stack, TORCH_PARTS)
+    return _with_scheme(recipe, stack, TORCH_PARTS)
 
 
 def _nanogpt(stack: LayerStack) -> Described:
@@ -192,17 +181,27 @@ def _nanogpt(stack: LayerStack) -> Described:
     up = first.get_submodule("mlp.c_fc")
     heads = getattr(first.get_submodule("attn"), "n_head", None)
     if not isinstance(up, nn.Linear) or type(heads) is not int or up.in_features % heads:
-        raise _none(first)
+        raise _no_family(first)
     biased = up.bias is not None
     sizes = Sizes(up.in_features, heads, hidden=up.out_features, attention_bias=biased, mlp_bias=biased)
-    found = next((m for m in first.modules() if isinstance(m, nn.LayerNorm)), None)
-    norm, activation = (
-        Norm(epsilon=1e-5 if found is None else found.eps),
-        activation_of(first, "mlp.c_fc", "mlp.c_proj"),
-    )
-    layer = layer_of(Attention(head_dim=sizes.split_width()), MLP(activation), {"before": norm})  # pyright: ignore[reportArgumentType]
+    epsilon = next((m.eps for m in first.modules() if isinstance(m, nn.LayerNorm)), 1e-5)
+    norm, scheme = Norm(epsilon=epsilon), normal_scheme(0.02, scaled=True)
+    layer = _layer(sizes, first, GPT2_PARTS, {"before": norm})
     network = Network.repeat(layer, len(stack.layers), norm)
-    return _with_law(Recipe("nanoGPT", network, sizes, normal_scheme(0.02, scaled=True)), stack, GPT2_PARTS)
+    return _with_scheme(Recipe("nanoGPT", network, sizes, scheme), stack, GPT2_PARTS)
+
+
+def _layer(sizes: Sizes, module: nn.Module, parts: Mapping[str, str], norms: Mapping[str, Norm]) -> Layer:
+    """Plain attention and an MLP, whose activation is found by a pass."""
+    activation: Any = activation_of(module, parts["up"], parts["down"])
+    return layer_of(Attention(head_dim=sizes.split_width()), MLP(activation), norms)
+
+
+def _with_scheme(recipe: Recipe, stack: LayerStack, parts: Mapping[str, str]) -> Described:
+    """With the scheme that most maps follow, if there is one."""
+    found = tuple(matrices(stack.layers, parts, "rows", recipe))
+    known = recognized(recipe, found)
+    return Described(known or recipe, found, "guess" if known is None else "maps")
 
 
 def _ours(model: TransformerLM, stack: LayerStack) -> Described:
@@ -212,25 +211,17 @@ def _ours(model: TransformerLM, stack: LayerStack) -> Described:
     for layer in recipe.network.layers:
         kinds = [type(sublayer.body) for sublayer in layer.sublayers]
         if len(set(kinds)) < len(kinds):
-            raise _none(model)
+            raise _no_family(model)
         if layer not in layers:
-            layers[layer] = replace(
-                layer, sublayers=tuple(_finite(each, recipe.sizes) for each in layer.sublayers)
+            sublayers = (
+                replace(
+                    sublayer, body=replace(sublayer.body, head_dim=sublayer.body.dimensions(recipe.sizes))
+                )
+                if isinstance(sublayer.body, Attention)
+                else sublayer
+                for sublayer in layer.sublayers
             )
+            layers[layer] = replace(layer, sublayers=tuple(sublayers))
     network = replace(recipe.network, layers=tuple(layers[layer] for layer in recipe.network.layers))
     recipe = replace(recipe, network=network)
-    return Described(recipe, tuple(matrices(stack.layers, OUR_PARTS, "rows", recipe)), meant=True)
-
-
-def _finite(sublayer: Sublayer, sizes: Sizes) -> Sublayer:
-    body = sublayer.body
-    if not isinstance(body, Attention):
-        return sublayer
-    return replace(sublayer, body=replace(body, head_dim=body.dimensions(sizes)))
-
-
-def _with_law(recipe: Recipe, stack: LayerStack, parts: Mapping[str, str]) -> Described:
-    found = matrices(stack.layers, parts, "rows", recipe)
-    meant = likely(recipe, found)
-    known = meant is not None
-    return Described(meant or recipe, tuple(found), meant=known, recognized=known)
+    return Described(recipe, tuple(matrices(stack.layers, OUR_PARTS, "rows", recipe)))

@@ -1,0 +1,131 @@
+"""The matrices of a model's layers by what they do, and the scheme that most of them seem to be drawn by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from torch import Tensor, nn
+
+from auxin.architecture.initialization import SCHEMES, Map, Scheme, normal_scheme
+from auxin.architecture.recipe import EmbeddingLaw, Recipe
+
+GATES, HEADS = ("gate", "up"), ("query", "key", "value")
+AGREEING = 0.6
+"""Share of the maps that a scheme has to explain, to be taken as the intended one."""
+TOLERANCE = 0.05
+"""Relative difference of a standard deviation that still counts as explained, beside chance."""
+
+
+def _scheme(words: str, std: Callable[[Map], float]) -> Scheme:
+    return Scheme(lambda of: std(of) * math.sqrt(of.fan_in), words=words)
+
+
+def _torch(of: Map) -> float:
+    """nn.Linear's U(±1/√fan_in), and nn.MultiheadAttention's xavier for its joint queries, keys and values."""
+    return math.sqrt(2 / (of.fan_in + of.joint)) if of.joint else 1 / math.sqrt(3 * of.fan_in)
+
+
+LINEAR = replace(SCHEMES["pytorch"], words="torch's default of nn.Linear")
+TORCH = replace(
+    _scheme("torch's defaults of nn.MultiheadAttention and nn.Linear", _torch), sigma_b=LINEAR.sigma_b
+)
+USUAL = (
+    TORCH,
+    LINEAR,
+    *(replace(normal_scheme(0.02, scaled=scaled), embedding=lambda _: 0.02) for scaled in (True, False)),
+    _scheme("xavier", lambda of: math.sqrt(2 / (of.fan_in + of.fan_out))),
+    _scheme(
+        "xavier, queries, keys and values as one",
+        lambda of: math.sqrt(2 / (of.fan_in + (of.joint or of.fan_out))),
+    ),
+    _scheme("N(0, 1/fan_in)", lambda of: of.fan_in**-0.5),
+    _scheme("N(0, 2/fan_in)", lambda of: (2 / of.fan_in) ** 0.5),
+)
+"""Schemes that people use; of embeddings, where it is known how they go with it."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A map of a layer, or its share of a joint matrix."""
+
+    role: str
+    """query, key, value, out, gate, up or down."""
+    layer: int
+    module: str
+    """Name of the module in the model."""
+    parameter: str
+    entries: Tensor
+    """[fan_out, fan_in]."""
+
+    @cached_property
+    def std(self) -> float:
+        """Root mean square of the entries."""
+        return self.entries.detach().float().square().mean().sqrt().item()
+
+
+def matrices(
+    layers: Mapping[str, nn.Module], parts: Mapping[str, str], fused: str, recipe: Recipe
+) -> list[Matrix]:
+    """The maps of all layers, in order; layers that lack one are without it."""
+    found: list[Matrix] = []
+    for index, (name, layer) in enumerate(layers.items()):
+        for role, path in parts.items():
+            weight = _weight(layer, path)
+            if weight is not None:
+                module = path.removesuffix(".in_proj_weight")
+                parameter = f"{name}.{path}" + ("" if path.endswith("_weight") else ".weight")
+                for part, entries in _cut(role, weight, fused, index, recipe):
+                    found.append(Matrix(part, index, f"{name}.{module}", parameter, entries))
+    return found
+
+
+def _weight(layer: nn.Module, path: str) -> Tensor | None:
+    """A weight [fan_out, fan_in]; GPT-2's Conv1D stores the transpose."""
+    owner: object = layer
+    for step in path.split("."):
+        owner = getattr(owner, step, None)
+    owner = getattr(owner, "base_layer", owner)  # of a matrix to which an adapter is added
+    transposed = type(owner).__name__ == "Conv1D"
+    weight = getattr(owner, "weight", None) if isinstance(owner, nn.Module) else owner
+    return (weight.T if transposed else weight) if isinstance(weight, Tensor) else None
+
+
+def _cut(role: str, weight: Tensor, fused: str, layer: int, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
+    if role == "gate_up":
+        yield from zip(GATES, weight.chunk(2), strict=True)
+    elif role != "qkv":
+        yield role, weight
+    elif fused == "heads":
+        rows = weight.unflatten(0, (recipe.sizes.heads, 3, -1))
+        for i, part in enumerate(HEADS):
+            yield part, rows[:, i].flatten(0, 1)
+    else:
+        rows = [recipe.maps[layer][part].fan_out for part in HEADS]
+        yield from zip(HEADS, weight.split(rows), strict=True)
+
+
+def chance(entries: int) -> float:
+    """Relative deviation of a root mean square of so many random entries that chance does not exceed.
+
+    Six standard deviations 1/√(2N) of that of Gaussian entries: with a thousand matrices once in 10⁵ models.
+    """
+    return 6 / math.sqrt(2 * entries)
+
+
+def recognized(recipe: Recipe, found: Sequence[Matrix]) -> Recipe | None:
+    """The recipe with the scheme that explains most maps; None where none explains enough."""
+    best, agreeing = None, 0.0
+    for scheme in USUAL:
+        std = None if scheme.embedding is None else scheme.embedding(Map(recipe.sizes.width, 1))
+        candidate = replace(recipe, scheme=scheme, embedding=EmbeddingLaw(std))
+        explained = [
+            abs(m.std / candidate.std(m.role, m.layer) - 1) <= TOLERANCE + chance(m.entries.numel())
+            for m in found
+        ]
+        share = sum(explained) / max(len(explained), 1)
+        if share > agreeing + 1e-9:
+            best, agreeing = candidate, share
+    return best if agreeing >= AGREEING else None

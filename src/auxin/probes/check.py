@@ -1,0 +1,256 @@
+"""``auxin.check``: whether the initialization of a model is all right, and where it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from auxin.architecture.recipe import Recipe
+from auxin.errors import AuxinError
+from auxin.families.configs import recipe_of
+from auxin.families.description import settings_of
+from auxin.families.layers import find_layers, unwrapped
+from auxin.families.preparation import prepared
+from auxin.probes.branches import branch_mismatches, strength_mismatches
+from auxin.probes.check_report import CheckReport
+from auxin.probes.dead import bad_entries, unreached, unset_tensors, zero_by_design
+from auxin.probes.expectation import Expectation
+from auxin.probes.findings import KINDS, Diagnostic, Kind, Thresholds, folded
+from auxin.probes.finite import NotFinite
+from auxin.probes.laws import Given, laws_of
+from auxin.probes.observe import Observation, Reading, observe
+from auxin.probes.prediction import Tokens
+from auxin.probes.reach import reach_of
+from auxin.probes.siblings import all_copies, copies, odd_layers, unlike_layers, zeros_in_some
+from auxin.probes.weights import (
+    Subject,
+    gain_mismatches,
+    missing_norms,
+    reference_mismatches,
+    scheme_mismatches,
+    table_mismatches,
+    tie_mismatches,
+)
+from auxin.theory.profile import Profile
+from auxin.values import check as check_value
+
+
+class UnhealthyModel(AuxinError, AssertionError):
+    """``assert_healthy`` has found something; the message has the findings' sentences."""
+
+
+def check(
+    model: nn.Module | str | Path | Mapping[str, Any] | Any,
+    inputs: Any = None,
+    *,
+    reference: Given | str | None = None,
+    branch: float = 1.0,
+    thresholds: Thresholds | None = None,
+    **reading: Any,
+) -> CheckReport:
+    """Measure a model before training, predict what it should be, and say where the two disagree.
+
+    The model is left as it was: modes, gradients, hooks, random state.
+
+    Args:
+        model: any torch.nn.Module; or a config.json's path, settings or config of transformers, which is predicted
+            alone.
+        inputs: what its forward takes (a tensor, a tuple, a dict); by default random token ids, pixels or vectors.
+        reference: what weights are compared with: a model, a function that builds one, or a scheme's name (gpt2,
+            xavier, pytorch …); by default the family's recipe, fresh draws of the model's own class for what it does
+            not cover, or the other layers.
+        branch: factor by which the branches' output maps were rescaled on purpose (``rescale_``).
+        thresholds: from where on a difference is a finding; ``auxin.probes.findings.Thresholds``.
+        reading: how it is measured. ``layers``: the container of the layers by name, or the layers in order, where
+            they are not found. ``batch``, ``n_tokens``: sequences of the default inputs (2), and tokens of each (64).
+            ``batch_first``: whether the residual stream is [B, n, d]; found out by default. ``seed``: of the default
+            inputs, and of what is differentiated (0).
+
+    Cost: a pass forward and eight back, another forward, and the prediction: 12 layers of width 768 on 64 tokens in
+    about ten seconds on two cores.
+
+    Raises ``ConfigError`` for a model without layers that are found, inputs that it does not take, weights without
+    data (device meta), and configs of unknown families.
+
+    >>> import torch
+    >>> model = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(64, 4), 3, enable_nested_tensor=False)
+    >>> report = check(model, n_tokens=8)
+    >>> report.ok
+    True
+    """
+    given, limits = Reading(inputs, **reading), thresholds or Thresholds()
+    if not isinstance(model, nn.Module):
+        return _of_config(recipe_of(settings_of(model)), given, limits)
+    model = unwrapped(model)
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    with prepared(model):  # before any weight is read: in training mode, reading some of them changes others
+        stack = find_layers(model, given.layers)
+        subject = Subject(model, stack, trainable, limits, branch)
+        return _check(subject, dataclasses.replace(given, layers=stack), Expectation.of(subject, reference))
+
+
+def assert_healthy(
+    model: nn.Module, inputs: Any = None, *, kinds: Sequence[Kind] = KINDS, **settings: Any
+) -> None:
+    """Raise ``UnhealthyModel``, an ``AssertionError``, where ``check`` finds something of the given kinds.
+
+    For a test suite; ``settings`` are those of ``check``.
+
+    >>> import torch
+    >>> layer = torch.nn.TransformerEncoderLayer(64, 4)
+    >>> assert_healthy(torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False), n_tokens=8)
+    """
+    for kind in kinds:
+        check_value(kind in KINDS, "kind", kind, ", ".join(KINDS))
+    found = [finding for finding in check(model, inputs, **settings).findings if finding.kinds & set(kinds)]
+    if found:
+        raise UnhealthyModel(f"{len(found)} found: " + " ".join(finding.sentence for finding in found))
+
+
+def _of_config(recipe: Recipe, reading: Reading, limits: Thresholds) -> CheckReport:
+    """A config alone: predicted, not measured."""
+    tokens = Tokens.of_recipe(recipe, reading.n_tokens, reading.seed)
+    remarks = [f"{recipe.name}: {recipe.scheme.words}", "a config alone: predicted, not measured"]
+    if tokens is None:
+        remarks.append("its inputs are no tokens, so the stream before the first layer is not known")
+    report = CheckReport(recipe.name, None, recipe, (), tuple(remarks), tokens)
+    profile = report.predicted
+    findings = () if profile is None else tuple(_verdict(profile, "predicted", recipe.name, limits))
+    return dataclasses.replace(report, findings=findings)
+
+
+def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckReport:
+    model, stack, limits = subject.model, subject.stack, subject.limits
+    bad = bad_entries(model)
+    causes = _Causes(unset_tensors(model, bad))
+    _compare(causes, subject, expected)
+    effects: list[Diagnostic] = []
+    notes = [expected.words]
+    seen = tokens = None
+    if not bad:
+        try:
+            seen = observe(model, reading)
+        except NotFinite as error:
+            causes.append(Diagnostic("dead", error.module or stack.name, f"{error}."))
+    if seen is not None:
+        reach = reach_of(model, reading, subject.trainable)
+        causes.add(unreached(reach, stack, seen.layers))
+        identity = bool(np.allclose(seen.grams, seen.grams[0], rtol=1e-9))
+        notes += [*reach.notes, *zero_by_design(subject, reach, causes.modules, identity=identity)]
+    if all_copies(stack):
+        notes.append(
+            "all layers begin with the same weights (copies); the prediction is for independent ones"
+        )
+    described = expected.described
+    if seen is not None and seen.closed:
+        if described is not None and described.recipe.depth == seen.depth:
+            causes += strength_mismatches(seen, described, limits)
+            effects += branch_mismatches(seen, described, limits)
+            tokens = Tokens.observed(seen)
+            notes += [] if tokens is not None else ["no prediction for padded or zero inputs"]
+        effects += _verdict(seen, "measured", stack.name, limits)
+    elif seen is not None:
+        notes.append(
+            "the branches found do not account for the stream: no prediction, and no verdict on the depth"
+        )
+    if seen is not None:
+        effects += _loss(seen, limits)
+        notes += seen.notes
+    return CheckReport(
+        name=type(model).__name__,
+        observation=seen,
+        recipe=None if described is None else described.recipe,
+        findings=tuple(folded(causes, effects, len(stack.layers))),
+        remarks=tuple(dict.fromkeys(notes)),
+        tokens=tokens,
+    )
+
+
+class _Causes(list[Diagnostic]):
+    """Findings, where a module is named by the first comparison that has found something of it."""
+
+    @property
+    def modules(self) -> set[str]:
+        return {finding.module for finding in self}
+
+    def add(self, found: Iterable[Diagnostic]) -> None:
+        """Those whose module is not named by another comparison."""
+        named = self.modules
+        self += [finding for finding in found if finding.module not in named]
+
+
+def _compare(causes: _Causes, subject: Subject, expected: Expectation) -> None:
+    """Add the tensors and norms that are not as expected, by what says most of a module first."""
+    stack, limits = subject.stack, subject.limits
+    scheme, reference = expected.scheme, expected.reference
+    covered = set() if scheme is None else {matrix.parameter for matrix in scheme.matrices}
+    here = {} if reference is None else laws_of(subject.model)
+    if scheme is not None and scheme.recognized and expected.redrawn(here, covered, limits):
+        reference = None
+    agreed = set() if reference is None else expected.settled(subject, here)
+    alike = (
+        *gain_mismatches(subject),
+        *(() if reference else unlike_layers(stack, ends=scheme is not None)),
+        *zeros_in_some(stack),
+    )
+    for finding in alike:
+        causes.add([finding] if finding.module not in agreed else [])
+    causes.add(copies(stack))
+    if scheme is not None:
+        causes.add(scheme_mismatches(subject, scheme))
+        causes.add(table_mismatches(subject, scheme))
+    if reference is not None:
+        others = {name: law for name, law in here.items() if name not in covered}
+        causes.add(reference_mismatches(subject, reference, others))
+        causes.add(missing_norms(subject, reference))
+        causes.add(tie_mismatches(subject, reference))
+    causes.add(finding for finding in odd_layers(stack, limits) if finding.module not in agreed)
+
+
+def _verdict(profile: Profile, how: str, stack: str, limits: Thresholds) -> Iterator[Diagnostic]:
+    """What is wrong with a design over its depth, as it was measured or predicted (``how``)."""
+    cosine, gradient, depth = profile.cosine, profile.gradient, profile.depth
+    for name, column in (("norm²", profile.norm), ("cosine", cosine), ("gradient", gradient)):
+        if not np.isfinite(column).all():
+            layer = int(np.flatnonzero(~np.isfinite(column))[0])
+            place = f"after layer {layer}" if layer else "at the input"
+            yield Diagnostic("explode", stack, f"The {name} is not finite {place} ({how}).")
+            return
+    if cosine[0] > limits.cosine:
+        sentence = (
+            f"Tokens have a mean cosine of {cosine[0]:z.4f} before the first layer ({how}): the embeddings make them "
+            "one, by an offset that all share."
+        )
+        yield Diagnostic("collapse", stack, sentence, float(cosine[0]), limits.cosine)
+    elif cosine[-1] > limits.cosine:
+        sentence = (
+            f"After the last of {depth} layers tokens have a mean cosine of {cosine[-1]:z.4f} ({cosine[0]:z.2f} at "
+            f"the input; {how}): they collapse into one."
+        )
+        yield Diagnostic("collapse", stack, sentence, float(cosine[-1]), limits.cosine)
+    # where embeddings are small, the first layers multiply gradients whatever the design; and without damping they
+    # grow as a power of the depth, which the second half hardly shows, while an explosion goes on in it
+    middle = depth // 2
+    growth = float(gradient[middle] / gradient[-1])
+    if not np.isfinite(growth) or not 1 / limits.gradient <= growth <= limits.gradient:
+        what = "explode" if growth > 1 or not np.isfinite(growth) else "vanish"
+        sentence = (
+            f"Squared gradients {what}: from the last of {depth} layers to layer {middle} they change by a factor of "
+            f"{growth:.3g} ({how})."
+        )
+        yield Diagnostic("explode", stack, sentence, growth, limits.gradient)
+
+
+def _loss(seen: Observation, limits: Thresholds) -> Iterator[Diagnostic]:
+    loss = seen.excess_loss
+    if loss is not None and not loss <= limits.excess_loss:
+        sentence = (
+            f"The loss starts {loss:.3g} nats above ln {seen.vocabulary:,}, that of a uniform guess: logits have a std "
+            f"of {seen.logit_std:.3g}."
+        )
+        yield Diagnostic("loss", seen.output_map or seen.stack, sentence, loss, limits.excess_loss)

@@ -1,0 +1,221 @@
+"""What ``auxin.check`` has found, in every form: values, a table, text of at most 80 columns, a page."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from auxin import display
+from auxin.architecture import Network
+from auxin.architecture.recipe import Recipe
+from auxin.errors import ConfigError
+from auxin.probes.findings import Diagnostic
+from auxin.probes.observe import BRANCH_COLUMNS, PROBES, Observation
+from auxin.probes.prediction import Tokens, predict
+from auxin.probes.remedy import Remedy, remedies
+from auxin.theory.profile import Profile
+
+SHOWN = {
+    "norm": ("norm²", 9),
+    "predicted_norm": ("predicted", 9),
+    "cosine": ("cosine", 7),
+    "predicted_cosine": ("predicted", 9),
+    "gradient": ("gradient", 9),
+    "predicted_gradient": ("predicted", 9),
+    "attention_share": ("attn", 5),
+    "cross_share": ("cross", 5),
+    "mlp_share": ("MLP", 5),
+}
+"""Columns of the printed table: head and width."""
+MOST = 26
+"""Layers that are all shown; of more, every second, third …"""
+PROFILED = ("norm", "cosine", "gradient")
+
+
+@dataclass(frozen=True, eq=False)
+class CheckReport(display.Drawn, display.Displayed):
+    """What ``check`` found; prints as a table, draws itself in a notebook."""
+
+    name: str
+    observation: Observation | None
+    """None of a config alone, and of a model with weights that are not finite."""
+    recipe: Recipe | None
+    findings: tuple[Diagnostic, ...]
+    remarks: tuple[str, ...]
+    tokens: Tokens | None = None
+    """What is predicted from; None: nothing is."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    @property
+    def intended(self) -> Network | None:
+        """The network with the σ's of its recipe."""
+        return None if self.recipe is None else self.recipe.drawn
+
+    @cached_property
+    def _prediction(self) -> tuple[Profile | None, tuple[str, ...]]:
+        if self.intended is None or self.tokens is None:
+            return None, ()
+        try:
+            return predict(self.intended, self.tokens), ()
+        except ConfigError as error:  # a state that overflows on the way
+            return None, (f"no prediction: {error}",)
+
+    @property
+    def predicted(self) -> Profile | None:
+        """From the intended initialization, on the tokens at hand. Cost: at first use, a propagation."""
+        return self._prediction[0]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader should know of how it was measured, compared and predicted."""
+        return (*self.remarks, *self._prediction[1])
+
+    @property
+    def layers(self) -> pl.DataFrame:
+        """A row for the stream's start (0) and for each layer.
+
+        norm (‖x‖²/d), cosine (of two different tokens), gradient (squared, relative to the output's) as measured;
+        predicted_norm, predicted_cosine, predicted_gradient from the intended initialization; attention_share and
+        mlp_share of the branches' norm² in the stream after them; entropy of attention relative to uniform; spread
+        of its logits; cross_share of cross-attention; gradient_error, the gradient's standard error. Null where it
+        was not measured or no theory applies.
+        """
+        measured = {} if self.observation is None else dict(self.observation.columns)
+        predicted = {} if self.predicted is None else self.predicted.columns
+        measured |= {f"predicted_{name}": column for name, column in predicted.items()}
+        if self.observation is not None:
+            measured["gradient_error"] = self.observation.errors["gradient"]
+        names = [
+            *PROFILED,
+            *(f"predicted_{name}" for name in PROFILED),
+            *BRANCH_COLUMNS,
+            "gap",
+            "gradient_error",
+        ]
+        missing = [None] * (self.depth + 1)
+        columns = {name: pl.Series(name, measured.get(name, missing), dtype=pl.Float64) for name in names}
+        return pl.DataFrame({"layer": range(self.depth + 1)} | columns).with_columns(
+            pl.exclude("layer").fill_nan(None)
+        )
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        source = self.observation or self.intended
+        return 0 if source is None else source.depth
+
+    @property
+    def totals(self) -> dict[str, float | None]:
+        """Over the whole depth: log (1 − c_L)/(1 − c_0), log of the gradients' growth, as measured and predicted."""
+        found: dict[str, float] = {}
+        for prefix, profile in (("", self.observation), ("predicted_", self.predicted)):
+            found[f"{prefix}angle"] = math.nan if profile is None else profile.angle_total
+            found[f"{prefix}gradient"] = math.nan if profile is None else profile.gradient_total
+        gap = None if self.observation is None else self.observation.columns.get("gap")
+        found["tangent"] = math.nan if gap is None else math.log(gap[-1] / gap[0])
+        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+    def remedies(self, target: float | None = None) -> list[Remedy]:
+        """What GPT-2's rule, CompleteP's and DeepNorm would give, and the factor for an angle total of ``target``.
+
+        Empty for a model of no known family. Cost: some 13 propagations of 24 tokens.
+        """
+        seen, recipe = self.observation, self.recipe
+        if recipe is None:
+            return []
+        tokens = Tokens.of_recipe(recipe, 24)
+        if seen is not None:
+            tokens = Tokens(seen.grams[0].mean(0), recipe.causal, recipe.sizes.width)
+        return [] if tokens is None else remedies(recipe, tokens, target)
+
+    def remedy_table(self, target: float | None = None) -> str:
+        """``remedies`` as text of at most 80 columns."""
+        return remedy_table(self.remedies(target))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        seen = self.observation
+        return {
+            "model": self.name,
+            "ok": self.ok,
+            "findings": [asdict(finding) | {"severity": finding.severity} for finding in self.findings],
+            "notes": list(self.notes),
+            "totals": self.totals,
+            "logit_std": None if seen is None else seen.logit_std,
+            "excess_loss": None if seen is None else seen.excess_loss,
+            "layers": self.layers.to_dicts(),
+            "branches": [] if seen is None else [branch.to_dict() for branch in seen.branches],
+        }
+
+    def summary(self) -> str:
+        """The table and the findings as text of at most 80 columns."""
+        seen, findings = self.observation, self.findings
+        lines = []
+        for finding in findings:
+            lines.append(f"{finding.kind}: {finding.sentence}")
+            lines += [f"  follows: {effect.sentence}" for effect in finding.consequences]
+        if not findings and seen is not None and not seen.closed:
+            lines.append("No verdict: what the layers add to the stream was not found.")
+        elif not findings:
+            lines.append("Nothing found: the initialization is what it should be.")
+        if seen is not None and seen.excess_loss is not None:
+            loss = f"ln {seen.vocabulary:,} + {seen.excess_loss:.3g} (logits have std {seen.logit_std:.3g})"
+            lines.append(f"loss at initialization: {loss}")
+        if seen is not None:
+            error = seen.errors["gradient"][0] / seen.gradient[0]
+            lines.append(
+                f"gradient at the input: ± {error:.0%}, the standard error of {PROBES} random probes"
+            )
+        lines += [f"({note})" for note in self.notes]
+        wrapped = (textwrap.wrap(l, 80, subsequent_indent="  ", break_on_hyphens=False) for l in lines)
+        return "\n".join([*_table(self.layers), "", *(line for part in wrapped for line in part)])
+
+    __str__ = summary
+
+    def to_html(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write one page with the findings, the table and the figure, for light and dark, that loads nothing.
+
+        A file that auxin did not write is replaced only with ``force``: ``RunError``.
+        """
+        return display.drawing().save_check(self, path, force=force)
+
+
+def remedy_table(rows: list[Remedy]) -> str:
+    """What rules for the branches come to, as text."""
+    lines = [f"{'branches':<24}{'factor':>9}{'skip':>6}{'cosine':>8}{'norm²':>9}{'angle':>8}{'gradient':>9}"]
+    for row in rows:
+        lines.append(
+            f"{row.name:<24}{row.branch:>9.3g}{row.skip:>6.3g}{row.cosine:>8.3f}{row.norm:>9.3g}"
+            f"{row.angle_total:>8.2f}{row.gradient_total:>9.2f}"
+        )
+    return "\n".join(lines)
+
+
+def _table(layers: pl.DataFrame) -> Iterator[str]:
+    shown = {name: column for name, column in SHOWN.items() if layers[name].is_not_null().any()}
+    yield "layer" + "".join(f" {head:>{width}}" for head, width in shown.values())
+    step = -(-layers.height // MOST)
+    for row in layers.iter_rows(named=True):
+        layer = row["layer"]
+        if layer % step == 0 or layer in (1, layers.height - 1):
+            numbers = (f" {_number(row[name], width):>{width}}" for name, (_, width) in shown.items())
+            yield ("input" if layer == 0 else f"{layer:5}") + "".join(numbers)
+
+
+def _number(value: float | None, width: int) -> str:
+    if value is None:
+        return "–"
+    if abs(value) < 1 and width <= 7:
+        return f"{value:.{min(3, width - 2)}f}".replace("-0.000", "0.000")
+    return f"{value:.3g}"

@@ -1,0 +1,93 @@
+"""What a model's tensors should be: by its family's recipe, a scheme or model that the caller gives, or its class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from auxin.architecture.initialization import SCHEMES
+from auxin.errors import ConfigError
+from auxin.families.configs import NoFamily
+from auxin.families.description import Described, describe
+from auxin.probes.findings import Thresholds
+from auxin.probes.laws import Given, Law, Reference, reference_of
+from auxin.probes.weights import Subject, owner
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Where what is expected of a model's tensors is known from."""
+
+    described: Described | None
+    """The model as its family or its modules describe it."""
+    scheme: Described | None
+    """The same where weights are compared with its scheme."""
+    reference: Reference | None
+    words: str
+    """What the parameters are compared with."""
+
+    @classmethod
+    def of(cls, subject: Subject, given: Given | str | None) -> Expectation:
+        """Of a model and what the caller gives: a model, a function that builds one, or the name of a scheme."""
+        described, unknown = None, ""
+        named = isinstance(given, str)
+        if named and given not in SCHEMES:
+            raise ConfigError(
+                f"reference is {given!r}; allowed: a model, a function that builds one, or {', '.join(SCHEMES)}"
+            )
+        try:
+            described = describe(subject.model, subject.stack)
+        except NoFamily:
+            unknown = "of no known family"
+        except ConfigError as error:
+            unknown = f"measured, not predicted: {error}"
+        if named and described is None:
+            allowed = "a model or a function that builds one, for a model of no known family"
+            raise ConfigError(f"reference is {given!r}; allowed: {allowed}")
+        if described is not None:
+            recipe, source = described.recipe, described.source
+            if named:
+                recipe, source = dataclasses.replace(recipe, scheme=SCHEMES[given]), "family"  # pyright: ignore[reportArgumentType]
+            recipe = dataclasses.replace(recipe, scheme=recipe.scheme.scaled(subject.branch))
+            described = dataclasses.replace(described, recipe=recipe, source=source)
+        other = None if named else given
+        reference = reference_of(subject.model, other)  # pyright: ignore[reportArgumentType]
+        if described is not None and described.source != "guess" and other is None:
+            words = f"{described.recipe.name}: {described.recipe.scheme.words}"
+            return cls(described, described, reference, words)
+        first = f"{unknown}: " if unknown and other is None else ""
+        if reference is not None:
+            words = f"{first}compared with {reference.name} ({reference.draws} draws)"
+        else:
+            words = f"{first or 'its weights follow no known law: '}layers compared with each other"
+        return cls(described, None, reference, words)
+
+    def redrawn(self, here: Mapping[str, Law], names: Collection[str], limits: Thresholds) -> bool:
+        """Whether most of these parameters are not as the reference's: the model was drawn by another scheme."""
+        reference = self.reference
+        if reference is None:
+            return False
+        other = [
+            name not in here or reference.difference(name, here[name], limits) is not None
+            for name in names
+            if name in reference.laws
+        ]
+        return sum(other) > len(other) / 2
+
+    def settled(self, subject: Subject, here: Mapping[str, Law]) -> set[str]:
+        """Modules whose own tensors are all as the reference's: other comparisons of them say nothing."""
+        agreeing: dict[str, bool] = {}
+        for name, _ in subject.model.named_parameters():
+            law = None if self.reference is None else self.reference.laws.get(name)
+            found = here.get(name)
+            same = (
+                self.reference is not None
+                and law is not None
+                and found is not None
+                and found.shape == law.shape
+                and (found.size > 0 or law.size == 0)
+                and self.reference.difference(name, found, subject.limits) is None
+            )
+            agreeing[owner(name)] = agreeing.get(owner(name), True) and same
+        return {module for module, same in agreeing.items() if same}
