@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from auxin.measures.accuracy import accuracy
+from auxin.measures.accuracy import Evaluator
 from auxin.models.formats import load_model
 from auxin.runs import open_run
 from auxin.tasks import Task, load_task
@@ -37,7 +37,7 @@ def main() -> None:
             model = load_model(file)
             for name, sentences in sets.items():
                 task = Task("question", {"gen": sentences}, generated.vocabulary, generated.scorer)
-                scores = accuracy(model, task, "gen", limit=None)
+                scores = Evaluator(task, "gen", limit=None)(model)
                 row = {"run": Path(run).name, "seed": seed, "step": int(step), "set": name}
                 shares = {column: round(scores[column], 4) for column in COLUMNS}
                 rows.append(row | {"sentences": len(sentences)} | shares)

@@ -3,7 +3,7 @@ import torch
 
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError, DataError
-from auxin.measures.accuracy import Evaluator, accuracy, closing_distances
+from auxin.measures.accuracy import Evaluator, closing_distances
 from auxin.measures.decoding import greedy_decode
 from auxin.models.protocol import Output
 from auxin.models.transformer import TransformerLM
@@ -22,6 +22,10 @@ def tasks():
     short = {split: [s for s in strings[split] if len(s.words) < 60] for split in strings}
     made["dyck"] = Task("dyck", short, Vocabulary(dyck.TOKENS), Brackets())
     return made
+
+
+def accuracy(model, task, split, **options):
+    return Evaluator(task, split, **options)(model)
 
 
 class Answering:

@@ -5,7 +5,7 @@ import torch
 
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError
-from auxin.measures.accuracy import accuracy
+from auxin.measures.accuracy import Evaluator
 from auxin.models.transformer import TransformerLM
 from auxin.tasks import english, load_task
 
@@ -47,14 +47,14 @@ def test_the_likelier_continuation_counts(name):
         > log_probability(model, task, s.source, scorer.alternative(s))
         for s in lines
     ]
-    assert accuracy(model, task, "gen")["accuracy"] == pytest.approx(sum(right) / len(right))
+    assert Evaluator(task, "gen")(model)["accuracy"] == pytest.approx(sum(right) / len(right))
     assert all(scorer.alternative(s) != s.target for s in lines)
 
 
 def test_lines_without_an_alternative_are_right_as_a_whole():
     task = load_task("question", train_size=60).with_choices()
     assert {task.scorer.alternative(s) for s in task.splits["val"] if s.marker == "quest"} == {""}
-    scores = accuracy(transformer(task), task, "val")
+    scores = Evaluator(task, "val")(transformer(task))
     assert scores["accuracy"] == scores["full_sentence"]
 
 

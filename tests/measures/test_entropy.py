@@ -69,7 +69,7 @@ def test_bad_input_is_named() -> None:
         attention_entropy(Silent(), SENTENCES, VOCABULARY)
     with pytest.raises(DataError, match="no sentences"):
         attention_entropy(model(), [], VOCABULARY)
-    with pytest.raises(DataError, match="sentence 1 is empty"):
+    with pytest.raises(DataError, match="sentence 1 is ''; allowed: one word or more"):
         attention_entropy(model(), ["newts", ""], VOCABULARY)
     with pytest.raises(DataError, match="'zebra' is not in the vocabulary"):
         attention_entropy(model(), ["the zebra"], VOCABULARY)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from auxin.measures.passes import evaluating, length_batches, side_by_side
 from auxin.models.protocol import CausalModel
@@ -33,49 +32,34 @@ def greedy_decode(
         eos: id of the token that ends an answer.
         batch_tokens: most tokens in one pass; a pass costs what a forward pass over them costs.
     """
-    answers: list[list[int]] = [[] for _ in prompts]
-    sizes = [len(p) + len(g) + 1 + EXTRA for p, g in zip(prompts, guesses, strict=True)]
-    lengths = np.array(sizes, dtype=np.int64)
+    limits = [len(guess) + 1 + EXTRA for guess in guesses]
+    lengths = np.array([len(p) + n for p, n in zip(prompts, limits, strict=True)], dtype=np.int64)
+    batches = [rows.tolist() for _, rows in length_batches(lengths, batch_tokens, slack=0.25)]
     with evaluating(model) as device:
 
         def decode(rows: list[int]) -> list[list[int]]:
-            return _decode(model, [prompts[i] for i in rows], [guesses[i] for i in rows], eos, device)
+            """B sequences, T answer tokens, L in all."""
+            room = max(limits[i] for i in rows)
+            start = torch.tensor([len(prompts[i]) for i in rows], device=device)
+            tokens = torch.full((len(rows), int(start.max()) + room), eos, device=device)  # [B, L]
+            for row, i in enumerate(rows):
+                known = torch.tensor([*prompts[i], *guesses[i]], device=device)
+                tokens[row, : len(known)] = known
+            places = start[:, None] + torch.arange(room, device=device)  # [B, T]
+            active = torch.arange(len(rows), device=device)
+            while len(active):
+                logits = model(tokens[active, :-1]).logits
+                old = tokens[active].gather(1, places[active])
+                new = logits.argmax(-1).gather(1, places[active] - 1)
+                ends = (new == eos).long()
+                new = torch.where(ends.cumsum(1) > ends, eos, new)  # after the first end
+                tokens[active] = tokens[active].scatter(1, places[active], new)
+                active = active[(new != old).any(1)]
+            answers = tokens.gather(1, places).tolist()
+            kept = [answer[: limits[i]] for answer, i in zip(answers, rows, strict=True)]
+            return [answer[: answer.index(eos)] if eos in answer else answer for answer in kept]
 
-        batches = [rows.tolist() for _, rows in length_batches(lengths, batch_tokens, slack=0.25)]
-        for rows, decoded in zip(batches, side_by_side(model, decode, batches), strict=True):
-            for i, answer in zip(rows, decoded, strict=True):
-                answers[i] = answer
-    return answers
-
-
-def _decode(
-    model: CausalModel,
-    prompts: Sequence[Sequence[int]],
-    guesses: Sequence[Sequence[int]],
-    eos: int,
-    device: torch.device,
-) -> list[list[int]]:
-    """One batch; B sequences, T answer tokens, L in all."""
-    room = max(map(len, guesses)) + 1 + EXTRA
-    start = torch.tensor([len(p) for p in prompts], device=device)
-    tokens = torch.full((len(prompts), int(start.max()) + room), eos, device=device)  # [B, L]
-    for row, (prompt, guess) in enumerate(zip(prompts, guesses, strict=True)):
-        tokens[row, : len(prompt) + len(guess)] = torch.tensor([*prompt, *guess], device=device)
-    places = start[:, None] + torch.arange(room, device=device)  # [B, T]
-    active = torch.arange(len(prompts), device=device)
-    while len(active):
-        logits = model(tokens[active, :-1]).logits
-        old = tokens[active].gather(1, places[active])
-        new = logits.argmax(-1).gather(1, places[active] - 1)
-        new = torch.where(_after_end(new, eos), eos, new)
-        tokens[active] = tokens[active].scatter(1, places[active], new)
-        active = active[(new != old).any(1)]
-    limits = [len(guess) + 1 + EXTRA for guess in guesses]
-    answers = tokens.gather(1, places).tolist()
-    return [(a[: a.index(eos)] if eos in a[:n] else a[:n]) for a, n in zip(answers, limits, strict=True)]
-
-
-def _after_end(tokens: Tensor, eos: int) -> Tensor:
-    """Which tokens [B, T] stand behind the first ``eos``."""
-    ends = (tokens == eos).long()
-    return ends.cumsum(1) - ends > 0
+        found: dict[int, list[int]] = {}
+        for rows, answers in zip(batches, side_by_side(model, decode, batches), strict=True):
+            found |= zip(rows, answers, strict=True)
+    return [found[i] for i in range(len(prompts))]

@@ -11,18 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from auxin.errors import ConfigError, DataError
-from auxin.measures.passes import (
-    Tokenizer,
-    check_vocabulary,
-    evaluating,
-    length_batches,
-    side_by_side,
-    split_words,
-    tokens_of_words,
-)
-from auxin.measures.tokenizers import tokenizer_of
+from auxin.measures.passes import evaluating, length_batches, side_by_side
+from auxin.measures.tokenizers import Tokenizer, tokenize
 from auxin.models.protocol import CausalModel
-from auxin.probes.causal import as_causal_model
 from auxin.values import check
 
 
@@ -43,35 +34,25 @@ def attention_entropy(
     returns no attention, is too short, or has another vocabulary.
     """
     check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
-    model = as_causal_model(model)
-    check_vocabulary(model, vocabulary)
-    vocabulary = tokenizer_of(vocabulary)
-    words = [split_words(sentence) for sentence in sentences]
-    if not words:
+    if not sentences:
         raise DataError("no sentences; allowed: one or more")
-    for number, sentence in enumerate(words):
-        if not sentence:
-            raise DataError(f"sentence {number} is empty; allowed: one word or more")
-    bos = [vocabulary.bos]
-    tokens = [sum(sentence, bos) for sentence in tokens_of_words(words, vocabulary)]
+    causal, _, words, bos = tokenize(model, sentences, vocabulary)
+    tokens = [sum(sentence, [bos]) for sentence in words]
     lengths = np.array([len(sentence) for sentence in tokens])
-    total = np.zeros(())
-    with evaluating(model) as device:
+    with evaluating(causal) as device:
 
         def entropies(rows: np.ndarray) -> NDArray[np.float64]:
             """[layers, heads]: summed over the positions of these sentences."""
             ids = torch.tensor([tokens[s] for s in rows], device=device)
-            attention = model(ids, attention=True).attention
+            attention = causal(ids, attention=True).attention
             if not attention:
                 raise ConfigError("the model returns no attention weights; allowed: those of every layer")
-            each = [torch.special.entr(a.float()).sum(-1) for a in attention]  # each [B, H, n]
+            by_layer = [torch.special.entr(a.float()).sum(-1) for a in attention]  # [B, H, n]
             # summed by numpy: of another model's, torch's sum would depend on the number of threads
-            return np.stack([e.double().cpu().numpy().sum((0, 2)) for e in each])
+            return np.stack([e.double().cpu().numpy().sum((0, 2)) for e in by_layer])
 
         batches = [rows for _, rows in length_batches(lengths, max_tokens)]
-        for found in side_by_side(model, entropies, batches):
-            total = total + found
-    return total / lengths.sum()
+        return sum(side_by_side(causal, entropies, batches), np.zeros(())) / lengths.sum()
 
 
 def attention_sparsity(entropy: NDArray[np.float64]) -> dict[str, float]:
@@ -79,5 +60,5 @@ def attention_sparsity(entropy: NDArray[np.float64]) -> dict[str, float]:
 
     Zero when every position attends to one token (Murty et al. 2023, §4).
     """
-    each = {f"attention_sparsity/{l}/{h}": -float(value) for (l, h), value in np.ndenumerate(entropy)}
-    return {"attention_sparsity": -float(entropy.mean())} | each
+    heads = {f"attention_sparsity/{l}/{h}": -float(value) for (l, h), value in np.ndenumerate(entropy)}
+    return {"attention_sparsity": -float(entropy.mean())} | heads

@@ -1,40 +1,22 @@
-"""What the measures share: a model in evaluation mode, its tokens, and batches of one length each."""
+"""What the measures share: a model in evaluation mode, and batches of one length each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from auxin.errors import ConfigError, DataError
 from auxin.models.protocol import CausalModel
 from auxin.models.threads import stay_single
 from auxin.models.transformer import TransformerLM
-from auxin.tasks.vocabulary import Vocabulary
 
 Batch = TypeVar("Batch")
 Found = TypeVar("Found")
-Progress = Callable[[int], None]
-"""Called with the number of sentences finished since the last call."""
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """Token ids of a word, one or several; ``auxin.Vocabulary`` is one."""
-
-    @property
-    def bos(self) -> int:
-        """Id of the token that starts every sequence."""
-        ...
-
-    def encode(self, text: str, /) -> list[int]:
-        """Ids of a word; raises ``DataError`` naming it when it is unknown."""
-        ...
 
 
 @contextmanager
@@ -66,28 +48,6 @@ def side_by_side(
         return
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=stay_single) as pool:
         yield from pool.map(torch.inference_mode()(work), batches)
-
-
-def check_vocabulary(model: CausalModel, vocabulary: Tokenizer) -> None:
-    """Refuse a ``TransformerLM`` with a ``Vocabulary`` of another size; others cannot be compared."""
-    if isinstance(model, TransformerLM) and isinstance(vocabulary, Vocabulary):
-        expected = model.config.vocabulary_size
-        if len(vocabulary) != expected:
-            raise ConfigError(f"vocabulary has {len(vocabulary)} tokens; allowed: the model's {expected}")
-
-
-def split_words(sentence: str | Sequence[str]) -> tuple[str, ...]:
-    """The words of a sentence, given as a string with spaces or already apart."""
-    return tuple(sentence.split() if isinstance(sentence, str) else sentence)
-
-
-def tokens_of_words(words: Sequence[tuple[str, ...]], vocabulary: Tokenizer) -> list[list[list[int]]]:
-    """Token ids of each word of each sentence; a word is encoded once, wherever it occurs."""
-    ids = {word: list(vocabulary.encode(word)) for word in dict.fromkeys(w for s in words for w in s)}
-    for word, tokens in ids.items():
-        if not tokens:
-            raise DataError(f"word {word!r} has no tokens; allowed: one or more a word")
-    return [[ids[word] for word in sentence] for sentence in words]
 
 
 def length_batches(

@@ -6,7 +6,7 @@ Projections" (ICLR 2023) and "Grokking of Hierarchical Structure in Vanilla Tran
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -18,26 +18,17 @@ from torch import Tensor, nn
 
 from auxin.display import Displayed
 from auxin.errors import ConfigError, DataError
-from auxin.measures.passes import (
-    Progress,
-    Tokenizer,
-    check_vocabulary,
-    evaluating,
-    length_batches,
-    side_by_side,
-    split_words,
-    tokens_of_words,
-)
-from auxin.measures.tokenizers import tokenizer_of
+from auxin.measures.passes import evaluating, length_batches, side_by_side
+from auxin.measures.tokenizers import Tokenizer, tokenize
 from auxin.models.protocol import CausalModel
-from auxin.probes.causal import as_causal_model
 from auxin.tasks.trees import Tree
 from auxin.values import check
 
 Metric = Literal["cosine", "euclidean"]
 Splits = dict[tuple[int, int], int]
 """(i, j) → k: the node over words i..j has the children i..k and k+1..j; parents stand before children."""
-
+States = Callable[[np.ndarray, np.ndarray], Tensor]
+"""Of tokens and positions [B, L] of words: their states [B, L, d] in sequences that <bos> starts."""
 
 SLACK = 1 / 16
 """Suffixes of a long string differ by so little at most when they share a batch; none does below 16 tokens."""
@@ -56,22 +47,38 @@ class Projection(Displayed):
     """[n, n]; chart[i, j], i ≤ j: how little the words outside i..j change the span's vector; NaN below."""
 
     @cached_property
-    def _greedy(self) -> tuple[Splits, float, float]:
-        return greedy_splits(self.chart)
+    def _wide(self) -> np.ndarray:
+        return self.chart.astype(np.float64)
+
+    @cached_property
+    def _greedy(self) -> Splits:
+        return _splits(len(self.words), lambda i, j: int(_values(self._wide, i, j).argmax()))
 
     @cached_property
     def _optimal(self) -> tuple[Splits, float]:
-        return optimal_splits(self.chart)
+        """By CKY, in O(n³)."""
+        n, inside = (
+            len(self.words),
+            self._wide.copy(),
+        )  # of [i, j] as a child: chart(i, j) + the best sum inside it
+        choice, score = np.zeros((n, n), dtype=np.int64), 0.0
+        for length in range(1, n):
+            for i in range(n - length):
+                values = _values(inside, i, i + length)
+                choice[i, i + length] = values.argmax()
+                score = float(values.max())  # the last one is the whole sentence's
+                inside[i, i + length] += score
+        return _splits(n, lambda i, j: int(choice[i, j])), score
 
     @cached_property
     def tree(self) -> Tree:
         """Top-down greedy tree: [i, j] is split at the k that maximizes chart(i, k) + chart(k+1, j)."""
-        return _tree(self.words, self._greedy[0])
+        return _tree(self.words, self._greedy)
 
     @property
     def greedy_score(self) -> float:
         """Σ over the greedy tree's nodes of chart(i, k) + chart(k+1, j)."""
-        return self._greedy[1]
+        return float(sum(_values(self._wide, i, j).max() for i, j in self._greedy))
 
     @property
     def tree_score(self) -> float:
@@ -79,7 +86,8 @@ class Projection(Displayed):
 
         The released code subtracts one randomly drawn split instead of the mean: same expectation, more noise.
         """
-        return self._greedy[2]
+        values = (_values(self._wide, i, j) for i, j in self._greedy)
+        return float(sum(v.max() - v.mean() for v in values))
 
     @cached_property
     def optimal_tree(self) -> Tree:
@@ -92,6 +100,30 @@ class Projection(Displayed):
         return self._optimal[1]
 
 
+def _values(chart: np.ndarray, i: int, j: int) -> np.ndarray:
+    """Of the splits of i..j after each word but the last."""
+    return chart[i, i:j] + chart[i + 1 : j + 1, j]
+
+
+def _splits(n: int, first: Callable[[int, int], int]) -> Splits:
+    """The splits of n words from the top down; ``first`` of a span is how many words follow the left child's first."""
+    splits: Splits = {}
+    spans = [(0, n - 1)]
+    while spans:
+        i, j = spans.pop()
+        if i < j:
+            k = splits[i, j] = i + first(i, j)
+            spans += [(k + 1, j), (i, k)]
+    return splits
+
+
+def _tree(words: tuple[str, ...], splits: Splits) -> Tree:
+    trees: dict[tuple[int, int], Tree] = {(i, i): word for i, word in enumerate(words)}
+    for (i, j), k in reversed(splits.items()):
+        trees[i, j] = (trees[i, k], trees[k + 1, j])
+    return trees[0, len(words) - 1]
+
+
 def tree_projections(
     model: CausalModel | nn.Module,
     sentences: Sequence[str | Sequence[str]],
@@ -100,7 +132,6 @@ def tree_projections(
     layer: int = -1,
     metric: Metric = "cosine",
     max_tokens: int = 4096,
-    progress: Progress | None = None,
 ) -> list[Projection]:
     """Charts and trees of sentences under a causal language model.
 
@@ -124,7 +155,6 @@ def tree_projections(
         metric: similarity of the two span vectors; greater is more alike in both.
         max_tokens: tokens in one forward pass (a longer sentence passes alone); with it, and the charts
             themselves, goes the memory.
-        progress: told of finished sentences.
 
     Raises:
         DataError: a sentence of fewer than two words (a single word has no tree), an unknown word, or states
@@ -143,91 +173,74 @@ def tree_projections(
     >>> tree_projections(GPT2LMHeadModel(config), ["newts read well"], words)[0].words
     ('newts', 'read', 'well')
     """
+    found = projections(model, sentences, vocabulary, layer=layer, metric=metric, max_tokens=max_tokens)
+    return [projection for _, projection in sorted(found, key=lambda pair: pair[0])]
+
+
+def projections(
+    model: CausalModel | nn.Module,
+    sentences: Sequence[str | Sequence[str]],
+    vocabulary: Tokenizer | Any,
+    *,
+    layer: int = -1,
+    metric: Metric = "cosine",
+    max_tokens: int = 4096,
+) -> Iterator[tuple[int, Projection]]:
+    """Those of ``tree_projections`` with the sentences' numbers, as they are done: the longest first."""
     check(metric in get_args(Metric), "metric", metric, ", ".join(get_args(Metric)))
     check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
-    model = as_causal_model(model)
-    check_vocabulary(model, vocabulary)
-    vocabulary = tokenizer_of(vocabulary)
-    words = _sentences(sentences)
-    tokens = tokens_of_words(words, vocabulary)
-    charts: list[np.ndarray] = [np.empty(0)] * len(words)
-    with evaluating(model) as device:
-        passes = _Passes(model, vocabulary.bos, layer, device)
-        for chunk in _chunks([sum(map(len, sentence)) for sentence in tokens], 8 * max_tokens):
-            found = _charts(passes, [tokens[s] for s in chunk], metric, max_tokens)
-            for s, chart in zip(chunk, found, strict=True):
-                _refuse_non_finite(chart, words[s])
-                charts[s] = chart
-            if progress:
-                progress(len(chunk))
-    return [Projection(w, chart) for w, chart in zip(words, charts, strict=True)]
-
-
-def _sentences(sentences: Sequence[str | Sequence[str]]) -> list[tuple[str, ...]]:
-    words = [split_words(sentence) for sentence in sentences]
-    for number, sentence in enumerate(words):
-        if len(sentence) < 2:
-            raise DataError(f"sentence {number} is {' '.join(sentence)!r}; allowed: two words or more")
-    return words
-
-
-def _refuse_non_finite(chart: np.ndarray, words: tuple[str, ...]) -> None:
-    if not np.isfinite(chart[np.triu_indices(len(chart))]).all():
-        raise NonFiniteStates(f"sentence {' '.join(words)!r:.80}: the model's states are not finite")
+    causal, words, tokens, bos = tokenize(model, sentences, vocabulary, least=2)
+    for number, chunk in enumerate(_chunks([sum(map(len, sentence)) for sentence in tokens], 8 * max_tokens)):
+        with evaluating(causal) as device:
+            states = _states(causal, bos, layer, device)
+            if number == 0:
+                _check_causal(states, [token for word in tokens[chunk[0]] for token in word], bos)
+            charts = _charts(causal, states, [tokens[s] for s in chunk], metric, max_tokens)
+        for s, chart in zip(chunk, charts, strict=True):
+            if not np.isfinite(chart[np.triu_indices(len(chart))]).all():
+                sentence = " ".join(words[s])
+                raise NonFiniteStates(f"sentence {sentence!r:.80}: the model's states are not finite")
+            yield s, Projection(words[s], chart)
 
 
 def _chunks(lengths: list[int], max_tokens: int) -> Iterator[list[int]]:
     """Sentences of similar length together, the longest first, at most ``max_tokens`` or one in a chunk."""
     chunk: list[int] = []
-    filled = 0
     for s in sorted(range(len(lengths)), key=lambda s: -lengths[s]):
-        if chunk and filled + lengths[s] > max_tokens:
+        if chunk and sum(lengths[i] for i in chunk) + lengths[s] > max_tokens:
             yield chunk
-            chunk, filled = [], 0
+            chunk = []
         chunk.append(s)
-        filled += lengths[s]
     if chunk:
         yield chunk
 
 
-class _Passes:
-    """Forward passes that return the chosen layer's states; the first one proves causality."""
+def _states(model: CausalModel, bos: int, layer: int, device: torch.device) -> States:
+    def states(tokens: np.ndarray, positions: np.ndarray) -> Tensor:
+        ids = torch.from_numpy(np.pad(tokens, ((0, 0), (1, 0)), constant_values=bos)).to(device)
+        places = torch.from_numpy(np.pad(positions, ((0, 0), (1, 0)))).to(device)
+        found = model(ids, positions=places, states=True).states
+        check(-len(found) <= layer < len(found), "layer", layer, f"{-len(found)} to {len(found) - 1}")
+        return found[layer][:, 1:].float()
 
-    def __init__(self, model: CausalModel, bos: int, layer: int, device: torch.device) -> None:
-        self.model, self.bos, self.layer, self.device = model, bos, layer, device
-        self.causal = False
+    return states
 
-    def __call__(self, tokens: np.ndarray, positions: np.ndarray) -> Tensor:
-        """tokens, positions [B, L] of words → their states [B, L, d] in sequences that <bos> starts."""
-        ids = torch.from_numpy(np.pad(tokens, ((0, 0), (1, 0)), constant_values=self.bos)).to(self.device)
-        places = torch.from_numpy(np.pad(positions, ((0, 0), (1, 0)))).to(self.device)
-        states = self._states(ids, places)
-        if not self.causal:
-            self._check_causal(ids, places, states)
-        return states[:, 1:]
 
-    def _states(self, ids: Tensor, positions: Tensor) -> Tensor:
-        states = self.model(ids, positions=positions, states=True).states
-        allowed = f"{-len(states)} to {len(states) - 1}"
-        check(-len(states) <= self.layer < len(states), "layer", self.layer, allowed)
-        return states[self.layer].float()
-
-    def _check_causal(self, ids: Tensor, positions: Tensor, states: Tensor) -> None:
-        """Refuse a model in which the last token changes the states before it."""
-        changed = ids[:1].clone()
-        changed[0, -1] = self.bos if ids[0, -1] != self.bos else ids[0, 1]
-        before = states[0, :-1]
-        moved = (self._states(changed, positions[:1])[0, :-1] - before).abs().max()
-        if moved > 1e-4 * before.abs().max():
-            raise ConfigError(
-                f"the model is not causal: another last token moves earlier states by {float(moved):.2g}; "
-                "allowed: models in which a token sees only those before it"
-            )
-        self.causal = True
+def _check_causal(states: States, tokens: list[int], bos: int) -> None:
+    """Refuse a model in which the last token changes the states before it."""
+    changed = [*tokens[:-1], bos if tokens[-1] != bos else tokens[0]]
+    positions = np.arange(1, len(tokens) + 1)
+    before, after = states(np.array([tokens, changed]), np.stack([positions, positions]))[:, :-1]
+    moved = (after - before).abs().max()
+    if moved > 1e-4 * before.abs().max():
+        raise ConfigError(
+            f"the model is not causal: another last token moves earlier states by {float(moved):.2g}; "
+            "allowed: models in which a token sees only those before it"
+        )
 
 
 def _charts(
-    passes: _Passes, sentences: list[list[list[int]]], metric: Metric, max_tokens: int
+    model: CausalModel, states_of: States, sentences: list[list[list[int]]], metric: Metric, max_tokens: int
 ) -> list[np.ndarray]:
     """Charts of a chunk of sentences; everything is addressed in one flat row of the chunk's tokens."""
     flat = np.array([t for sentence in sentences for word in sentence for t in word], dtype=np.int64)
@@ -236,11 +249,11 @@ def _charts(
     positions = np.arange(1, len(flat) + 1) - np.repeat(begins, counts)
 
     def run(at: np.ndarray) -> Tensor:
-        return passes(flat[at], positions[at])
+        return states_of(flat[at], positions[at])
 
     states = torch.empty(0)
     whole = [begins[rows, None] + np.arange(length) for length, rows in length_batches(counts, max_tokens)]
-    for at, full in zip(whole, side_by_side(passes.model, run, whole), strict=True):
+    for at, full in zip(whole, side_by_side(model, run, whole), strict=True):
         states = full.new_empty(len(flat), full.shape[-1]) if not len(states) else states
         states[torch.from_numpy(at).to(states.device)] = full
 
@@ -261,7 +274,7 @@ def _charts(
         return _similarity(full.cumsum(1), restricted.cumsum(1), metric).cpu().numpy()
 
     batches = list(length_batches(lengths, max_tokens, SLACK))
-    for (_, rows), similarity in zip(batches, side_by_side(passes.model, compare, batches), strict=True):
+    for (_, rows), similarity in zip(batches, side_by_side(model, compare, batches), strict=True):
         for row, suffix in zip(similarity, rows, strict=True):
             s, i, first = suffixes[suffix]
             charts[s][i, i:] = row[ends[s][i:] - first - 1]
@@ -273,56 +286,3 @@ def _similarity(full: Tensor, restricted: Tensor, metric: Metric) -> Tensor:
     if metric == "cosine":
         return F.cosine_similarity(full, restricted, dim=-1)
     return -torch.linalg.vector_norm(full - restricted, dim=-1)
-
-
-def greedy_splits(chart: np.ndarray) -> tuple[Splits, float, float]:
-    """Greedy top-down splits, the sum of their values, and that sum less each node's mean over its splits.
-
-    The first of equal splits is taken. O(n²) at worst.
-    """
-    chart = chart.astype(np.float64)
-    splits: Splits = {}
-    score = score_above_mean = 0.0
-    spans = [(0, len(chart) - 1)]
-    while spans:
-        i, j = spans.pop()
-        if i == j:
-            continue
-        values = chart[i, i:j] + chart[i + 1 : j + 1, j]
-        k = i + int(values.argmax())
-        splits[i, j] = k
-        score += values[k - i]
-        score_above_mean += values[k - i] - values.mean()
-        spans += [(k + 1, j), (i, k)]
-    return splits, float(score), float(score_above_mean)
-
-
-def optimal_splits(chart: np.ndarray) -> tuple[Splits, float]:
-    """The splits that maximize the sum of their values over all binary trees, and that sum (CKY, O(n³))."""
-    n = len(chart)
-    value = chart.astype(np.float64)  # of [i, j] as a child: chart(i, j) + the best sum inside it
-    choice = np.zeros((n, n), dtype=np.int64)
-    score = 0.0
-    for length in range(2, n + 1):
-        for i in range(n - length + 1):
-            j = i + length - 1
-            sums = value[i, i:j] + value[i + 1 : j + 1, j]
-            k = int(sums.argmax())
-            choice[i, j] = i + k
-            score = float(sums[k])  # the last one is the whole sentence's
-            value[i, j] += score
-    splits: Splits = {}
-    spans = [(0, n - 1)]
-    while spans:
-        i, j = spans.pop()
-        if i < j:
-            k = splits[i, j] = int(choice[i, j])
-            spans += [(k + 1, j), (i, k)]
-    return splits, score
-
-
-def _tree(words: tuple[str, ...], splits: Splits) -> Tree:
-    trees: dict[tuple[int, int], Tree] = {(i, i): word for i, word in enumerate(words)}
-    for (i, j), k in reversed(splits.items()):
-        trees[i, j] = (trees[i, k], trees[k + 1, j])
-    return trees[0, len(words) - 1]

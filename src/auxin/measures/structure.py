@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from auxin.errors import DataError
 from auxin.measures.entropy import attention_entropy, attention_sparsity
 from auxin.measures.norms import weight_norms
-from auxin.measures.passes import Progress
-from auxin.measures.projection import NonFiniteStates, tree_projections
+from auxin.measures.projection import NonFiniteStates, Projection, projections
 from auxin.models.transformer import TransformerLM
 from auxin.tasks import Sentence, Task, Vocabulary
 from auxin.tasks.sampling import random_sample
@@ -41,7 +41,7 @@ def structure(
     sentences: Sequence[Sentence],
     vocabulary: Vocabulary,
     measures: Sequence[str] = MEASURES,
-    progress: Progress | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """The structural measures of one model by the names that they have in a run's metrics.
 
@@ -61,28 +61,21 @@ def structure(
         values |= attention_sparsity(attention_entropy(model, [s.words for s in sentences], vocabulary))
         values["entropy_sentences"] = len(sentences)
     if "projection" in measures:
-        values |= _projection(model, sentences, vocabulary, progress)
-        if known := [sentence for sentence in sentences if sentence.has_gold]:
-            values |= parseval_baselines([s.words for s in known], [s.gold for s in known])
+        words = [sentence.words for sentence in sentences]
+        gold = {number: sentence.gold for number, sentence in enumerate(sentences) if sentence.has_gold}
+        values |= {"t_score": math.nan} | ({"t_parseval": math.nan} if gold else {})
+        with contextlib.suppress(NonFiniteStates):
+            found: dict[int, Projection] = {}
+            for number, projection in projections(model, words, vocabulary):
+                found[number] = projection
+                if progress:
+                    progress(1)
+            values["t_score"] = fmean(projection.tree_score for projection in found.values())
+            if gold:
+                values["t_parseval"] = parseval([found[i].tree for i in gold], list(gold.values())).f1
+        if gold:
+            values |= parseval_baselines([words[number] for number in gold], list(gold.values()))
         values["projection_sentences"] = len(sentences)
-    return values
-
-
-def _projection(
-    model: TransformerLM,
-    sentences: Sequence[Sentence],
-    vocabulary: Vocabulary,
-    progress: Progress | None,
-) -> dict[str, float]:
-    known = [sentence.has_gold for sentence in sentences]
-    try:
-        projections = tree_projections(model, [s.words for s in sentences], vocabulary, progress=progress)
-    except NonFiniteStates:
-        return {"t_score": math.nan} | ({"t_parseval": math.nan} if any(known) else {})
-    values = {"t_score": fmean(p.tree_score for p in projections)}
-    if any(known):
-        trees = [p.tree for p, has_gold in zip(projections, known, strict=True) if has_gold]
-        values["t_parseval"] = parseval(trees, [s.gold for s in sentences if s.has_gold]).f1
     return values
 
 

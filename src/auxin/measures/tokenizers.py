@@ -1,23 +1,79 @@
-"""Any tokenizer with ``encode`` as what the measures take."""
+"""Sentences as the tokens of any model: by an ``auxin.Vocabulary``, or any tokenizer with ``encode``."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import nn
 
 from auxin.errors import ConfigError, DataError
-from auxin.measures.passes import Tokenizer
+from auxin.models.protocol import CausalModel
+from auxin.models.transformer import TransformerLM
+from auxin.probes.causal import as_causal_model
+from auxin.tasks.vocabulary import Vocabulary
 
 
-def tokenizer_of(vocabulary: Any) -> Tokenizer:
-    """The vocabulary itself where it has ``bos``; a tokenizer of transformers or tokenizers in its clothes.
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Token ids of a word, one or several; ``auxin.Vocabulary`` is one."""
 
-    Raises ``ConfigError`` for anything without ``encode``, or a tokenizer without any token to start with.
+    @property
+    def bos(self) -> int:
+        """Id of the token that starts every sequence."""
+        ...
+
+    def encode(self, text: str, /) -> list[int]:
+        """Ids of a word; raises ``DataError`` naming it when it is unknown."""
+        ...
+
+
+class Tokenized(NamedTuple):
+    """Sentences, and a model that takes their tokens."""
+
+    model: CausalModel
+    words: list[tuple[str, ...]]
+    tokens: list[list[list[int]]]
+    """Of each word of each sentence."""
+    bos: int
+
+
+def tokenize(
+    model: CausalModel | nn.Module,
+    sentences: Sequence[str | Sequence[str]],
+    vocabulary: Tokenizer | Any,
+    least: int = 1,
+) -> Tokenized:
+    """The tokens of sentences, each a string with spaces or its words; a word is encoded once.
+
+    Raises ``DataError`` for a sentence of fewer than ``least`` words or a word without tokens, ``ConfigError`` for
+    anything without ``encode``, a tokenizer without any token to start with, or a vocabulary of another model.
     """
+    causal = as_causal_model(model)
+    check_vocabulary(causal, vocabulary)
     if not callable(getattr(vocabulary, "encode", None)):
         raise ConfigError(
             f"vocabulary is {type(vocabulary).__name__}; allowed: an auxin.Vocabulary, or a tokenizer with encode"
         )
-    return vocabulary if hasattr(vocabulary, "bos") else _Foreign(vocabulary)
+    tokenizer: Tokenizer = vocabulary if hasattr(vocabulary, "bos") else _Foreign(vocabulary)
+    words = [tuple(s.split() if isinstance(s, str) else s) for s in sentences]
+    for number, sentence in enumerate(words):
+        if len(sentence) < least:
+            few = "one word" if least == 1 else "two words"
+            raise DataError(f"sentence {number} is {' '.join(sentence)!r}; allowed: {few} or more")
+    ids = {word: list(tokenizer.encode(word)) for word in dict.fromkeys(w for s in words for w in s)}
+    for word, tokens in ids.items():
+        if not tokens:
+            raise DataError(f"word {word!r} has no tokens; allowed: one or more a word")
+    return Tokenized(causal, words, [[ids[word] for word in sentence] for sentence in words], tokenizer.bos)
+
+
+def check_vocabulary(model: CausalModel, vocabulary: Tokenizer) -> None:
+    """Refuse a ``TransformerLM`` with a ``Vocabulary`` of another size; others cannot be compared."""
+    if isinstance(model, TransformerLM) and isinstance(vocabulary, Vocabulary):
+        expected = model.config.vocabulary_size
+        if len(vocabulary) != expected:
+            raise ConfigError(f"vocabulary has {len(vocabulary)} tokens; allowed: the model's {expected}")
 
 
 class _Foreign:
@@ -25,44 +81,30 @@ class _Foreign:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self.bos = self._start()
-        self._space = self._joins_spaces()
+        names = ("bos_token_id", "cls_token_id", "eos_token_id", "eot_token")
+        starts = [getattr(tokenizer, name, None) for name in names]
+        if find := getattr(tokenizer, "token_to_id", None):
+            starts += map(find, ("<s>", "<bos>", "<|endoftext|>", "[CLS]", "<|begin_of_text|>"))
+        known = [start for start in starts if isinstance(start, int)]
+        if not known:
+            raise ConfigError(
+                "the tokenizer has no token that starts a sequence; allowed: one with bos_token_id, cls_token_id or "
+                "eos_token_id"
+            )
+        self.bos: int = known[0]
+        try:
+            self._joins_spaces = len(self._ids(" a")) <= len(self._ids("a"))
+        except DataError:
+            self._joins_spaces = False
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a word; raises ``DataError`` for a word without any."""
-        ids = self._ids(f" {text}" if self._space else text)
-        if not ids:
-            raise DataError(f"word {text!r} has no tokens; allowed: one or more a word")
-        return ids
+        return self._ids(f" {text}" if self._joins_spaces else text)
 
     def _ids(self, text: str) -> list[int]:
         try:
             found = self._tokenizer.encode(text, add_special_tokens=False)
         except TypeError:  # encode(text) alone
             found = self._tokenizer.encode(text)
-        except (
-            Exception
-        ) as error:  # what tokenizers raises for an unknown word where no token stands for those
+        except Exception as error:  # what tokenizers raises for an unknown word without a token for those
             raise DataError(f"{text.strip()!r} cannot be encoded: {error}") from None
         return list(getattr(found, "ids", found))
-
-    def _joins_spaces(self) -> bool:
-        try:
-            return len(self._ids(" a")) <= len(self._ids("a"))
-        except DataError:
-            return False
-
-    def _start(self) -> int:
-        for name in ("bos_token_id", "cls_token_id", "eos_token_id", "eot_token"):
-            token = getattr(self._tokenizer, name, None)
-            if isinstance(token, int):
-                return token
-        find = getattr(self._tokenizer, "token_to_id", None)
-        for word in ("<s>", "<bos>", "<|endoftext|>", "[CLS]", "<|begin_of_text|>"):
-            token = find(word) if callable(find) else None
-            if isinstance(token, int):
-                return token
-        raise ConfigError(
-            "the tokenizer has no token that starts a sequence; allowed: one with bos_token_id, cls_token_id or "
-            "eos_token_id"
-        )
