@@ -55,7 +55,7 @@ def write_large_run(path: Path, rows: int, small: Path) -> int:
     config = replace(trained.config, seeds=tuple(range(SEEDS)), steps=logs * EVERY)
     members = dict.fromkeys(config.seeds, trained.checkpoints[-1].read(0))
     generator = np.random.default_rng(0)
-    with RunDirectory.open(path, config) as run:
+    with RunDirectory(path, config) as run:
         for first in range(1, logs + 1, 1000):
             steps = range(first, min(first + 1000, logs + 1))
             values = generator.random((len(steps), SEEDS, len(NAMES))).tolist()

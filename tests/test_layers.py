@@ -16,12 +16,13 @@ ALLOWED = {
     "screen": set(),
     "display": set(),
     "values": {"errors"},
-    "disk": {"errors"},
+    "files": {"errors"},
+    "outputs": {"files", "errors"},
     "architecture": {"values", "errors"},
-    "tasks": {"disk", "values", "errors"},
+    "tasks": {"values", "errors"},
     "config": {"architecture", "tasks", "values", "errors"},
     "theory": {"display", "config", "architecture", "values", "errors"},
-    "models": {"disk", "config", "architecture", "values", "errors"},
+    "models": {"outputs", "config", "architecture", "values", "errors"},
     "families": {"models", "config", "architecture", "values", "errors"},
     "probes": {"display", "families", "models", "theory", "config", "architecture", "values", "errors"},
     "measures": {
@@ -36,7 +37,7 @@ ALLOWED = {
         "errors",
     },
     "training": {"models", "tasks", "config", "architecture", "values", "errors"},
-    "runs": {"display", "disk", "config", "architecture", "values", "errors"},
+    "runs": {"display", "outputs", "files", "config", "architecture", "values", "errors"},
 }
 BELOW = set(ALLOWED)
 ALLOWED["experiment"] = BELOW

@@ -16,8 +16,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from auxin.runs.reader import holds_run
 from auxin.runs.record import keep, open_study
+from auxin.runs.run import holds_run
 from auxin.studies.conduct import answer_again
 from report.answered import answered
 

@@ -74,7 +74,7 @@ def test_narrow_terminals_cut_no_number(tmp_path: Path) -> None:
 def test_few_descriptors_end_in_one_line(tmp_path: Path) -> None:
     """The library that draws panics where it finds none left, which is no ``Exception``."""
     code = (
-        "import os, resource, auxin.cli, auxin.report.theory_figures, auxin.disk.output, auxin.theory.phase\n"
+        "import os, resource, auxin.cli, auxin.report.theory_figures, auxin.outputs, auxin.theory.phase\n"
         "last = max(map(int, os.listdir('/proc/self/fd')))\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (last + 2, last + 2))\n"
         "raise SystemExit(auxin.cli.main(['phase', '--points', '3']))"

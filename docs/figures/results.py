@@ -30,8 +30,8 @@ from auxin.report.sections import RunView  # noqa: E402
 from auxin.report.study_figures import study_figures  # noqa: E402
 from auxin.report.theme import DARK, LIGHT  # noqa: E402
 from auxin.runs import open_run  # noqa: E402
-from auxin.runs.reader import holds_run  # noqa: E402
 from auxin.runs.record import StudyRecord, open_study  # noqa: E402
+from auxin.runs.run import holds_run  # noqa: E402
 from auxin.studies.conduct import answer_again  # noqa: E402
 from auxin.studies.design import StudyName  # noqa: E402
 

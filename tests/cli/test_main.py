@@ -24,7 +24,7 @@ class Panic(BaseException):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    with RunDirectory.open(tmp_path / "x", RunConfig()) as directory:
+    with RunDirectory(tmp_path / "x", RunConfig()) as directory:
         directory.append_metrics([Metric(1, 0, "val", "accuracy", 0.5)])
     return tmp_path / "x"
 

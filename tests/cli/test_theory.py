@@ -54,7 +54,7 @@ def test_a_preset_or_a_run_is_where_options_start_from(tmp_path: Path) -> None:
     from auxin.runs import RunDirectory
 
     config = preset("released-code")
-    RunDirectory.open(tmp_path / "x", config).close()
+    RunDirectory(tmp_path / "x", config).close()
     block = Block.of(config.model)
     for origin in (["--preset", "released-code"], ["--run", str(tmp_path / "x")]):
         assert Exponents.parse("auxin exponents", origin).block == block

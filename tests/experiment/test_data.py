@@ -65,7 +65,7 @@ def test_a_report_needs_no_sentences(run: Path) -> None:
 def test_a_report_generates_little_for_a_run_on_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(CONFIG, data_dir="", train_size=500)
     train(config, tmp_path / "run")
-    from auxin.runs.settings import config_bytes
+    from auxin.runs.run import config_bytes
 
     claims = dataclasses.replace(open_run(tmp_path / "run").config, train_size=10**7)
     (tmp_path / "run" / "config.toml").write_bytes(config_bytes(claims))

@@ -29,7 +29,7 @@ def make_run(tmp_path: Path, vocabulary_size: int | None = None, **settings: Any
     size = vocabulary_size or len(load_task("question", data_dir=tmp_path).vocabulary)
     model = ModelConfig(depth=2, width=16, heads=2, vocabulary_size=size)
     config = RunConfig(data_dir=str(tmp_path), model=model, seeds=SEEDS, steps=10, **settings)
-    with RunDirectory.open(tmp_path / "run", config) as run:
+    with RunDirectory(tmp_path / "run", config) as run:
         for step in STEPS:
             weights = {}
             for seed in SEEDS:

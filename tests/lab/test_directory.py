@@ -58,7 +58,7 @@ def test_a_study_never_writes_through_a_link(tmp_path: Path, name: str) -> None:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     run = tiny("a")
-    with RunDirectory.open(tmp_path / "source" / "runs" / "a", run.config) as directory:
+    with RunDirectory(tmp_path / "source" / "runs" / "a", run.config) as directory:
         directory.save_checkpoint(10, {0: b"weights"}, b"state", {})
         directory.finish({})
     return tmp_path / "source"

@@ -21,7 +21,6 @@ from auxin.lab.pool import Job, run_locally
 from auxin.lab.progress import SweepProgress
 from auxin.lab.training import SweepInterrupted, default_workers, tables, train_runs
 from auxin.runs import RunDirectory, open_run
-from auxin.runs.identity import data_of
 from lab.sweeps import content, last_step, tiny
 
 RUNS = [tiny("a", 0), tiny("b", 1)]
@@ -129,7 +128,7 @@ def test_a_measured_run_has_all_that_one_without_measures_has(tmp_path: Path) ->
 
 def test_a_run_that_another_process_holds_is_waited_for_and_taken_over(swept: Path, tmp_path: Path) -> None:
     there = open_run(swept / "runs" / "a")
-    held = RunDirectory.open(tmp_path / "runs" / "a", there.config, data_of(there))
+    held = RunDirectory(tmp_path / "runs" / "a", there.config, there.data)
     timer = threading.Timer(2.0, held.close)  # as when it dies: the lock is gone, the run is not finished
     timer.start()
     assert [(o.name, o.status) for o in train_runs(RUNS, tmp_path, workers=2)] == [

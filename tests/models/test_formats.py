@@ -210,9 +210,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert result.stdout == f"{path}: the disk is full (File too large)\n"
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
-    with pytest.raises(
-        CheckpointError, match="missing is no such directory; allowed: a directory that is there"
-    ):
+    with pytest.raises(CheckpointError, match="missing: no such directory"):
         save_model(model(), tmp_path / "missing" / "m.safetensors")
     with pytest.raises(CheckpointError, match="a directory; allowed: a file"):
         save_model(model(), tmp_path)

@@ -131,7 +131,6 @@ MAY_READ_A_CLOCK = {
     "lab/session.py": "wall time of a sitting",
     "lab/plan.py": "how fast this machine is",
     "runs/store.py": "events.log",
-    "experiment/sinks.py": "TensorBoard names its files by the second",
     "screen.py": "how long a terminal has been silent",
 }
 
@@ -176,7 +175,7 @@ SEEDED = {"Generator", "PCG64", "SFC64", "SeedSequence", "default_rng"}
 
 
 EXCEPTIONS = {
-    "disk/folder.py": ["secrets.token_hex(8)"],  # names of temporary files, which nobody may foresee
+    "files.py": ["secrets.token_hex(8)"],  # names of temporary files, which nobody may foresee
     # transformers draws its weights from torch's global generator: lent a state here, and given its own back
     "experiment/sources.py": ["torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())"],
     "probes/reference.py": ["torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())"],

@@ -19,7 +19,7 @@ from auxin.config import ModelConfig, RunConfig
 from auxin.models.formats import load_model, model_bytes
 from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
-from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
+from auxin.runs import Metric, RunDirectory, measuring, open_run
 from auxin.tasks import load_task
 from auxin.tasks.cache import cached
 from auxin.tasks.trees import read_penn
@@ -189,13 +189,13 @@ RUN_FILES = (
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "x"
-    with RunDirectory.open(path, CONFIG) as directory:
+    with RunDirectory(path, CONFIG) as directory:
         rows = [Metric(10, m, split, "accuracy", m / 2) for m in (1, 0) for split in ("val", "gen")]
         directory.append_metrics(rows)
         directory.save_checkpoint(10, {0: OURS, 1: RELEASED}, save({}), {"frozen": {}, "loss_count": 3})
         directory.finish({"accuracy": {"gen": {"0": 0.5, "1": None}}})
-    with MeasureFile(path) as measures:
-        measures.append(rows)
+    with measuring(path) as append:
+        append(rows)
     _ = open_run(path).metrics  # imports polars
     return path
 
@@ -221,8 +221,7 @@ def test_runs(folder: Path, run: Path, quick: None, data: st.DataObject, name: s
                 refused_or_read(lambda: checkpoint.read(member))  # noqa: B023
 
     def resume() -> None:
-        with RunDirectory.open(copy, CONFIG) as directory:
-            directory.latest_state()
+        RunDirectory(copy, CONFIG).close()
 
     refused_or_read(read)
     refused_or_read(resume)

@@ -17,7 +17,7 @@ from auxin.errors import CheckpointError, RunError
 from auxin.models.formats import load_model, save_model
 from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
-from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
+from auxin.runs import Metric, RunDirectory, measuring, open_run
 from auxin.tasks.english import language
 from auxin.tasks.files import read_split
 from auxin.tasks.trees import Tree, brackets, leaves, read_penn
@@ -126,7 +126,7 @@ def test_deep_and_long_data(tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    with RunDirectory.open(tmp_path / "x", CONFIG) as directory:
+    with RunDirectory(tmp_path / "x", CONFIG) as directory:
         for step in (10, 20):
             directory.append_metrics([Metric(step, 0, "val", "accuracy", 0.5)])
             directory.save_checkpoint(step, {0: b"weights"}, b"state", {})
@@ -150,12 +150,12 @@ def test_a_run_never_writes_through_a_link(run: Path, tmp_path: Path, name: str)
         (run / name).unlink(missing_ok=True)
     (run / name).symlink_to(outside)
     before = {path: path.read_bytes() for path in [outside, *outside.rglob("*")] if path.is_file()}
-    with contextlib.suppress(RunError), RunDirectory.open(run, CONFIG) as directory:
+    with contextlib.suppress(RunError), RunDirectory(run, CONFIG) as directory:
         directory.append_metrics([Metric(30, 0, "val", "accuracy", 0.5)])
         directory.save_checkpoint(30, {0: b"weights"}, b"state", {})
         directory.finish({})
-    with contextlib.suppress(RunError), MeasureFile(run) as measures:
-        measures.append([Metric(30, 0, "train", "norm", 0.5)])
+    with contextlib.suppress(RunError), measuring(run) as append:
+        append([Metric(30, 0, "train", "norm", 0.5)])
     assert {path: path.read_bytes() for path in [outside, *outside.rglob("*")] if path.is_file()} == before
 
 
@@ -167,7 +167,7 @@ def test_a_checkpoint_that_is_a_link_is_not_taken_for_one(run: Path, tmp_path: P
         (checkpoints / f"step-{step:09d}").symlink_to(tmp_path / "outside")
     before = sorted(path.name for path in (tmp_path / "outside").iterdir())
     assert [c.step for c in open_run(run).checkpoints] == [20]
-    with RunDirectory.open(run, CONFIG) as directory:
+    with RunDirectory(run, CONFIG) as directory:
         assert directory.step == 20
         for step in (25, 35, 45):
             directory.save_checkpoint(step, {0: b"weights"}, b"state", {})

@@ -45,7 +45,7 @@ def answered(out: Path, name: str, outcomes: dict[str, Outcome] | None = None) -
     runs = load_study(name).configs("minutes")
     ends = [(outcomes or {}).get(run.name, Outcome(run.name, "finished", 1.5)) for run in runs]
     for run in runs:
-        with RunDirectory.open(out / "runs" / run.name, run.config) as directory:
+        with RunDirectory(out / "runs" / run.name, run.config) as directory:
             directory.finish({})
     about = {
         "study": name,
@@ -62,7 +62,7 @@ def answered(out: Path, name: str, outcomes: dict[str, Outcome] | None = None) -
 def a_run(out: Path, word: str = "newt") -> RunView:
     """A finished run of two seeds that was measured, with two trees of a word."""
     config = RunConfig(task="tense", model=ModelConfig(depth=2, scale_embedding=False), seeds=(0, 7))
-    with RunDirectory.open(out, config) as directory:
+    with RunDirectory(out, config) as directory:
         names = [("val", "accuracy"), ("gen", "accuracy"), ("train", "t_score")]
         rows = [
             (step, seed, *name, (step + seed) / 50) for step in (10, 20) for seed in (0, 7) for name in names

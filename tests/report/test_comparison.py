@@ -19,7 +19,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
 def a_run(out: Path, config: RunConfig, logs: int = 3, *, finished: bool = True) -> RunView:
-    with RunDirectory.open(out, config) as directory:
+    with RunDirectory(out, config) as directory:
         directory.append_metrics(
             [
                 Metric(step, seed, split, "accuracy", ((step * 7919 + seed) % 101) / 100)

@@ -30,7 +30,7 @@ from report.answered import a_run
     ],
 )
 def test_the_command_trains_the_same_run(tmp_path: Path, config: RunConfig) -> None:
-    with RunDirectory.open(tmp_path / "a run", config):
+    with RunDirectory(tmp_path / "a run", config):
         pass
     words = shlex.split(command(open_run(tmp_path / "a run")))
     assert words[:2] == ["auxin", "train"]
@@ -105,7 +105,7 @@ def _seen(path: Path) -> RunView:
 
 
 def test_an_unfinished_run_says_where_it_is_and_one_without_curves_is_an_error(tmp_path: Path) -> None:
-    with RunDirectory.open(tmp_path / "x", RunConfig()) as directory:
+    with RunDirectory(tmp_path / "x", RunConfig()) as directory:
         with pytest.raises(DataError, match="no metric 'accuracy'"):
             run_section(_seen(tmp_path / "x"))
         directory.append_metrics([Metric(30, 0, "gen", "accuracy", 0.5)])

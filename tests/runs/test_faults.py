@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from auxin import files
 from auxin.config import RunConfig
-from auxin.disk.folder import Folder
 from auxin.errors import CheckpointError, RunError
-from auxin.runs import MeasureFile, Metric, RunDirectory, open_run
+from auxin.runs import Metric, RunDirectory, measuring, open_run
 from runs.faults import At, fill_disk, in_child, kill, watched
 
 CONFIG = RunConfig(steps=10**6)
@@ -28,7 +28,7 @@ from auxin.config import RunConfig
 from auxin.runs import Metric, RunDirectory
 
 path, last = sys.argv[1], int(sys.argv[2])
-with RunDirectory.open(path, RunConfig(steps=10**6)) as run:
+with RunDirectory(path, RunConfig(steps=10**6)) as run:
     print(run.step, flush=True)
     for step in range(run.step + 1, last + 1):
         run.append_metrics([Metric(step, 0, split, "accuracy", step / 7) for split in ("val", "gen")])
@@ -50,7 +50,7 @@ def advance(run: RunDirectory, step: int) -> None:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """A run of three checkpoints, of which the last two can be resumed from."""
-    with RunDirectory.open(tmp_path / "x", CONFIG) as run:
+    with RunDirectory(tmp_path / "x", CONFIG) as run:
         for step in (10, 20, 30):
             advance(run, step)
     return tmp_path / "x"
@@ -75,8 +75,8 @@ def truncate(file: Path) -> None:
 def test_damage_is_named_and_the_checkpoint_before_it_used(out: Path, name: str, damage) -> None:
     file = checkpoint(out, 30) / name
     damage(file)
-    with RunDirectory.open(out, CONFIG) as run:
-        saved = run.latest_state()
+    with RunDirectory(out, CONFIG) as run:
+        saved = run.saved
         assert saved is not None
         assert (run.step, saved.step, saved.state) == (20, 20, b"state" * 20)
         if (
@@ -94,16 +94,16 @@ def test_damage_without_an_intact_state_is_an_error_that_keeps_older_weights(out
     truncate(checkpoint(out, 20) / "state.safetensors")
     truncate(checkpoint(out, 30) / "member-0.safetensors")
     with pytest.raises(RunError, match=r"no checkpoint to resume from \(.*step-000000020/state\.safetensors"):
-        RunDirectory.open(out, CONFIG)
+        RunDirectory(out, CONFIG)
     assert open_run(out).checkpoints[0].read(0) == b"weights" * 10
 
 
 def test_a_damaged_first_checkpoint_means_starting_over(tmp_path: Path) -> None:
-    with RunDirectory.open(tmp_path / "x", CONFIG) as run:
+    with RunDirectory(tmp_path / "x", CONFIG) as run:
         advance(run, 10)
     flip_a_bit(checkpoint(tmp_path / "x", 10) / "state.safetensors")
-    with RunDirectory.open(tmp_path / "x", CONFIG) as run:
-        assert (run.step, run.latest_state()) == (0, None)
+    with RunDirectory(tmp_path / "x", CONFIG) as run:
+        assert (run.step, run.saved) == (0, None)
     assert (tmp_path / "x" / "metrics.jsonl").read_bytes() == b""
 
 
@@ -134,8 +134,8 @@ def test_whatever_bit_flips_what_is_resumed_was_saved(
     back = 0
     for damaged in damages:
         file.write_bytes(damaged)
-        with RunDirectory.open(out, CONFIG) as run:
-            saved = run.latest_state()
+        with RunDirectory(out, CONFIG) as run:
+            saved = run.saved
         assert saved is not None
         assert (saved.step, saved.state) in ((20, b"state" * 20), (30, b"state" * 30))
         assert (saved.members, saved.info) == ({0: b"weights" * saved.step}, {"at": saved.step})
@@ -147,7 +147,7 @@ def test_whatever_bit_flips_what_is_resumed_was_saved(
 
 
 def test_whatever_bit_of_a_finished_runs_metrics_flips_it_is_noticed(out: Path) -> None:
-    with RunDirectory.open(out, CONFIG) as run:
+    with RunDirectory(out, CONFIG) as run:
         run.finish({})
     content = (out / "metrics.jsonl").read_bytes()
     assert open_run(out).metrics.height == 3
@@ -161,7 +161,7 @@ def test_whatever_bit_of_a_finished_runs_metrics_flips_it_is_noticed(out: Path) 
 
 
 def test_whatever_bit_of_a_summary_flips_its_numbers_stay_or_it_is_noticed(out: Path) -> None:
-    with RunDirectory.open(out, CONFIG) as run:
+    with RunDirectory(out, CONFIG) as run:
         run.finish({"accuracy": {"gen": {"0": 0.512}}, "steps": 30})
     file, written = out / "summary.json", open_run(out).summary
     assert (written["accuracy"]["gen"]["0"], written["steps"]) == (0.512, 30)
@@ -177,14 +177,14 @@ def test_whatever_bit_of_a_summary_flips_its_numbers_stay_or_it_is_noticed(out: 
 
 def test_whatever_bit_of_the_measures_flips_it_is_noticed(out: Path) -> None:
     row = Metric(10, 0, "train", "tree_score", 0.8)
-    with MeasureFile(out) as measures:
-        measures.append([row])
-        measures.append([row._replace(step=20)])
+    with measuring(out) as append:
+        append([row])
+        append([row._replace(step=20)])
     file, mark = out / "measures.jsonl", out / "measures.json"
     content = file.read_bytes()
     for damaged in itertools.chain(flips(content), cuts(content)):
         file.write_bytes(damaged)
-        for use in (lambda: open_run(out).metrics, lambda: MeasureFile(out)):
+        for use in (lambda: open_run(out).metrics, lambda: measuring(out).__enter__()):
             with pytest.raises(RunError, match=r"measures\.jsonl: damaged"):
                 use()
     file.write_bytes(content)
@@ -202,13 +202,13 @@ def test_damaged_metrics_are_never_continued(out: Path, damage) -> None:
     with pytest.raises(
         RunError, match=r"no checkpoint to resume from \(.*metrics\.jsonl: damaged before step 20"
     ):
-        RunDirectory.open(out, CONFIG)
+        RunDirectory(out, CONFIG)
 
 
 def test_a_damaged_last_metric_goes_back_one_checkpoint(out: Path) -> None:
     lines = (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (out / "metrics.jsonl").write_bytes(b"".join(lines[:2]) + b'{"step": 30,\n')
-    with RunDirectory.open(out, CONFIG) as run:
+    with RunDirectory(out, CONFIG) as run:
         assert run.step == 20
     assert (out / "metrics.jsonl").read_bytes() == b"".join(lines[:2])
 
@@ -222,7 +222,7 @@ def test_a_reader_notices_damaged_weights(out: Path) -> None:
 
 
 def test_a_lost_directory_is_noticed(out: Path) -> None:
-    with RunDirectory.open(out, CONFIG) as run:
+    with RunDirectory(out, CONFIG) as run:
         shutil.rmtree(out)
         with pytest.raises(RunError, match=r"metrics\.jsonl: the directory or file is gone"):
             run.append_metrics([Metric(31, 0, "val", "accuracy", 1.0)])
@@ -233,7 +233,7 @@ def test_a_lost_directory_is_noticed(out: Path) -> None:
 
 def write_run(path: Path) -> None:
     """A whole run, or what is left to do of it."""
-    with RunDirectory.open(path, CONFIG) as run:
+    with RunDirectory(path, CONFIG) as run:
         if run.finished:
             return
         for step in range(run.step + 1, 8):
@@ -309,8 +309,8 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
         "from auxin.errors import RunError\ntry:\n"
         + "".join(f"    {line}\n" for line in fill.splitlines())
         + "except RunError as error:\n    print(error)\n"
-        + "    with RunDirectory.open(path, RunConfig(steps=10**6)) as run:\n"
-        + "        print(run.step, run.latest_state().step, run.warnings)\n"
+        + "    with RunDirectory(path, RunConfig(steps=10**6)) as run:\n"
+        + "        print(run.step, run.saved.step, run.warnings)\n"
     )
     command = [*mount, script, "sh", sys.executable, "-c", guarded, str(tmp_path / "x"), "1000"]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -328,12 +328,12 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_recovered(tmp_path: Pa
     try:
         assert holder.stdout.readline() == "0\n"
         with pytest.raises(RunError, match="another process is writing this run"):
-            RunDirectory.open(tmp_path / "x", CONFIG)
+            RunDirectory(tmp_path / "x", CONFIG)
     finally:
         holder.kill()
         holder.communicate()
     assert (tmp_path / "x" / "lock").exists()
-    RunDirectory.open(tmp_path / "x", CONFIG).close()
+    RunDirectory(tmp_path / "x", CONFIG).close()
 
 
 def as_nobody(work: Callable[[], None]) -> int:
@@ -349,16 +349,16 @@ def as_nobody(work: Callable[[], None]) -> int:
 
 def test_a_read_only_directory_can_be_read_and_is_not_written() -> None:
     def look() -> None:
-        with Folder.open(finished) as folder:  # a fork must not use polars, whose threads stayed behind
-            assert folder.read("metrics.jsonl").count(b"\n") == 1
+        # a fork must not use polars, whose threads stayed behind
+        assert files.read(finished / "metrics.jsonl").count(b"\n") == 1
         assert open_run(finished).checkpoints[0].read(0) == b"weights" * 10
         for path in (finished, finished.with_name("new")):
             with pytest.raises(RunError, match="Permission denied"):
-                RunDirectory.open(path, CONFIG)
+                RunDirectory(path, CONFIG)
 
     with tempfile.TemporaryDirectory() as directory:
         finished = Path(directory) / "x"
-        with RunDirectory.open(finished, CONFIG) as run:
+        with RunDirectory(finished, CONFIG) as run:
             advance(run, 10)
             run.finish({})
         for path in (Path(directory), *Path(directory).rglob("*")):
@@ -373,7 +373,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 def test_a_removed_directory_is_not_said_to_be_intact(out: Path) -> None:
-    with RunDirectory.open(out, CONFIG) as run:
+    with RunDirectory(out, CONFIG) as run:
         shutil.rmtree(out)
         with pytest.raises(RunError, match="the checkpoint of step 30 is gone, too"):
             run.save_checkpoint(40, {0: b""}, b"", {})
@@ -384,7 +384,7 @@ def test_a_removed_directory_is_not_said_to_be_intact(out: Path) -> None:
 def test_checkpoints_swapped_for_a_link_lead_nowhere(out: Path) -> None:
     outside = out.with_name("outside")
     outside.mkdir()
-    with RunDirectory.open(out, CONFIG) as run:
+    with RunDirectory(out, CONFIG) as run:
         (out / "checkpoints").rename(out.with_name("kept"))
         (out / "checkpoints").symlink_to(outside)
         with pytest.raises(RunError, match="a symbolic link"):

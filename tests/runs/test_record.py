@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from auxin.config import ModelConfig, RunConfig
-from auxin.disk.plain import dump_signed
 from auxin.errors import RunError
 from auxin.experiment.train import train
+from auxin.files import dump_signed
 from auxin.lab.pool import Outcome
 from auxin.report.page import page
 from auxin.runs import open_run

@@ -4,9 +4,8 @@ import random
 from pathlib import Path
 
 from auxin.config import ModelConfig, RunConfig
-from auxin.disk.folder import Folder
 from auxin.errors import RunError
-from auxin.runs.settings import config_bytes, read_config
+from auxin.runs.run import config_bytes, read_config
 
 CONFIG = RunConfig(model=ModelConfig(depth=3), seeds=(1, 2))
 
@@ -14,11 +13,10 @@ CONFIG = RunConfig(model=ModelConfig(depth=3), seeds=(1, 2))
 def read(path: Path, content: bytes) -> RunConfig | None:
     """The config; None where it is refused."""
     (path / "config.toml").write_bytes(content)
-    with Folder.open(path) as folder:
-        try:
-            return read_config(folder)
-        except RunError:
-            return None
+    try:
+        return read_config(path)
+    except RunError:
+        return None
 
 
 def test_no_beginning_of_it_opens_as_another_config(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Report(Writing):
     def run(self) -> None:
         """Write the page of the studies, sweeps and runs."""
         from auxin.runs import open_run
-        from auxin.runs.reader import holds_run
+        from auxin.runs.run import holds_run
 
         runs = {path: open_run(path) for path in self.paths if holds_run(path)}
         from auxin.report.page import save_page
@@ -66,9 +66,8 @@ def _view(run: Run, *, trees: bool) -> RunView:
     from auxin.cli.summary import stability
     from auxin.measures.grokking import grokking_summary
     from auxin.report.sections import RunView
-    from auxin.report.training_figures import PANELS
 
-    metrics = run.metrics_named(name for _, name in PANELS)
+    metrics = run.metrics
     summary = grokking_summary(metrics)
     view = RunView(run, metrics, note=stability(summary.members), overall=summary.overall)
     if not trees:

@@ -129,7 +129,7 @@ class Phase(BlockVerb, Writing):
 
         x, y = ((name, np.linspace(low, high, self.points).tolist()) for name, low, high in (self.x, self.y))
         frame = diagram(self.block, x, y, self.cosine)
-        from auxin.disk.output import write_output
+        from auxin.outputs import write_output
         from auxin.report.theme import save
         from auxin.report.theory_figures import bifurcation, phase_diagram, sections
 

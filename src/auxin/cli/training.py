@@ -119,7 +119,7 @@ class Resume(Following):
     def run(self) -> None:
         """Train the run on and print its summary."""
         from auxin.runs import open_run
-        from auxin.runs.store import CHANGEABLE
+        from auxin.runs.run import CHANGEABLE
 
         run = open_run(self.run_path)
         check_device(self.device or run.config.device)

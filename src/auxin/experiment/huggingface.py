@@ -9,14 +9,13 @@ from typing import Any
 
 from safetensors.torch import save
 
-from auxin.disk.folder import Folder, failing_clearly
-from auxin.disk.output import MARK, check_output, write_output
-from auxin.disk.plain import dump_json
 from auxin.errors import RunError
 from auxin.experiment.data import task_of
 from auxin.families.export import huggingface
+from auxin.files import directory, dump_json, kind, remove
 from auxin.models.formats import model_of
 from auxin.models.transformer import TransformerLM
+from auxin.outputs import MARK, check_output, write_output
 from auxin.runs import Run, open_run
 from auxin.tasks import Vocabulary
 from auxin.tasks.vocabulary import BOS, EOS, PAD
@@ -103,16 +102,16 @@ def _trained(run: Run, step: int | None, member: int | None) -> TransformerLM:
 
 def _write(path: Path, files: Mapping[str, bytes], force: bool) -> None:
     """All files; config.json goes first and comes last, so that what is not whole is not taken for a model."""
-    with Folder.make(path) as folder, failing_clearly(path):
-        stale = [name for name in BESIDE if name not in files and folder.kind(name)]
-        for name in (*files, *stale):
-            if folder.kind(name) in ("directory", "special"):
-                raise RunError(f"{path / name}: a {folder.kind(name)}; allowed: a file")
-            check_output(path / name, files.get(name, b""), force=force, mark=MARKS.get(name, MARK))
-        for name in (CONFIG, *stale):
-            folder.remove(name)
-        for name, content in files.items():
-            write_output(path / name, content, force=force, mark=MARKS.get(name, MARK))
+    directory(path, make=True)
+    stale = [name for name in BESIDE if name not in files and kind(path / name)]
+    for name in (*files, *stale):
+        if kind(path / name) in ("directory", "special"):
+            raise RunError(f"{path / name}: a {kind(path / name)}; allowed: a file")
+        check_output(path / name, files.get(name, b""), force=force, mark=MARKS.get(name, MARK))
+    for name in (CONFIG, *stale):
+        remove(path / name)
+    for name, content in files.items():
+        write_output(path / name, content, force=force, mark=MARKS.get(name, MARK))
 
 
 def _tokenizer(vocabulary: Vocabulary, longest: int, causal: bool) -> dict[str, bytes]:

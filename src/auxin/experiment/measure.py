@@ -15,7 +15,7 @@ from auxin.models.devices import has_device
 from auxin.models.formats import model_of
 from auxin.models.threads import on_threads
 from auxin.models.transformer import TransformerLM
-from auxin.runs import MeasureFile, Metric, Run, open_run
+from auxin.runs import Metric, Run, measuring, open_run
 from auxin.runs.checkpoints import Checkpoint
 from auxin.screen import errors_screen
 from auxin.tasks import Task
@@ -75,7 +75,7 @@ def _measure(
 ) -> None:
     config = run.config
     measured = measured_sentences(task, sentences or task.measured_count)
-    with MeasureFile(run.path) as file, _bar(progress) as bar:
+    with measuring(run.path) as append, _bar(progress) as bar:
         missing = _missing(run, chosen, measures, len(measured))
         passes = sum("projection" in names for _, _, names in missing)
         shown = bar.add_task("measuring", total=passes * len(measured))
@@ -84,7 +84,7 @@ def _measure(
             model = _load(checkpoint, member, len(task.vocabulary)).to(_device(config.device))
             advance = lambda finished: bar.advance(shown, finished)
             values = structure(model, measured, task.vocabulary, names, advance)
-            file.append(Metric(checkpoint.step, member, "train", n, value) for n, value in values.items())
+            append(Metric(checkpoint.step, member, "train", n, value) for n, value in values.items())
 
 
 def _chosen(run: Run, steps: Sequence[int] | None) -> list[Checkpoint]:

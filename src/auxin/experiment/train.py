@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +16,14 @@ from auxin.errors import CheckpointError, ConfigError, Interrupted
 from auxin.experiment.data import anchored
 from auxin.experiment.progress import TrainingProgress
 from auxin.experiment.signals import Signals, Stopped, noted
-from auxin.experiment.sinks import Sink, following, send, sinks_of
+from auxin.experiment.sinks import Sink, send, sending, sinks_of
 from auxin.measures.accuracy import Evaluator
 from auxin.measures.structure import measured_sentences, structure
 from auxin.models.devices import check_device
 from auxin.models.formats import model_bytes
 from auxin.models.threads import on_threads
 from auxin.runs import Metric, Run, RunDirectory, open_run
-from auxin.runs.reader import is_finished
-from auxin.runs.store import CHANGEABLE
+from auxin.runs.run import CHANGEABLE, is_finished
 from auxin.tasks import Task
 from auxin.tasks.problems import problems
 from auxin.training.batches import check_length
@@ -137,7 +136,7 @@ def _train(
     # before the directory takes the config, which it keeps
     over = is_finished(out) and not extend
     parts = None if over else _parts(config, task)
-    with RunDirectory.open(out, config, task.sha256, extend=extend) as directory:
+    with RunDirectory(out, config, task.sha256, extend=extend) as directory:
         if not parts or directory.finished:
             send(open_run(out), sinks)
             return
@@ -150,8 +149,8 @@ def _train(
                 bar.warn(
                     f"automatic logs and checkpoints follow the schedule of {config.steps} steps from here on"
                 )
-            with following(directory.path, config, sinks, bar.warn):
-                _Session(directory, config, task, parts, bar).run(signals)
+            with sending(open_run(out), sinks, bar.warn) as write:
+                _Session(directory, config, task, parts, bar, write).run(signals)
 
 
 def settled(config: RunConfig, task: Task) -> RunConfig:
@@ -191,8 +190,15 @@ class _Session:
     """One process's part in a run: from the step where the directory stands to the last, or to a signal."""
 
     def __init__(
-        self, run: RunDirectory, config: RunConfig, task: Task, parts: _Parts, bar: TrainingProgress
+        self,
+        run: RunDirectory,
+        config: RunConfig,
+        task: Task,
+        parts: _Parts,
+        bar: TrainingProgress,
+        write: Callable[[Sequence[Metric]], None],
     ) -> None:
+        self.write = write
         self.run_directory, self.config, self.task, self.bar = run, config, task, bar
         self.trainer, self.evaluators, self.finals = parts
         self.log_steps = frozenset(milestones(config.steps, config.log_every, 0.01))
@@ -217,7 +223,7 @@ class _Session:
 
     def _resume(self) -> bool:
         """Go on from the newest checkpoint; whether the step there has been recorded."""
-        saved = self.run_directory.latest_state()
+        saved = self.run_directory.saved
         if saved is None:
             return False
         try:
@@ -252,6 +258,7 @@ class _Session:
             raise self._interrupted(signals) from None
         if rows:
             self.run_directory.append_metrics(rows)
+            self.write(rows)
         if logged:
             # a last step between two logs keeps its sums: the run may be extended
             if not self.config.log_every or self.trainer.count % self.config.log_every == 0:

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from auxin.disk.folder import TEMPORARY, Folder, failing_clearly
-from auxin.disk.plain import dump_signed, read_signed
+from auxin import files
 from auxin.errors import RunError
 from auxin.lab.sweep_record import SWEEP, TABLE
 
@@ -49,51 +48,47 @@ def claim(out: str | Path, owner: Owner) -> None:
 
     Raises ``RunError`` when it is another's, or holds what neither study nor sweep left there.
     """
-    with Folder.make(out) as folder, failing_clearly(folder.path), folder.lock(LOCK, "", wait=True):
-        check_unclaimed(folder, owner)
-        if not folder.has(CLAIM):
-            folder.replace(CLAIM, dump_signed(asdict(owner)))
+    out = files.directory(out, make=True)
+    with files.lock(out / LOCK, wait=True):
+        check_unclaimed(out, owner)
+        if not files.is_file(out / CLAIM):
+            files.replace(out / CLAIM, files.dump_signed(asdict(owner)))
 
 
-def check_unclaimed(folder: Folder, owner: Owner) -> None:
+def check_unclaimed(out: Path, owner: Owner) -> None:
     """Raise ``RunError`` when a directory is another's, or holds what neither study nor sweep left there."""
-    there = owner_of(folder)
+    there = owner_of(out)
     if there is None:
-        foreign = [name for name in folder.names() if name not in OWN and not name.startswith(TEMPORARY)]
+        foreign = [
+            name for name in files.names(out) if name not in OWN and not name.startswith(files.TEMPORARY)
+        ]
         if foreign:
-            raise RunError(
-                f"{folder.path}: holds files of something else ({foreign[0]}); choose an empty directory"
-            )
+            raise RunError(f"{out}: holds files of something else ({foreign[0]}); choose an empty directory")
     elif why := there.difference(owner):
         another = f"{there}, not {owner}" if there.study or owner.study else f"another sweep ({why})"
-        raise RunError(f"{folder.path}: holds {another}; choose another directory")
+        raise RunError(f"{out}: holds {another}; choose another directory")
 
 
-def owner_of(folder: Folder) -> Owner | None:
+def owner_of(out: Path) -> Owner | None:
     """Whose a directory is; None where nobody has claimed it."""
-    if not folder.has(CLAIM):
+    if not files.is_file(out / CLAIM):
         return None
-    there = read_signed(folder, CLAIM)
+    there = files.read_signed(out / CLAIM)
     more = (tuple(there.get("axes", ())), there.get("settings", {}), there.get("data", ""))
     return Owner(there["study"], there["scale"], *more)
 
 
 def runs_directory(out: str | Path) -> Path:
     """Where the runs are, made if need be; ``RunError`` where it, or a run in it, is a link."""
-    with Folder.make(out) as folder, failing_clearly(folder.path / RUNS):
-        folder.make_sub(RUNS)
+    runs = files.subdirectory(files.directory(out, make=True) / RUNS, make=True)
     check_no_links(out)
-    return folder.path / RUNS
+    return runs
 
 
 def check_no_links(out: str | Path) -> None:
     """Raise ``RunError`` where the directory of the runs, or a run in it, is a link."""
-    with Folder.open(out) as folder, failing_clearly(folder.path / RUNS):
-        if folder.kind(RUNS) is None:
-            return
-        with folder.sub(RUNS) as runs:
-            for name in runs.names():
-                if runs.kind(name) == "link":
-                    raise RunError(
-                        f"{runs.path / name}: a symbolic link; auxin reads and writes its own files only"
-                    )
+    runs = files.directory(out) / RUNS
+    if files.kind(runs):
+        for name in files.names(files.subdirectory(runs)):
+            if files.kind(runs / name) == "link":
+                files.subdirectory(runs / name)

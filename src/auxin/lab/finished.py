@@ -6,15 +6,14 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from auxin import files
 from auxin.config import RunConfig
-from auxin.disk.folder import Busy, Folder, failing_clearly, unforeseen
 from auxin.errors import AuxinError, RunError
 from auxin.experiment.data import Sentences
 from auxin.lab.directory import RUNS
 from auxin.lab.named import NamedRun
 from auxin.runs import Run, open_run
-from auxin.runs.copying import copy_run
-from auxin.runs.identity import Data, difference
+from auxin.runs.run import Data
 from auxin.runs.store import LOCK
 from auxin.values import check
 
@@ -28,7 +27,7 @@ def is_trained(config: RunConfig, path: Path, data: Data) -> bool:
     """Whether the finished run of a config is at ``path``."""
     run = run_at(path)
     try:
-        return run is not None and run.finished and not difference(run, config, data)
+        return run is not None and run.finished and not run.difference(config, data)
     except AuxinError:
         return False  # training it will say what is wrong
 
@@ -44,7 +43,7 @@ def check_places(runs: Sequence[NamedRun], directory: Path, data: Data) -> None:
     """Raise ``RunError`` where a run's place is taken by another one: of other settings, or other sentences."""
     for wanted in runs:
         run = run_at(directory / wanted.name)
-        if run is not None and (why := difference(run, wanted.config, data)):
+        if run is not None and (why := run.difference(wanted.config, data)):
             raise RunError(f"{run.path}: holds another run ({why}); choose another directory")
 
 
@@ -61,7 +60,7 @@ def reusable(
     same: dict[str, Run] = {}
     for wanted in runs:
         if there and not is_trained(wanted.config, directory / wanted.name, data):
-            found = next((run for run in there if not difference(run, wanted.config, data)), None)
+            found = next((run for run in there if not run.difference(wanted.config, data)), None)
             if found:
                 same[wanted.name] = found
     return same
@@ -69,12 +68,11 @@ def reusable(
 
 def runs_in(study: Path) -> list[Path]:
     """What may be a run in a study or a sweep; links are not."""
-    with Folder.open(study) as folder:
-        check(
-            folder.kind(RUNS) == "directory", "reuse", str(study), "the directory of a study, with its runs/"
-        )
-        with failing_clearly(study / RUNS), folder.sub(RUNS) as runs:
-            return [study / RUNS / name for name in runs.names() if runs.kind(name) == "directory"]
+    files.directory(study)
+    place = "the directory of a study, with its runs/"
+    check(files.kind(study / RUNS) == "directory", "reuse", str(study), place)
+    paths = [study / RUNS / name for name in files.names(study / RUNS)]
+    return [path for path in paths if files.kind(path) == "directory"]
 
 
 def take_over(same: Mapping[str, Run], directory: Path) -> None:
@@ -85,28 +83,28 @@ def take_over(same: Mapping[str, Run], directory: Path) -> None:
     """
     if not same:
         return
-    with Folder.make(directory) as runs, failing_clearly(directory), runs.lock(".lock", "", wait=True):
-        runs.remove_temporaries()
+    with files.lock(files.directory(directory, make=True) / ".lock", wait=True):
+        files.remove_temporaries(directory)
         for name, source in same.items():
-            with contextlib.suppress(Busy):
-                _take_over(source, runs, name)
+            with contextlib.suppress(files.Busy):
+                _take_over(source, directory / name)
 
 
-def _take_over(source: Run, runs: Folder, name: str) -> None:
-    part, old = unforeseen(), unforeseen()
+def _take_over(source: Run, path: Path) -> None:
+    part, old = files.temporary(path.parent), files.temporary(path.parent)
     with contextlib.ExitStack() as held:
-        if runs.kind(name) is not None:
-            held.enter_context(
-                held.enter_context(runs.sub(name)).lock(LOCK, "another process is writing this run")
-            )
+        there = files.kind(path) is not None
+        if there:
+            busy = "another process is writing this run"
+            held.enter_context(files.lock(files.subdirectory(path) / LOCK, busy))
         try:
-            with Folder.open(source.path) as there, runs.make_sub(part) as copy:
-                copy_run(there, copy)
-            if runs.kind(name) is not None:
-                runs.rename(name, old)
-            runs.rename(part, name)
-            runs.sync()
+            source.copy_to(files.subdirectory(part, make=True))
+            with files.failing_clearly(path):
+                if there:
+                    path.rename(old)
+                part.rename(path)
+            files.sync(path.parent)
         finally:
-            with contextlib.suppress(OSError, RunError):
-                runs.remove(part)
-                runs.remove(old)
+            with contextlib.suppress(RunError):
+                files.remove(part)
+                files.remove(old)

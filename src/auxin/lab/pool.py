@@ -17,10 +17,10 @@ from typing import IO, Literal
 import torch
 
 from auxin.config import RunConfig
-from auxin.disk.folder import Folder, failing_clearly
 from auxin.errors import AuxinError
+from auxin.files import appending
 from auxin.lab.finished import is_trained
-from auxin.runs.identity import Data
+from auxin.runs.run import Data
 from auxin.runs.store import is_held
 from auxin.values import to_dict
 
@@ -84,7 +84,7 @@ def run_locally(
     wanted = {job.config.device for job in jobs} - {"cpu"}
     gpus = visible_gpus() if wanted == {"cuda"} else []
     waiting, deaths = deque(jobs), Counter[str]()
-    with _appending(log) as errors, selectors.DefaultSelector() as selector:
+    with appending(log) as errors, selectors.DefaultSelector() as selector:
         pool: list[_Worker] = []
         try:
             while True:
@@ -123,11 +123,6 @@ def run_locally(
                 worker.stop()
             for worker in pool:
                 worker.end()
-
-
-def _appending(log: Path) -> IO[str]:
-    with Folder.open(log.parent) as folder, failing_clearly(log):
-        return os.fdopen(folder.descriptor(log.name, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a")
 
 
 def visible_gpus() -> list[str]:

@@ -18,8 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from auxin.disk.folder import Folder
 from auxin.errors import RunError
+from auxin.files import reading
 from auxin.lab.pool import Job, Outcome
 from auxin.runs.rows import METRICS
 from auxin.screen import errors_screen
@@ -96,7 +96,7 @@ class SweepProgress:
 def _share(job: Job) -> float:
     """The share of a run's steps that its metrics have seen."""
     with contextlib.suppress(RunError, ValueError, IndexError, KeyError, TypeError, RecursionError):
-        with Folder.open(job.path) as folder, folder.reading(METRICS) as file:
+        with reading(job.path / METRICS) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
             line = file.read(TAIL).rsplit(b"\n", 2)[-2]
         return min(1.0, json.loads(line)["step"] / job.config.steps)

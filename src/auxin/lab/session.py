@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from auxin.disk.folder import Folder, failing_clearly
+from auxin import files
 from auxin.experiment.data import Sentences
 from auxin.lab.directory import RUNS, SESSIONS, Owner, check_unclaimed, claim, runs_directory
 from auxin.lab.finished import check_places, is_finished, reusable, take_over
@@ -18,7 +17,7 @@ from auxin.lab.named import NamedRun
 from auxin.lab.plan import Plan, check_fits, existing, plan
 from auxin.lab.pool import Outcome
 from auxin.lab.training import check_workers, default_workers, train_runs
-from auxin.runs.identity import Data
+from auxin.runs.run import Data
 from auxin.screen import errors_screen
 
 
@@ -43,8 +42,7 @@ def plan_session(
 def _check_out(runs: Sequence[NamedRun], out: str | Path, owner: Owner, data: Data) -> Path:
     """The directory of the runs; ``RunError`` where it is another owner's, or holds another run of a name."""
     if existing(Path(out)) == Path(out).absolute():
-        with Folder.open(out) as folder:
-            check_unclaimed(folder, owner)
+        check_unclaimed(files.directory(out), owner)
     check_places(runs, Path(out) / RUNS, data)
     return Path(out) / RUNS
 
@@ -90,19 +88,14 @@ def train_session(
 def _note_session(out: Path, seconds: float, workers: int) -> None:
     """Append this session's wall time: a study may take several."""
     line = json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n"
-    with (
-        Folder.open(out) as folder,
-        failing_clearly(out / SESSIONS),
-        os.fdopen(folder.descriptor(SESSIONS, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as file,
-    ):
+    with files.failing_clearly(out / SESSIONS), files.appending(out / SESSIONS) as file:
         file.write(line)
 
 
 def read_sessions(out: Path) -> list[dict[str, Any]]:
     """Seconds and workers of every sitting; a line that a kill cut short, or that is none, is left out."""
     sessions: list[dict[str, Any]] = []
-    with Folder.open(out) as folder:
-        lines = folder.read_text(SESSIONS).splitlines() if folder.has(SESSIONS) else []
+    lines = files.read_text(out / SESSIONS).splitlines() if files.is_file(out / SESSIONS) else []
     for line in lines:
         with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             session = json.loads(line)

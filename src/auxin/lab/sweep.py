@@ -13,8 +13,7 @@ from typing import Any
 
 from polars.exceptions import PolarsError
 
-from auxin.disk.folder import Folder, failing_clearly
-from auxin.disk.plain import dump_signed
+from auxin import files
 from auxin.errors import AuxinError, Interrupted, RunError
 from auxin.experiment.data import Sentences
 from auxin.lab.directory import LOCK, RUNS, Owner, check_no_links, claim, owner_of, runs_directory
@@ -28,7 +27,7 @@ from auxin.lab.sweep_point import known_fields, shared
 from auxin.lab.sweep_record import SWEEP, TABLE, Axis, Sweep, holds_sweep, open_sweep
 from auxin.lab.sweep_table import RESERVED, Start, summary_table
 from auxin.runs import Run
-from auxin.runs.identity import Data, data_of, difference, identity
+from auxin.runs.run import Data
 from auxin.values import check, flat
 
 DECIDE_DATA = ("preset", "config", "task", "data_dir", "grammar", "data_seed", "train_size", "scoring")
@@ -195,16 +194,17 @@ def tabulate(
     """
     directory, why = Path(out) / RUNS, why or {}
     # what another process finishes meanwhile, it will tabulate after us
-    with Folder.make(out) as folder, failing_clearly(folder.path), folder.lock(LOCK, "", wait=True):
-        folder.remove_temporaries()
-        axes, planned = _with_finished(axes, planned, Path(out))
+    out = files.directory(out, make=True)
+    with files.lock(out / LOCK, wait=True):
+        files.remove_temporaries(out)
+        axes, planned = _with_finished(axes, planned, out)
         runs = {name: run for name in planned if (run := run_at(directory / name)) and run.finished}
-        identities = {name: identity(run) for name, run in runs.items() if done(run)}
-        known = {**_known_starts(Path(out)), **(known or {})}
+        identities = {name: run.identity for name, run in runs.items() if done(run)}
+        known = {**_known_starts(out), **(known or {})}
         starts = {name: known[i] for name, i in identities.items() if i in known}
         content = io.BytesIO()
         summary_table(planned, list(identities), directory, starts, theory).write_csv(content)
-        folder.replace(TABLE, content.getvalue())
+        files.replace(out / TABLE, content.getvalue())
         records = [
             {
                 "name": name,
@@ -217,7 +217,8 @@ def tabulate(
         ]
         digest = hashlib.sha256(content.getvalue()).hexdigest()
         plain = [{**asdict(axis), "values": list(axis.values)} for axis in axes]
-        folder.replace(SWEEP, dump_signed({"axes": plain, "runs": records, "table_sha256": digest}))
+        values = {"axes": plain, "runs": records, "table_sha256": digest}
+        files.replace(out / SWEEP, files.dump_signed(values))
 
 
 def _with_finished(
@@ -276,8 +277,7 @@ def _common_owner(paths: Sequence[Path]) -> Owner:
     """What several sweeps have in common; ``RunError`` for one that is another sweep than the first."""
     owners: list[Owner] = []
     for path in paths:
-        with Folder.open(path) as folder:
-            owner = owner_of(folder) or Owner()
+        owner = owner_of(files.directory(path)) or Owner()
         if owners and (why := owners[0].difference(owner)):
             raise RunError(f"{path}: another sweep than the one in {paths[0]} ({why})")
         owners.append(owner)
@@ -294,7 +294,7 @@ def _intact_runs(sweeps: Sequence[Path], names: Sequence[str], target: Path) -> 
     for name in names:
         runs = [run for place in places if (run := run_at(place / name))]
         for run in runs[1:]:
-            if why := difference(run, runs[0].config, lambda _, first=runs[0]: data_of(first)):
+            if why := run.difference(runs[0].config, lambda _, first=runs[0]: first.data):
                 raise RunError(f"{run.path}: another run than {runs[0].path} ({why})")
         finished = [run for run in runs if run.finished]
         if finished and (run := _first_intact(finished)).path != target / name:

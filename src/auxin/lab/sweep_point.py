@@ -17,7 +17,7 @@ from auxin.config import RunConfig, preset
 from auxin.errors import ConfigError
 from auxin.lab.named import Setting
 from auxin.lab.sweep_record import word
-from auxin.runs.store import PLACES
+from auxin.runs.run import PLACES
 from auxin.values import changed, check, flat, from_dict, from_toml
 
 FILES = ("config", "model")

@@ -14,9 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxin.disk.folder import Folder
-from auxin.disk.plain import read_signed
 from auxin.errors import RunError
+from auxin.files import directory, is_file, read, read_signed
 from auxin.lab.named import Setting
 
 if TYPE_CHECKING:
@@ -82,9 +81,8 @@ class Sweep:
         import polars as pl
         from polars.exceptions import PolarsError
 
-        with Folder.open(self.path) as folder:
-            content = folder.read(TABLE)
         file = self.path / TABLE
+        content = read(file)
         if hashlib.sha256(content).hexdigest() != self.table_sha256:
             raise RunError(f"{file}: damaged (its SHA-256 is not the one in {SWEEP})")
         words = {axis.name: pl.String for axis in self.axes if axis.categorical}
@@ -101,8 +99,7 @@ def word(value: Setting) -> str:
 
 def holds_sweep(path: str | Path) -> bool:
     """Whether a directory is a sweep's; ``RunError`` where it cannot be looked into."""
-    with Folder.open(path) as folder:
-        return folder.has(SWEEP)
+    return is_file(directory(path) / SWEEP)
 
 
 def open_sweep(path: str | Path) -> Sweep:
@@ -114,11 +111,10 @@ def open_sweep(path: str | Path) -> Sweep:
     ...     print(error)
     not-swept: no such directory
     """
-    path = Path(path)
-    with Folder.open(path) as folder:
-        if not folder.has(SWEEP):
-            raise RunError(f"{path}: no sweep here ({SWEEP} is missing); auxin sweep writes it")
-        values = read_signed(folder, SWEEP)
+    path = directory(path)
+    if not is_file(path / SWEEP):
+        raise RunError(f"{path}: no sweep here ({SWEEP} is missing); auxin sweep writes it")
+    values = read_signed(path / SWEEP)
     axes = tuple(Axis(**axis | {"values": tuple(axis["values"])}) for axis in values["axes"])
     runs = tuple(SweepRun(**run, path=path / "runs" / run["name"]) for run in values["runs"])
     return Sweep(path, axes, runs, values["table_sha256"])

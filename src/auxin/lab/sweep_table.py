@@ -13,7 +13,7 @@ from auxin.errors import AuxinError, DataError
 from auxin.lab.named import Setting
 from auxin.lab.sweep_record import word
 from auxin.measures.grokking import grokking_summary
-from auxin.runs.reader import Run, open_run
+from auxin.runs import Run, open_run
 from auxin.theory.exponents import exponents
 
 GROKKING = (

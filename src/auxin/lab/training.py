@@ -22,7 +22,7 @@ from auxin.lab.plan import estimated, free_memory, run_memory, step_flops
 from auxin.lab.pool import Job, Outcome, run_locally
 from auxin.lab.progress import SweepProgress
 from auxin.runs import open_run
-from auxin.runs.identity import Data
+from auxin.runs.run import Data
 from auxin.values import check
 
 if TYPE_CHECKING:

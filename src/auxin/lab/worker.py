@@ -19,9 +19,9 @@ from typing import Any, Literal, TextIO
 import torch
 
 from auxin.config import RunConfig
-from auxin.disk.folder import Busy
 from auxin.errors import AuxinError, Interrupted
 from auxin.experiment.train import train
+from auxin.files import Busy
 from auxin.runs.store import is_held
 from auxin.values import from_dict
 

@@ -14,10 +14,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from auxin.config import ModelConfig
-from auxin.disk.output import write_output
 from auxin.errors import CheckpointError, ConfigError, RunError
 from auxin.models import released
 from auxin.models.transformer import TransformerLM
+from auxin.outputs import write_output
 from auxin.values import check, from_json, to_json
 
 WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")

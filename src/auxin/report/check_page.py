@@ -9,7 +9,7 @@ from pathlib import Path
 import altair as alt
 import polars as pl
 
-from auxin.disk.output import marked_text, write_output
+from auxin.outputs import marked_text, write_output
 from auxin.report.drawings import Drawings
 from auxin.report.marks import Figure
 from auxin.report.markup import Table, fill

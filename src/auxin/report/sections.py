@@ -21,7 +21,7 @@ from auxin.report.study_figures import study_figures
 from auxin.report.sweep_figures import sweep_figures
 from auxin.report.training_figures import MOST_COLORS, compared_runs, run_figures
 from auxin.report.words import duration, label, layers, minus, number, percent, setting
-from auxin.runs.reader import Run
+from auxin.runs import Run
 from auxin.runs.record import StudyRecord
 from auxin.tasks.trees import Tree
 from auxin.values import flat

@@ -11,8 +11,8 @@ import altair
 import vl_convert
 from markupsafe import Markup
 
-from auxin.disk.folder import Folder, failing_clearly
-from auxin.disk.output import check_output, marked_png, marked_text, write_output
+from auxin.files import replace, subdirectory
+from auxin.outputs import check_output, marked_png, marked_text, write_output
 from auxin.report.markup import fill
 
 Panel: TypeAlias = altair.LayerChart | altair.FacetChart
@@ -80,17 +80,15 @@ def save_inside(
     directory: Path, figures: Mapping[str, altair.TopLevelMixin | str], sub: str = ""
 ) -> list[Path]:
     """As ``save``, by name among the files of a run, study or sweep, which are auxin's own and replaced."""
-    where = directory / sub
-    with failing_clearly(where), Folder.open(directory) as folder:
-        inner = folder.make_sub(sub) if sub else folder
-        contents = {
-            f"{name}{ending}": content
-            for name, figure in figures.items()
-            for ending, content in _files(figure).items()
-        }
-        for file, content in contents.items():
-            inner.replace(file, content)
-    return [where / file for file in contents]
+    where = subdirectory(directory / sub, make=True) if sub else directory
+    contents = {
+        where / f"{name}{ending}": content
+        for name, figure in figures.items()
+        for ending, content in _files(figure).items()
+    }
+    for path, content in contents.items():
+        replace(path, content)
+    return list(contents)
 
 
 def _files(figure: altair.TopLevelMixin | str) -> dict[str, bytes]:

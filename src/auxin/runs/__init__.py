@@ -1,7 +1,7 @@
 """A run on disk: written by one process, crash-safe, and read back by anyone."""
 
-from auxin.runs.reader import Run, export, open_run
-from auxin.runs.rows import MeasureFile, Metric
+from auxin.runs.rows import Metric, measuring
+from auxin.runs.run import Run, export, open_run
 from auxin.runs.store import RunDirectory
 
-__all__ = ["MeasureFile", "Metric", "Run", "RunDirectory", "export", "open_run"]
+__all__ = ["Metric", "Run", "RunDirectory", "export", "measuring", "open_run"]

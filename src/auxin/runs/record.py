@@ -15,7 +15,6 @@ Files are not trusted: what is damaged raises ``RunError`` naming it.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -29,16 +28,28 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from auxin.disk.folder import Folder, failing_clearly
-from auxin.disk.plain import dump_signed, read_signed
 from auxin.errors import RunError
-from auxin.runs.copying import FILES
-from auxin.runs.reader import holds_run, open_run
-from auxin.runs.store import EVENTS
+from auxin.files import (
+    directory,
+    dump_signed,
+    is_file,
+    kind,
+    lock,
+    names,
+    read,
+    read_signed,
+    read_text,
+    remove,
+    remove_temporaries,
+    replace,
+    sha256,
+    subdirectory,
+)
+from auxin.runs.run import EVENTS, FILES, holds_run, open_run
 from auxin.values import flat
 
 STUDY, TABLES, METRICS, LOCK = "study.json", "tables", "metrics.parquet", "lock"
-_TABLE = re.compile(r"[a-z][a-z0-9_]{0,99}\.csv")
+_FILE = re.compile(rf"{METRICS}|{TABLES}/[a-z][a-z0-9_]*\.csv")
 
 
 @dataclass(frozen=True)
@@ -76,39 +87,30 @@ class StudyRecord:
     @cached_property
     def tables(self) -> dict[str, pl.DataFrame]:
         """The tables by name; raises ``RunError`` naming a damaged one."""
-        tables: dict[str, pl.DataFrame] = {}
-        for name in self.values["files_sha256"]:
-            if name != METRICS:
-                content = self.file(name)
-                try:
-                    tables[Path(name).stem] = pl.read_csv(content, infer_schema_length=None)
-                except (PolarsError, OverflowError, ValueError):
-                    raise RunError(f"{self.path / name}: not a table") from None
-        return tables
+        files = [name for name in self.values["files_sha256"] if name != METRICS]
+        return {Path(name).stem: self._table(name, infer_schema_length=None) for name in files}
 
     @cached_property
     def metrics(self) -> pl.DataFrame:
         """What the finished runs logged; raises ``RunError`` when the file is damaged."""
+        return self._table(METRICS)
+
+    def _table(self, name: str, **options: Any) -> pl.DataFrame:
+        content = self.file(name)
         try:
-            return pl.read_parquet(io.BytesIO(self.file(METRICS)))
-        except PolarsError:
-            raise RunError(f"{self.path / METRICS}: not a table") from None
+            reader = pl.read_parquet if name == METRICS else pl.read_csv
+            return reader(io.BytesIO(content), **options)
+        except (PolarsError, OverflowError, ValueError):
+            raise RunError(f"{self.path / name}: not a table") from None
 
     def file(self, name: str) -> bytes:
         """The content of a file of ``files_sha256``; raises ``RunError`` when it is damaged."""
-        inner, _, table = name.rpartition("/")
-        if name != METRICS and not (inner == TABLES and _TABLE.fullmatch(table)):
-            raise RunError(f"{self.path / STUDY}: lists {name!r}; allowed: {METRICS} and {TABLES}/NAME.csv")
-        with Folder.open(self.path) as folder:
-            if not inner:
-                return self._verified(folder, name, name)
-            with failing_clearly(self.path / inner), folder.sub(inner) as tables:
-                return self._verified(tables, table, name)
-
-    def _verified(self, folder: Folder, file: str, name: str) -> bytes:
-        content = folder.read(file)
-        if _sha256(content) != self.values["files_sha256"].get(name):
-            raise RunError(f"{self.path / name}: damaged (its SHA-256 is not the one in {STUDY})")
+        path = self.path / name
+        if path.parent != self.path:
+            subdirectory(path.parent)
+        content = read(path)
+        if sha256(content) != self.values["files_sha256"].get(name):
+            raise RunError(f"{path}: damaged (its SHA-256 is not the one in {STUDY})")
         return content
 
     @cached_property
@@ -125,14 +127,17 @@ class StudyRecord:
 
 def open_study(path: str | Path) -> StudyRecord:
     """Open an answered study's directory or record; raises ``RunError`` saying what is missing or wrong."""
-    with Folder.open(path) as folder:
-        if not folder.has(STUDY):
-            raise RunError(f"{path}: no answered study here (study.json is missing); auxin study writes it")
-        try:
-            values = read_signed(folder, STUDY)
-        except RunError as error:
-            raise RunError(f"{error}; the study's command writes it again") from None
-    return StudyRecord(Path(path), values)
+    path = directory(path)
+    if not is_file(path / STUDY):
+        raise RunError(f"{path}: no answered study here ({STUDY} is missing); auxin study writes it")
+    try:
+        values = read_signed(path / STUDY)
+    except RunError as error:
+        raise RunError(f"{error}; the study's command writes it again") from None
+    for name in values["files_sha256"]:
+        if not _FILE.fullmatch(name):
+            raise RunError(f"{path / STUDY}: lists {name!r}; allowed: {METRICS} and {TABLES}/NAME.csv")
+    return StudyRecord(path, values)
 
 
 def write_study(
@@ -148,25 +153,20 @@ def write_study(
     parquet = io.BytesIO()
     metrics.write_parquet(parquet, compression_level=19)
     contents[METRICS] = parquet.getvalue()
-    digests = {name: _sha256(content) for name, content in contents.items()}
+    digests = {name: sha256(content) for name, content in contents.items()}
     _write(out, {**answer, "files_sha256": digests}, contents)
 
 
 def _write(out: str | Path, values: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
-    with (
-        Folder.make(out) as folder,
-        failing_clearly(folder.path),
-        folder.lock(LOCK, "", wait=True),  # for two that answer at a time: study.json must fit the rest
-        folder.make_sub(TABLES) as tables,
-    ):
-        folder.remove_temporaries()
-        for name in tables.names():
+    out = directory(out, make=True)
+    with lock(out / LOCK, wait=True):  # for two that answer at a time: study.json must fit the rest
+        remove_temporaries(out)
+        for name in names(subdirectory(out / TABLES, make=True)):
             if f"{TABLES}/{name}" not in contents:
-                tables.remove(name)
+                remove(out / TABLES / name)
         for name, content in contents.items():
-            inner, _, file = name.rpartition("/")
-            (tables if inner else folder).replace(file, content)
-        folder.replace(STUDY, dump_signed(values))
+            replace(out / name, content)
+        replace(out / STUDY, dump_signed(values))
 
 
 def keep(source: str | Path, out: str | Path) -> None:
@@ -175,63 +175,54 @@ def keep(source: str | Path, out: str | Path) -> None:
     Raises ``RunError`` for what is damaged, and where ``out`` holds anything else.
     """
     source, out = Path(source), Path(out)
-    if holds_run(source):
-        metrics = open_run(source).metrics  # reads all of it once
-        if metrics.is_empty():
-            raise RunError(f"{source}: has logged nothing")
-        with Folder.open(source) as folder:
-            contents = {name: folder.read(name) for name in FILES if folder.has(name)}
-        _check_replaceable(out, {*FILES})
-        with Folder.make(out) as copy, failing_clearly(out):
-            for name in FILES:
-                if name in contents:
-                    copy.replace(name, contents[name])
-                else:
-                    copy.remove(name)
+    if not holds_run(source):
+        study = open_study(source)
+        _check_replaceable(out, {STUDY, TABLES, METRICS, LOCK})
+        _write(out, study.values, {name: study.file(name) for name in study.values["files_sha256"]})
         return
-    study = open_study(source)
-    _check_replaceable(out, {STUDY, TABLES, METRICS, LOCK})
-    _write(out, study.values, {name: study.file(name) for name in study.values["files_sha256"]})
+    if open_run(source).metrics.is_empty():  # reads all of it once
+        raise RunError(f"{source}: has logged nothing")
+    contents = {name: read(source / name) for name in FILES if is_file(source / name)}
+    _check_replaceable(out, {*FILES})
+    directory(out, make=True)
+    for name in FILES:
+        if name in contents:
+            replace(out / name, contents[name])
+        else:
+            remove(out / name)
 
 
-def _check_replaceable(out: Path, names: set[str]) -> None:
-    if out.is_dir():
-        with Folder.open(out) as folder:
-            if foreign := sorted({*folder.names()} - names):
-                raise RunError(f"{out}: holds something else ({foreign[0]}); choose an empty directory")
+def _check_replaceable(out: Path, expected: set[str]) -> None:
+    if kind(out) and (foreign := sorted({*names(directory(out))} - expected)):
+        raise RunError(f"{out}: holds something else ({foreign[0]}); choose an empty directory")
 
 
 def runs_as_recorded(
-    runs: Sequence[Mapping[str, Any]], directory: Path
+    runs: Sequence[Mapping[str, Any]], place: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the runs in ``directory`` share, and each one's row for ``study.json``.
+    """What the runs in ``place`` share, and each one's row for ``study.json``.
 
     ``runs`` have the name, status, detail and settings of each; raises ``RunError`` naming a damaged file.
     """
     parts: dict[str, dict[str, dict[str, Any]]] = {"config": {}, "environment": {}}
     seconds: dict[str, float | None] = {}
     for name in (run["name"] for run in runs):
-        if holds_run_named(directory, name):
-            run = open_run(directory / name)
+        path = place / name
+        if kind(place) == kind(path) == "directory" and holds_run(path):
+            run = open_run(path)
             parts["config"][name], parts["environment"][name] = flat(run.config), run.environment
-            seconds[name] = wall_time(directory / name)
+            seconds[name] = wall_time(path)
     shared = {part: _shared(list(found.values())) for part, found in parts.items()}
     rows: list[dict[str, Any]] = []
     for run in runs:
         name = run["name"]
-        own = {
+        varied = {
             part: {key: value for key, value in found[name].items() if key not in shared[part]}
             for part, found in parts.items()
             if name in found
         }
-        rows.append({**run, "seconds": seconds.get(name), **own})
+        rows.append({**run, "seconds": seconds.get(name), **varied})
     return shared, rows
-
-
-def holds_run_named(directory: Path, name: str) -> bool:
-    """Whether a run of that name is in the directory, and not behind a link."""
-    path = directory / name
-    return path.is_dir() and not path.is_symlink() and not directory.is_symlink() and holds_run(path)
 
 
 def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -246,18 +237,15 @@ def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def wall_time(run: Path) -> float | None:
     """Seconds of the sessions whose end is in the run's events; None when there are none."""
-    with Folder.open(run) as folder:
-        if not folder.has(EVENTS):
-            return None
-        lines = [line.partition(" ") for line in folder.read_text(EVENTS).splitlines()]
+    lines = read_text(run / EVENTS).splitlines() if is_file(run / EVENTS) else []
+    events = [(when, event.partition(" ")[0]) for when, _, event in (line.partition(" ") for line in lines)]
     marks = [
-        (when, event.split()[0]) for when, _, event in lines
-        if event.startswith(("created", "resumed", "finished", "stopped"))
-    ]  # fmt: skip
+        (when, event) for when, event in events if event in ("created", "resumed", "finished", "stopped")
+    ]
     seconds = [
         _seconds(begin, end)
-        for (begin, what), (end, then) in pairwise(marks)
-        if what in ("created", "resumed") and then in ("finished", "stopped")
+        for (begin, first), (end, then) in pairwise(marks)
+        if first in ("created", "resumed") and then in ("finished", "stopped")
     ]
     return sum(seconds) if seconds else None
 
@@ -267,7 +255,3 @@ def _seconds(begin: str, end: str) -> float:
         return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
     except (ValueError, TypeError):
         return 0.0
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -7,22 +7,28 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Iterable
-from io import BufferedRandom
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from auxin.disk.folder import Folder, append_synced, failing_clearly
-from auxin.disk.plain import dump_json, read_object
 from auxin.errors import RunError
-from auxin.runs.settings import CONFIG
+from auxin.files import (
+    directory,
+    dump_json,
+    failing_clearly,
+    is_file,
+    lock,
+    read,
+    read_json,
+    replace,
+    sha256,
+    write_synced,
+)
 
 if TYPE_CHECKING:
     import polars
 
 METRICS, MEASURES, MEASURED = "metrics.jsonl", "measures.jsonl", "measures.json"
-CHUNK = 1 << 24  # bytes read at a time
 
 
 class Metric(NamedTuple):
@@ -49,82 +55,57 @@ def encode(row: Metric) -> bytes:
     return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
 
 
-def decode(line: bytes) -> Metric:
-    """The row of one line; raises ``ValueError`` saying what is wrong with it."""
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
-        raise ValueError("not JSON") from None
-    if not isinstance(fields, dict) or set(fields) != set(Metric._fields):
-        raise ValueError(f"not an object with the keys {', '.join(Metric._fields)}")
-    for key in ("step", "member"):
-        if type(fields[key]) is not int or not 0 <= fields[key] < 2**63:
-            raise ValueError(f"{key} is not a whole number from 0 to 2^63 − 1")
-    for key in ("split", "name"):
-        if not isinstance(fields[key], str):
-            raise ValueError(f"{key} is not a string")
-    if fields["value"] is not None and type(fields["value"]) not in (int, float):
-        raise ValueError("value is neither a number nor null")
-    try:
-        value = math.nan if fields["value"] is None else float(fields["value"])
-    except OverflowError:
-        value = math.inf
-    if math.isinf(value):
-        raise ValueError("value is too large")
-    return Metric(**{**fields, "value": value})
-
-
-def read_table(folder: Folder, name: str, names: Collection[str] = ()) -> polars.DataFrame:
-    """The rows of a file in order, or those with certain ``names``; columns as the fields of ``Metric``.
+def read_rows(path: Path) -> polars.DataFrame:
+    """The rows of a file in order, none where it is missing; columns as the fields of ``Metric``.
 
     A last line without its end is a write in progress and left out. Raises ``RunError`` naming file and line at the
-    first damaged one. About 1 µs a row.
+    first damaged one.
     """
-    import polars as pl
-
-    kinds = (pl.Int64, pl.Int64, pl.String, pl.String, pl.Float64)
-    frames = [pl.DataFrame(schema=dict(zip(Metric._fields, kinds, strict=True)))]
-    number, rest = 0, b""
-    if folder.has(name):
-        with folder.reading(name) as file:
-            while chunk := file.read(CHUNK):
-                lines, end, rest = (rest + chunk).rpartition(b"\n")
-                if end:
-                    rows = _rows(lines, frames[0].schema, folder.path / name, number)
-                    frames.append(rows.filter(pl.col("name").is_in(names)) if names else rows)
-                    number += len(rows)
-    return pl.concat(frames)
-
-
-def _rows(content: bytes, schema: Any, path: Path, before: int) -> polars.DataFrame:
-    """The table of whole lines, of which ``before`` stand before them."""
     import polars as pl
     from polars.exceptions import PolarsError
 
+    kinds = (pl.Int64, pl.Int64, pl.String, pl.String, pl.Float64)
+    schema = pl.Schema(zip(Metric._fields, kinds, strict=True))
+    lines = (read(path) if is_file(path) else b"").rpartition(b"\n")[0]
+    if not lines:
+        return pl.DataFrame(schema=schema)
     try:
-        rows = pl.read_ndjson(content, schema=schema)
-        usual = len(rows) == content.count(b"\n") + 1 and not any(
-            rows[key].has_nulls() for key in Metric._fields[:4]
-        )
-        if usual and not (rows["step"] < 0).any() and not (rows["member"] < 0).any():
-            return rows.with_columns(pl.col("value").fill_null(math.nan))
+        rows = pl.read_ndjson(lines, schema=schema)
     except PolarsError:
-        pass
-    for number, line in enumerate(content.split(b"\n"), before + 1):
-        try:
-            decode(line)
-        except ValueError as error:
-            raise RunError(f"{path}: line {number} is {error}") from None
-    raise RunError(f"{path}: damaged after line {before}")
+        rows = pl.DataFrame(schema=schema)
+    whole = len(rows) == lines.count(b"\n") + 1 and not any(
+        rows[key].has_nulls() for key in Metric._fields[:4]
+    )
+    if whole and not (rows["step"] < 0).any() and not (rows["member"] < 0).any():
+        return rows.with_columns(pl.col("value").fill_null(math.nan))
+    wrong = (number for number, line in enumerate(lines.split(b"\n"), 1) if not _is_row(line))
+    raise RunError(f"{path}: line {next(wrong, '?')} is no row of {', '.join(Metric._fields)}")
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(fields, dict) or set(fields) != {*Metric._fields}:
+        return False
+    numbers = (fields["step"], fields["member"])
+    return (
+        all(type(number) is int and 0 <= number < 2**63 for number in numbers)
+        and isinstance(fields["split"], str)
+        and isinstance(fields["name"], str)
+        and (fields["value"] is None or type(fields["value"]) in (int, float))
+    )
 
 
 class RowFile:
     """A file of rows open for appending; knows its exact length and hash, so a checkpoint can record them."""
 
-    def __init__(self, folder: Folder, name: str) -> None:
-        """Create the file, or read it once for its hash; the folder must stay open."""
-        self.path, self._folder, self._name = folder.path / name, folder, name
-        with failing_clearly(self.path), self._opened(os.O_CREAT) as file:
+    def __init__(self, path: Path) -> None:
+        """Create the file, or read it once for its hash."""
+        self.path = path
+        is_file(path)
+        with failing_clearly(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb") as file:
             self._digest = hashlib.file_digest(file, "sha256")
             self.size = file.tell()
 
@@ -133,107 +114,70 @@ class RowFile:
         """SHA-256 of the whole file in hexadecimal."""
         return self._digest.hexdigest()
 
-    def append(self, rows: Iterable[Metric], intact: Callable[[], str] | None = None) -> None:
+    def append(self, rows: Iterable[Metric]) -> None:
         """Append rows in one write and wait until they are on the disk; on failure none of them stays.
 
-        Raises ``RunError`` when the file is gone, was changed by someone else, or cannot grow; it says what
-        ``intact`` does.
+        Raises ``RunError`` when the file is gone, was changed by someone else, or cannot grow.
         """
-        content = b"".join(encode(row) for row in rows)
-        with failing_clearly(self.path, intact):
-            # By name and without O_CREAT: a deleted directory must be noticed, not written into.
-            descriptor = self._folder.descriptor(self._name, os.O_WRONLY | os.O_APPEND)
+        content = b"".join(map(encode, rows))
+        with failing_clearly(self.path):
+            # without O_CREAT: a deleted directory must be noticed, not written into
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             try:
                 if os.fstat(descriptor).st_size != self.size:
-                    told = f"; {intact()}" if intact else ""
-                    raise RunError(f"{self.path}: another program changed this file{told}")
-                self._write(descriptor, content)
+                    raise RunError(f"{self.path}: another program changed this file")
+                write_synced(descriptor, content)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, self.size)
+                raise
             finally:
                 os.close(descriptor)
         self._digest.update(content)
         self.size += len(content)
 
-    def _write(self, descriptor: int, content: bytes) -> None:
-        try:
-            append_synced(descriptor, content)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, self.size)
-            raise
-
-    def starts_with(self, size: int, sha256: str) -> bool:
-        """Whether the first ``size`` bytes have this hash."""
-        if size == self.size:
-            return sha256 == self.sha256
-        return _starts_with(self._folder, self._name, size, sha256)
-
-    def cut(self, size: int | None = None) -> None:
-        """Drop everything after the first ``size`` bytes; by default, a last line that was cut mid-way."""
-        with failing_clearly(self.path), self._opened() as file:
-            os.ftruncate(file.fileno(), file.read().rfind(b"\n") + 1 if size is None else size)
-            file.seek(0)
+    def cut(self, size: int) -> None:
+        """Drop everything after the first ``size`` bytes."""
+        with failing_clearly(self.path), open(self.path, "rb+") as file:
+            os.ftruncate(file.fileno(), size)
             os.fsync(file.fileno())
             self._digest = hashlib.file_digest(file, "sha256")
             self.size = file.tell()
 
-    def _opened(self, flags: int = 0) -> BufferedRandom:
-        return os.fdopen(self._folder.descriptor(self._name, os.O_RDWR | flags), "rb+")
+
+def starts_with(path: Path, size: int, digest: str) -> bool:
+    """Whether a file's first ``size`` bytes are there and have this hash."""
+    content = read(path)[:size]
+    return len(content) == size and sha256(content) == digest
 
 
-def _starts_with(folder: Folder, name: str, size: int, sha256: str) -> bool:
-    """Whether a file's first ``size`` bytes have this hash; in constant memory."""
-    digest, left = hashlib.sha256(), size
-    with folder.reading(name) as file:
-        while left and (chunk := file.read(min(left, CHUNK))):
-            digest.update(chunk)
-            left -= len(chunk)
-    return not left and digest.hexdigest() == sha256
-
-
-def check_measures(run: Folder) -> None:
+def check_measures(run: Path) -> None:
     """Raise ``RunError`` where measures are not what was written.
 
-    ``measures.json`` holds length and hash of what is surely whole; rows that a kill left behind it go unchecked.
+    ``measures.json`` holds length and hash of what is surely whole; rows that a kill left after it go unchecked.
     """
-    if run.has(MEASURED):
-        mark = read_object(run, MEASURED, size=int, sha256=str)
-        if not _starts_with(run, MEASURES, mark["size"], mark["sha256"]):
-            raise RunError(f"{run.path / MEASURES}: damaged (its SHA-256 is not the one in {MEASURED})")
+    if is_file(run / MEASURED):
+        mark = read_json(run / MEASURED, size=int, sha256=str)
+        if not starts_with(run / MEASURES, mark["size"], mark["sha256"]):
+            raise RunError(f"{run / MEASURES}: damaged (its SHA-256 is not the one in {MEASURED})")
 
 
-class MeasureFile:
-    """Measures taken after the fact, beside a run's own metrics; its own lock, so a run may still be training."""
+@contextlib.contextmanager
+def measuring(run: str | Path) -> Iterator[Callable[[Iterable[Metric]], None]]:
+    """What appends measures taken after the fact, durably, beside a run's own metrics: the run may still be training.
 
-    def __init__(self, run: str | Path) -> None:
-        """Open for appending; raises ``RunError`` when another process measures, or the file is damaged."""
-        self._folder = Folder.open(run)
-        try:
-            if not self._folder.has(CONFIG):
-                raise RunError(f"{run}: no run here (config.toml is missing)")
-            self._lock = self._folder.lock("measures.lock", "another process is measuring this run")
-        except BaseException:
-            raise
-        try:
-            check_measures(self._folder)
-            self._rows = RowFile(self._folder, MEASURES)
-            self._rows.cut()
-        except BaseException:
-            self.close()
-            raise
+    Raises ``RunError`` when another process measures, or the file is damaged.
+    """
+    run = directory(run)
+    if not is_file(run / "config.toml"):
+        raise RunError(f"{run}: no run here (config.toml is missing)")
+    with lock(run / "measures.lock", "another process is measuring this run"):
+        check_measures(run)
+        file = RowFile(run / MEASURES)
+        file.cut(read(file.path).rfind(b"\n") + 1)
 
-    def append(self, rows: Iterable[Metric]) -> None:
-        """Append rows in one durable write."""
-        self._rows.append(rows)
-        mark = {"size": self._rows.size, "sha256": self._rows.sha256}
-        with failing_clearly(self._folder.path / MEASURED):
-            self._folder.replace(MEASURED, dump_json(mark))
+        def append(rows: Iterable[Metric]) -> None:
+            file.append(rows)
+            replace(run / MEASURED, dump_json({"size": file.size, "sha256": file.sha256}))
 
-    def close(self) -> None:
-        """Release the lock."""
-        self._lock.release()
-
-    def __enter__(self) -> MeasureFile:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        self.close()
+        yield append

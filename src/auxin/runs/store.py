@@ -8,53 +8,59 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from auxin.config import RunConfig
-from auxin.disk.folder import TEMPORARY, Busy, Folder, Lock, NotThere, failing_clearly
-from auxin.disk.plain import dump_signed, read_signed
 from auxin.errors import AuxinError, RunError
-from auxin.runs import checkpoints
-from auxin.runs.checkpoints import CHECKPOINTS, Mark, SavedState
+from auxin.files import (
+    TEMPORARY,
+    Busy,
+    MissingDirectory,
+    appending,
+    directory,
+    dump_signed,
+    is_file,
+    lock,
+    names,
+    read_signed,
+    remove,
+    remove_temporaries,
+    replace,
+    subdirectory,
+    sync,
+)
+from auxin.runs.checkpoints import CHECKPOINTS, SavedState, discard, list_checkpoints, prune, write_checkpoint
 from auxin.runs.environment import environment
-from auxin.runs.rows import METRICS, Metric, RowFile
-from auxin.runs.settings import CONFIG, config_bytes, read_config
+from auxin.runs.rows import METRICS, Metric, RowFile, starts_with
+from auxin.runs.run import (
+    CHANGEABLE,
+    CONFIG,
+    ENVIRONMENT,
+    EVENTS,
+    PLACES,
+    SUMMARY,
+    config_bytes,
+    is_finished,
+    read_config,
+)
 from auxin.values import flat
 
-SUMMARY, ENVIRONMENT, EVENTS, LOCK = "summary.json", "environment.json", "events.log", "lock"
+LOCK = "lock"
 KEPT_STATES = 2
-
-PLACES = ("data_dir", "grammar")
-"""Settings that say where data are; they may differ where the data are the same."""
-CHANGEABLE = ("threads", "device", "log_every", "checkpoint_every", *PLACES)
-"""Settings that may differ when a run is resumed: they don't change what is learned (a device but for last bits)."""
 
 
 class RunDirectory:
     """A run being written; one process at a time. Use as a context manager, or ``close`` it.
 
-    ``finished`` says that there is nothing left to do, ``step`` where training starts, and ``warnings`` what a
-    user should hear about: damage that was found and stepped around, another version than the one that began.
+    ``finished`` says that there is nothing left to do, ``step`` where training starts, ``saved`` what it starts from
+    (None at the very beginning), and ``warnings`` what a user should hear about: damage that was found and stepped
+    around, another version than the one that began.
     """
 
-    def __init__(self, folder: Folder, config: RunConfig, lock: Lock) -> None:
-        """Take over a directory that ``open`` has checked and locked."""
-        self.path = folder.path
-        self.config = config
-        self.finished = folder.has(SUMMARY)
-        self.step = 0
-        self.warnings: list[str] = []
-        self._folder, self._lock = folder, lock
-
-    @classmethod
-    def open(
-        cls, path: str | Path, config: RunConfig, data: str = "", *, extend: bool = False
-    ) -> RunDirectory:
+    def __init__(self, path: str | Path, config: RunConfig, data: str = "", *, extend: bool = False) -> None:
         """Create a run's directory, or resume the unfinished run of the same config that it holds.
 
         Settings in ``CHANGEABLE`` may differ; with ``extend`` the steps may be more, and a finished run goes on. What
@@ -64,107 +70,114 @@ class RunDirectory:
         dropped. ``data`` is the hash of its sentences. Raises ``RunError`` when the
         directory holds another run, one on other data or other files, cannot be written, or is in use.
         """
-        folder = Folder.make(path)
-        lock = None
-        try:
-            lock = _claim(folder, config)
-            with failing_clearly(folder.path):
-                run = cls(folder, config, lock)
-                changes = _changes(folder, config, data, extend)
-                run.finished = run.finished and "steps" not in changes
-                run._check_data(data)
-                if not run.finished:
-                    folder.remove_temporaries()
-                    with (
-                        failing_clearly(folder.path / CHECKPOINTS),
-                        folder.make_sub(CHECKPOINTS) as directory,
-                    ):
-                        directory.remove_temporaries()
-                    run._note_environment(data)
-                    run._roll_back()
-                    run._change(changes)
-        except BaseException:
-            if lock:
-                lock.release()
-            raise
-        return run
+        self.path, self.config = directory(path, make=True), config
+        self.step, self.warnings = 0, list[str]()
+        self.saved: SavedState | None = None
+        self._check_claim()
+        with contextlib.ExitStack() as held:
+            held.enter_context(lock(self.path / LOCK, "another process is writing this run"))
+            if not is_file(self.path / CONFIG):
+                replace(self.path / CONFIG, config_bytes(config))
+            changes = self._changes(data, extend)
+            self.finished = is_finished(self.path) and "steps" not in changes
+            if not self.finished:
+                remove_temporaries(self.path)
+                remove_temporaries(subdirectory(self.path / CHECKPOINTS, make=True))
+                self._note_environment(data)
+                self._metrics = RowFile(self.path / METRICS)
+                self._roll_back()
+                self._note_changes(changes)
+            self._held = held.pop_all()
 
-    @cached_property
-    def _metrics(self) -> RowFile:
-        """Made when a run is to go on: that of a finished one may be gone, which must not look like damage."""
-        return RowFile(self._folder, METRICS)
+    def _check_claim(self) -> None:
+        """Refuse a directory that holds something else than a run."""
+        there = [n for n in names(self.path) if n not in (LOCK, CONFIG) and not n.startswith(TEMPORARY)]
+        if not there or is_file(self.path / CONFIG):
+            return
+        if {CHECKPOINTS, METRICS} & {*there}:
+            raise RunError(f"{self.path}: holds a run whose {CONFIG} is missing; choose an empty directory")
+        raise RunError(f"{self.path}: holds files of something else ({there[0]}); choose an empty directory")
 
-    def _check_data(self, data: str) -> None:
-        """Refuse other sentences than at first."""
-        if _data(self._folder) not in (None, data):
+    def _changes(self, data: str, extend: bool) -> dict[str, str]:
+        """The settings that differ from the run that is there, and how; ``RunError`` for one that may not."""
+        before, begun = read_config(self.path), self._begun_with()
+        ours, theirs = flat(self.config), flat(before)
+        allowed = {*CHANGEABLE} if data and begun == data else {*CHANGEABLE} - {*PLACES}
+        if extend and self.config.steps > before.steps:
+            allowed.add("steps")
+        changes: dict[str, str] = {}
+        for name in dict.fromkeys((*ours, *theirs)):
+            old, new = theirs.get(name), ours.get(name)
+            if old != new and name not in allowed:
+                raise RunError(f"{self.path}: holds another run ({name} is {old!r} there, {new!r} here)")
+            if old != new:
+                changes[name] = f"{new!r} instead of {old!r}"
+        if begun not in (None, data):
             place = self.config.data_dir or self.config.grammar
             where = f"in {place}" if place else "generated"
             raise RunError(f"{self.path}: begun with other sentences than now {where}; train elsewhere")
+        return changes
+
+    def _begun_with(self) -> str | None:
+        """SHA-256 of the sentences that the run was begun with; None where it is not known."""
+        with contextlib.suppress(RunError):
+            return read_signed(self.path / ENVIRONMENT).get("data", "")
+        return None
 
     def _note_environment(self, data: str) -> None:
         """Record environment and data; or warn of another environment than at first."""
         now = environment(self.config) | ({"data": data} if data else {})
-        if not self._folder.has(ENVIRONMENT):
-            self._folder.replace(ENVIRONMENT, dump_signed(now))
+        if not is_file(self.path / ENVIRONMENT):
+            replace(self.path / ENVIRONMENT, dump_signed(now))
             self.log("created")
             return
         before: dict[str, Any] = {}
         try:
-            before = read_signed(self._folder, ENVIRONMENT)
+            before = read_signed(self.path / ENVIRONMENT)
         except RunError as error:
             self._warn(f"{error}; what the run was begun with is unknown")
         for name in ("torch", "auxin", "processor", "gpu", "cuda"):
             if name in before and before[name] != now.get(name):
                 self._warn(f"begun with {name} {before[name]}, now {now.get(name)}: last bits may differ")
 
-    def _change(self, changes: Mapping[str, str]) -> None:
-        """Note what is different from here on; a run that is extended is no longer finished."""
-        if not changes:
-            return
-        self._folder.remove(SUMMARY)
-        self._folder.sync()
-        _write_config(self._folder, self.config)
-        for name, change in changes.items():
-            self.log(f"{name} {change}, at step {self.step}")
-
     def _roll_back(self) -> None:
         """Find the newest checkpoint that can be trusted, and drop what came after it."""
-        mark = Mark(0, "")
-        saved = checkpoints.list_checkpoints(self._folder)
-        resumable = [checkpoint for checkpoint in saved if checkpoint.has_state]
+        there = list_checkpoints(self.path)
+        resumable = [checkpoint for checkpoint in there if checkpoint.has_state]
         for checkpoint in reversed(resumable):
             try:
-                mark = self._verified(checkpoint)
+                saved = checkpoint.load(self.config.seeds)
+                if not starts_with(self._metrics.path, saved.metrics_size, saved.metrics_sha256):
+                    raise RunError(f"{self._metrics.path}: damaged before step {saved.step}")
             except AuxinError as error:
                 self._warn(f"{error}; going back to the checkpoint before it")
             else:
-                self.step = checkpoint.step
+                self.step, self.saved = saved.step, saved
                 self.log(f"resumed from step {self.step}")
                 break
         else:
-            if len(saved) > len(resumable):  # starting over would delete weights that nothing is wrong with
+            if len(there) > len(resumable):  # starting over would delete weights that nothing is wrong with
                 cause = self.warnings[-1].partition(";")[0] if resumable else "none holds its state"
                 raise RunError(f"{self.path}: no checkpoint to resume from ({cause}); train elsewhere")
-        checkpoints.discard_after(self._folder, self.step)
-        if mark.size != self._metrics.size:
-            self._metrics.cut(mark.size)
+        for checkpoint in there:
+            if checkpoint.step > self.step or not self.saved:
+                discard(checkpoint.path)
+        self._metrics.cut(self.saved.metrics_size if self.saved else 0)
 
-    def _verified(self, checkpoint: checkpoints.Checkpoint) -> Mark:
-        """How far the metrics had come at an intact checkpoint; raises ``AuxinError`` saying what is damaged."""
-        mark = checkpoints.verify_checkpoint(self._folder, checkpoint, self.config.seeds)
-        assert mark is not None
-        if not self._metrics.starts_with(mark.size, mark.sha256):
-            raise RunError(f"{self._metrics.path}: damaged before step {checkpoint.step}")
-        return mark
-
-    def latest_state(self) -> SavedState | None:
-        """What to resume from, at ``step``; None at the very beginning. Reads the whole checkpoint."""
-        saved = {c.step: c for c in checkpoints.list_checkpoints(self._folder)}
-        return checkpoints.load(self._folder, saved[self.step]) if self.step in saved else None
+    def _note_changes(self, changes: Mapping[str, str]) -> None:
+        """Note what is different from here on; a run that is extended is no longer finished."""
+        if not changes:
+            return
+        remove(self.path / SUMMARY)
+        sync(self.path)
+        replace(self.path / CONFIG, config_bytes(self.config))
+        for name, change in changes.items():
+            self.log(f"{name} {change}, at step {self.step}")
 
     def append_metrics(self, rows: Iterable[Metric]) -> None:
         """Append rows in one write, durable on return; a ``RunError`` leaves none of them behind."""
-        self._metrics.append(rows, self._intact)
+        with self._naming_what_is_intact():
+            self._metrics.append(rows)
 
     def save_checkpoint(
         self,
@@ -177,50 +190,51 @@ class RunDirectory:
         """Save the members' weights and what resuming needs, durable on return, all or nothing.
 
         ``members`` maps each seed to a safetensors file; ``state`` is one, too, and ``info`` is plain data.
-        Unless ``keep``, the checkpoint goes when two newer ones exist. A failure (full disk, lost directory)
-        is a ``RunError`` that names the newest checkpoint that is intact.
+        Unless ``keep``, the checkpoint goes when two newer ones exist.
         """
-        mark = Mark(self._metrics.size, self._metrics.sha256)
-        with failing_clearly(self.path, self._intact):
-            checkpoints.write_checkpoint(self._folder, step, members, state, info, mark, keep)
-        self.step = step
-        with failing_clearly(self.path, self._intact):
-            checkpoints.prune(self._folder, KEPT_STATES)
+        mark = (self._metrics.size, self._metrics.sha256)
+        with self._naming_what_is_intact():
+            write_checkpoint(self.path, SavedState(step, dict(members), state, dict(info), *mark), keep)
+            self.step = step
+            prune(self.path, KEPT_STATES)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the run complete; what only served resuming goes, except the last checkpoint's state."""
-        with failing_clearly(self.path, self._intact):
-            checkpoints.prune(self._folder, 1)
-            summary = {**summary, "metrics_sha256": self._metrics.sha256}
-            self._folder.replace(SUMMARY, dump_signed(summary))
+        with self._naming_what_is_intact():
+            prune(self.path, 1)
+            signed = dump_signed({**summary, "metrics_sha256": self._metrics.sha256})
+            replace(self.path / SUMMARY, signed)
         self.finished = True
         self.log("finished")
+
+    @contextlib.contextmanager
+    def _naming_what_is_intact(self) -> Iterator[None]:
+        """A failure (full disk, lost directory) also says which checkpoint it has left."""
+        try:
+            yield
+        except RunError as error:
+            intact = "no checkpoint was written yet"
+            if self.step:
+                there: list[int] = []
+                with contextlib.suppress(RunError):
+                    there = [saved.step for saved in list_checkpoints(self.path) if saved.has_state]
+                state = "intact" if self.step in there else "gone, too"
+                intact = f"the checkpoint of step {self.step} is {state}"
+            raise RunError(f"{error}; {intact}") from None
 
     def log(self, event: str) -> None:
         """Add a line to ``events.log``, the only place where a run notes the time; a full disk may drop it."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with contextlib.suppress(OSError, RunError):
-            descriptor = self._folder.descriptor(EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-                file.write(f"{now} {' '.join(event.split())}\n")
+        with contextlib.suppress(OSError, RunError), appending(self.path / EVENTS) as file:
+            file.write(f"{now} {' '.join(event.split())}\n")
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self.log(f"warning: {text}")
 
-    def _intact(self) -> str:
-        """What a failure has left, looked up when it is asked."""
-        if not self.step:
-            return "no checkpoint was written yet"
-        there = False
-        with contextlib.suppress(OSError, RunError):
-            saved = checkpoints.list_checkpoints(self._folder)
-            there = any(c.step == self.step and c.has_state for c in saved)
-        return f"the checkpoint of step {self.step} is {'intact' if there else 'gone, too'}"
-
     def close(self) -> None:
         """Release the lock; a second call does nothing."""
-        self._lock.release()
+        self._held.close()
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -232,59 +246,12 @@ class RunDirectory:
 def is_held(path: str | Path) -> bool:
     """Whether another process is writing the run there."""
     try:
-        with Folder.open(path) as folder:
-            if folder.has(LOCK):
-                folder.lock(LOCK, "held").release()
-        return False
+        file = directory(path) / LOCK
+        if is_file(file):
+            with lock(file):
+                pass
     except Busy:
         return True
-    except NotThere:
-        return False
-
-
-def _claim(folder: Folder, config: RunConfig) -> Lock:
-    """Lock a directory and make sure that it holds this config's run and nothing else."""
-    path, begun = folder.path, folder.has(CONFIG)
-    foreign = [n for n in folder.names() if n not in (LOCK, CONFIG) and not n.startswith(TEMPORARY)]
-    if foreign and not begun:
-        if {CHECKPOINTS, METRICS} & {*foreign}:
-            raise RunError(f"{path}: holds a run whose config.toml is missing; choose an empty directory")
-        raise RunError(f"{path}: holds files of something else ({foreign[0]}); choose an empty directory")
-    lock = folder.lock(LOCK, "another process is writing this run")
-    try:
-        if not folder.has(CONFIG):
-            _write_config(folder, config)
-    except BaseException:
-        lock.release()
-        raise
-    return lock
-
-
-def _write_config(folder: Folder, config: RunConfig) -> None:
-    with failing_clearly(folder.path):
-        folder.replace(CONFIG, config_bytes(config))
-
-
-def _changes(folder: Folder, config: RunConfig, data: str, extend: bool) -> dict[str, str]:
-    """The settings that differ from the directory's run, and how; raises ``RunError`` for one that may not."""
-    before = read_config(folder)
-    ours, theirs = flat(config), flat(before)
-    allowed = {*CHANGEABLE} if data and _data(folder) == data else {*CHANGEABLE} - {*PLACES}
-    if extend and config.steps > before.steps:
-        allowed.add("steps")
-    changes: dict[str, str] = {}
-    for name in dict.fromkeys((*ours, *theirs)):
-        old, new = theirs.get(name), ours.get(name)
-        if old == new:
-            continue
-        if name not in allowed:
-            raise RunError(f"{folder.path}: holds another run ({name} is {old!r} there, {new!r} here)")
-        changes[name] = f"{new!r} instead of {old!r}"
-    return changes
-
-
-def _data(folder: Folder) -> object:
-    """The digest of the data that a run was begun with, empty for those of its config; None where it is not known."""
-    with contextlib.suppress(RunError):
-        return read_signed(folder, ENVIRONMENT).get("data", "") if folder.has(ENVIRONMENT) else None
-    return None
+    except MissingDirectory:
+        pass
+    return False

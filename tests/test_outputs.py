@@ -11,8 +11,8 @@ import polars
 import pytest
 
 from auxin.config import RunConfig
-from auxin.disk.output import MARK, write_output
 from auxin.errors import RunError
+from auxin.outputs import MARK, write_output
 from auxin.report.theme import save
 from auxin.runs import Metric, RunDirectory, export, open_run
 
@@ -22,7 +22,7 @@ PAGE = b"<html>\n<!-- " + MARK + b" -->\n"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "x"
-    with RunDirectory.open(path, RunConfig()) as directory:
+    with RunDirectory(path, RunConfig()) as directory:
         directory.append_metrics([Metric(10, 0, split, "accuracy", 0.5) for split in ("val", "gen")])
     return path
 
@@ -57,13 +57,10 @@ def test_figures_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_missing_directory_is_named_and_not_made(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "missing" / "metrics.csv"
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RunError, match="missing: no such directory"):
         export(open_run(run), out)
-    assert (
-        str(caught.value) == f"{out}: {out.parent} is no such directory; allowed: a directory that is there"
-    )
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="file is a file, not a directory"):
+    with pytest.raises(RunError, match="file: a file, not a directory"):
         write_output(tmp_path / "file" / "page.html", PAGE)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
