@@ -11,6 +11,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from auxin.report import paper
 from auxin.report.theme import LIGHT, VERSION, specification
 
 KEYWORD = b"numbers\0\0"  # of the chunk, and that it is compressed
@@ -19,21 +20,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 def datasets(chart: alt.TopLevelMixin) -> list[list[dict[str, Any]]]:
     """The rows that a chart draws, in the order of its parts."""
-    spec = specification(chart)
-    named: list[str] = []
-
-    def visit(node: object) -> None:
-        if isinstance(node, dict):
-            if isinstance(data := node.get("data"), dict) and data.get("name") not in (None, *named):
-                named.append(data["name"])
-            for inner in node.values():
-                visit(inner)
-        elif isinstance(node, list):
-            for inner in node:
-                visit(inner)
-
-    visit({key: value for key, value in spec.items() if key != "datasets"})
-    return json.loads(json.dumps([spec["datasets"][name] for name in named]))
+    return json.loads(json.dumps(paper.datasets(specification(chart))))
 
 
 def write_png(chart: alt.TopLevelMixin, path: Path, colours: dict[str, Any] = LIGHT) -> None:

@@ -31,6 +31,7 @@ VERBS = {
     "merge": ("auxin.cli.sweep", "Merge"),
     "study": ("auxin.cli.study", "Study"),
     "report": ("auxin.cli.report", "Report"),
+    "figure": ("auxin.cli.figure", "FigureOptions"),
     "record": ("auxin.cli.record", "Record"),
     "export": ("auxin.cli.training", "Export"),
 }
@@ -62,6 +63,7 @@ Run my own experiment                      try: auxin train --out runs/a
   merge       put the parts of a sweep together
   study       train all runs of a study and answer its question
   report      one HTML page of studies and runs: answers, figures, how made
+  figure      one figure of that page for a paper: width, font, format, its data
   record      keep what a study or a run found, without its checkpoints
   export      write a run's metrics as one table, or its model for transformers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,24 +41,26 @@ class Report(Writing):
 
     def run(self) -> None:
         """Write the page of the studies, sweeps and runs."""
-        from auxin.runs import open_run
-        from auxin.runs.run import holds_run
-
-        runs = {path: open_run(path) for path in self.paths if holds_run(path)}
+        parts = opened(self.paths, trees=True)
         from auxin.report.page import save_page
 
-        few = len(runs) <= MOST_WITH_TREES
-        parts = [_view(runs[path], trees=few) if path in runs else _opened(path) for path in self.paths]
         save_page(parts, self.out, force=self.force)
         print(self.out)
 
 
-def _opened(path: Path) -> StudyRecord | Sweep:
-    """The sweep or the study of a directory."""
+def opened(paths: Sequence[Path], *, trees: bool) -> list[StudyRecord | Sweep | RunView]:
+    """The studies, sweeps and runs of directories; of few runs with their ``trees``."""
     from auxin.lab.sweep_record import holds_sweep, open_sweep
+    from auxin.runs import Run, open_run
+    from auxin.runs.run import holds_run
     from auxin.runs.record import open_study
 
-    return open_sweep(path) if holds_sweep(path) else open_study(path)
+    found = [
+        open_run(path) if holds_run(path) else open_sweep(path) if holds_sweep(path) else open_study(path)
+        for path in paths
+    ]
+    few = trees and sum(isinstance(part, Run) for part in found) <= MOST_WITH_TREES
+    return [_view(part, trees=few) if isinstance(part, Run) else part for part in found]
 
 
 def _view(run: Run, *, trees: bool) -> RunView:
@@ -66,8 +69,9 @@ def _view(run: Run, *, trees: bool) -> RunView:
     from auxin.cli.summary import stability
     from auxin.measures.grokking import grokking_summary
     from auxin.report.sections import RunView
+    from auxin.report.training_figures import PANELS
 
-    metrics = run.metrics
+    metrics = run.metrics_named(name for _, name in PANELS)
     summary = grokking_summary(metrics)
     view = RunView(run, metrics, note=stability(summary.members), overall=summary.overall)
     if not trees:

@@ -94,12 +94,16 @@ def save_inside(
 def _files(figure: altair.TopLevelMixin | str) -> dict[str, bytes]:
     """The content of each file by its ending."""
     if isinstance(figure, str):
-        png, svg, page = vl_convert.svg_to_png(figure, scale=2), figure, _page("drawing", drawing=figure)
+        png, svg, page = (
+            vl_convert.svg_to_png(figure, scale=2),
+            figure,
+            figure_page("drawing", drawing=figure),
+        )
     else:
         spec = specification(figure)
         png = vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=2, config=LIGHT)
         svg = vl_convert.vegalite_to_svg(spec, vl_version=VERSION, config=LIGHT)
-        page = _page(title(spec), spec=spec)
+        page = figure_page(title(spec), spec=spec)
     return {".png": marked_png(png), ".svg": marked_text(svg), ".html": marked_text(page)}
 
 
@@ -118,8 +122,11 @@ def title(spec: dict[str, Any], part: str = "text") -> str:
     return lines if isinstance(lines, str) else "; ".join(lines)
 
 
-def _page(heading: str, *, drawing: str = "", spec: dict[str, Any] | None = None) -> str:
-    figure = {"spec": spec, "light": LIGHT, "dark": DARK} if spec else None
+def figure_page(
+    heading: str, *, drawing: str = "", spec: dict[str, Any] | None = None, more: dict[str, Any] | None = None
+) -> str:
+    """A page of one drawing, or of one interactive figure, with ``more`` of its configuration."""
+    figure = {"spec": spec, "light": LIGHT | (more or {}), "dark": DARK | (more or {})} if spec else None
     return fill("figure.html", title=heading, drawing=Markup(drawing), figure=figure, bundle=bundle)
 
 

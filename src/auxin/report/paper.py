@@ -1,0 +1,154 @@
+"""A figure for a paper: of a given width and font, as PDF, SVG, PNG or page, with the data behind it as CSV."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import vl_convert
+
+from auxin.disk.output import MARK, check_output, marked_png, marked_text, write_output
+from auxin.report.marks import Figure
+from auxin.report.theme import LIGHT, VERSION, figure_page, specification, title
+from auxin.values import check
+
+DPI = 300
+"""Of a PNG."""
+PIXELS = 108
+"""An inch: labels of 12 pixels have 8 points in print."""
+STACKED = {"top": {"direction": "vertical", "margin": 6}}
+"""Legends, one above the other."""
+FORMATS = (".pdf", ".svg", ".png", ".html")
+
+
+def write_figure(
+    figure: Figure, path: Path, width: float, font: str = "", *, force: bool = False
+) -> list[Path]:
+    """Write a figure ``width`` inches wide in the format of the path's suffix, and its data beside it (.csv).
+
+    A paper's caption has the title; panels stand in as many columns as there is room for. Returns both paths. Raises
+    ``ConfigError`` for another format, ``RunError`` where a file cannot be written.
+    """
+    check(path.suffix in FORMATS, "out", str(path), f"a file that ends in {', '.join(FORMATS)}")
+    check(1 <= width <= 50, "width", width, "1 to 50 inches")
+    spec = specification(figure.chart)
+    heading, data = title(spec), rows_of(spec).write_csv().encode()
+    spec.pop("title", None)
+    longest = max((len(word) for word in _legend_words(spec)), default=1)
+    columns = max(1, int((width * PIXELS - 60) / (30 + 7 * longest)))
+    more: dict[str, Any] = {
+        "legend": LIGHT["legend"] | {"orient": "top", "columns": columns, "layout": STACKED}
+    }
+    if font:
+        more["font"] = _family(font, path.suffix)
+    spec, svg = fitted(spec, width * PIXELS, LIGHT | more)
+    if path.suffix == ".pdf":
+        content = vl_convert.svg_to_pdf(_resized(svg, width)) + b"% " + MARK + b"\n"
+    elif path.suffix == ".png":
+        content = marked_png(vl_convert.svg_to_png(_resized(svg, width), ppi=DPI))
+    elif path.suffix == ".svg":
+        content = marked_text(_resized(svg, width, "pt"))
+    else:
+        del more["legend"]["columns"]
+        content = marked_text(figure_page(heading, spec=spec, more=more))
+    table = path.with_suffix(".csv")
+    check_output(table, data, force=force)  # both or none
+    write_output(path, content, force=force)
+    write_output(table, data, force=force)
+    return [path, table]
+
+
+def _resized(svg: str, width: float, unit: str = "") -> str:
+    """The drawing ``width`` inches wide, in points; what it shows stays."""
+    sides = [float(side) for side in re.findall(r'(?:width|height)="([\d.]+)"', svg)[:2]]
+    new = [72 * width * side / sides[0] for side in sides]
+    size = f'width="{new[0]:.2f}{unit}" height="{new[1]:.2f}{unit}"'
+    return re.sub(r'width="[\d.]+" height="[\d.]+"', size, svg, count=1)
+
+
+def fitted(spec: dict[str, Any], room: float, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The specification laid out for ``room`` pixels, as page.js does it in a browser, and what it draws."""
+    margin, svg = 70, ""
+    for _ in range(4):
+        spec = _laid_out(spec, room, margin)
+        svg = vl_convert.vegalite_to_svg(spec, vl_version=VERSION, config=config)
+        over = math.ceil(float(re.findall(r'width="([\d.]+)"', svg)[0]) - room)
+        if over <= 0:
+            break
+        margin += over
+    return spec, svg
+
+
+def _laid_out(spec: dict[str, Any], room: float, margin: float) -> dict[str, Any]:
+    """Panels in as many columns as there is room for, each with ``margin`` pixels beside it, of their shape."""
+    if "vconcat" in spec:
+        return spec | {"vconcat": [_laid_out(row, room, margin) for row in spec["vconcat"]]}
+    panels = spec.get("concat") or spec.get("hconcat")
+    inner = panels[0] if panels else spec.get("spec", spec)
+    most = spec.get("columns", len(panels) if panels else 1)
+    columns = max(1, min(most, int(room / (0.55 * inner["width"] + margin))))
+    width = max(100, int(min(inner["width"], room / columns - margin)))
+    size = {
+        "width": width,
+        "height": max(
+            110 if panels or "spec" in spec else 170, round(inner["height"] * width / inner["width"])
+        ),
+    }
+    if panels:
+        rest = {key: value for key, value in spec.items() if key not in ("hconcat", "concat")}
+        return rest | {"concat": [panel | size for panel in panels], "columns": columns}
+    return spec | ({"columns": columns, "spec": spec["spec"] | size} if "spec" in spec else size)
+
+
+def _legend_words(node: Any) -> Iterator[str]:
+    """The words that legends name: all domains of a specification."""
+    for key, value in (
+        node.items() if isinstance(node, dict) else enumerate(node if isinstance(node, list) else ())
+    ):
+        if key == "domain" and isinstance(value, list):
+            yield from map(str, value)
+        elif key != "datasets":
+            yield from _legend_words(value)
+
+
+def _family(font: str, suffix: str) -> str:
+    """The font with what stands in for it; a warning where the file cannot have it."""
+    image = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text y="9" font-family="{}">x</text></svg>'
+    drawn, blank = (
+        vl_convert.svg_to_png(image.format(name.replace('"', ""))) for name in (font, "no such font")
+    )
+    other = "sans-serif" if re.search("sans|arial|helvetica", font, re.IGNORECASE) else "serif"
+    if drawn == blank and suffix in (".pdf", ".png"):
+        warnings.warn(f"no font {font!r} on this machine: drawn in its {other} font", stacklevel=2)
+    return f"{font}, {other}"
+
+
+def datasets(spec: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """The rows that a specification draws, in the order of its parts."""
+
+    def names(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            if isinstance(data := node.get("data"), dict) and data.get("name") is not None:
+                yield data["name"]
+            for inner in node.values():
+                yield from names(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                yield from names(inner)
+
+    shown = {key: value for key, value in spec.items() if key != "datasets"}
+    return [spec["datasets"][name] for name in dict.fromkeys(names(shown))]
+
+
+def rows_of(spec: dict[str, Any]) -> pl.DataFrame:
+    """All that a specification draws as one table; where it has several, ``part`` is their number."""
+    tables = [pl.DataFrame(rows, infer_schema_length=None) for rows in datasets(spec)]
+    if len(tables) == 1:
+        return tables[0]
+    parts = [table.select(pl.lit(i).alias("part"), pl.all()) for i, table in enumerate(tables, 1)]
+    return pl.concat(parts, how="diagonal_relaxed")
