@@ -6,18 +6,20 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import auxin
-from auxin import MLP, Attention, Layer, Norm, Sublayer
+from auxin import MLP, Attention, Experts, Layer, Norm, Sublayer
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily, recipe_of
 from auxin.families.description import describe
 from auxin.families.layers import find_layers
-from auxin.families.table import FAMILIES
+from auxin.families.matrices import matrices
+from auxin.families.table import BY_TYPE, FAMILIES
 from auxin.models.transformer import TransformerLM
 from probes import models, shapes
 
@@ -32,17 +34,15 @@ def test_every_family_is_read_alike_from_a_file_and_from_a_model(kind: str, tmp_
     assert intended.depth == 3
     described = describe(model)
     assert described.source == "family"
-    roles = [m.role for m in described.matrices if m.layer == 1]
-    gated = "gate" in roles
-    assert sorted(roles) == sorted(
-        ("query", "key", "value", "out", "up", "down", *(("gate",) if gated else ()))
-    )
+    for layer, maps in enumerate(described.recipe.maps):
+        assert sorted(m.role for m in described.matrices if m.layer == layer) == sorted(maps)
     counted = sum(m.entries.numel() for m in described.matrices)
-    layers = [p for n, p in model.named_parameters() if p.ndim == 2 and (".layer" in n or ".h." in n)]
+    layers = [p for n, p in model.named_parameters() if p.ndim > 1 and (".layer" in n or ".h." in n)]
     assert counted == sum(p.numel() for p in layers)
     for matrix in described.matrices:
         expected = described.recipe.std(matrix.role, matrix.layer)
-        assert matrix.std == pytest.approx(expected, rel=0.03), matrix.parameter
+        chance = 4 / (2 * matrix.entries.numel()) ** 0.5
+        assert matrix.std == pytest.approx(expected, rel=max(0.03, chance)), matrix.parameter
     actual, meant = (n.layers[1].sublayers[0].body for n in (auxin.network_of(model, actual=True), intended))
     assert actual != meant
     assert actual.sigma_v == pytest.approx(meant.sigma_v, rel=0.05)  # pyright: ignore[reportAttributeAccessIssue]
@@ -52,6 +52,73 @@ def test_the_documentation_lists_every_family() -> None:
     page = (Path(__file__).parents[2] / "docs" / "families.md").read_text()
     for family in FAMILIES:
         assert f"| {family.name} | {', '.join(family.types)} | {family.means} |" in page
+
+
+def test_experts_are_read_from_configs() -> None:
+    def bodies(kind: str, **more: Any) -> list[Any]:
+        network = auxin.network_of({"model_type": kind, **models.settings(kind, depth=4), **more})
+        return [layer.sublayers[1].body for layer in network.layers]
+
+    mixtral = bodies("mixtral", num_experts_per_tok=3)[0]
+    assert (mixtral.count, mixtral.active, mixtral.normalized, mixtral.shared) == (4, 3, True, None)
+    assert [type(body) for body in bodies("qwen3_moe", mlp_only_layers=[0])] == [
+        MLP,
+        Experts,
+        Experts,
+        Experts,
+    ]
+    assert [type(body) for body in bodies("qwen2_moe", decoder_sparse_step=2, mlp_only_layers=[])] == [
+        MLP,
+        Experts,
+    ] * 2
+    beside = bodies("qwen2_moe", shared_expert_intermediate_size=48, norm_topk_prob=True)[0]
+    assert beside.normalized
+    assert beside.shared.sigma_o == pytest.approx(0.02 * 48**0.5)
+    assert not bodies("olmoe")[0].normalized
+    with pytest.raises(
+        ConfigError, match="num_local_experts is 4; allowed: none, as it is not covered for Llama"
+    ):
+        bodies("llama", num_local_experts=4)
+
+
+def test_experts_as_a_list_of_modules_are_read() -> None:
+    """As version 4 of transformers holds them."""
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.self_attn = nn.ModuleDict({f"{each}_proj": nn.Linear(8, 8) for each in "qkvo"})
+            expert = lambda: nn.ModuleDict(
+                {"w1": nn.Linear(8, 6), "w3": nn.Linear(8, 6), "w2": nn.Linear(6, 8)}
+            )
+            self.block_sparse_moe = nn.ModuleDict(
+                {"gate": nn.Linear(8, 3), "experts": nn.ModuleList(expert() for _ in range(3))}
+            )
+
+    settings = models.settings("mixtral", depth=1, width=8, num_local_experts=3, num_key_value_heads=4)
+    recipe, layer = recipe_of({"model_type": "mixtral", **settings}), Layer()
+    found = {m.role: m for m in matrices({"h.0": layer}, BY_TYPE["mixtral"].parts, "rows", recipe)}
+    assert set(found) == set(recipe.maps[0])
+    ups = [expert["w3"].weight for expert in layer.block_sparse_moe["experts"]]  # pyright: ignore
+    assert torch.equal(found["up"].entries, torch.cat(ups))
+    assert found["up"].parameter == "h.0.block_sparse_moe.experts.*.w3.weight"
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen2_moe"])
+def test_experts_are_predicted(kind: str) -> None:
+    """Averages over 8 networks: within .03 in cosine, 6% in norm² and 12% in gradient."""
+    reports = [
+        auxin.check(models.build(kind, seed, width=192, initializer_range=0.07), n_tokens=24)
+        for seed in range(8)
+    ]
+    columns = ("norm", "cosine", "gradient")
+    predicted, measured = (
+        {name: np.mean([getattr(each, of)[name] for each in reports], 0) for name in columns}
+        for of in ("predicted", "observation")
+    )
+    np.testing.assert_allclose(predicted["cosine"], measured["cosine"], atol=0.03)
+    np.testing.assert_allclose(predicted["norm"], measured["norm"], rtol=0.06)
+    np.testing.assert_allclose(predicted["gradient"], measured["gradient"], rtol=0.12)
 
 
 def test_factors_of_granite() -> None:
@@ -238,7 +305,7 @@ def test_rotations_are_read_as_every_version_of_transformers_writes_them() -> No
         ("llama", {"rope_scaling": {"mrope_section": [2]}}, r"mrope_section of the rotation is \[2\]; allowed: none"),
         ("llama", {"rope_parameters": 7}, "rope_parameters is 7; allowed: settings by name"),
         ("llama", {"residual_multiplier": 0.2}, "residual_multiplier is 0.2; allowed: none, as it is not covered"),
-        ("llama", {"hidden_act": "relu2"}, "activation is 'relu2'; allowed: gelu"),
+        ("llama", {"hidden_act": "mish"}, "activation is 'mish'; allowed: gelu"),
         ("gpt2", {"add_cross_attention": True}, "add_cross_attention is True"),
         ("gpt2", {"sliding_window": 8}, "sliding_window is 8"),
         ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
@@ -256,10 +323,10 @@ def test_a_setting_that_is_not_covered_is_refused_by_name(
 
 
 def test_a_model_of_a_known_family_that_is_not_covered_is_measured() -> None:
-    report = auxin.check(models.build("llama", hidden_act="quick_gelu"), n_tokens=16)
+    report = auxin.check(models.build("llama", hidden_act="mish"), n_tokens=16)
     assert report.layers["norm"].is_not_null().all()
     assert report.layers["predicted_norm"].is_null().all()
-    assert "measured, not predicted: activation is 'quick_gelu'; allowed: gelu" in " ".join(report.notes)
+    assert "measured, not predicted: activation is 'mish'; allowed: gelu" in " ".join(report.notes)
 
 
 def test_windows_of_layers() -> None:

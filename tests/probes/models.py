@@ -27,6 +27,11 @@ CLASSES = {
     "starcoder2": "Starcoder2ForCausalLM",
     "phi": "PhiForCausalLM",
     "stablelm": "StableLmForCausalLM",
+    "mixtral": "MixtralForCausalLM",
+    "qwen2_moe": "Qwen2MoeForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
+    "olmoe": "OlmoeForCausalLM",
+    "granitemoe": "GraniteMoeForCausalLM",
     "opt": "OPTForCausalLM",
     "bert": "BertForMaskedLM",
     "roberta": "RobertaForMaskedLM",
@@ -48,10 +53,18 @@ def settings(kind: str, depth: int = 3, width: int = 96, **more: Any) -> dict[st
         own |= {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": 4}
     if kind not in ("gpt2", "gptj", "gpt_neox", "opt", "bert", "roberta", "vit"):
         own |= {"num_key_value_heads": 2, "pad_token_id": 0}
-    if kind in ("qwen3", "gemma", "gemma2", "gemma3_text"):
+    if kind in ("qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3_text"):
         own |= {"head_dim": width // 4}
     if kind in ("gemma2", "gemma3_text"):
         own |= {"query_pre_attn_scalar": width // 4}
+    if kind in ("mixtral", "granitemoe"):
+        own |= {"num_local_experts": 4, "num_experts_per_tok": 2}
+    if kind in ("qwen2_moe", "qwen3_moe", "olmoe"):
+        own |= {"num_experts": 4, "num_experts_per_tok": 2}
+    if kind in ("qwen2_moe", "qwen3_moe"):
+        own |= {"moe_intermediate_size": width, "mlp_only_layers": [1]}
+    if kind == "qwen2_moe":
+        own |= {"shared_expert_intermediate_size": width}
     if kind == "vit":
         own, vocabulary = own | {"image_size": 64}, {}
     return own | vocabulary | more

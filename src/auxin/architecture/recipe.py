@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from auxin.architecture.attention import Attention
+from auxin.architecture.experts import Experts
 from auxin.architecture.initialization import Map, Scheme
 from auxin.architecture.layer import Sublayer
+from auxin.architecture.mlp import MLP
 from auxin.architecture.network import Network
 from auxin.architecture.sizes import Sizes
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 WRITERS = ("out", "down", "shared_down")
 """Maps whose output is added to the stream."""
+BODIES = {"attention": Attention, "mlp": (MLP, Experts)}
+"""By the kind of a branch."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,6 @@ class Recipe:
         return own | dict(measured)
 
     def sublayer(self, layer: int, kind: str) -> Sublayer | None:
-        """That of a layer whose body is of a kind, attention or mlp; None where there is none."""
+        """That of a layer whose body is of a kind, attention or mlp (experts, too); None where there is none."""
         sublayers = self.network.layers[layer].sublayers
-        return next((each for each in sublayers if type(each.body).__name__.lower() == kind), None)
+        return next((s for s in sublayers if isinstance(s.body, BODIES.get(kind, ()))), None)

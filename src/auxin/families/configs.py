@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from auxin.architecture import MLP, Attention, Layer, Network, Rotary, Sublayer
+from auxin.architecture import MLP, Attention, Experts, Layer, Network, Rotary, Sublayer
 from auxin.architecture.initialization import normal_scheme
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
 from auxin.architecture.sizes import Sizes
@@ -23,6 +23,8 @@ NAMES = {
     "depth": ("num_hidden_layers", "n_layer", "num_layers"),
     "heads": ("num_attention_heads", "n_head"),
     "hidden": ("intermediate_size", "ffn_dim", "n_inner"),
+    "experts": ("num_local_experts", "num_experts"),
+    "expert_hidden": ("moe_intermediate_size", "intermediate_size"),
     "activation": ("hidden_activation", "hidden_act", "activation_function"),
     "epsilon": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
     "std": ("initializer_range", "init_std"),
@@ -103,17 +105,23 @@ class _Reader:
         embedded = self.whole("word_embed_proj_dim", width)
         check(embedded == width, "word_embed_proj_dim", embedded, f"the width, {width}")
         head_dim, key_heads = self.whole("head_dim", max(1, width // heads)), self.whole("key_heads", heads)
-        sizes = Sizes(width, heads, key_heads, self.whole("hidden", 4 * width))
+        hidden = self.whole("hidden", 4 * width)
+        of_expert, of_shared = self._expert_sizes(template)
+        sizes = Sizes(width, heads, key_heads, hidden, expert_hidden=of_expert, shared_hidden=of_shared)
         std, causal = self.number("std", 0.02), family.causal or self.flag("is_decoder", False)
         parallel = template.parallel and self.flag("use_parallel_residual", True)
         attention, mlp = (self._sublayer(each) for each in template.sublayers)
-        made: dict[Attention, Layer] = {}  # equal layers are one object
-        bodies = [self._attention(attention.body, i, depth, head_dim) for i in range(depth)]
-        for body in bodies:
-            if body not in made:
-                made[body] = Layer((replace(attention, body=body), mlp), parallel)
+        made: dict[tuple[Attention, MLP | Experts], Layer] = {}  # equal layers are one object
+        bodies = [
+            (self._attention(attention.body, i, depth, head_dim), self._after_attention(mlp.body, i))
+            for i in range(depth)
+        ]
+        for first, second in bodies:
+            if (first, second) not in made:
+                sublayers = replace(attention, body=first), replace(mlp, body=second)
+                made[first, second] = Layer(sublayers, parallel)
         embedding = self._embedding(std, width)
-        network = Network(tuple(made[body] for body in bodies), attention.before or attention.after)
+        network = Network(tuple(made[each] for each in bodies), attention.before or attention.after)
         self._refuse_the_rest()
         return Recipe(
             family.name, network, sizes, normal_scheme(std, scaled=family.scaled), embedding, causal
@@ -165,13 +173,44 @@ class _Reader:
             places[place] = norm and replace(norm, epsilon=self.number("epsilon", norm.epsilon))
         body = template.body
         if isinstance(body, MLP):
-            key, name = self._find("activation")
-            check(name is None or isinstance(name, str), key, name, "the name of an activation")
-            activation = ACTIVATIONS.get(str(name), name) or body.activation
-            known = ("gelu", "relu", "silu", "tanh")
-            check(activation in known, "activation", name, ", ".join((*known, *ACTIVATIONS)))
-            body = replace(body, activation=activation)
+            body = self._mlp(body)
+        elif isinstance(body, Experts):
+            shared = None if body.shared is None else self._mlp(body.shared)
+            normalized = body.normalized or self.flag("norm_topk_prob", False)
+            count, active = self.whole("experts"), self.whole("num_experts_per_tok")
+            body = replace(
+                body,
+                expert=self._mlp(body.expert),
+                shared=shared,
+                count=count,
+                active=active,
+                normalized=normalized,
+            )
         return replace(template, body=body, branch=self.number("residual_multiplier", 1.0), **places)
+
+    def _mlp(self, template: MLP) -> MLP:
+        """With the config's activation."""
+        key, name = self._find("activation")
+        check(name is None or isinstance(name, str), key, name, "the name of an activation")
+        activation: Any = ACTIVATIONS.get(str(name), name) or template.activation
+        known = ("gelu", "quick_gelu", "relu", "relu2", "silu", "tanh")
+        check(activation in known, "activation", name, ", ".join((*known, *ACTIVATIONS)))
+        return replace(template, activation=activation)
+
+    def _expert_sizes(self, template: Layer) -> tuple[int, int]:
+        """Hidden units of experts and of the MLP beside them; 0 where there are none."""
+        body = template.sublayers[1].body
+        if not isinstance(body, Experts):
+            return 0, 0
+        shared = 0 if body.shared is None else self.whole("shared_expert_intermediate_size")
+        return self.whole("expert_hidden"), shared
+
+    def _after_attention(self, body: Any, layer: int) -> MLP | Experts:
+        """A layer's experts, or the one MLP that it has instead."""
+        if not isinstance(body, Experts):
+            return body
+        dense, step = self._find("mlp_only_layers")[1] or (), self.whole("decoder_sparse_step", 1)
+        return body.expert if layer in dense or (layer + 1) % step else body
 
     def _attention(self, template: Any, layer: int, depth: int, head_dim: int) -> Attention:
         """What one layer's attention does."""

@@ -144,12 +144,13 @@ def _transformers(config: Any, stack: LayerStack) -> Described:
     recipe, family = recipe_of(settings_of(config)), BY_TYPE[config.model_type]
     depth = len(stack.layers)
     check(recipe.depth == depth, f"number of layers in {stack.name}", depth, f"the config's {recipe.depth}")
-    for parts in filter(None, (family.parts, family.renamed)):
-        found = matrices(stack.layers, parts, family.fused, recipe)
-        if {matrix.role for matrix in found} == set(recipe.maps[0]):
-            return Described(recipe, tuple(found))
+    found = matrices(stack.layers, family.parts, family.fused, recipe)
+    if {(m.role, m.layer) for m in found} == {
+        (role, i) for i, maps in enumerate(recipe.maps) for role in maps
+    }:
+        return Described(recipe, tuple(found))
     layer = type(next(iter(stack.layers.values()))).__name__
-    raise ConfigError(f"{layer} has maps of other names than {family.name}'s; allowed: {family.parts}")
+    raise ConfigError(f"{layer} has maps of other names than {family.name}'s; allowed: {dict(family.parts)}")
 
 
 def _torch(stack: LayerStack) -> Described:

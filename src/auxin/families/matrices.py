@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from auxin.architecture.initialization import SCHEMES, Map, Scheme, normal_scheme
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
+from auxin.families.table import Parts
 
 GATES, HEADS = ("gate", "up"), ("query", "key", "value")
 AGREEING = 0.6
@@ -52,7 +54,7 @@ class Matrix:
     """A map of a layer, or its share of a joint matrix."""
 
     role: str
-    """query, key, value, out, gate, up or down."""
+    """By ``Recipe``; of experts, one for all of them."""
     layer: int
     module: str
     """Name of the module in the model."""
@@ -66,36 +68,45 @@ class Matrix:
         return self.entries.detach().float().square().mean().sqrt().item()
 
 
-def matrices(
-    layers: Mapping[str, nn.Module], parts: Mapping[str, str], fused: str, recipe: Recipe
-) -> list[Matrix]:
+def matrices(layers: Mapping[str, nn.Module], parts: Parts, fused: str, recipe: Recipe) -> list[Matrix]:
     """The maps of all layers, in order; layers that lack one are without it."""
     found: list[Matrix] = []
     for index, (name, layer) in enumerate(layers.items()):
-        for role, path in parts.items():
-            weight = _weight(layer, path)
-            if weight is not None:
-                module = path.removesuffix(".in_proj_weight")
-                parameter = f"{name}.{path}" + ("" if path.endswith("_weight") else ".weight")
-                for part, entries in _cut(role, weight, fused, index, recipe):
-                    found.append(Matrix(part, index, f"{name}.{module}", parameter, entries))
+        for role, paths in parts.items():
+            for path in (paths,) if isinstance(paths, str) else paths:
+                weight, whole = _weight(layer, path)
+                if weight is not None:
+                    module = f"{name}.{path}".removesuffix(".in_proj_weight")
+                    parameter = f"{name}.{path}" + (".weight" if whole else "")
+                    for part, entries in _cut(role, weight, fused, index, recipe):
+                        found.append(Matrix(part, index, module, parameter, entries))
+                    break
     return found
 
 
-def _weight(layer: nn.Module, path: str) -> Tensor | None:
-    """A weight [fan_out, fan_in]; GPT-2's Conv1D stores the transpose."""
-    owner: object = layer
-    for step in path.split("."):
+def _weight(layer: object, path: str) -> tuple[Tensor | None, bool]:
+    """A weight [fan_out, fan_in], or of experts [·, fan_out, fan_in]; and whether it is a module's."""
+    before, star, after = path.partition(".*.")
+    owner = layer
+    for step in before.split("."):
         owner = getattr(owner, step, None)
+    if star:
+        weights = [_weight(module, after)[0] for module in owner] if isinstance(owner, nn.ModuleList) else []
+        held = [weight for weight in weights if weight is not None]
+        return (torch.stack(held), True) if held else (None, True)
     owner = getattr(owner, "base_layer", owner)  # of a matrix to which an adapter is added
     transposed = type(owner).__name__ == "Conv1D"
     weight = getattr(owner, "weight", None) if isinstance(owner, nn.Module) else owner
-    return (weight.T if transposed else weight) if isinstance(weight, Tensor) else None
+    if not isinstance(weight, Tensor):
+        return None, False
+    return (weight.T if transposed else weight), isinstance(owner, nn.Module)
 
 
 def _cut(role: str, weight: Tensor, fused: str, layer: int, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
     if role == "gate_up":
-        yield from zip(GATES, weight.chunk(2), strict=True)
+        yield from zip(GATES, (half.reshape(-1, half.shape[-1]) for half in weight.chunk(2, -2)), strict=True)
+    elif weight.ndim == 3:
+        yield role, weight.flatten(0, 1)
     elif role != "qkv":
         yield role, weight
     elif fused == "heads":

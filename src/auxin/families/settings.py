@@ -32,6 +32,7 @@ summary_type summary_use_proj summary_activation summary_proj_to_labels
 pooler_output_size pooler_act encoder_stride
 vocab_size tie_word_embeddings max_position_embeddings n_positions n_ctx type_vocab_size
 image_size patch_size num_channels max_window_layers
+output_router_logits router_aux_loss_coef router_jitter_noise
 """
 WITHOUT_EFFECT = frozenset(_ANY.split())
 """Of any value: biases start at 0, gains at 1, dropout is off, heads and poolers stand after the stream."""

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from auxin.architecture import MLP, Attention, Layer, Norm, Rotary, Sublayer
+from auxin.architecture import MLP, Attention, Experts, Layer, Norm, Rotary, Sublayer
 
+Parts = Mapping[str, str | tuple[str, ...]]
+"""By role, the path inside a layer; of several, the first that there is. ``*`` stands for the modules of a list."""
 LLAMA_PARTS = {
     "query": "self_attn.q_proj",
     "key": "self_attn.k_proj",
@@ -39,11 +41,27 @@ OUR_PARTS = {
     "up": "mlp.up",
     "down": "mlp.down",
 }
+_ATTENTION_PARTS = {name: LLAMA_PARTS[name] for name in ("query", "key", "value", "out")}
+_EXPERT_PARTS = _ATTENTION_PARTS | {
+    "router": ("mlp.gate", "block_sparse_moe.gate"),
+    "gate_up": "mlp.experts.gate_up_proj",
+    "gate": ("mlp.experts.*.gate_proj", "block_sparse_moe.experts.*.w1", "mlp.gate_proj"),
+    "up": ("mlp.experts.*.up_proj", "block_sparse_moe.experts.*.w3", "mlp.up_proj"),
+    "down": (
+        "mlp.experts.down_proj",
+        "mlp.experts.*.down_proj",
+        "block_sparse_moe.experts.*.w2",
+        "mlp.down_proj",
+    ),
+}
+"""Since version 5 of transformers experts are one tensor of three axes, before a list; some layers have none."""
 _PLAIN_PARTS = {name: path for name, path in LLAMA_PARTS.items() if name != "gate"}
 
 
-def layer_of(attention: Attention, mlp: MLP, norms: Mapping[str, Any], *, parallel: bool = False) -> Layer:
-    """Attention, then an MLP, with the same norms by their place: before, after, stream."""
+def layer_of(
+    attention: Attention, mlp: MLP | Experts, norms: Mapping[str, Any], *, parallel: bool = False
+) -> Layer:
+    """Attention, then an MLP or experts, with the same norms by their place: before, after, stream."""
     return Layer((Sublayer(attention, **norms), Sublayer(mlp, **norms)), parallel)
 
 
@@ -57,6 +75,15 @@ def _gated(
 ) -> Layer:
     """A gated MLP."""
     return layer_of(attention, MLP(activation, gated=True), dict.fromkeys(places, norm), parallel=parallel)
+
+
+def _experts(
+    attention: Attention,
+    experts: Experts = Experts(normalized=False),  # noqa: B008  # it is frozen
+    epsilon: float = 1e-6,
+) -> Layer:
+    """Experts that are gated MLPs, and RMS norms before branches."""
+    return layer_of(attention, experts, {"before": Norm("rms", epsilon=epsilon)})
 
 
 def _plain(
@@ -73,7 +100,7 @@ def _plain(
 
 @dataclass(frozen=True)
 class Family:
-    """One family; ``parts`` gives for every map the module inside a layer, ``fused`` how joint ones are cut."""
+    """One family; ``parts`` gives for every map the module or tensor in a layer, ``fused`` how joint ones are cut."""
 
     name: str
     types: tuple[str, ...]
@@ -82,9 +109,7 @@ class Family:
     """The layer and its initialization in words, for the documentation."""
     layer: Layer
     """With what the config does not say; sizes, windows and σ's are the config's."""
-    parts: Mapping[str, str] = field(default_factory=lambda: LLAMA_PARTS)
-    renamed: Mapping[str, str] | None = None
-    """``parts`` since version 5 of transformers, where they are others."""
+    parts: Parts = field(default_factory=lambda: LLAMA_PARTS)
     fused: Literal["rows", "heads"] = "rows"
     """Joint matrices: one part below the other, or a head's queries, keys and values together (GPT-NeoX)."""
     scaled: bool = False
@@ -210,6 +235,37 @@ FAMILIES = (
         defaults={"partial_rotary_factor": 0.25, "use_parallel_residual": False},
     ),
     Family(
+        "Mixtral", ("mixtral",), "as Mistral, with experts: the softmax of the chosen ones' logits",
+        _experts(_ROTARY, Experts(), 1e-5), parts=_EXPERT_PARTS, period=0,
+    ),
+    Family(
+        "Qwen 2 MoE", ("qwen2_moe",), "as Qwen 2, with experts beside an MLP that a sigmoid weighs, or an MLP alone",
+        _experts(_ROTARY, Experts(normalized=False, shared=MLP("silu", gated=True), sigma_s=1.0)),
+        parts=_EXPERT_PARTS | {
+            "shared_gate": "mlp.shared_expert.gate_proj", "shared_up": "mlp.shared_expert.up_proj",
+            "shared_down": "mlp.shared_expert.down_proj", "shared_router": "mlp.shared_expert_gate",
+        },
+        period=0, defaults={"use_sliding_window": False},
+    ),
+    Family(
+        "Qwen 3 MoE", ("qwen3_moe",), "as Qwen 3, with experts, or an MLP alone",
+        _experts(_PER_HEAD), parts=_EXPERT_PARTS, period=0, defaults={"use_sliding_window": False},
+    ),
+    Family(
+        "OLMoE", ("olmoe",), "as Llama, queries and keys normalized over all heads, with experts",
+        _experts(_ALL_HEADS, epsilon=1e-5), parts=_EXPERT_PARTS,
+    ),
+    Family(
+        "Granite MoE", ("granitemoe",), "as Granite, with experts: the softmax of the chosen ones' logits",
+        _experts(_ROTARY, Experts()), defaults={"attention_multiplier": 1.0},
+        parts=_ATTENTION_PARTS | {
+            "router": ("block_sparse_moe.router", "block_sparse_moe.router.layer"),
+            "gate_up": ("block_sparse_moe.experts.gate_up_proj", "block_sparse_moe.input_linear"),
+            "down": ("block_sparse_moe.experts.down_proj", "block_sparse_moe.output_linear"),
+        },
+        special=("attention_multiplier", "residual_multiplier", "embedding_multiplier"),
+    ),
+    Family(
         "OPT", ("opt",), "pre-norm, relu, learned positions; N(0, .02²)", _plain("relu"),
         parts={
             "query": "self_attn.q_proj", "key": "self_attn.k_proj", "value": "self_attn.v_proj",
@@ -226,13 +282,11 @@ FAMILIES = (
         "ViT", ("vit",), "pre-norm, gelu, not causal; N(0, .02²) cut at 2 (that is, not cut); pixels",
         _plain(epsilon=1e-12),
         parts={
-            "query": "attention.attention.query", "key": "attention.attention.key",
-            "value": "attention.attention.value", "out": "attention.output.dense",
-            "up": "intermediate.dense", "down": "output.dense",
-        },
-        renamed={
-            "query": "attention.q_proj", "key": "attention.k_proj", "value": "attention.v_proj",
-            "out": "attention.o_proj", "up": "mlp.fc1", "down": "mlp.fc2",
+            "query": ("attention.attention.query", "attention.q_proj"),
+            "key": ("attention.attention.key", "attention.k_proj"),
+            "value": ("attention.attention.value", "attention.v_proj"),
+            "out": ("attention.output.dense", "attention.o_proj"),
+            "up": ("intermediate.dense", "mlp.fc1"), "down": ("output.dense", "mlp.fc2"),
         },
         causal=False, embedding="vectors",
     ),

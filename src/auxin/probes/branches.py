@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.architecture import MLP, Attention, Sublayer
+from auxin.architecture import MLP, Attention, Experts, Sublayer
 from auxin.families.description import Described
 from auxin.probes.findings import Diagnostic, Thresholds
 from auxin.probes.observe import Observation
@@ -149,7 +149,7 @@ class _Expectation:
 
     def norm(self, branch: ObservedBranch) -> float | None:
         """Norm² that the branch's weights make of what it should see; None where that is not known."""
-        if self.sublayer.after is not None:
+        if self.sublayer.after is not None or isinstance(self.sublayer.body, Experts):
             return None
         recipe, layer, body = self.described.recipe, self.layer, self.sublayer.body
         maps = recipe.maps[layer]
