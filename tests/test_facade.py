@@ -15,7 +15,7 @@ PUBLIC = {
     "propagate", "propagate_gram", "save_model", "simulate", "train",
     "tree_projections", "Task", "resume",
     "save_huggingface",
-    "assert_healthy", "check", "network_of", "rescale_",
+    "assert_healthy", "check", "diff", "network_of", "rescale_",
     "sweep", "NamedRun", "open_sweep",
 }  # fmt: skip
 

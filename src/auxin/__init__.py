@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from auxin.models.initialize import initialize_
     from auxin.models.transformer import TransformerLM
     from auxin.probes.check import assert_healthy, check
+    from auxin.probes.difference import diff
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
     from auxin.runs import open_run
@@ -53,6 +54,7 @@ _MODULES = {
     "auxin.models.initialize": ("initialize_",),
     "auxin.models.transformer": ("TransformerLM",),
     "auxin.families": ("network_of",),
+    "auxin.probes.difference": ("diff",),
     "auxin.probes.remedy": ("rescale_",),
     "auxin.probes.simulate": ("simulate",),
     "auxin.lab.sweep_record": ("open_sweep",),
@@ -81,7 +83,7 @@ _NAMESPACES = {"trees": "auxin.tasks.trees", "tasks": "auxin.tasks", "theory": "
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
-    "check", "assert_healthy", "rescale_",
+    "check", "assert_healthy", "rescale_", "diff",
     "Norm", "Rotary", "Attention", "MLP", "Experts", "Sublayer", "Layer", "Network",
     "Block", "exponents", "propagate", "propagate_gram", "phase_diagram",
     "critical", "simulate", "initialize_", "network_of",

@@ -1,7 +1,7 @@
 """The command line: ``auxin VERB [OPTIONS]`` parses and delegates, nothing else.
 
-Exit status: 0 done, 1 failed (or what it printed could not be written), 2 bad arguments, 3 ``check`` has found
-something, 128 + n stopped by signal n (130: Ctrl-C).
+Exit status: 0 done, 1 failed (or what it printed could not be written), 2 bad arguments, 3 ``check`` or ``diff`` has
+found something, 128 + n stopped by signal n (130: Ctrl-C).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from auxin.screen import screens
 
 VERBS = {
     "check": ("auxin.cli.check", "Check"),
+    "diff": ("auxin.cli.diff", "Diff"),
     "exponents": ("auxin.cli.theory", "Exponents"),
     "phase": ("auxin.cli.theory", "Phase"),
     "critical": ("auxin.cli.theory", "Critical"),
@@ -45,6 +46,7 @@ watch structure emerge.
 
 Is my model's initialization all right?    try: auxin check gpt2.json
   check       whether your model's initialization is as it should be
+  diff        what differs between two models, weight by weight and layer by layer
   exponents   whether tokens collapse and gradients vanish, before any training
   phase       both exponents over two hyperparameters, as a table and figures
   critical    hyperparameters at the edge of chaos for a given depth

@@ -25,7 +25,7 @@ KINDS = ("dead", "mismatch", "collapse", "explode", "loss")
 
 
 @contextlib.contextmanager
-def _bad_arguments() -> Iterator[None]:
+def bad_arguments() -> Iterator[None]:
     """A source that is not there, or is nothing to check, is a bad argument; one whose own code raises has failed."""
     try:
         yield
@@ -109,7 +109,7 @@ class Check(Writing):
 
         if is_config(self.source):
             check(not self.kwargs, "kwargs", self.kwargs, "none, of a config")
-            with _bad_arguments():
+            with bad_arguments():
                 settings = read_config(self.source)
             model = model_of_config(settings, self.seed)
             if isinstance(model, str):
@@ -121,7 +121,7 @@ class Check(Writing):
                 report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
                 return dataclasses.replace(report, remarks=(*report.remarks, model))
         else:
-            with _bad_arguments():
+            with bad_arguments():
                 model = build(self.source, arguments_of(self.kwargs))
         inputs: Any = None
         if self.data is not None:

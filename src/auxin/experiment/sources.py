@@ -172,6 +172,43 @@ def model_of_config(settings: Mapping[str, Any], seed: int = 0) -> nn.Module | s
         ) from error
 
 
+def model_at(source: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Module:
+    """The model of a function, of a config, or of a directory with weights that transformers loads.
+
+    Raises ``ConfigError`` where there is none, or transformers is not installed.
+    """
+    if not is_config(source):
+        return build(source, arguments)
+    from auxin.families.configs import read_config
+
+    check(not arguments, "kwargs", arguments, "none, of a config")
+    settings, path = read_config(source), Path(source)
+    if any(path.glob("*.safetensors")):
+        return _with_weights(path, settings)
+    model = model_of_config(settings, seed)
+    if isinstance(model, str):
+        raise ConfigError(f"{source} alone cannot be measured; {model}")
+    return model
+
+
+def _with_weights(path: Path, settings: Mapping[str, Any]) -> nn.Module:
+    try:
+        import transformers
+    except ImportError:
+        raise ConfigError(f"weights of {path} need transformers; {INSTALL}") from None
+    try:
+        with _quiet(transformers):
+            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+            built = _builder(transformers, config)
+            owner: Any = getattr(built, "__self__", built)
+            return owner.from_pretrained(path, config=config, local_files_only=True, use_safetensors=True)
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"{path} holds no weights that transformers loads: {type(error).__name__}: {text}"
+        ) from error
+
+
 def _builder(transformers: Any, config: Any) -> Callable[[Any], nn.Module]:
     """What builds a config's model: the class that it names, else the first of transformers' that is made for it."""
     for name in getattr(config, "architectures", None) or ():

@@ -13,7 +13,7 @@ import io
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -61,6 +61,11 @@ class Law:
     def constant(self) -> bool:
         """Whether the entries are one number."""
         return self.entries is not None and bool((self.entries == self.entries[0]).all())
+
+    @property
+    def random(self) -> Law:
+        """That of a single draw: but for a constant, other draws have other entries."""
+        return self if self.constant else replace(self, entries=None)
 
     @property
     def shape_words(self) -> str:

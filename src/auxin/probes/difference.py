@@ -1,0 +1,353 @@
+"""``auxin.diff``: what differs between two models: a refactored one and its original, a port, two configs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from auxin.errors import ConfigError
+from auxin.families.description import describe
+from auxin.families.layers import LayerStack, find_layers, unwrapped
+from auxin.families.preparation import prepared
+from auxin.probes.findings import Thresholds
+from auxin.probes.finite import NotFinite
+from auxin.probes.inputs import vocabulary_of
+from auxin.probes.laws import Law, Reference, law_of
+from auxin.probes.observe import Observation, Reading, observe
+from auxin.probes.reach import Reach, reach_of
+from auxin.values import check
+
+PROFILED = ("norm", "cosine", "gradient", "attention_share", "mlp_share", "entropy", "spread")
+"""Columns of the profile that are compared."""
+ROUNDING = 2e-3
+"""Difference of profiles, relative or of a cosine, that equal weights may leave."""
+STANDARD_ERRORS = 5.0
+"""Scatter that profiles of different weights may leave: after l layers of width d one network's is about √(l/d)."""
+MOST = 30
+"""Rows that the summary shows."""
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A parameter, a map's share of one, or a buffer."""
+
+    name: str
+    layer: int | None
+    part: str
+    """Its name inside the layer."""
+    entries: Tensor
+    parameter: str
+    """The whole parameter's name."""
+
+
+Match = tuple[_Tensor | None, _Tensor | None, str]
+"""Of the first and the second model, and by what: name, role, place, none."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What ``diff`` found; prints as the tensors and layers that differ."""
+
+    tensors: pl.DataFrame
+    """A row a tensor of either: name, other (its name in the second), matched (by name, role, place or not at all),
+    layer, size and other_size (root mean squares), same (entry by entry), difference (in words; empty where there is
+    none beyond chance)."""
+    profile: pl.DataFrame | None
+    """A row a layer: norm, cosine, gradient, … of the first, other_norm, … of the second; None where not measured."""
+    findings: tuple[str, ...]
+    """What differs, a sentence each."""
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs beyond chance."""
+        return not self.findings
+
+    def summary(self) -> str:
+        """The findings as text of at most 80 columns."""
+        matched = Counter(self.tensors["matched"].to_list())
+        same = int(self.tensors["same"].sum())
+        counts = ", ".join(f"{count} by {how}" for how, count in matched.items() if how != "none")
+        lines = [*self.findings[:MOST]]
+        if len(self.findings) > MOST:
+            lines.append(f"… and {len(self.findings) - MOST} more")
+        if self.ok:
+            lines.append("Nothing differs beyond chance.")
+        lines.append(
+            f"({self.tensors.height} tensors, matched {counts or 'nowhere'}; {same} with the same entries)"
+        )
+        lines += [f"({note})" for note in self.notes]
+        return "\n".join(
+            part
+            for line in lines
+            for part in textwrap.wrap(line, 80, subsequent_indent="  ", break_on_hyphens=False)
+        )
+
+    __str__ = summary
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        return {
+            "ok": self.ok,
+            "findings": list(self.findings),
+            "notes": list(self.notes),
+            "tensors": self.tensors.to_dicts(),
+            "profile": [] if self.profile is None else self.profile.to_dicts(),
+        }
+
+
+def diff(
+    first: nn.Module,
+    second: nn.Module,
+    inputs: Any = None,
+    *,
+    thresholds: Thresholds | None = None,
+    **reading: Any,
+) -> Difference:
+    """Compare two models parameter by parameter and layer by layer; both are left as they were.
+
+    Tensors are matched by their names, else by their role where both are of known families, else by their place:
+    the same layer and shape (or its transpose), in order. Entries are compared first, then laws: size, mean, share of
+    zeros, shape of the distribution, each beyond chance. Where most tensors hold the same entries, one that does not
+    is a difference. Then both models run on the same inputs, and their streams, gradients and branches are compared:
+    up to rounding where all entries are the same, else up to five times the scatter √(l/d) of l layers of width d.
+
+    Args:
+        first: a torch.nn.Module.
+        second: another; the sentences say what it does where the first does otherwise.
+        inputs: what both forwards take; by default the same random token ids, of the smaller vocabulary.
+        thresholds: as of ``auxin.check``.
+        reading: as of ``auxin.check``: ``layers``, ``batch``, ``n_tokens``, ``batch_first``, ``seed``.
+
+    Raises ``ConfigError`` for a model without layers that are found. Where one of them does not run on the inputs, a
+    note says so, and only weights are compared. Cost: that of two checks without a prediction.
+
+    >>> import torch
+    >>> layer = torch.nn.TransformerEncoderLayer(32, 4)
+    >>> models = [torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False) for _ in range(2)]
+    >>> diff(*models).ok
+    True
+    >>> _ = models[1].layers[1].linear2.weight.data.mul_(2)
+    >>> print(diff(*models).findings[0])
+    layers.1.linear2.weight has other entries: 2 times the size in the second.
+    """
+    limits, read = thresholds or Thresholds(), Reading(inputs, **reading)
+    models = [unwrapped(model) for model in (first, second)]
+    for model in models:
+        check(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
+    with prepared(*models):
+        stacks = [find_layers(model, read.layers) for model in models]
+        rows = list(_rows(models, stacks, limits))
+        copies = sum(row["same"] and not row["constant"] for row in rows)
+        varied = sum(row["matched"] != "none" and not row["constant"] for row in rows)
+        findings = _folded(rows, copies > varied / 2, [len(stack.layers) for stack in stacks])
+        equal = all(row["same"] for row in rows)
+    profile, notes = _profiles(models, read, equal, findings)
+    columns = ("name", "other", "matched", "layer", "size", "other_size", "same", "difference")
+    table = pl.DataFrame([{name: row[name] for name in columns} for row in rows], infer_schema_length=None)
+    return Difference(table, profile, tuple(findings), tuple(notes))
+
+
+def _rows(
+    models: Sequence[nn.Module], stacks: Sequence[LayerStack], limits: Thresholds
+) -> Iterator[dict[str, Any]]:
+    """Matched tensors compared, and those without a match."""
+    for one, other, how in _matched(models, stacks):
+        present = one or other
+        assert present is not None
+        here, there = (None if each is None else law_of(each.entries) for each in (one, other))
+        same, words = False, f"is only in the {'second' if one is None else 'first'}"
+        if one is not None and other is not None:
+            entries = other.entries.to(one.entries)
+            same = torch.equal(one.entries, entries)
+            same = same or (entries.ndim == 2 and torch.equal(one.entries, entries.mT))
+            words = "" if same else _difference(here, there, limits)
+        yield {
+            "name": one and one.name,
+            "other": other and other.name,
+            "matched": how,
+            "layer": present.layer,
+            "part": present.part,
+            "size": here and here.size,
+            "other_size": there and there.size,
+            "same": same,
+            "difference": words,
+            "constant": (here is None or here.constant) and (there is None or there.constant),
+        }
+
+
+def _difference(here: Law | None, there: Law | None, limits: Thresholds) -> str:
+    """How a tensor's law differs from another's, in words; empty where it does not, beyond chance."""
+    if here is None or there is None:
+        return "" if here is there else "is not finite in one of the two"
+    found = Reference("the second", {"": there.random}, {}, {}, 1).difference("", here, limits)
+    return "" if found is None else f"{found[0]}, in the second {found[1].removeprefix('has ')}"
+
+
+def _folded(rows: Sequence[dict[str, Any]], copies: bool, depths: Sequence[int]) -> list[str]:
+    """A sentence for every difference; one alone for a part that differs alike in several layers."""
+    groups: dict[Any, list[str]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        what = _words(row, copies)
+        if what is not None:
+            name, other = row["name"] or row["other"], row["other"]
+            full = name if other in (None, name) else f"{name} ({other} in the second)"
+            ratio = round(np.log2((row["other_size"] or 1) / (row["size"] or 1)), 1)
+            key = i if row["layer"] is None else (row["part"], row["matched"], ratio, row["same"])
+            groups[key].append(f"{full} {what}")
+    many = [
+        f" (in {len(group)} of {max(depths)} layers, this is the first)" * (len(group) > 1)
+        for group in groups.values()
+    ]
+    return [f"{group[0]}{more}." for group, more in zip(groups.values(), many, strict=True)]
+
+
+def _words(row: dict[str, Any], copies: bool) -> str | None:
+    """What is to be said of a row; with ``copies``, that entries differ is a difference, too."""
+    if copies and row["matched"] != "none" and not row["same"]:
+        ratio = row["other_size"] / row["size"] if row["size"] and row["other_size"] else 1.0
+        return (
+            f"has other entries: {ratio:.3g} times the size in the second"
+            if abs(ratio - 1) > 0.03
+            else "has other entries"
+        )
+    return row["difference"] or None
+
+
+def _matched(models: Sequence[nn.Module], stacks: Sequence[LayerStack]) -> list[Match]:
+    """Pairs of tensors in the first model's order, and those that are in one model alone."""
+    tensors = [_tensors(model, stack) for model, stack in zip(models, stacks, strict=True)]
+    first, second = (dict(each) for each in tensors)  # what is left to be matched
+    pairs: list[Match] = []
+    for name, tensor in tensors[0].items():
+        if name in second and _fits(tensor.entries, second[name].entries):
+            pairs.append((first.pop(name), second.pop(name), "name"))
+    here, there = (_maps(model, stack) for model, stack in zip(models, stacks, strict=True))
+    roles = [(here[key], there[key]) for key in here if key in there]
+    roles = [
+        (a, b)
+        for a, b in roles
+        if a.parameter in first and b.parameter in second and _fits(a.entries, b.entries)
+    ]
+    pairs += [(one, other, "role") for one, other in roles]
+    for one, other in roles:
+        first.pop(one.parameter, None)
+        second.pop(other.parameter, None)
+    places: list[dict[Any, list[_Tensor]]] = [defaultdict(list), defaultdict(list)]
+    for rest, place in zip((first, second), places, strict=True):
+        for tensor in rest.values():
+            place[tensor.layer, tuple(sorted(tensor.entries.shape))].append(tensor)
+    for key, group in places[0].items():
+        if len(group) == len(places[1][key]):
+            for one, other in zip(group, places[1][key], strict=True):
+                pairs.append((first.pop(one.name), second.pop(other.name), "place"))
+    order = {name: i for i, name in enumerate(tensors[0])}
+    pairs += [(tensor, None, "none") for tensor in first.values()]
+    pairs.sort(key=lambda pair: order[pair[0].parameter] if pair[0] else 0)
+    return pairs + [(None, tensor, "none") for tensor in second.values()]
+
+
+def _tensors(model: nn.Module, stack: LayerStack) -> dict[str, _Tensor]:
+    """Parameters and buffers of floats by name."""
+    named = (*model.named_parameters(), *model.named_buffers())
+    return {
+        name: _Tensor(name, *stack.place(name), tensor.detach(), name)
+        for name, tensor in named
+        if tensor.is_floating_point()
+    }
+
+
+def _maps(model: nn.Module, stack: LayerStack) -> dict[tuple[str, int], _Tensor]:
+    """Maps of a model of a known family by role and layer."""
+    try:
+        described = describe(model, stack)
+    except ConfigError:
+        return {}
+    whole = {name: p.numel() for name, p in model.named_parameters()}
+    found = {}
+    for m in described.matrices:
+        share = "" if m.entries.numel() == whole.get(m.parameter) else f" [{m.role}]"
+        found[m.role, m.layer] = _Tensor(
+            m.parameter + share, m.layer, m.role, m.entries.detach(), m.parameter
+        )
+    return found
+
+
+def _fits(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape or (one.ndim == 2 and one.shape == other.mT.shape)
+
+
+def _profiles(
+    models: Sequence[nn.Module], reading: Reading, equal: bool, findings: list[str]
+) -> tuple[pl.DataFrame | None, list[str]]:
+    """Both streams on the same inputs; adds what differs to the findings."""
+    try:
+        shared = _same_inputs(models, reading)
+        seen = [observe(model, shared) for model in models]
+        reaches = [
+            reach_of(model, shared, {n for n, p in model.named_parameters() if p.requires_grad})
+            for model in models
+        ]
+    except (ConfigError, NotFinite) as error:
+        return None, [f"layers were not compared: {error}"]
+    _compare_use(reaches, findings)
+    if seen[0].depth != seen[1].depth:
+        findings.append(f"The first runs {seen[0].depth} layers, the second {seen[1].depth}.")
+        return None, []
+    names = [n for n in PROFILED if all(n in each.columns for each in seen)]
+    columns = {"layer": np.arange(seen[0].depth + 1)}
+    for name in names:
+        columns |= {name: seen[0][name], f"other_{name}": seen[1][name]}
+    _compare_streams(seen, names, equal, findings)
+    return pl.DataFrame(columns).fill_nan(None), []
+
+
+def _same_inputs(models: Sequence[nn.Module], reading: Reading) -> Reading:
+    """Token ids that both models know, where both begin with a table of tokens and nothing else is given."""
+    tables = [vocabulary_of(model) for model in models]
+    if reading.inputs is not None or None in tables:
+        return reading
+    words = min(table.num_embeddings for table in tables if table is not None)
+    generator = torch.Generator().manual_seed(reading.seed)
+    n_tokens = min(reading.n_tokens, words)
+    tokens = torch.stack(
+        [torch.randperm(words, generator=generator)[:n_tokens] for _ in range(reading.batch)]
+    )
+    return Reading(tokens, reading.layers, reading.batch, n_tokens, reading.batch_first, reading.seed)
+
+
+def _compare_use(reaches: Sequence[Reach], findings: list[str]) -> None:
+    """Parameters of one name that the output of one model alone depends on."""
+    for which, (here, there) in enumerate((reaches, reaches[::-1])):
+        idle = (here.unused | here.blocked) & there.updates.keys()
+        findings += [f"{name} has no gradient in the {('first', 'second')[which]}." for name in sorted(idle)]
+
+
+def _compare_streams(
+    seen: Sequence[Observation], names: Sequence[str], equal: bool, findings: list[str]
+) -> None:
+    """Where each column differs first: forward from the input, gradients from the output."""
+    layers = np.arange(seen[0].depth + 1)
+    differing = []
+    for name in names:
+        one, other = seen[0][name], seen[1][name]
+        passed = layers[::-1] if name == "gradient" else layers
+        chance = STANDARD_ERRORS * np.sqrt(2 * (passed + 1) / min(each.width for each in seen))
+        scale = np.ones(len(layers)) if name == "cosine" else np.maximum(np.abs(one), 1e-12)
+        close = np.abs(other - one) <= (ROUNDING if equal else chance) * scale
+        wrong = np.flatnonzero(~close & ~(np.isnan(one) & np.isnan(other)))
+        if len(wrong):
+            at = int(wrong[-1 if name == "gradient" else 0])
+            where = f"after layer {at}" if at else "before the first layer"
+            word = {"norm": "norm²", "gradient": "squared gradient"}.get(name, name.replace("_", " "))
+            values = f"{one[at]:.4g}, in the second {other[at]:.4g}"
+            differing.append((name == "gradient", at, f"The {word} differs first {where}: {values}."))
+    findings += [sentence for *_, sentence in sorted(differing)]
