@@ -106,7 +106,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         ("trian", "auxin: no verb 'trian'; perhaps you meant train"),
-        ("x", "auxin: no verb 'x'; verbs: check, exponents, phase"),
+        ("x", "auxin: no verb 'x'; verbs: check, diff, exponents, phase"),
         (
             "train --out x --task copy",
             "--task is 'copy'; allowed: question, tense, dyck, passivization, agreement, files, grammar, custom; see",

@@ -46,7 +46,7 @@ watch structure emerge.
 
 Is my model's initialization all right?    try: auxin check gpt2.json
   check       whether your model's initialization is as it should be
-  diff        what differs between two models, weight by weight and layer by layer
+  diff        what differs between two models: weights, laws, signals by layer
   exponents   whether tokens collapse and gradients vanish, before any training
   phase       both exponents over two hyperparameters, as a table and figures
   critical    hyperparameters at the edge of chaos for a given depth
