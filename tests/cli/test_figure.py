@@ -18,7 +18,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def a_run(path: Path) -> Path:
-    with RunDirectory.open(path, RunConfig(model=ModelConfig(depth=2), seeds=(0, 1))) as directory:
+    with RunDirectory(path, RunConfig(model=ModelConfig(depth=2), seeds=(0, 1))) as directory:
         for step in (10, 20):
             directory.append_metrics(
                 [

@@ -69,9 +69,8 @@ def _view(run: Run, *, trees: bool) -> RunView:
     from auxin.cli.summary import stability
     from auxin.measures.grokking import grokking_summary
     from auxin.report.sections import RunView
-    from auxin.report.training_figures import PANELS
 
-    metrics = run.metrics_named(name for _, name in PANELS)
+    metrics = run.metrics
     summary = grokking_summary(metrics)
     view = RunView(run, metrics, note=stability(summary.members), overall=summary.overall)
     if not trees:
