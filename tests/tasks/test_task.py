@@ -125,14 +125,13 @@ def test_default_size_and_its_number_share_an_entry(store):
 def test_token_ids(store):
     task = load_task("question", train_size=100)
     assert len(task.vocabulary) == 71
-    tokens, offsets, source_lengths = task.encoded("train")
+    tokens, offsets = task.encoded("train")
     assert task.encoded("train").tokens is tokens
     assert tokens.dtype == np.int64
     for i, sentence in enumerate(task.splits["train"]):
         ids = tokens[offsets[i] : offsets[i + 1]]
         assert (ids[0], ids[-1]) == (task.vocabulary.bos, task.vocabulary.eos)
         assert task.vocabulary.decode(ids) == sentence.text
-        assert task.vocabulary.decode([ids[source_lengths[i]]]) == sentence.marker
     assert task.max_length >= int(np.diff(offsets).max())
     with pytest.raises(DataError, match="split is 'dev'"):
         task.encoded("dev")

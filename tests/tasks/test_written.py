@@ -142,6 +142,18 @@ def test_conditions(written):
         assert all(("that" in s.words) == (split == "gen") for s in sentences)
 
 
+def test_rules_of_gen_alone(written):
+    """Below %gen, rules replace those of the same symbol above."""
+    gen = "%gen\n1\tDP\tOld N\n1\tOld\told\n"
+    task = written(
+        AUXILIARIES.replace("1	DP	Det N", "1	DP	Old N\n1	DP	Det N") + "1\tOld\told\n" + gen,
+        train_size=40,
+    )
+    assert all("old" in s.words for s in task.splits["gen"])
+    assert any("the" in s.words and "that" in s.words for s in task.splits["train"])
+    assert len(task.splits["gen"]) == 4
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from auxin.architecture.attention import Attention
 from auxin.architecture.layer import Layer, Sublayer
@@ -20,12 +20,6 @@ ALPHAS = {"alpha_attention": "attention", "alpha_mlp": "mlp"}
 """Derived hyperparameters: skip = √(1 − α²), branch = α."""
 NUMERIC = (*STRENGTHS, *SIGMAS, "n_tokens", *ALPHAS)
 MOST_TOKENS = 10**6
-
-
-class Classic(Protocol):
-    """A model's config, which knows the block that its initialization implies."""
-
-    def block(self, n_tokens: int = 32) -> Block: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +107,7 @@ class Block(Value):
         return replace(block, alpha_attention=alpha_attention, alpha_mlp=alpha_mlp)
 
     @classmethod
-    def of(cls, config: Classic, n_tokens: int = 32) -> Block:
+    def of(cls, config: Any, n_tokens: int = 32) -> Block:
         """The block that a model's or a run's initialization implies, at the model's own width.
 
         Query and key biases (``pytorch`` only) change the logits by O(1/d) and are left out. Raises ``ConfigError``
@@ -124,26 +118,11 @@ class Block(Value):
         return config.block(n_tokens)
 
 
-class Placement(Protocol):
-    """Where the norm stands and how strong skips and branches are."""
-
-    @property
-    def norm(self) -> NormPlacement: ...
-    @property
-    def attention_skip(self) -> float: ...
-    @property
-    def attention_branch(self) -> float: ...
-    @property
-    def mlp_skip(self) -> float: ...
-    @property
-    def mlp_branch(self) -> float: ...
-
-
 PLACEMENTS: dict[NormPlacement, str | None] = {"pre": "before", "post": "stream", "none": None}
 """The field of a ``Sublayer`` in which the norm stands."""
 
 
-def classic_layer(placed: Placement, attention: Attention, mlp: MLP, norm: Norm) -> Layer:
+def classic_layer(placed: Any, attention: Attention, mlp: MLP, norm: Norm) -> Layer:
     """Attention, then an MLP, with strengths and the norm's place from a ``Block`` or a ``ModelConfig``."""
     place = PLACEMENTS[placed.norm]
     norms: Any = {} if place is None else {place: norm}

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from auxin.errors import DataError
-from auxin.measures.decoding import greedy_decode
 from auxin.measures.passes import evaluating, length_batches, side_by_side
 from auxin.measures.tokenizers import check_vocabulary
 from auxin.models.protocol import CausalModel
@@ -108,12 +107,44 @@ class Evaluator:
         return scores | self.decoded(self.sentences, self._answers(model)) if self.decoded else scores
 
     def _answers(self, model: CausalModel) -> list[list[str]]:
-        """The words of the greedily decoded answers."""
+        """The words of the greedily decoded answers, up to two tokens longer than the right ones."""
         vocabulary = self.task.vocabulary
         sources = [[vocabulary.bos, *vocabulary.encode(s.source)] for s in self.sentences]
-        guesses = [vocabulary.encode(s.target) for s in self.sentences]
-        answers = greedy_decode(model, sources, guesses, vocabulary.eos, self.batch_tokens)
+        limits = [s.target.count(" ") + 4 for s in self.sentences]
+        answers = greedy_decode(model, sources, limits, vocabulary.eos, self.batch_tokens)
         return [[vocabulary.words[i] for i in answer] for answer in answers]
+
+
+def greedy_decode(
+    model: CausalModel,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    eos: int,
+    batch_tokens: int = 8192,
+) -> list[list[int]]:
+    """The most likely token after every prompt, after both of them, and so on, up to ``eos`` or its limit of tokens."""
+    found: dict[int, list[int]] = {}
+    batches = [rows for _, rows in length_batches(np.array([len(p) for p in prompts]), batch_tokens)]
+    with evaluating(model) as device:
+
+        def decode(rows: np.ndarray) -> list[list[int]]:
+            tokens = torch.tensor([prompts[i] for i in rows], device=device)
+            start, ended = tokens.shape[1], torch.zeros(len(rows), dtype=torch.bool, device=device)
+            for _ in range(max(limits[i] for i in rows)):
+                following = model(tokens).logits[:, -1].argmax(-1)
+                tokens, ended = torch.cat([tokens, following[:, None]], 1), ended | (following == eos)
+                if ended.all():
+                    break
+            answers = zip(tokens[:, start:].tolist(), rows, strict=True)
+            return [_until(eos, answer[: limits[i]]) for answer, i in answers]
+
+        for rows, answers in zip(batches, side_by_side(model, decode, batches), strict=True):
+            found |= zip(rows.tolist(), answers, strict=True)
+    return [found[i] for i in range(len(prompts))]
+
+
+def _until(end: int, tokens: list[int]) -> list[int]:
+    return tokens[: tokens.index(end)] if end in tokens else tokens
 
 
 def _padded(sequences: Sequence[Any]) -> Tensor:

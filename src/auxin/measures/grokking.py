@@ -75,22 +75,19 @@ def grokking_summary(metrics: pl.DataFrame) -> GrokkingSummary:
     curves = _curves(getattr(metrics, "metrics", metrics))
     rows = [_member(name, curve) for (name,), curve in curves.group_by("member", maintain_order=True)]
     members = pl.DataFrame(rows, infer_schema_length=None)
-    overall: list[dict[str, object]] = []
+    overall: list[tuple[object, ...]] = []
     for quantity in QUANTITIES:
         values = members[quantity].drop_nulls().cast(pl.Float64).to_numpy()
-        overall.append(_mean_row(quantity, values))
+        mean = float(values.mean()) if len(values) else None
+        several = len(values) > 1
+        ends = np.clip(welch([values]), *limits(quantity)).tolist() if several else (None, None)
+        overall.append((quantity, mean, *ends, len(values)))
     for quantity in ("grokked", "relapsed"):
         count, n = int(members[quantity].sum()), len(members)
-        low, high = wilson(count, n)
-        overall.append({"quantity": quantity, "value": count / n, "low": low, "high": high, "members": n})
-    schema = {
-        "quantity": pl.String,
-        "value": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "members": pl.Int64,
-    }
-    return GrokkingSummary(members, pl.DataFrame(overall, schema=schema))
+        overall.append((quantity, count / n, *wilson(count, n), n))
+    numbers = dict.fromkeys(("value", "low", "high"), pl.Float64)
+    schema = {"quantity": pl.String} | numbers | {"members": pl.Int64}
+    return GrokkingSummary(members, pl.DataFrame(overall, schema=schema, orient="row"))
 
 
 def _curves(metrics: pl.DataFrame) -> pl.DataFrame:
@@ -147,9 +144,3 @@ def _committed(steps: NDArray[np.int64], gen: NDArray[np.float64]) -> float:
 
 def _first(condition: NDArray[np.bool_]) -> int | None:
     return int(condition.argmax()) if condition.any() else None
-
-
-def _mean_row(quantity: str, values: NDArray[np.float64]) -> dict[str, object]:
-    low, high = np.clip(welch([values]), *limits(quantity)).tolist() if len(values) > 1 else (None, None)
-    mean = float(values.mean()) if len(values) else None
-    return {"quantity": quantity, "value": mean, "low": low, "high": high, "members": len(values)}

@@ -11,8 +11,7 @@ from auxin.architecture.block import STRENGTHS, Block
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.layer import Layer
 from auxin.architecture.network import Network
-from auxin.models.drawing import draw_stack
-from auxin.models.stack import BODIES, Stack, norms_of
+from auxin.models.stack import BODIES, norms_of
 from auxin.models.transformer import TransformerLM
 from auxin.values import check
 
@@ -73,8 +72,3 @@ def _form(layer: Layer) -> tuple[Any, ...]:
         (bare(s.body), s.skip, s.branch, {place: norm.kind for place, norm in norms_of(s).items()})
         for s in layer.sublayers
     ]
-
-
-def initialize_stack(stack: Stack, generator: torch.Generator, network: Network | None = None) -> None:
-    """Draw a stack's weights, in place, from its network's σ's, or from those of another of the same form."""
-    draw_stack(stack, network or stack.network, SCHEMES["gaussian"], generator)

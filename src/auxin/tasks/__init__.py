@@ -3,7 +3,7 @@
 from auxin.tasks.registry import load_task
 from auxin.tasks.scorers import Answers, Brackets, Choices, Contrast
 from auxin.tasks.sentence import Annotation, Sentence, Structure
-from auxin.tasks.task import DataOptions, Dials, Encoded, Task
+from auxin.tasks.task import DataOptions, Dials, Task
 from auxin.tasks.vocabulary import Vocabulary
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "Contrast",
     "DataOptions",
     "Dials",
-    "Encoded",
     "Sentence",
     "Structure",
     "Task",

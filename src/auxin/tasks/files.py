@@ -6,7 +6,7 @@ train.tsv, val.tsv, gen.tsv and perhaps test.tsv.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from auxin.errors import DataError
@@ -70,7 +70,10 @@ def read_split(path: Path, task: str, language: Language | None = None) -> list[
 
 def _read_lines(path: Path, read: Callable[[str], Sentence]) -> list[Sentence]:
     sentences: list[Sentence] = []
-    for number, line in enumerate(_lines(path), 1):
+    text = read_text(path)
+    lines = text.split("\n" if "\n" in text else "\r")  # with any system's ends
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
+        line = line.rstrip("\r")
         try:
             if "\r" in line:
                 raise DataError("a carriage return inside the line; allowed: one kind of line end")
@@ -80,15 +83,6 @@ def _read_lines(path: Path, read: Callable[[str], Sentence]) -> list[Sentence]:
     if not sentences:
         raise DataError(f"{path} is empty; allowed: one line or more")
     return sentences
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Lines with any system's ends, which are left out."""
-    text = read_text(path)
-    lines = text.split("\n" if "\n" in text else "\r")
-    if lines[-1] == "":
-        lines.pop()
-    return (line.rstrip("\r") for line in lines)
 
 
 def read_text(path: Path) -> str:

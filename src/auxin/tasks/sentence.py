@@ -146,20 +146,15 @@ class Sentence:
     @property
     def words(self) -> list[str]:
         """The words of the gold tree: the text's first ones that it covers; the source where there is no tree."""
-        words, structure = self.source.split(), self.structure
-        if isinstance(structure, Structure):
-            size = len(structure.categories)
-            return words[:size] if len(words) >= size else self.text.split()[:size]
-        return words if structure is None or structure.tree is None else leaves(structure.tree)
+        if isinstance(self.structure, Structure):
+            return self.text.split()[: len(self.structure.categories)]
+        tree = self.structure.tree if self.structure else None
+        return self.source.split() if tree is None else leaves(tree)
 
     @property
     def marker(self) -> str:
         """The source's last word where no gold tree holds it: quest, decl, PAST, PRESENT, …; else empty."""
-        if isinstance(self.structure, Structure):
-            marked = self.source.count(" ") >= len(self.structure.categories)
-        else:
-            marked = self.structure is not None and len(self.words) <= self.source.count(" ")
-        return self.source.rsplit(" ", 1)[-1] if marked else ""
+        return self.source.rsplit(" ", 1)[-1] if len(self.words) <= self.source.count(" ") else ""
 
     @property
     def has_gold(self) -> bool:

@@ -7,15 +7,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from auxin.errors import ConfigError, DataError
 from auxin.tasks.scorers import Answers, Choices, Scorer, every
 from auxin.tasks.sentence import Sentence
-from auxin.tasks.vocabulary import Vocabulary
+from auxin.tasks.vocabulary import Encoded, Vocabulary
 from auxin.values import Value, check, to_dict
 
 
@@ -79,17 +75,6 @@ class Splits(dict[str, list[Sentence]]):
         return {word for split in self.values() for sentence in split for word in sentence.text.split()}
 
 
-class Encoded(NamedTuple):
-    """The token ids of a split; text i is ``tokens[offsets[i]:offsets[i + 1]]``."""
-
-    tokens: NDArray[np.int64]
-    """All texts one after the other, each between ``<bos>`` and ``<eos>``."""
-    offsets: NDArray[np.int64]
-    """Where each text begins, and where the last one ends."""
-    source_lengths: NDArray[np.int64]
-    """Words of each source: where its last word stands, counted from ``<bos>``."""
-
-
 @dataclass(eq=False, repr=False)
 class Task:
     """A task's sentences, vocabulary and scorer; token ids are computed once a split.
@@ -140,10 +125,7 @@ class Task:
     def encoded(self, split: str) -> Encoded:
         """Token ids of a split, kept after the first call; ``DataError`` for an unknown split or word."""
         if split not in self._encoded:
-            sentences = self.splits[split]
-            tokens, offsets = self.vocabulary.encode_all([s.text for s in sentences])
-            lengths = np.fromiter((s.source.count(" ") + 1 for s in sentences), np.int64, len(sentences))
-            self._encoded[split] = Encoded(tokens, offsets, lengths)
+            self._encoded[split] = self.vocabulary.encode_all([s.text for s in self.splits[split]])
         return self._encoded[split]
 
     @property

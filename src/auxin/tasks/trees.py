@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from auxin.errors import DataError
 
 Tree: TypeAlias = "str | tuple[Tree, ...]"
-Value = TypeVar("Value")
+Folded = TypeVar("Folded")
 _SPACE = " \t\n\r\f\v"
 """What separates words in files of trees; any other white space, as a no-break space, is part of one."""
 _WORD = rf"[^{_SPACE}()]+"
@@ -29,9 +29,9 @@ class Parseval(NamedTuple):
     f1: float
 
 
-def _fold(tree: Tree, leaf: Callable[[str], Value], join: Callable[[list[Value]], Value]) -> Value:
+def _fold(tree: Tree, leaf: Callable[[str], Folded], join: Callable[[list[Folded]], Folded]) -> Folded:
     """``leaf`` of every word, from left to right, and ``join`` of every node's values, from the bottom up."""
-    values: list[Value] = []
+    values: list[Folded] = []
     stack: list[Tree | int] = [tree]  # an int joins that many of the last values
     while stack:
         node = stack.pop()
