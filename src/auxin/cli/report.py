@@ -52,8 +52,8 @@ def opened(paths: Sequence[Path], *, trees: bool) -> list[StudyRecord | Sweep | 
     """The studies, sweeps and runs of directories; of few runs with their ``trees``."""
     from auxin.lab.sweep_record import holds_sweep, open_sweep
     from auxin.runs import Run, open_run
-    from auxin.runs.run import holds_run
     from auxin.runs.record import open_study
+    from auxin.runs.run import holds_run
 
     found = [
         open_run(path) if holds_run(path) else open_sweep(path) if holds_sweep(path) else open_study(path)
