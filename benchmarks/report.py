@@ -51,7 +51,7 @@ PAGE, SECONDS, MEGABYTES = 3.0, 20, 500
 def write_large_run(path: Path, rows: int, small: Path) -> int:
     """A finished run of at least so many noisy rows, how many; its twenty checkpoints are a small run's last one."""
     logs = -(-rows // (SEEDS * len(NAMES)))
-    trained = auxin.open_run(small)
+    trained = auxin.open(small)
     config = replace(trained.config, seeds=tuple(range(SEEDS)), steps=logs * EVERY)
     members = dict.fromkeys(config.seeds, trained.checkpoints[-1].read(0))
     generator = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def benchmark(directory: Path, rows: int, runs: int) -> None:
         f"{count:,} rows, {size:.0f} MB; bounds of a page: {PAGE} MB, {SECONDS} s, {MEGABYTES} MB of memory"
     )
     show("imports alone", measured("import auxin, polars"))
-    read = "import auxin; assert len(auxin.open_run(sys.argv[1]).metrics) == int(sys.argv[2])"
+    read = "import auxin; assert len(auxin.open(sys.argv[1]).metrics) == int(sys.argv[2])"
     show(".metrics", measured(read, str(large), str(count)))
     report = ("from auxin.cli import main; sys.exit(main())", "report", "--force", "--out", str(page))
     show("auxin report RUN", measured(*report, str(large)), page)

@@ -11,12 +11,11 @@ PUBLIC = {
     "Attention", "AuxinError", "Block", "Layer", "MLP", "ModelConfig", "Network", "Norm", "OptimizerConfig", "Rotary",
     "RunConfig", "Experts", "Sublayer", "TransformerLM", "Vocabulary",
     "critical", "exponents", "grokking_summary", "initialize_",
-    "load_model", "load_task", "measure", "open_run", "phase_diagram", "preset",
-    "propagate", "propagate_gram", "save_model", "simulate", "train",
+    "load_task", "measure", "open", "Run", "phase_diagram", "preset",
+    "propagate", "propagate_gram", "simulate", "train",
     "tree_projections", "Task", "resume",
-    "save_huggingface",
     "assert_healthy", "check", "diff", "network_of", "rescale_",
-    "sweep", "NamedRun", "open_sweep",
+    "sweep", "NamedRun",
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ ALLOWED = {
     "config": {"architecture", "tasks", "values", "errors"},
     "theory": {"display", "config", "architecture", "values", "errors"},
     "models": {"outputs", "config", "architecture", "values", "errors"},
-    "families": {"models", "config", "architecture", "values", "errors"},
+    "families": {"models", "tasks", "outputs", "files", "config", "architecture", "values", "errors"},
     "probes": {"display", "families", "models", "theory", "config", "architecture", "values", "errors"},
     "measures": {
         "display",
@@ -37,7 +37,7 @@ ALLOWED = {
         "errors",
     },
     "training": {"models", "tasks", "config", "architecture", "values", "errors"},
-    "runs": {"display", "outputs", "files", "config", "architecture", "values", "errors"},
+    "runs": {"display", "models", "outputs", "files", "config", "architecture", "values", "errors"},
 }
 BELOW = set(ALLOWED)
 ALLOWED["experiment"] = BELOW

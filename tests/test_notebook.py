@@ -55,7 +55,7 @@ def test_a_run_without_curves_says_so(tmp_path: Path) -> None:
     auxin.train(config, tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
     (tmp_path / "run" / "metrics.jsonl").write_bytes(b"")
-    html = shown(auxin.open_run(tmp_path / "run"))
+    html = shown(auxin.open(tmp_path / "run"))
     assert "not finished" in html
     assert "<svg" not in html
 
@@ -119,7 +119,7 @@ def test_what_is_clearly_meant_is_taken(run: Run, tmp_path: Path) -> None:
     assert auxin.Block.of(preset) == auxin.Block.of(preset.model)
     config = dataclasses.replace(CONFIG, model=MODEL)
     assert auxin.TransformerLM(config).config == MODEL  # pyright: ignore[reportArgumentType]
-    assert auxin.open_run(run).config == run.config
+    assert auxin.open(run).config == run.config
     assert auxin.resume(run).finished
     assert auxin.measure(run, [10], measures=["norms"]).path == run.path
     ours, theirs = auxin.grokking_summary(run), auxin.grokking_summary(run.metrics)  # pyright: ignore
@@ -133,8 +133,7 @@ WRONG: dict[str, Any] = {
     "propagate_gram of a number": lambda run: auxin.propagate_gram(3, np.eye(2)),  # pyright: ignore
     "simulate a path": lambda run: auxin.simulate("config.json"),  # pyright: ignore
     "fixed_point of a network": lambda run: auxin.theory.fixed_point(MODEL.network()),  # pyright: ignore
-    "load_model of a run": lambda run: auxin.load_model(run),
-    "save_model of a path": lambda run: auxin.save_model("model.safetensors", "never"),  # pyright: ignore
+    "from_pretrained of a run": lambda run: auxin.TransformerLM.from_pretrained(run),
     "tree_projections of a path": lambda run: auxin.tree_projections("model", ["a b"], auxin.Vocabulary(["a"])),  # pyright: ignore
     "tree_projections of a run": lambda run: auxin.tree_projections(run, ["a b"], auxin.Vocabulary(["a"])),
     "rescale_ of a config": lambda run: auxin.rescale_(MODEL, branch=0.5),  # pyright: ignore

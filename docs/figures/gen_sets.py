@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from auxin.measures.accuracy import Evaluator
-from auxin.models.formats import load_model
+from auxin.models.transformer import TransformerLM
 from auxin.runs import open_run
 from auxin.tasks import Task, load_task
 from auxin.tasks.english import language
@@ -34,7 +34,7 @@ def main() -> None:
     for run, step in (r.split("@") for r in runs):
         (checkpoint,) = (c for c in open_run(run).checkpoints if c.step == int(step))
         for seed, file in checkpoint.members.items():
-            model = load_model(file)
+            model = TransformerLM.from_pretrained(file)
             for name, sentences in sets.items():
                 task = Task("question", {"gen": sentences}, generated.vocabulary, generated.scorer)
                 scores = Evaluator(task, "gen", limit=None)(model)

@@ -15,23 +15,21 @@ if TYPE_CHECKING:
     from auxin.architecture import MLP, Attention, Block, Experts, Layer, Network, Norm, Rotary, Sublayer
     from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
     from auxin.errors import AuxinError
-    from auxin.experiment.huggingface import save_huggingface
     from auxin.experiment.measure import measure
     from auxin.experiment.train import resume, train
     from auxin.families import network_of
     from auxin.lab.named import NamedRun
+    from auxin.lab.opening import open
     from auxin.lab.sweep import sweep
-    from auxin.lab.sweep_record import open_sweep
     from auxin.measures.grokking import grokking_summary
     from auxin.measures.projection import tree_projections
-    from auxin.models.formats import load_model, save_model
     from auxin.models.initialize import initialize_
     from auxin.models.transformer import TransformerLM
     from auxin.probes.check import assert_healthy, check
     from auxin.probes.difference import diff
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
-    from auxin.runs import open_run
+    from auxin.runs import Run
     from auxin.tasks import Task, Vocabulary, load_task
     from auxin.theory.critical import critical
     from auxin.theory.exponents import exponents
@@ -45,20 +43,18 @@ _MODULES = {
     "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),
     "auxin.errors": ("AuxinError",),
     "auxin.probes.check": ("assert_healthy", "check"),
-    "auxin.experiment.huggingface": ("save_huggingface",),
     "auxin.experiment.measure": ("measure",),
     "auxin.experiment.train": ("resume", "train"),
     "auxin.measures.grokking": ("grokking_summary",),
     "auxin.measures.projection": ("tree_projections",),
-    "auxin.models.formats": ("load_model", "save_model"),
     "auxin.models.initialize": ("initialize_",),
     "auxin.models.transformer": ("TransformerLM",),
     "auxin.families": ("network_of",),
     "auxin.probes.difference": ("diff",),
     "auxin.probes.remedy": ("rescale_",),
     "auxin.probes.simulate": ("simulate",),
-    "auxin.lab.sweep_record": ("open_sweep",),
-    "auxin.runs": ("open_run",),
+    "auxin.lab.opening": ("open",),
+    "auxin.runs": ("Run",),
     "auxin.lab.named": ("NamedRun",),
     "auxin.lab.sweep": ("sweep",),
     "auxin.tasks": ("Task", "Vocabulary", "load_task"),
@@ -87,10 +83,9 @@ __all__ = [  # noqa: RUF022
     "Norm", "Rotary", "Attention", "MLP", "Experts", "Sublayer", "Layer", "Network",
     "Block", "exponents", "propagate", "propagate_gram", "phase_diagram",
     "critical", "simulate", "initialize_", "network_of",
-    "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM", "load_model", "save_model",
-    "save_huggingface",
-    "Vocabulary", "Task", "load_task", "train", "resume", "measure", "open_run", "grokking_summary",
-    "sweep", "NamedRun", "open_sweep",
+    "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM",
+    "Vocabulary", "Task", "load_task", "train", "resume", "measure", "Run", "open", "grokking_summary",
+    "sweep", "NamedRun",
     "tree_projections",
     "AuxinError",
 ]  # fmt: skip

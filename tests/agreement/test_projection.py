@@ -9,7 +9,6 @@ import torch
 
 from auxin.config import ModelConfig
 from auxin.measures.projection import tree_projections
-from auxin.models.formats import load_model
 from auxin.models.transformer import TransformerLM
 from auxin.tasks.trees import parseval, read_penn, to_brackets
 from auxin.tasks.vocabulary import Vocabulary
@@ -76,7 +75,7 @@ def test_released_code_is_reproduced() -> None:
     reference = json.loads(FIXTURE.with_suffix(".json").read_text())
     vocabulary = Vocabulary(reference["vocab"])
     assert list(vocabulary.words[:-2]) == reference["vocab"]
-    model = load_model(FIXTURE.with_suffix(".safetensors"))
+    model = TransformerLM.from_pretrained(FIXTURE.with_suffix(".safetensors"))
     sentences = reference["sentences"]
     found = tree_projections(model, [s["sentence"] for s in sentences], vocabulary)
     for s, projection in zip(sentences, found, strict=True):

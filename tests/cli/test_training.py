@@ -15,7 +15,7 @@ import torch
 from auxin.cli import main
 from auxin.cli.training import Train
 from auxin.config import preset
-from auxin.models.formats import load_model
+from auxin.models.transformer import TransformerLM
 from auxin.runs import open_run
 
 NOUNS, VERBS = ("newt", "raven", "yak", "walrus"), ("read", "smile", "sleep", "swim")
@@ -190,7 +190,7 @@ def test_a_run_is_exported_for_transformers(
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     run = open_run(out)
-    ours = load_model({c.step: c for c in run.checkpoints}[2].members[1])
+    ours = TransformerLM.from_pretrained({c.step: c for c in run.checkpoints}[2].members[1])
     tokens = tokenizer("the newt does read . quest", return_tensors="pt")["input_ids"]
     torch.testing.assert_close(model(tokens).logits, ours(tokens).logits, atol=1e-5, rtol=1e-5)
     assert main(["check", str(folder), "--n-tokens", "8"]) in (0, 3)

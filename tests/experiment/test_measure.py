@@ -10,7 +10,7 @@ from auxin.errors import CheckpointError, ConfigError, RunError
 from auxin.experiment import measure as module
 from auxin.experiment.measure import measure
 from auxin.measures.structure import measured_sentences, structure
-from auxin.models.formats import load_model, model_bytes
+from auxin.models.formats import model_bytes
 from auxin.models.transformer import TransformerLM
 from auxin.runs import RunDirectory, open_run
 from auxin.tasks import load_task
@@ -47,7 +47,7 @@ def test_measures_of_every_checkpoint_and_member_join_the_metrics(tmp_path: Path
     sentences = measured_sentences(task, 10)
     for checkpoint in open_run(path).checkpoints:
         for seed, file in checkpoint.members.items():
-            expected = structure(load_model(file), sentences, task.vocabulary)
+            expected = structure(TransformerLM.from_pretrained(file), sentences, task.vocabulary)
             rows = table.filter((table["step"] == checkpoint.step) & (table["member"] == seed))
             assert dict(rows.select("name", "value").iter_rows()) == expected
     assert len(table) == len(STEPS) * len(SEEDS) * len(expected)

@@ -76,7 +76,7 @@ CONFIGS: dict[str, ModelConfig] = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_logits_are_the_same(name: str, tmp_path: Path) -> None:
     model = trained(CONFIGS[name])
-    folder = auxin.save_huggingface(model, tmp_path / "a" / "b", vocabulary=WORDS)
+    folder = model.to_transformers(tmp_path / "a" / "b", vocabulary=WORDS)
     theirs = loaded(folder)
     tokens = torch.randint(len(WORDS), (3, 20), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_logits_are_the_same(name: str, tmp_path: Path) -> None:
 
 def test_sentences_have_the_same_ids_and_are_completed(tmp_path: Path) -> None:
     model = trained(CONFIGS["laptop"])
-    folder = auxin.save_huggingface(model, tmp_path / "m", vocabulary=WORDS)
+    folder = model.to_transformers(tmp_path / "m", vocabulary=WORDS)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     sentence = "café newt who don't sleep . quest"
     ids = WORDS.encode(sentence)
@@ -115,7 +115,7 @@ def test_sentences_have_the_same_ids_and_are_completed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3", "bert-encoder"])
 def test_the_exported_config_says_what_ours_says(name: str, tmp_path: Path) -> None:
     config = small(name)
-    folder = auxin.save_huggingface(TransformerLM(config, torch.Generator().manual_seed(0)), tmp_path)
+    folder = TransformerLM(config, torch.Generator().manual_seed(0)).to_transformers(tmp_path)
     read, ours = auxin.network_of(folder / "config.json"), config.network()
     assert read.final == ours.final
     for found, meant in zip(read.layers, ours.layers, strict=True):
@@ -146,7 +146,7 @@ def test_a_part_that_cannot_be_expressed_is_named(
 ) -> None:
     model = TransformerLM(small("laptop", **changes), torch.Generator().manual_seed(0))
     with pytest.raises(ConfigError) as raised:
-        auxin.save_huggingface(model, tmp_path / "m")
+        model.to_transformers(tmp_path / "m")
     assert str(raised.value).startswith(message)
     assert not (tmp_path / "m").exists()
 
@@ -185,67 +185,65 @@ def test_a_described_part_that_cannot_be_expressed_is_named(
 ) -> None:
     model = TransformerLM(config, torch.Generator().manual_seed(0))
     if not message:
-        assert auxin.save_huggingface(model, tmp_path) == tmp_path
+        assert model.to_transformers(tmp_path) == tmp_path
         return
     with pytest.raises(ConfigError) as raised:
-        auxin.save_huggingface(model, tmp_path)
+        model.to_transformers(tmp_path)
     assert str(raised.value).startswith(message)
 
 
 def test_an_output_map_behind_a_norm_with_weights_of_zero(tmp_path: Path) -> None:
     model = trained(CONFIGS["laptop"])
     model.layers[-1].mlp_norm.weight.data[3] = 0  # pyright: ignore
-    folder = auxin.save_huggingface(model, tmp_path)
+    folder = model.to_transformers(tmp_path)
     tokens = torch.arange(10)[None]
     torch.testing.assert_close(loaded(folder)(tokens).logits, model(tokens).logits, atol=1e-4, rtol=1e-5)
 
 
 def test_only_what_auxin_wrote_is_replaced(tmp_path: Path) -> None:
     first, second = trained(CONFIGS["laptop"]), trained(CONFIGS["gpt2"])
-    auxin.save_huggingface(first, tmp_path, vocabulary=WORDS)
+    first.to_transformers(tmp_path, vocabulary=WORDS)
     (tmp_path / "notes.txt").write_text("mine")
-    auxin.save_huggingface(second, tmp_path, vocabulary=WORDS)
+    second.to_transformers(tmp_path, vocabulary=WORDS)
     model = loaded(tmp_path)
     model.save_pretrained(tmp_path)  # tuned by somebody
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(
         RunError, match=r"model\.safetensors: there already, and not written by auxin; --force"
     ):
-        auxin.save_huggingface(first, tmp_path, vocabulary=WORDS)
+        first.to_transformers(tmp_path, vocabulary=WORDS)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    auxin.save_huggingface(first, tmp_path, vocabulary=WORDS, force=True)
+    first.to_transformers(tmp_path, vocabulary=WORDS, force=True)
     assert type(loaded(tmp_path)).__name__ == "OPTForCausalLM"
     assert (tmp_path / "notes.txt").read_text() == "mine"
     other = tmp_path / "other"
     other.mkdir()
     (other / "tokenizer.json").write_text("{}")
     with pytest.raises(RunError, match=r"tokenizer\.json: there already"):
-        auxin.save_huggingface(first, other, vocabulary=WORDS)
+        first.to_transformers(other, vocabulary=WORDS)
 
 
 def test_a_directory_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "config.json").mkdir()
     (tmp_path / "config.json" / "thesis.txt").write_text("mine")
     with pytest.raises(RunError, match=r"config\.json: a directory; allowed: a file"):
-        auxin.save_huggingface(trained(CONFIGS["laptop"]), tmp_path, force=True)
+        trained(CONFIGS["laptop"]).to_transformers(tmp_path, force=True)
     assert [path.name for path in tmp_path.rglob("*")] == ["config.json", "thesis.txt"]
 
 
 def test_no_tokenizer_of_another_model_stays(tmp_path: Path) -> None:
     model = trained(CONFIGS["laptop"])
-    auxin.save_huggingface(model, tmp_path, vocabulary=WORDS)
-    auxin.save_huggingface(model, tmp_path)
+    model.to_transformers(tmp_path, vocabulary=WORDS)
+    model.to_transformers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
     (tmp_path / "generation_config.json").write_text("{}")  # somebody's
     with pytest.raises(RunError, match=r"generation_config\.json: there already, and not written by auxin"):
-        auxin.save_huggingface(model, tmp_path)
-    auxin.save_huggingface(model, tmp_path, force=True)
+        model.to_transformers(tmp_path)
+    model.to_transformers(tmp_path, force=True)
     assert not (tmp_path / "generation_config.json").exists()
 
 
 def test_arguments_that_do_not_fit_are_named(tmp_path: Path) -> None:
     model = trained(CONFIGS["laptop"])
     with pytest.raises(ConfigError, match="size of the vocabulary is 5; allowed: the model's 11"):
-        auxin.save_huggingface(model, tmp_path, vocabulary=Vocabulary(["a", "b"]))
-    with pytest.raises(ConfigError, match="checkpoint is 3; allowed: none, of a model"):
-        auxin.save_huggingface(model, tmp_path, checkpoint=3)
+        model.to_transformers(tmp_path, vocabulary=Vocabulary(["a", "b"]))

@@ -76,7 +76,7 @@ def test_the_table_has_settings_results_and_exponents(whole: Path) -> None:
     assert table.columns[:3] == ["run", "model.depth", "seed"]
     assert table.select("model.depth", "seed").rows() == [(d, s) for s in (0, 1) for d in (1, 2, 3)]
     row = table.row(0, named=True)
-    run = auxin.open_run(swept.runs[0].path)
+    run = auxin.open(swept.runs[0].path)
     late = run.metrics.filter(pl.col("step") > 0.8 * 24, split="train", name="loss")["value"].mean()
     assert row["loss"] == late
     assert row["accuracy_gen"] == run.summary["accuracy"]["gen"]["0"]
@@ -301,11 +301,11 @@ def test_runs_on_other_sentences_are_not_these(tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(RunError, match=r"a: holds another sweep \(its sentences are others\)"):
         sweep(moved, tmp_path / "a", workers=1)
     swept = sweep(moved, tmp_path / "b", workers=1, reuse=[tmp_path / "a"])
-    data = [auxin.open_run(tmp_path / out / "runs" / "depth=1-seed0").environment["data"] for out in "ab"]
+    data = [auxin.open(tmp_path / out / "runs" / "depth=1-seed0").environment["data"] for out in "ab"]
     assert data[0] != data[1]
     with pytest.raises(RunError, match="its sentences are others"):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
-    config = auxin.open_run(swept.runs[0].path).config
+    config = auxin.open(swept.runs[0].path).config
     (tmp_path / "moved" / "train.tsv").write_text(words("newt", "cat", "dog"))
     with pytest.raises(RunError, match=r"begun with other sentences than now in .*moved"):
         auxin.train(config, swept.runs[0].path)  # finished, and of the same settings
@@ -340,7 +340,7 @@ def test_parts_are_merged_one_after_the_other_or_over_what_is_unfinished(two: Pa
     unfinished = copied(second / "runs" / "depth=2-seed0", first / "runs" / "depth=2-seed0")
     (unfinished / "summary.json").unlink()
     assert names(merge([first, second], first)) == {"depth=1": "finished", "depth=2": "finished"}
-    assert auxin.open_run(unfinished).finished
+    assert auxin.open(unfinished).finished
     (unfinished / "summary.json").unlink()
     swept = sweep(tmp_path / "s.toml", first, workers=1, reuse=[second])  # and reused in the same way
     assert content(unfinished) == content(second / "runs" / "depth=2-seed0")

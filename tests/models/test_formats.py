@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from auxin.config import ModelConfig, preset
-from auxin.errors import AuxinError, CheckpointError
-from auxin.models.formats import load_model, save_model
+from auxin.errors import AuxinError, CheckpointError, RunError
+from auxin.models.basic import sinusoidal_positions
 from auxin.models.released import LAYER, TOP
-from auxin.models.transformer import TransformerLM, sinusoidal_positions
+from auxin.models.transformer import TransformerLM
 
 CONFIG = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5, norm="pre")
 
@@ -29,8 +29,8 @@ def model(**changes: object) -> TransformerLM:
 @pytest.mark.parametrize("changes", [{}, {"tied": True}, {"positions": "learned", "norm": "post"}])
 def test_round_trip(tmp_path: Path, changes: dict[str, object]) -> None:
     before, words = model(**changes), torch.tensor([[4, 0, 1, 2]])
-    save_model(before, tmp_path / "m.safetensors")
-    after = load_model(tmp_path / "m.safetensors")
+    before.save_pretrained(tmp_path / "m.safetensors")
+    after = TransformerLM.from_pretrained(tmp_path / "m.safetensors")
     assert after.config == before.config
     assert torch.equal(after(words).logits, before(words).logits)
     assert not after.training
@@ -42,8 +42,8 @@ def test_described_models_survive_a_file(tmp_path: Path, name) -> None:
         preset(name).model, depth=2, width=16, heads=2, key_heads=0, vocabulary_size=5
     )
     before = TransformerLM(config, torch.Generator().manual_seed(0)).eval()
-    save_model(before, tmp_path / "m.safetensors")
-    after, words = load_model(tmp_path / "m.safetensors"), torch.tensor([[4, 0, 1, 2]])
+    before.save_pretrained(tmp_path / "m.safetensors")
+    after, words = TransformerLM.from_pretrained(tmp_path / "m.safetensors"), torch.tensor([[4, 0, 1, 2]])
     assert after.config == config
     assert torch.equal(after(words).logits, before(words).logits)
     first, second = (after(torch.tensor([[4, 0, 1, last]])).logits[0, 0] for last in (2, 3))
@@ -59,26 +59,26 @@ def test_damage_is_named(tmp_path: Path) -> None:
             with pytest.raises(
                 CheckpointError, match=r"(a directory|JSON); .* holds a model of transformers: use"
             ):
-                load_model(other)
+                TransformerLM.from_pretrained(other)
     with pytest.raises(CheckpointError, match="no such file"):
-        load_model(path)
-    save_model(model(), path)
+        TransformerLM.from_pretrained(path)
+    model().save_pretrained(path)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match="not a readable safetensors file"):
-        load_model(path)
+        TransformerLM.from_pretrained(path)
     save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(CheckpointError, match="neither an auxin model nor"):
-        load_model(path)
+        TransformerLM.from_pretrained(path)
     tensors = {k: v for k, v in model().state_dict().items() if k != "output.bias"}
     from auxin.values import to_json
 
     save_file(tensors, path, metadata={"auxin.model": to_json(CONFIG)})
     with pytest.raises(CheckpointError, match=r"parameter output\.bias is missing"):
-        load_model(path)
+        TransformerLM.from_pretrained(path)
     save_file(tensors | {"output.bias": torch.zeros(7)}, path, metadata={"auxin.model": to_json(CONFIG)})
     with pytest.raises(CheckpointError, match=r"output\.bias has shape \[7\]; its config says \[5\]"):
-        load_model(path)
+        TransformerLM.from_pretrained(path)
 
 
 @settings(max_examples=200, deadline=None)
@@ -89,7 +89,7 @@ def test_junk_raises_only_our_errors(
     path = tmp_path_factory.getbasetemp() / "junk.safetensors"
     path.write_bytes(struct.pack("<Q", max(0, len(junk) - 4)) + junk if header else junk)
     with pytest.raises(AuxinError):
-        load_model(path)
+        TransformerLM.from_pretrained(path)
 
 
 def released(before: TransformerLM) -> dict[str, torch.Tensor]:
@@ -118,7 +118,7 @@ def test_what_the_released_code_saves_gives_the_same_logits(tmp_path: Path, tied
     before = model(norm="post", width=16, heads=8, tied=tied)
     path = tmp_path / "m.safetensors"
     save_file({prefix + name: value for name, value in released(before).items()}, path)
-    after, words = load_model(path), torch.tensor([[4, 0, 1, 2]])
+    after, words = TransformerLM.from_pretrained(path), torch.tensor([[4, 0, 1, 2]])
     assert torch.equal(after(words).logits, before(words).logits)
     assert (after.config.tied, after.config.max_length) == (tied, 50)
 
@@ -146,7 +146,7 @@ def test_nothing_that_changes_the_function_is_dropped(
     path = tmp_path / "m.safetensors"
     save_file(released(model(norm="post", width=16, heads=8)) | {name: value}, path)
     with pytest.raises(CheckpointError, match=re.escape(message)):
-        load_model(path)
+        TransformerLM.from_pretrained(path)
 
 
 def test_a_pickle_is_not_opened_and_the_message_converts_it(
@@ -155,20 +155,22 @@ def test_a_pickle_is_not_opened_and_the_message_converts_it(
     before, words = model(norm="post", width=16, heads=8, tied=True), torch.tensor([[4, 0, 1, 2]])
     torch.save(released(before), tmp_path / "m.pt")
     with pytest.raises(CheckpointError, match="pickles are not opened") as raised:
-        load_model(tmp_path / "m.pt")
+        TransformerLM.from_pretrained(tmp_path / "m.pt")
     code = str(raised.value).partition("convert one: ")[2]
     monkeypatch.chdir(tmp_path)
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert torch.equal(load_model("m.safetensors")(words).logits, before(words).logits)
+    assert torch.equal(TransformerLM.from_pretrained("m.safetensors")(words).logits, before(words).logits)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_wrapped_models_are_saved_as_what_they_wrap(tmp_path: Path) -> None:
     before, inside, words = model(), model(), torch.tensor([[4, 0, 1, 2]])
     inside.layers[0] = torch.compile(inside.layers[0], backend="eager")  # pyright: ignore
-    for wrapped in (torch.compile(before, backend="eager"), torch.nn.DataParallel(before), inside):
-        save_model(wrapped, tmp_path / "m.safetensors")  # pyright: ignore
-        assert torch.equal(load_model(tmp_path / "m.safetensors")(words).logits, before(words).logits)
+    for wrapped in (torch.compile(before, backend="eager"), inside):
+        wrapped.save_pretrained(tmp_path / "m.safetensors")  # pyright: ignore
+        assert torch.equal(
+            TransformerLM.from_pretrained(tmp_path / "m.safetensors")(words).logits, before(words).logits
+        )
 
 
 def test_what_would_load_as_another_model_is_refused(tmp_path: Path) -> None:
@@ -184,17 +186,17 @@ def test_what_would_load_as_another_model_is_refused(tmp_path: Path) -> None:
         (moved, "computes something else than its config"),
     ):
         with pytest.raises(CheckpointError, match=re.escape(message)):
-            save_model(changed, path)
+            changed.save_pretrained(path)
     assert list(tmp_path.iterdir()) == []
     training = model(dropout=0.5).train()
-    save_model(training, path)
+    training.save_pretrained(path)
     assert training.training
     assert training.layers[0].training
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    save_model(model(), path)
+    model().save_pretrained(path)
     content = path.read_bytes()
     (tmp_path / "plain").touch()
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -203,22 +205,22 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         "import sys, resource, signal, auxin, torch; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "m = auxin.TransformerLM(auxin.ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5), torch.Generator())\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "try: auxin.save_model(m, sys.argv[1])\n"
+        "try: m.save_pretrained(sys.argv[1])\n"
         "except auxin.AuxinError as error: print(error)"
     )
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert result.stdout == f"{path}: the disk is full (File too large)\n"
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
-    with pytest.raises(CheckpointError, match="missing: no such directory"):
-        save_model(model(), tmp_path / "missing" / "m.safetensors")
-    with pytest.raises(CheckpointError, match="a directory; allowed: a file"):
-        save_model(model(), tmp_path)
+    with pytest.raises(RunError, match="missing: no such directory"):
+        model().save_pretrained(tmp_path / "missing" / "m.safetensors")
+    with pytest.raises(RunError, match="a directory; allowed: a file"):
+        model().save_pretrained(tmp_path)
     path.write_text("precious")
-    with pytest.raises(CheckpointError, match="not written by auxin"):
-        save_model(model(), path)
+    with pytest.raises(RunError, match="not written by auxin"):
+        model().save_pretrained(path)
     assert path.read_text() == "precious"
-    save_model(model(), path, force=True)
+    model().save_pretrained(path, force=True)
     assert path.read_bytes() == content
 
 
@@ -226,6 +228,6 @@ def test_a_model_is_not_saved_through_a_link(tmp_path: Path) -> None:
     """As nothing is that auxin writes."""
     (tmp_path / "theirs").write_text("precious")
     (tmp_path / "m.safetensors").symlink_to("theirs")
-    with pytest.raises(CheckpointError, match="a symbolic link"):
-        save_model(model(), tmp_path / "m.safetensors")
+    with pytest.raises(RunError, match="a symbolic link"):
+        model().save_pretrained(tmp_path / "m.safetensors")
     assert (tmp_path / "theirs").read_text() == "precious"

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from auxin.config import ModelConfig, preset
 from auxin.errors import ConfigError
 from auxin.models.context import causal_mask
-from auxin.models.formats import load_model
 from auxin.models.transformer import TransformerLM
 
 FIXTURE = Path(__file__).parents[3] / "shared" / "reference" / "tree_projection_question.safetensors"
@@ -117,7 +116,7 @@ def test_bad_sizes_are_named() -> None:
 
 @pytest.mark.skipif(not FIXTURE.exists(), reason="reference data is not here")
 def test_released_checkpoint_gives_its_own_logits() -> None:
-    model = load_model(FIXTURE)
+    model = TransformerLM.from_pretrained(FIXTURE)
     reference = json.loads(FIXTURE.with_suffix(".json").read_text())
     ids = {word: i for i, word in enumerate(reference["vocab"])}
     for sentence in reference["sentences"]:

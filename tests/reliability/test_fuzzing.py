@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from auxin.config import ModelConfig, RunConfig
-from auxin.models.formats import load_model, model_bytes
+from auxin.models.formats import model_bytes
 from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, RunDirectory, measuring, open_run
@@ -81,7 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where files are put; what readers import when first called has been imported."""
     path = tmp_path_factory.mktemp("fuzz")
     (path / "first.safetensors").write_bytes(OURS)
-    load_model(path / "first.safetensors")
+    TransformerLM.from_pretrained(path / "first.safetensors")
     read_penn(PENN.decode())
     return path
 
@@ -101,7 +101,7 @@ def test_safetensors(folder: Path, content: bytes, whole_header: bool) -> None:
     if whole_header and end > 8:
         content = struct.pack("<Q", end - 8) + content[8:]
     path.write_bytes(content)
-    refused_or_read(lambda: load_model(path))
+    refused_or_read(lambda: TransformerLM.from_pretrained(path))
 
 
 NAMES = ["0", "1", "-1", "²", "9" * 5000, "999999999", "0.0", "", "0.linear1", "positions", "layers"]
@@ -133,7 +133,7 @@ def test_sound_safetensors_of_wrong_names_types_and_shapes(
             tensors[name] = (new_kind or kind, shape if new_shape is None else new_shape)
     path = folder / "w.safetensors"
     path.write_bytes(safetensors(tensors, {"auxin.model": to_json(SMALL)} if ours else None))
-    refused_or_read(lambda: load_model(path))
+    refused_or_read(lambda: TransformerLM.from_pretrained(path))
 
 
 @fuzzed
@@ -141,7 +141,7 @@ def test_sound_safetensors_of_wrong_names_types_and_shapes(
 def test_heads_beside_a_released_model(folder: Path, content: bytes) -> None:
     (folder / "r.safetensors").write_bytes(RELEASED)
     (folder / "r.json").write_bytes(content)
-    refused_or_read(lambda: load_model(folder / "r.safetensors"))
+    refused_or_read(lambda: TransformerLM.from_pretrained(folder / "r.safetensors"))
 
 
 def data(task: str, *valid: bytes) -> Callable[..., None]:

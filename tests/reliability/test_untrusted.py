@@ -14,7 +14,6 @@ import torch
 import auxin
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import CheckpointError, RunError
-from auxin.models.formats import load_model, save_model
 from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, RunDirectory, measuring, open_run
@@ -83,15 +82,15 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> None:
     read_penn("(X a)")
     model = TransformerLM(ModelConfig(depth=1, width=2, heads=1, vocabulary_size=3))
     path = tmp_path_factory.mktemp("first") / "m.safetensors"
-    save_model(model, path)
-    load_model(path)
+    model.save_pretrained(path)
+    TransformerLM.from_pretrained(path)
 
 
 @pytest.mark.parametrize("content", WEIGHTS.values(), ids=WEIGHTS)
 def test_weights_that_claim_more_than_they_are(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(content)
-    assert refused_or_read(lambda: load_model(path))
+    assert refused_or_read(lambda: TransformerLM.from_pretrained(path))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +189,7 @@ def test_a_pickle_under_another_name_is_refused_and_not_run(tmp_path: Path) -> N
     for content in (pickle.dumps(Payload(trap)), path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match="not a readable safetensors file"):
-            load_model(path)
+            TransformerLM.from_pretrained(path)
     assert not trap.exists()
     pickle.loads(pickle.dumps(Payload(trap)))
     assert trap.exists()  # it would have worked

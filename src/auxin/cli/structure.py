@@ -190,16 +190,11 @@ def _induced(
 ) -> list[tuple[int, Any]]:
     """Step and greedy tree of every checkpoint asked for."""
     from auxin.measures.projection import tree_projections
-    from auxin.models.formats import model_of
 
-    saved = {checkpoint.step: checkpoint for checkpoint in run.checkpoints}
-    check(bool(saved), "checkpoints of the run", str(run.path), "a run with checkpoints")
-    found: list[tuple[int, Any]] = []
-    for step in sorted(set(steps)):
-        check(step in saved, "checkpoint", step, ", ".join(map(str, saved)))
-        model = model_of(saved[step].read(member), saved[step].members[member])
-        found.append((step, tree_projections(model, [sentence.words], task.vocabulary)[0].tree))
-    return found
+    check(bool(run.checkpoints), "checkpoints of the run", str(run.path), "a run with checkpoints")
+    models = ((step, run.model(step, member)) for step in sorted(set(steps)))
+    sentences = [sentence.words]
+    return [(step, tree_projections(model, sentences, task.vocabulary)[0].tree) for step, model in models]
 
 
 def _spread(run: Run, count: int) -> list[int]:

@@ -208,7 +208,7 @@ class Export(Writing):
             send(run, sinks)
             print("\n".join(sink.name for sink in sinks))
         if self.hf is not None:
-            from auxin.experiment.huggingface import save_huggingface
+            from auxin.experiment.data import task_of
 
-            where = {"checkpoint": self.checkpoint, "member": self.member, "data_dir": self.data_dir}
-            print(save_huggingface(run, self.hf, force=self.force, **where))
+            model, words = run.model(self.checkpoint, self.member), task_of(run, self.data_dir).vocabulary
+            print(model.to_transformers(self.hf, words, force=self.force))

@@ -12,7 +12,6 @@ from auxin.errors import CheckpointError, RunError
 from auxin.experiment.data import task_of
 from auxin.measures.structure import MEASURES, measured_sentences, structure
 from auxin.models.devices import has_device
-from auxin.models.formats import model_of
 from auxin.models.threads import on_threads
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, Run, measuring, open_run
@@ -81,7 +80,7 @@ def _measure(
         shown = bar.add_task("measuring", total=passes * len(measured))
         for checkpoint, member, names in missing:
             bar.update(shown, description=f"step {checkpoint.step}, member {member}")
-            model = _load(checkpoint, member, len(task.vocabulary)).to(_device(config.device))
+            model = _load(run, checkpoint, member, len(task.vocabulary)).to(_device(config.device))
             advance = lambda finished: bar.advance(shown, finished)
             values = structure(model, measured, task.vocabulary, names, advance)
             append(Metric(checkpoint.step, member, "train", n, value) for n, value in values.items())
@@ -116,12 +115,12 @@ def _missing(
     return found
 
 
-def _load(checkpoint: Checkpoint, member: int, vocabulary_size: int) -> TransformerLM:
-    content, path = checkpoint.read(member), checkpoint.members[member]
-    model = model_of(content, path)
+def _load(run: Run, checkpoint: Checkpoint, member: int, vocabulary_size: int) -> TransformerLM:
+    model = run.model(checkpoint.step, member)
     if model.config.vocabulary_size != vocabulary_size:
         raise CheckpointError(
-            f"{path}: a vocabulary of {model.config.vocabulary_size} tokens; the task's has {vocabulary_size}"
+            f"{checkpoint.members[member]}: a vocabulary of {model.config.vocabulary_size} tokens; the task's has "
+            f"{vocabulary_size}"
         )
     return model
 

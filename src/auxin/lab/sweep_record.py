@@ -55,7 +55,7 @@ class SweepRun:
     settings: Mapping[str, Setting]
     """Its value on each axis."""
     path: Path
-    """Its directory, which ``auxin.open_run`` opens."""
+    """Its directory, which ``auxin.open`` opens."""
     identity: str = ""
     """Of a finished run: digest of its settings and sentences."""
 
@@ -103,14 +103,7 @@ def holds_sweep(path: str | Path) -> bool:
 
 
 def open_sweep(path: str | Path) -> Sweep:
-    """Open the directory of a sweep, finished or not; raises ``RunError`` saying what is missing or damaged.
-
-    >>> try:
-    ...     open_sweep("not-swept")
-    ... except AuxinError as error:
-    ...     print(error)
-    not-swept: no such directory
-    """
+    """Open the directory of a sweep, finished or not; raises ``RunError`` saying what is missing or damaged."""
     path = directory(path)
     if not is_file(path / SWEEP):
         raise RunError(f"{path}: no sweep here ({SWEEP} is missing); auxin sweep writes it")

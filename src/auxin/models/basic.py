@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
 from auxin.models.context import Context
@@ -34,3 +37,12 @@ class Dropout(nn.Dropout):
         if mask is not None:
             return x * mask.view(x.shape)
         return super().forward(x) if context.masks is None else x
+
+
+def sinusoidal_positions(length: int, width: int) -> Tensor:
+    """[length, width]: sin(t·10000^(−2i/d)) in the even columns, cos in the odd (Vaswani et al. 2017, §3.5)."""
+    if torch.get_default_device().type == "meta":
+        return torch.empty(length, width)
+    time = torch.arange(length, dtype=torch.float32)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10_000.0) / width))
+    return torch.stack([torch.sin(time * rate), torch.cos(time * rate)], dim=-1).flatten(1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -14,11 +15,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from auxin.config import ModelConfig
-from auxin.errors import CheckpointError, ConfigError, RunError
+from auxin.errors import CheckpointError, ConfigError
 from auxin.models import released
-from auxin.models.transformer import TransformerLM
 from auxin.outputs import write_output
-from auxin.values import check, from_json, to_json
+from auxin.values import from_json, to_json
+
+M = TypeVar("M", bound=nn.Module)
 
 WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 """Prefixes of names that DistributedDataParallel and torch.compile leave."""
@@ -29,65 +31,38 @@ PROBE = 16  # tokens on which a model and what was saved of it are compared
 
 
 def model_bytes(parameters: Mapping[str, Tensor], config: ModelConfig) -> bytes:
-    """A model as a safetensors file with its config in the header, for ``load_model`` to read back."""
+    """A model as a safetensors file with its config in the header, for ``read_model``."""
     tensors = {name: t.detach().contiguous() for name, t in parameters.items()}
     if config.tied:
         tensors.pop("output.weight", None)
     return save(tensors, metadata={"auxin.model": to_json(config)})
 
 
-def save_model(model: TransformerLM, path: str | Path, *, force: bool = False) -> None:
-    """Write a model's weights and config to one safetensors file, which ``load_model`` reads back.
-
-    A compiled model is saved as the one that it was compiled from. Raises ``CheckpointError`` when the file cannot be
-    written (an older one stays whole), is a link or another's file (which ``force`` replaces), and for a model that a
-    file could not hold: parameters of another precision, or changed by hand so that it computes something else than
-    its config and weights say.
-
-    >>> import torch
-    >>> config = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5)
-    >>> save_model(TransformerLM(config, torch.Generator().manual_seed(0)), "model.safetensors")
-    """
-    path, model = Path(path), _unwrapped(model)
+def save_model(model: Any, path: str | Path, force: bool) -> None:
+    """See ``TransformerLM.save_pretrained``."""
     tensors = {WRAPPED.sub("", name): tensor for name, tensor in model.state_dict().items()}
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float32:
             raise CheckpointError(
                 f"{name} is of type {tensor.dtype}; allowed: float32 (model.float() converts it)"
             )
-    tied = model.config.tied
-    if tied and not torch.equal(model.output.weight, model.embedding.weight):
+    if model.config.tied and not torch.equal(tensors.pop("output.weight"), tensors["embedding.weight"]):
         raise CheckpointError(
             "output.weight differs from embedding.weight; allowed: the same, as the config says tied"
         )
-    content = model_bytes(tensors, model.config)
-    kept = {name: t.cpu() for name, t in tensors.items() if not (tied and name == "output.weight")}
-    _check_same(model, _filled(model.config, kept, path))
-    try:
-        write_output(path, content, force=force, mark=MARK)
-    except RunError as error:
-        raise CheckpointError(str(error)) from None
-
-
-def _unwrapped(model: nn.Module) -> TransformerLM:
-    """The model itself, out of what torch.compile and data parallelism put around it."""
-    while not isinstance(model, TransformerLM):
-        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
-        if not isinstance(inner, nn.Module):
-            check(False, "model", model, "a TransformerLM")
-        model = inner  # pyright: ignore[reportAssignmentType]
-    return model
+    saved = _filled(type(model), model.config, {n: t.cpu() for n, t in tensors.items()}, Path(path))
+    _check_same(model, saved)
+    write_output(path, model_bytes(tensors, model.config), force=force, mark=MARK)
 
 
 @torch.no_grad()
-def _check_same(model: TransformerLM, saved: TransformerLM) -> None:
+def _check_same(model: Any, saved: Any) -> None:
     """Raise ``CheckpointError`` unless both compute the same logits, up to rounding."""
     config = model.config
-    device = model.embedding.weight.device
     tokens = torch.arange(min(PROBE, config.max_length))[None] % config.vocabulary_size
     training = {module: module.training for module in model.modules()}
     try:
-        found = model.eval()(tokens.to(device)).logits.cpu()
+        found = model.eval()(tokens.to(model.embedding.weight.device)).logits.cpu()
     finally:
         for module, mode in training.items():
             module.training = mode
@@ -99,36 +74,24 @@ def _check_same(model: TransformerLM, saved: TransformerLM) -> None:
         )
 
 
-def load_model(path: str | Path) -> TransformerLM:
-    """Load a model, in eval mode, from our own file or from one with the released code's parameter names.
-
-    The latter say nothing of heads: 8 unless a ``.json`` of the same stem holds ``n_heads``. Prefixes that
-    torch.compile and DistributedDataParallel put before names are taken off. Raises ``CheckpointError`` naming the
-    file when it is missing, damaged, a pickle, does not fit its config, or holds what the model has no place for.
-
-    >>> import torch
-    >>> config = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5)
-    >>> save_model(TransformerLM(config, torch.Generator().manual_seed(0)), "model.safetensors")
-    >>> load_model("model.safetensors").config == config
-    True
-    """
+def load_model(build: Callable[[ModelConfig], M], path: str | Path) -> M:
+    """See ``TransformerLM.from_pretrained``."""
     path = Path(path)
     if path.is_dir() or path.suffix == ".json":
         what = "a directory" if path.is_dir() else "JSON"
-        raise CheckpointError(
-            f"{path}: {what}; allowed: a safetensors file that auxin wrote{_other_uses(path) if path.exists() else ''}"
-        )
+        other = _other_uses(path) if path.exists() else ""
+        raise CheckpointError(f"{path}: {what}; allowed: a safetensors file that auxin wrote{other}")
     if not path.is_file():
         raise CheckpointError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    return model_of(content, path)
+    return read_model(build, content, path)
 
 
-def model_of(content: bytes, path: Path) -> TransformerLM:
-    """As ``load_model``, of a file that has been read from a path."""
+def read_model(build: Callable[[ModelConfig], M], content: bytes, path: Path) -> M:
+    """The model in a file that has been read from a path."""
     tensors, metadata = _tensors(content, path)
     if "auxin.model" in metadata:
         try:
@@ -141,14 +104,14 @@ def model_of(content: bytes, path: Path) -> TransformerLM:
         raise CheckpointError(
             f"{path}: neither an auxin model nor one in the released code's names{_other_uses(path)}"
         )
-    return _filled(config, tensors, path)
+    return _filled(build, config, tensors, path)
 
 
 def _other_uses(path: Path) -> str:
     """What else can be done with a path that is no saved model of auxin's, by what lies there."""
     folder = path if path.is_dir() else path.parent
     if (folder / "config.toml").is_file():
-        return f"; {folder} is a run, whose models are checkpoints/*/member-*.safetensors"
+        return f"; {folder} is a run, whose models auxin.open({str(folder)!r}).model(step, seed) loads"
     if (folder / "config.json").is_file():
         return f"; {folder} holds a model of transformers: use auxin check {folder} or auxin trees --model {folder}"
     return ""
@@ -181,13 +144,15 @@ def _conversion(path: Path) -> str:
     )
 
 
-def _filled(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> TransformerLM:
+def _filled(
+    build: Callable[[ModelConfig], M], config: ModelConfig, tensors: dict[str, Tensor], path: Path
+) -> M:
     """The model of ``config`` with ``tensors`` as its weights; sizes are compared before anything is built."""
     if config.depth > len(tensors):
         raise CheckpointError(f"{path}: {len(tensors)} parameters; its config says {config.depth} layers")
     try:
         with torch.device("meta"):
-            wanted = {name: p.shape for name, p in TransformerLM(config).named_parameters()}
+            wanted = {name: p.shape for name, p in build(config).named_parameters()}
     except (ConfigError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     for name, shape in wanted.items():
@@ -199,7 +164,7 @@ def _filled(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> Tran
     extra = sorted(set(tensors) - set(wanted) - {"output.weight"})
     if extra:
         raise CheckpointError(f"{path}: unknown parameter {extra[0]!r}")
-    model = TransformerLM(config)
+    model = build(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[name])

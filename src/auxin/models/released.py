@@ -11,7 +11,7 @@ from torch import Tensor
 
 from auxin.config import ModelConfig
 from auxin.errors import CheckpointError, ConfigError
-from auxin.models.transformer import sinusoidal_positions
+from auxin.models.basic import sinusoidal_positions
 from auxin.values import check
 
 LONGEST_JSON = 1 << 20  # bytes read of the file beside a released model

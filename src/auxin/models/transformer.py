@@ -6,6 +6,9 @@ Shapes in comments: B sequences, L tokens, d width, V words.
 from __future__ import annotations
 
 import math
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +17,8 @@ from auxin.architecture.initialization import POSITION_STD, Draw, Map, Scheme
 from auxin.architecture.model import ModelConfig
 from auxin.architecture.network import Network
 from auxin.errors import ConfigError
-from auxin.models.basic import Dropout, Embedding, Linear
+from auxin.models import formats
+from auxin.models.basic import Dropout, Embedding, Linear, sinusoidal_positions
 from auxin.models.batch import Layout
 from auxin.models.context import Context
 from auxin.models.drawing import draw, draw_stack
@@ -22,15 +26,6 @@ from auxin.models.masks import Masks
 from auxin.models.norm import norm_module
 from auxin.models.protocol import Output
 from auxin.models.stack import Stack
-
-
-def sinusoidal_positions(length: int, width: int) -> Tensor:
-    """[length, width]: sin(t·10000^(−2i/d)) in the even columns, cos in the odd (Vaswani et al. 2017, §3.5)."""
-    if torch.get_default_device().type == "meta":
-        return torch.empty(length, width)
-    time = torch.arange(length, dtype=torch.float32)[:, None]
-    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10_000.0) / width))
-    return torch.stack([torch.sin(time * rate), torch.cos(time * rate)], dim=-1).flatten(1)
 
 
 class TransformerLM(nn.Module):
@@ -70,6 +65,51 @@ class TransformerLM(nn.Module):
         self.dropout = Dropout(config.dropout)
         if generator is not None:
             self.draw(network, config.scheme, generator)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Self:
+        """Load a model, in eval mode, from a file of ``save_pretrained``, a checkpoint's, or one of the released code.
+
+        The latter says nothing of heads: 8 unless a ``.json`` of the same stem holds ``n_heads``. Prefixes that
+        torch.compile and DistributedDataParallel put before names are taken off. Raises ``CheckpointError`` naming the
+        file when it is missing, damaged, a pickle, does not fit its config, or holds what the model has no place for.
+
+        >>> import torch
+        >>> config = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5)
+        >>> TransformerLM(config, torch.Generator().manual_seed(0)).save_pretrained("model.safetensors")
+        >>> TransformerLM.from_pretrained("model.safetensors").config == config
+        True
+        """
+        return formats.load_model(cls, path)
+
+    def save_pretrained(self, path: str | Path, *, force: bool = False) -> None:
+        """Write weights and config to one safetensors file, which ``from_pretrained`` reads back to the same logits.
+
+        Raises ``RunError`` when the file cannot be written (an older one stays whole), is a link or another's file
+        (which ``force`` replaces), and ``CheckpointError`` for a model that a file could not hold: parameters of
+        another precision, or changed by hand so that it computes something else than its config and weights say.
+        """
+        formats.save_model(self, path, force)
+
+    def to_transformers(self, path: str | Path, vocabulary: Any = None, *, force: bool = False) -> Path:
+        """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` of transformers load; its path.
+
+        The logits are the model's up to rounding. A model that is not causal becomes a ``BertForTokenClassification``,
+        whose labels are the vocabulary. The tokenizer is that of ``vocabulary``, a ``Vocabulary``; without one none is
+        written, and one that an earlier export left is removed. ``force`` replaces or removes files that auxin did not
+        write; a directory is never replaced. Docs: docs/export.md.
+
+        Raises ``ConfigError`` naming the part of the model that no class of transformers computes, or a vocabulary of
+        another size; ``RunError`` for files that auxin did not write.
+
+        >>> import torch
+        >>> model = auxin.TransformerLM(auxin.ModelConfig(vocabulary_size=5), torch.Generator().manual_seed(0))
+        >>> folder = model.to_transformers("mine", auxin.Vocabulary(["newt", "sleeps"]))
+        >>> auxin.network_of(folder).depth
+        4
+        """
+        # families stand above models, which know nothing of them but here
+        return import_module("auxin.families.folder").write_folder(self, Path(path), vocabulary, force)
 
     @torch.no_grad()
     def draw(self, network: Network, scheme: Scheme, generator: torch.Generator) -> None:

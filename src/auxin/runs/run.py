@@ -36,6 +36,8 @@ from auxin.values import check, flat, from_toml, to_toml
 if TYPE_CHECKING:
     import polars
 
+    from auxin.models.transformer import TransformerLM
+
 CONFIG, SUMMARY, ENVIRONMENT, EVENTS = "config.toml", "summary.json", "environment.json", "events.log"
 FILES = (CONFIG, ENVIRONMENT, METRICS, MEASURES, MEASURED, SUMMARY, EVENTS)
 """What a run consists of beside its checkpoints; figures can be drawn again."""
@@ -69,7 +71,16 @@ def read_config(run: Path) -> RunConfig:
 
 @dataclass(frozen=True)
 class Run(Displayed, Drawn):
-    """A run as it was on the disk when first looked at; open it again to see a live run's progress."""
+    """A run as it was on the disk when first looked at; open it again to see a live run's progress.
+
+    >>> tiny = ModelConfig(depth=1, width=8, heads=2)
+    >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
+    >>> run = train(config, "a-run")
+    >>> run.metrics.columns
+    ['step', 'member', 'split', 'name', 'value']
+    >>> run.model(step=2, seed=0).config.width
+    8
+    """
 
     path: Path
     config: RunConfig
@@ -105,6 +116,22 @@ class Run(Displayed, Drawn):
     def checkpoints(self) -> list[Checkpoint]:
         """The complete checkpoints by increasing step."""
         return list_checkpoints(directory(self.path))
+
+    def model(self, step: int | None = None, seed: int | None = None) -> TransformerLM:
+        """The model after ``step``, by default at the last checkpoint, of the member with that seed, else the first.
+
+        Raises ``ConfigError`` for a step without a checkpoint, ``CheckpointError`` for another seed or a damaged file.
+        """
+        from auxin.models.formats import read_model
+        from auxin.models.transformer import TransformerLM
+
+        saved = {checkpoint.step: checkpoint for checkpoint in self.checkpoints}
+        check(bool(saved), "checkpoints of the run", str(self.path), "a run with checkpoints")
+        step = max(saved) if step is None else step
+        check(step in saved, "checkpoint", step, ", ".join(map(str, saved)))
+        seed = self.config.seeds[0] if seed is None else seed
+        content = saved[step].read(seed)
+        return read_model(TransformerLM, content, saved[step].members[seed])
 
     @property
     def finished(self) -> bool:
@@ -203,14 +230,7 @@ def is_finished(path: str | Path) -> bool:
 
 
 def open_run(path: str | Path | Run) -> Run:
-    """Open a run's directory, finished or not; raises ``RunError`` saying what is missing or damaged.
-
-    >>> tiny = ModelConfig(depth=1, width=8, heads=2)
-    >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
-    >>> _ = train(config, "opened")
-    >>> open_run("opened").metrics.columns
-    ['step', 'member', 'split', 'name', 'value']
-    """
+    """Open a run's directory, finished or not; raises ``RunError`` saying what is missing or damaged."""
     path = Path(path)
     if not holds_run(path):
         raise RunError(f"{path}: no run here ({CONFIG} is missing)")

@@ -10,13 +10,10 @@ from typing import Any
 from safetensors.torch import save
 
 from auxin.errors import RunError
-from auxin.experiment.data import task_of
 from auxin.families.export import huggingface
 from auxin.files import directory, dump_json, kind, remove
-from auxin.models.formats import model_of
 from auxin.models.transformer import TransformerLM
 from auxin.outputs import MARK, check_output, write_output
-from auxin.runs import Run, open_run
 from auxin.tasks import Vocabulary
 from auxin.tasks.vocabulary import BOS, EOS, PAD
 from auxin.values import check
@@ -33,50 +30,8 @@ BESIDE = (
 """What transformers reads beside config and weights; of another model it must not stay."""
 
 
-def save_huggingface(
-    source: Run | TransformerLM | str | Path,
-    path: str | Path,
-    *,
-    checkpoint: int | None = None,
-    member: int | None = None,
-    vocabulary: Vocabulary | None = None,
-    data_dir: str = "",
-    force: bool = False,
-) -> Path:
-    """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` of transformers load, and return its path.
-
-    The logits are the model's up to rounding. A model that is not causal becomes a ``BertForTokenClassification``,
-    whose labels are the vocabulary. Docs: docs/export.md.
-
-    Args:
-        source: a run or its directory, or a model.
-        path: the folder, made if need be.
-        checkpoint: step of the run's checkpoint; the last by default.
-        member: seed of the run's model; the first by default.
-        vocabulary: that of a model, without which no tokenizer is written. Of a run: its task's.
-        data_dir: where the sentences of a run with a data directory are now, if they have moved.
-        force: replace or remove files that auxin did not write; a directory is never replaced.
-
-    The tokenizer that an earlier export left is removed where no vocabulary is given.
-
-    Raises ``ConfigError`` naming the part of the model that no class of transformers computes, or a checkpoint that is
-    not there; ``RunError`` for files that auxin did not write.
-
-    >>> import torch
-    >>> model = auxin.TransformerLM(auxin.ModelConfig(vocabulary_size=5), torch.Generator().manual_seed(0))
-    >>> folder = auxin.save_huggingface(model, "mine", vocabulary=auxin.Vocabulary(["newt", "sleeps"]))
-    >>> auxin.network_of(folder).depth
-    4
-    """
-    if isinstance(source, TransformerLM):
-        given = {"checkpoint": checkpoint, "member": member}
-        for name, value in given.items():
-            check(value is None, name, value, "none, of a model")
-        model = source
-    else:
-        run = source if isinstance(source, Run) else open_run(source)
-        model = _trained(run, checkpoint, member)
-        vocabulary = vocabulary or task_of(run, data_dir).vocabulary
+def write_folder(model: TransformerLM, path: Path, vocabulary: Vocabulary | None, force: bool) -> Path:
+    """See ``TransformerLM.to_transformers``."""
     settings, tensors = huggingface(model)
     files: dict[str, bytes] = {WEIGHTS: save(tensors, metadata={"format": "pt", "auxin": MARK.decode()})}
     if vocabulary is not None:
@@ -86,18 +41,8 @@ def save_huggingface(
         ids = {"pad": vocabulary.pad, "bos": vocabulary.bos, "eos": vocabulary.eos}
         settings |= {f"{name}_token_id": index for name, index in ids.items()}
     files[CONFIG] = dump_json(settings | {"auxin": MARK.decode()})
-    _write(Path(path), files, force)
-    return Path(path)
-
-
-def _trained(run: Run, step: int | None, member: int | None) -> TransformerLM:
-    saved = {each.step: each for each in run.checkpoints}
-    check(bool(saved), "checkpoints of the run", str(run.path), "a run with checkpoints")
-    step = max(saved) if step is None else step
-    check(step in saved, "checkpoint", step, ", ".join(map(str, saved)))
-    member = run.config.seeds[0] if member is None else member
-    content = saved[step].read(member)
-    return model_of(content, saved[step].members[member])
+    _write(path, files, force)
+    return path
 
 
 def _write(path: Path, files: Mapping[str, bytes], force: bool) -> None:
