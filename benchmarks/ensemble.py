@@ -23,8 +23,7 @@ import torch
 from auxin.config import RunConfig, preset
 from auxin.lab.plan import parameters, step_flops
 from auxin.tasks import load_task
-from auxin.training.loop import Trainer
-from auxin.training.precision import float32_products
+from auxin.training.loop import Trainer, float32_products
 from training import SimpleLoop
 
 TRAFFIC = 11 * 4  # bytes a parameter and step

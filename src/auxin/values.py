@@ -237,24 +237,24 @@ def to_toml(value: Any) -> str:
     return tomli_w.dumps(to_dict(value))
 
 
-def from_toml(cls: type[V], text: str) -> V:
-    """Read a value back from ``to_toml``'s text; raises ``ConfigError`` when it is not valid."""
-    try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"config is not valid TOML: {error}") from None
-    return from_dict(cls, values)
-
-
 def to_json(value: Any) -> str:
     """The value as one JSON object."""
     return json.dumps(to_dict(value), ensure_ascii=False)
 
 
+def from_toml(cls: type[V], text: str) -> V:
+    """Read a value back from ``to_toml``'s text; raises ``ConfigError`` when it is not valid."""
+    return _from_text(cls, text, "TOML", tomllib.loads)
+
+
 def from_json(cls: type[V], text: str) -> V:
     """Read a value back from ``to_json``'s text; raises ``ConfigError`` when it is not valid."""
+    return _from_text(cls, text, "JSON", json.loads)
+
+
+def _from_text(cls: type[V], text: str, form: str, parse: Callable[[str], Any]) -> V:
     try:
-        values = json.loads(text)
+        values = parse(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"config is not valid JSON: {error}") from None
+        raise ConfigError(f"config is not valid {form}: {error}") from None
     return from_dict(cls, values)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from auxin.training.precision import float32_products
+from auxin.training.loop import float32_products
 
 
 def test_products_are_tf32_where_asked_for_and_never_by_accident() -> None:

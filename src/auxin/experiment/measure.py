@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auxin.errors import CheckpointError, RunError
 from auxin.experiment.data import task_of
+from auxin.experiment.progress import bar
 from auxin.measures.structure import MEASURES, measured_sentences, structure
 from auxin.models.devices import has_device
 from auxin.models.threads import on_threads
@@ -18,7 +19,7 @@ from auxin.runs import Metric, Run, measuring, open_run
 from auxin.runs.checkpoints import Checkpoint
 from auxin.screen import errors_screen
 from auxin.tasks import Task
-from auxin.training.precision import float32_products
+from auxin.training.loop import float32_products
 from auxin.values import check
 
 
@@ -56,34 +57,27 @@ def measure(
     """
     check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
     check(sentences >= 0, "sentences", sentences, "0 (the published number) or more")
-    path = Path(path)
     run = open_run(path)
-    chosen = _chosen(run, checkpoints)
-    with on_threads(run.config.threads), float32_products(run.config.precision):
-        _measure(run, task or task_of(run, data_dir), chosen, measures, sentences, progress)
-    return open_run(path)
-
-
-def _measure(
-    run: Run,
-    task: Task,
-    chosen: Sequence[Checkpoint],
-    measures: Sequence[str],
-    sentences: int,
-    progress: bool,
-) -> None:
-    config = run.config
-    measured = measured_sentences(task, sentences or task.measured_count)
-    with measuring(run.path) as append, _bar(progress) as bar:
+    chosen, config = _chosen(run, checkpoints), run.config
+    task = task or task_of(run, data_dir)
+    console = Console(file=errors_screen())  # pyright: ignore[reportArgumentType]
+    with (
+        on_threads(config.threads),
+        float32_products(config.precision),
+        measuring(run.path) as append,
+        bar("{task.completed:.0f}/{task.total:.0f} sentences", console, progress) as shown,
+    ):
+        measured = measured_sentences(task, sentences or task.measured_count)
         missing = _missing(run, chosen, measures, len(measured))
         passes = sum("projection" in names for _, _, names in missing)
-        shown = bar.add_task("measuring", total=passes * len(measured))
+        measuring_task = shown.add_task("measuring", total=passes * len(measured))
+        advance = partial(shown.advance, measuring_task)
         for checkpoint, member, names in missing:
-            bar.update(shown, description=f"step {checkpoint.step}, member {member}")
+            shown.update(measuring_task, description=f"step {checkpoint.step}, member {member}")
             model = _load(run, checkpoint, member, len(task.vocabulary)).to(_device(config.device))
-            advance = lambda finished: bar.advance(shown, finished)
             values = structure(model, measured, task.vocabulary, names, advance)
             append(Metric(checkpoint.step, member, "train", n, value) for n, value in values.items())
+    return open_run(run)
 
 
 def _chosen(run: Run, steps: Sequence[int] | None) -> list[Checkpoint]:
@@ -128,15 +122,3 @@ def _load(run: Run, checkpoint: Checkpoint, member: int, vocabulary_size: int) -
 def _device(wanted: str) -> str:
     """The run's device, else any GPU, else the CPU."""
     return next(filter(has_device, (wanted, "cuda", "cpu")))
-
-
-def _bar(enabled: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} sentences"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=errors_screen()),  # pyright: ignore[reportArgumentType]
-        disable=not enabled,
-    )

@@ -1,4 +1,4 @@
-"""The progress bar of a training run: step, loss, accuracies, tokens per second and time left."""
+"""Progress bars of a training run and of measuring: what is done, its numbers, and the time left."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ from auxin.config import RunConfig
 from auxin.runs import Metric
 from auxin.screen import errors_screen
 
+SHOWN = (("loss", "train", "loss"), ("val", "val", "accuracy"), ("gen", "gen", "accuracy"))
+"""Label, split and name of the metrics beside the bar."""
+
+
+def bar(text: str, console: Console, shown: bool) -> Progress:
+    """A bar between a description and a text of the task's fields."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn(text))
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, *times, console=console, disable=not shown)
+
 
 class TrainingProgress:
     """A bar on a terminal, a line an evaluation elsewhere, nothing when not enabled; all on stderr."""
@@ -21,18 +31,10 @@ class TrainingProgress:
     def __init__(self, config: RunConfig, enabled: bool) -> None:
         self._screen = errors_screen()
         console = Console(file=self._screen)  # pyright: ignore[reportArgumentType]
-        self._enabled, self._live = enabled, enabled and console.is_terminal
+        self._lines = enabled and not console.is_terminal
         members = f"{len(config.seeds)} member{'s' if len(config.seeds) > 1 else ''}"
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[numbers]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not self._live,
-        )
+        text = "step {task.completed:.0f}/{task.total:.0f}  {task.fields[numbers]}"
+        self._bar = bar(text, console, enabled and console.is_terminal)
         self._task = self._bar.add_task(f"{config.task}, {members}", total=config.steps, numbers="")
         self._steps = config.steps
         self._tokens, self._since = 0, time.monotonic()
@@ -51,24 +53,17 @@ class TrainingProgress:
 
     def show(self, rows: Iterable[Metric]) -> None:
         """Show the mean over members of loss and accuracies, and the rate since the last time."""
-        rows = list(rows)
-        now = time.monotonic()
+        rows, now = list(rows), time.monotonic()
         rate = self._tokens / max(now - self._since, 1e-9)
         self._tokens, self._since = 0, now
-        parts = []
-        for label, split, name in (
-            ("loss", "train", "loss"),
-            ("val", "val", "accuracy"),
-            ("gen", "gen", "accuracy"),
-        ):
+        parts: list[str] = []
+        for label, split, name in SHOWN:
             values = [row.value for row in rows if (row.split, row.name) == (split, name)]
-            if values:
-                parts.append(f"{label} {fmean(values):.3f}")
-        if rate:
-            parts.append(f"{rate / 1000:.1f}k tokens/s")
-        self._bar.update(self._task, numbers="  ".join(parts))
-        if self._enabled and not self._live and rows:
-            print(f"step {rows[0].step}/{self._steps}  " + "  ".join(parts), file=self._screen, flush=True)
+            parts += [f"{label} {fmean(values):.3f}"] if values else []
+        numbers = "  ".join(parts + ([f"{rate / 1000:.1f}k tokens/s"] if rate else []))
+        self._bar.update(self._task, numbers=numbers)
+        if self._lines and rows:
+            print(f"step {rows[0].step}/{self._steps}  {numbers}", file=self._screen, flush=True)
 
     def warn(self, text: str) -> None:
         """Print a warning above the bar."""

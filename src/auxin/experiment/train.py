@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +26,7 @@ from auxin.runs.run import CHANGEABLE, is_finished
 from auxin.tasks import Task
 from auxin.tasks.problems import problems
 from auxin.training.batches import check_length
-from auxin.training.loop import Trainer
-from auxin.training.precision import float32_products
+from auxin.training.loop import Trainer, float32_products
 from auxin.training.schedule import learning_rate, milestones
 from auxin.values import changed, check
 
@@ -61,8 +59,7 @@ def train(
     >>> run.config.steps, run.checkpoints[-1].step
     (2, 2)
     """
-    _go(config, out, task, progress, sinks_of(tensorboard, wandb))
-    return open_run(out)
+    return _train(config, out, task, progress, sinks_of(tensorboard, wandb))
 
 
 def resume(
@@ -80,9 +77,10 @@ def resume(
 
     A run that is extended gives the bits of one that was longer from the start; where its last step is none at which
     the longer one logs or keeps a checkpoint, those of that step are there in addition. ``changes`` are settings
-    that don't change what is learned: ``runs.store.CHANGEABLE``. A learning rate that decays to the end of the run
-    depends on its length: extending such a run is refused unless ``stretch`` says that from here on the rate is to
-    be the longer run's. ``task``, ``tensorboard``, ``wandb`` and what is raised are as in ``train``.
+    that don't change what is learned: threads, device, log_every, checkpoint_every, data_dir, grammar. A learning rate
+    that decays to the end of the run depends on its length: extending such a run is refused unless ``stretch`` says
+    that from here on the rate is to be the longer run's. ``task``, ``tensorboard``, ``wandb`` and what is raised are
+    as in ``train``.
 
     >>> tiny = ModelConfig(depth=1, width=8, heads=2)
     >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
@@ -104,53 +102,42 @@ def resume(
             f"schedule is {optimizer.schedule!r} to the end of the run, and was one of {before.steps} steps; allowed: "
             f"stretch (--stretch), to go on at the rates of a run of {steps} steps, or a run of its own"
         )
-    _go(config, path, task, progress, sinks_of(tensorboard, wandb), extend=steps > before.steps)
-    return open_run(path)
+    return _train(config, path, task, progress, sinks_of(tensorboard, wandb), extend=steps > before.steps)
 
 
-def _go(
+def _train(
     config: RunConfig,
     out: str | Path,
     task: Task | None,
     progress: bool,
     sinks: Sequence[Sink],
     extend: bool = False,
-) -> None:
+) -> Run:
     check_device(config.device)
-    with on_threads(config.threads):
-        _train(config, out, task, progress, sinks, extend)
-
-
-def _train(
-    config: RunConfig,
-    out: str | Path,
-    handed: Task | None,
-    progress: bool,
-    sinks: Sequence[Sink],
-    extend: bool,
-) -> None:
-    task = handed or config.load_task()
-    if handed:
-        config = changed(config, {"task": "custom"})
-    config = anchored(settled(config, task))
-    # before the directory takes the config, which it keeps
-    over = is_finished(out) and not extend
-    parts = None if over else _parts(config, task)
-    with RunDirectory(out, config, task.sha256, extend=extend) as directory:
-        if not parts or directory.finished:
-            send(open_run(out), sinks)
-            return
-        precision = float32_products(config.precision)  # of evaluations; a trainer sees to its own
-        with precision, TrainingProgress(config, enabled=progress) as bar, noted() as signals:
-            doubts = [] if task.generated else problems(task.splits)
-            for warning in (*directory.warnings, *doubts):
-                bar.warn(warning)
-            if extend and not (config.log_every and config.checkpoint_every):
-                bar.warn(
-                    f"automatic logs and checkpoints follow the schedule of {config.steps} steps from here on"
-                )
-            with sending(open_run(out), sinks, bar.warn) as write:
-                _Session(directory, config, task, parts, bar, write).run(signals)
+    with contextlib.ExitStack() as inside:
+        inside.enter_context(on_threads(config.threads))
+        if task:
+            config = changed(config, {"task": "custom"})
+        task = task or config.load_task()
+        config = anchored(settled(config, task))
+        # before the directory takes the config, which it keeps
+        session = None if is_finished(out) and not extend else _Session(config, task)
+        directory = inside.enter_context(RunDirectory(out, config, task.sha256, extend=extend))
+        run = open_run(out)
+        if not session or directory.finished:
+            send(run, sinks)
+            return run
+        inside.enter_context(float32_products(config.precision))  # of evaluations; a trainer sees to its own
+        bar = inside.enter_context(TrainingProgress(config, enabled=progress))
+        signals = inside.enter_context(noted())
+        for warning in (*directory.warnings, *([] if task.generated else problems(task.splits))):
+            bar.warn(warning)
+        if extend and not (config.log_every and config.checkpoint_every):
+            bar.warn(
+                f"automatic logs and checkpoints follow the schedule of {config.steps} steps from here on"
+            )
+        session.run(directory, bar, signals, inside.enter_context(sending(run, sinks, bar.warn)))
+    return open_run(out)
 
 
 def settled(config: RunConfig, task: Task) -> RunConfig:
@@ -163,67 +150,51 @@ def settled(config: RunConfig, task: Task) -> RunConfig:
     return changed(config, {"model.vocabulary_size": size})
 
 
-class _Parts(NamedTuple):
-    """What trains and scores a run."""
-
-    trainer: Trainer
-    evaluators: dict[str, Evaluator]
-    """By split, of the evaluations during training."""
-    finals: dict[str, Evaluator]
-    """By split, of the one at the end."""
-
-
-def _parts(config: RunConfig, task: Task) -> _Parts:
-    """Built together, so that what cannot be trained and scored to the end is refused at the beginning."""
-    encoded = task.encoded("train")
-    trainer = Trainer(config, np.split(encoded.tokens, encoded.offsets[1:-1]))
-    held_out = sorted(set(task.splits) - {"train"})
-    evaluators = {split: Evaluator(task, split, limit=config.eval_size) for split in ("val", "gen")}
-    finals = {split: Evaluator(task, split, limit=config.final_size or None) for split in held_out}
-    for split, evaluator in (*evaluators.items(), *finals.items()):
-        longest = max(s.text.count(" ") + 2 for s in evaluator.sentences)  # with <bos>; <eos> is not read
-        check_length(longest, f"sequence of {split} that is scored", config.model)
-    return _Parts(trainer, evaluators, finals)
-
-
 class _Session:
-    """One process's part in a run: from the step where the directory stands to the last, or to a signal."""
+    """One process's part in a run: from the step where its directory stands to the last, or to a signal."""
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        config: RunConfig,
-        task: Task,
-        parts: _Parts,
-        bar: TrainingProgress,
-        write: Callable[[Sequence[Metric]], None],
-    ) -> None:
-        self.write = write
-        self.run_directory, self.config, self.task, self.bar = run, config, task, bar
-        self.trainer, self.evaluators, self.finals = parts
+    def __init__(self, config: RunConfig, task: Task) -> None:
+        """Built whole, so that what cannot be trained and scored to the end is refused at the beginning."""
+        self.config, self.task = config, task
+        encoded = task.encoded("train")
+        self.trainer = Trainer(config, np.split(encoded.tokens, encoded.offsets[1:-1]))
+        held_out = sorted(set(task.splits) - {"train"})
+        self.evaluators = {split: Evaluator(task, split, limit=config.eval_size) for split in ("val", "gen")}
+        self.finals = {split: Evaluator(task, split, limit=config.final_size or None) for split in held_out}
+        for split, evaluator in (*self.evaluators.items(), *self.finals.items()):
+            longest = max(s.text.count(" ") + 2 for s in evaluator.sentences)  # with <bos>; <eos> is not read
+            check_length(longest, f"sequence of {split} that is scored", config.model)
         self.log_steps = frozenset(milestones(config.steps, config.log_every, 0.01))
         self.kept_steps = frozenset(milestones(config.steps, config.checkpoint_every, 0.05))
-        self.models = [self.trainer.ensemble.member(m) for m in range(len(config.seeds))]
+        self.models = {seed: self.trainer.ensemble.member(m) for m, seed in enumerate(config.seeds)}
         # sums since the last log, on the device, which need not be waited for
         self.loss_sums = torch.zeros(len(config.seeds), dtype=torch.float64, device=config.device)
         self.loss_count = 0
         self.gradient_norms = torch.zeros(len(config.seeds), device=config.device)
 
-    def run(self, signals: Signals) -> None:
+    def run(
+        self,
+        directory: RunDirectory,
+        bar: TrainingProgress,
+        signals: Signals,
+        write: Callable[[Sequence[Metric]], None],
+    ) -> None:
+        """Train to the end; ``write`` takes the rows that have been appended to the metrics."""
+        self.directory, self.bar, self.signals, self.write = directory, bar, signals, write
         if not self._resume():
-            self._record(signals)
+            self._record()
         while self.trainer.count < self.config.steps:
             result = self.trainer.step()
             self.loss_sums += result.losses
             self.loss_count += 1
             self.gradient_norms = result.gradient_norms
-            self.bar.advance(self.trainer.count, result.tokens)
-            self._record(signals)
-        self._finish(signals)
+            bar.advance(self.trainer.count, result.tokens)
+            self._record()
+        self._finish()
 
     def _resume(self) -> bool:
         """Go on from the newest checkpoint; whether the step there has been recorded."""
-        saved = self.run_directory.saved
+        saved, self.directory.saved = self.directory.saved, None  # which need not stay in memory
         if saved is None:
             return False
         try:
@@ -237,12 +208,12 @@ class _Session:
             recorded = saved.info["recorded"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"{self.run_directory.path}: step {saved.step} cannot be resumed: {error}"
+                f"{self.directory.path}: step {saved.step} cannot be resumed: {error}"
             ) from None
         self.bar.advance(saved.step, 0)
         return recorded
 
-    def _record(self, signals: Signals) -> None:
+    def _record(self) -> None:
         """Log, measure and save, each where it is this step's turn.
 
         Where a signal comes before it is written down, the step is saved as one that is still to be recorded:
@@ -250,14 +221,14 @@ class _Session:
         """
         logged, kept = self.trainer.count in self.log_steps, self.trainer.count in self.kept_steps
         try:
-            with signals.breaking_off():
+            with self.signals.breaking_off():
                 rows = self._logged() if logged else []
                 rows += self._measured() if kept and self.config.measures else []
         except Stopped:
             self._save(keep=False, recorded=False)
-            raise self._interrupted(signals) from None
+            raise self._interrupted() from None
         if rows:
-            self.run_directory.append_metrics(rows)
+            self.directory.append_metrics(rows)
             self.write(rows)
         if logged:
             # a last step between two logs keeps its sums: the run may be extended
@@ -272,7 +243,7 @@ class _Session:
         """This step's training numbers (after step 0) and accuracies of every member."""
         step, config = self.trainer.count, self.config
         rows: list[Metric] = []
-        for m, seed in enumerate(config.seeds):
+        for m, (seed, model) in enumerate(self.models.items()):
             if step:
                 values = {
                     "loss": float(self.loss_sums[m]) / self.loss_count,
@@ -281,15 +252,14 @@ class _Session:
                 }
                 rows += [Metric(step, seed, "train", name, value) for name, value in values.items()]
             for split, evaluate in self.evaluators.items():
-                values = evaluate(self.models[m])
-                rows += [Metric(step, seed, split, name, value) for name, value in values.items()]
+                rows += [Metric(step, seed, split, name, value) for name, value in evaluate(model).items()]
         return rows
 
     def _measured(self) -> list[Metric]:
         """The structural measures of every member."""
         sentences = measured_sentences(self.task, MEASURED_SENTENCES)
         rows: list[Metric] = []
-        for model, seed in zip(self.models, self.config.seeds, strict=True):
+        for seed, model in self.models.items():
             values = structure(model, sentences, self.task.vocabulary, self.config.measures)
             rows += [Metric(self.trainer.count, seed, "train", name, value) for name, value in values.items()]
         return rows
@@ -300,32 +270,26 @@ class _Session:
             seed: model_bytes({n: v[m] for n, v in trainer.ensemble.parameters.items()}, config.model)
             for m, seed in enumerate(config.seeds)
         }
-        info = {
-            "frozen": {str(seed): step for seed, step in trainer.frozen.items()},
-            "loss_count": self.loss_count,
-            "recorded": recorded,
-        }
+        info = {"frozen": self._frozen(), "loss_count": self.loss_count, "recorded": recorded}
         state = trainer.state() | {"loss_sums": self.loss_sums, "gradient_norms": self.gradient_norms}
-        self.run_directory.save_checkpoint(trainer.count, members, save(state), info, keep)
+        self.directory.save_checkpoint(trainer.count, members, save(state), info, keep)
 
-    def _interrupted(self, signals: Signals) -> Interrupted:
-        assert signals.caught is not None
-        step = self.trainer.count
-        self.run_directory.log(f"stopped by signal {signals.caught} at step {step}")
-        return Interrupted(step, signals.caught, str(self.run_directory.path))
+    def _frozen(self) -> dict[str, int]:
+        return {str(seed): step for seed, step in self.trainer.frozen.items()}
 
-    def _finish(self, signals: Signals) -> None:
+    def _interrupted(self) -> Interrupted:
+        number, step = self.signals.caught or 0, self.trainer.count
+        self.directory.log(f"stopped by signal {number} at step {step}")
+        return Interrupted(step, number, str(self.directory.path))
+
+    def _finish(self) -> None:
         """Score every held-out split once, for the summary."""
         accuracy: dict[str, dict[str, float]] = {}
         try:
-            with signals.breaking_off():
+            with self.signals.breaking_off():
                 for split, evaluate in self.finals.items():
-                    accuracy[split] = {
-                        str(seed): evaluate(model)["accuracy"]
-                        for model, seed in zip(self.models, self.config.seeds, strict=True)
-                    }
+                    scores = {str(seed): evaluate(model)["accuracy"] for seed, model in self.models.items()}
+                    accuracy[split] = scores
         except Stopped:
-            raise self._interrupted(signals) from None
-        finite = {s: {k: v if math.isfinite(v) else None for k, v in a.items()} for s, a in accuracy.items()}
-        frozen = {str(seed): step for seed, step in self.trainer.frozen.items()}
-        self.run_directory.finish({"steps": self.trainer.count, "accuracy": finite, "frozen": frozen})
+            raise self._interrupted() from None
+        self.directory.finish({"steps": self.trainer.count, "accuracy": accuracy, "frozen": self._frozen()})

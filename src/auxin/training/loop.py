@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from auxin.config import RunConfig
+from auxin.config import Precision, RunConfig
 from auxin.models.ensemble import Ensemble
 from auxin.models.fast.ensemble import FastEnsemble, supports
 from auxin.training.batches import Batches, check_sequences
 from auxin.training.optimizer import StackAdamW
-from auxin.training.precision import float32_products
 from auxin.training.schedule import learning_rate
 from auxin.training.shares import SharedSteps
 from auxin.training.stacked import StackedSteps
@@ -88,3 +88,20 @@ class Trainer:
                 for name, view in self.ensemble.parameters.items():
                     view[m] = weights[seed][name]
         self.optimizer.restore(state, [frozen.get(seed, -1) for seed in self.config.seeds])
+
+
+@contextmanager
+def float32_products(precision: Precision) -> Iterator[None]:
+    """Inside, a GPU multiplies matrices in float32 where that is the run's precision, else in tf32.
+
+    A switch of the whole process: whatever it was outside comes back.
+    """
+    matmul = torch.backends.cuda.matmul
+    # the older name can be set in any state, but not be read once the newer one (from torch 2.9) was set
+    newer = hasattr(matmul, "fp32_precision")
+    before = matmul.fp32_precision == "tf32" if newer else matmul.allow_tf32
+    matmul.allow_tf32 = precision != "float32"
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,8 +16,11 @@ from auxin.models.dropout import MemberDropout
 from auxin.models.ensemble import Ensemble
 from auxin.models.threads import stay_single
 from auxin.training.batches import Batches, shares
-from auxin.training.memory import keep_freed_memory
 from auxin.training.optimizer import StackAdamW, slices
+
+# of glibc's malloc.h, and its largest threshold for blocks that are mapped one by one
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_LARGEST_BLOCK, _KEPT = 2**25, 2**28
 
 
 class SharedSteps:
@@ -78,3 +83,14 @@ class _Worker:
             masks = self.dropout.masks(batch, step, (self.index, i) if self.index or i else ())
             loss += self.part.differentiate(batch, masks, torch.tensor([float(tokens)])).item()
         return loss
+
+
+def keep_freed_memory() -> None:
+    """Make the process keep up to 256 MiB that is free at the end of a heap, where its C library is glibc.
+
+    Handed back, activations are faulted in again, page by page: up to a tenth of a step.
+    """
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # no such library, or one without mallopt
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+        mallopt(_TRIM_THRESHOLD, _KEPT)
