@@ -42,7 +42,7 @@ def test_sentences_that_have_moved_are_given_and_compared(run: Path) -> None:
     (run.parent / "data").rename(moved)
     with pytest.raises(DataError, match=str(run.parent / "data")):
         measure(run, measures=["entropy"])
-    assert measure(run, measures=["entropy"], data_dir=str(moved)).metrics.height > 0
+    assert measure(run, measures=["entropy"], task=task_of(open_run(run), str(moved))).metrics.height > 0
     train(dataclasses.replace(CONFIG, data_dir=str(moved)), run)  # the same run, and finished
     lines = (moved / "question.train").read_text().splitlines(keepends=True)
     (moved / "question.train").write_text("".join(lines[:-1]))

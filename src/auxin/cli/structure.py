@@ -54,17 +54,15 @@ class Measure(Verb):
 
         run = open_run(self.run_path)
         from auxin.cli.summary import report_measures
+        from auxin.experiment.data import task_of
         from auxin.experiment.measure import measure
 
-        steps = self.checkpoint or None
-        run = measure(
-            run,
-            steps,
-            measures=self.measures,
-            sentences=self.sentences,
-            data_dir=self.data_dir,
-            progress=True,
-        )
+        options = {
+            "measures": self.measures,
+            "sentences": self.sentences,
+            "task": task_of(run, self.data_dir),
+        }
+        run = measure(run, self.checkpoint or None, progress=True, **options)
         report_measures(run, self._baselines(run), self.json)
 
     def _baselines(self, run: Run) -> dict[str, float]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import replace
 from typing import Any
 
 from auxin.config import RunConfig
-from auxin.errors import DataError, RunError
+from auxin.errors import DataError
 from auxin.runs import Run
 from auxin.tasks import Task
 from auxin.tasks.problems import problems
@@ -44,14 +43,11 @@ class Sentences:
         return self._known[key]
 
 
-def task_of(run: Run, data_dir: str = "") -> Task:
+def task_of(run: Run, data_dir: str = "", task: Task | None = None) -> Task:
     """A run's task with its data, from ``data_dir`` if they have moved; ``DataError`` where they are others."""
     config = replace(run.config, data_dir=data_dir) if data_dir else run.config
-    task = config.load_task()
-    begun: dict[str, Any] = {}
-    with contextlib.suppress(RunError):
-        begun = run.environment
-    if begun.get("data", task.sha256) != task.sha256:
-        where = f"in {config.data_dir}" if config.data_dir else "generated"
+    where = f"in {config.data_dir}" if config.data_dir else "handed over" if task else "generated"
+    task = task or config.load_task()
+    if run.data not in ("", task.sha256):
         raise DataError(f"{run.path}: trained on other sentences than now {where}")
     return task

@@ -30,7 +30,6 @@ def measure(
     measures: Sequence[str] = MEASURES,
     sentences: int = 0,
     task: Task | None = None,
-    data_dir: str = "",
     progress: bool = False,
 ) -> Run:
     """Take structural measures of a run's checkpoints and return the run with them among its metrics.
@@ -40,8 +39,7 @@ def measure(
         checkpoints: steps whose checkpoints are measured; by default all.
         measures: norms, entropy, projection; see ``auxin.measures.structure.structure`` for their names.
         sentences: training sentences measured; 0 stands for the task's own number, 10,000 (dyck 500).
-        task: that of a run whose task was handed over.
-        data_dir: where the sentences are now, if they have moved since training.
+        task: that of a run whose task was handed over, or whose sentences have moved since.
         progress: show a bar on stderr.
 
     What was measured before on as many sentences is not measured again; every member of a checkpoint is
@@ -59,7 +57,7 @@ def measure(
     check(sentences >= 0, "sentences", sentences, "0 (the published number) or more")
     run = open_run(path)
     chosen, config = _chosen(run, checkpoints), run.config
-    task = task or task_of(run, data_dir)
+    task = task_of(run, task=task)
     console = Console(file=errors_screen())  # pyright: ignore[reportArgumentType]
     with (
         on_threads(config.threads),

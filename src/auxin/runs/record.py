@@ -204,25 +204,26 @@ def runs_as_recorded(
 
     ``runs`` have the name, status, detail and settings of each; raises ``RunError`` naming a damaged file.
     """
-    parts: dict[str, dict[str, dict[str, Any]]] = {"config": {}, "environment": {}}
-    seconds: dict[str, float | None] = {}
-    for name in (run["name"] for run in runs):
-        path = place / name
-        if kind(place) == kind(path) == "directory" and holds_run(path):
-            run = open_run(path)
-            parts["config"][name], parts["environment"][name] = flat(run.config), run.environment
-            seconds[name] = wall_time(path)
+    there = {run["name"]: place / run["name"] for run in runs}
+    there = {name: open_run(path) for name, path in there.items() if _is_run(path)}
+    parts = {
+        "config": {name: flat(run.config) for name, run in there.items()},
+        "environment": {name: run.environment for name, run in there.items()},
+    }
     shared = {part: _shared(list(found.values())) for part, found in parts.items()}
     rows: list[dict[str, Any]] = []
     for run in runs:
-        name = run["name"]
-        varied = {
-            part: {key: value for key, value in found[name].items() if key not in shared[part]}
-            for part, found in parts.items()
-            if name in found
-        }
-        rows.append({**run, "seconds": seconds.get(name), **varied})
+        name, varied = run["name"], dict[str, Any]()
+        if name in there:
+            for part, found in parts.items():
+                varied[part] = {key: v for key, v in found[name].items() if key not in shared[part]}
+        rows.append({**run, "seconds": wall_time(there[name].path) if name in there else None, **varied})
     return shared, rows
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a run is there, and not behind a link."""
+    return kind(path.parent) == kind(path) == "directory" and holds_run(path)
 
 
 def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
