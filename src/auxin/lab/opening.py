@@ -18,6 +18,7 @@ def open(path: str | Path | Run) -> Run | Sweep:
     >>> auxin.open("opened").finished
     True
     """
+    path = Path(path)
     if holds_run(path):
         return open_run(path)
     if holds_sweep(path):
