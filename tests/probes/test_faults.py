@@ -16,7 +16,8 @@ from auxin.cli import main
 from auxin.errors import ConfigError
 from auxin.probes.check import check
 from auxin.probes.finite import NotFinite
-from auxin.probes.observe import Reading, observe
+from auxin.probes.inputs import Reading
+from auxin.probes.observe import observe
 from probes import models, shapes
 
 D, V = shapes.D, shapes.V

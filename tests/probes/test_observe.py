@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from auxin.errors import ConfigError
-from auxin.probes.observe import Reading, observe
+from auxin.probes.inputs import Reading
+from auxin.probes.observe import observe
 from probes import shapes
 
 TOKENS = torch.randint(shapes.V, (2, 7), generator=torch.Generator().manual_seed(1))

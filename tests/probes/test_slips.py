@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from auxin.errors import ConfigError
 from auxin.probes.check import check
-from auxin.probes.observe import Reading, observe
+from auxin.probes.inputs import Reading
+from auxin.probes.observe import observe
 from probes import models, shapes, slips
 
 

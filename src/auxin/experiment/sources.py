@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import AuxinError, ConfigError, DataError
+from auxin.families.preparation import as_config_error
 from auxin.values import check
 
 INSTALL = "install it with pip install 'auxin[hf]'"
@@ -42,8 +43,8 @@ def build(source: str, arguments: Mapping[str, Any]) -> nn.Module:
         raise ConfigError(
             f"source is {source!r}; allowed: module:function, file.py:function, or a config.json or its directory"
         )
-    module = _imported(place)
-    factory: Any = module
+    with _running(place, f"{place} cannot be imported:"):
+        factory: Any = _imported(place)
     for step in name.split("."):
         if not hasattr(factory, step):
             raise ConfigError(f"{place} has no {step!r}; allowed: a function that returns a torch.nn.Module")
@@ -52,31 +53,36 @@ def build(source: str, arguments: Mapping[str, Any]) -> nn.Module:
         return factory
     check(callable(factory), source, type(factory).__name__, "a function that returns a torch.nn.Module")
     _check_arguments(source, factory, arguments)
-    with _places(place), _told(f"{source} raised"):
+    with _running(place, f"{source} raised"):
         model = factory(**arguments)
     check(isinstance(model, nn.Module), f"result of {source}", type(model).__name__, "a torch.nn.Module")
     return model
 
 
 def _imported(place: str) -> ModuleType:
-    if place.endswith(".py") and not Path(place).is_file():
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place)
+    if not path.is_file():
         raise ConfigError(f"{place} is no file; allowed: a Python file, or the name of a module")
-    with _places(place), _told(f"{place} cannot be imported:"):
-        if not place.endswith(".py"):
-            return importlib.import_module(place)
-        path = Path(place)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        return module
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """What a user's code raises, and that it ends the program, as a ``ConfigError`` of one line."""
+def _running(place: str, what: str) -> Iterator[None]:
+    """A user's code runs as a script does, its own directory and the current one first among the places of modules.
+
+    What it raises, and that it ends the program, becomes a ``ConfigError`` of one line.
+    """
+    added = [str(Path(place).resolve().parent)] if place.endswith(".py") else []
+    added.append(str(Path.cwd()))
+    sys.path[:0] = added
     try:
         yield
     except AuxinError:
@@ -91,16 +97,6 @@ def _told(what: str) -> Iterator[None]:
         if "relative import" in text:
             text += "; allowed: a file of a package by its name, package.module:function"
         raise ConfigError(text) from error
-
-
-@contextmanager
-def _places(place: str) -> Iterator[None]:
-    """First among the places of modules, as for a script: a file's own directory, and the current one."""
-    added = [str(Path(place).resolve().parent)] if place.endswith(".py") else []
-    added.append(str(Path.cwd()))
-    sys.path[:0] = added
-    try:
-        yield
     finally:
         for path in added:
             if path in sys.path:
@@ -109,23 +105,21 @@ def _places(place: str) -> Iterator[None]:
 
 def _check_arguments(source: str, factory: Any, arguments: Mapping[str, Any]) -> None:
     try:
-        signature = inspect.signature(factory)
+        parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
         return
-    try:
-        signature.bind(**arguments)
-    except TypeError:
-        needed = [
-            p.name
-            for p in signature.parameters.values()
-            if p.default is p.empty
-            and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-            and p.name not in arguments
-        ]
-        wrong = [name for name in arguments if name not in signature.parameters]
-        what = f"needs {', '.join(needed)}" if needed else f"takes no {', '.join(wrong)}"
-        form = " ".join(f"{name}=…" for name in needed) or "those it takes"
-        raise ConfigError(f"{source} {what}; allowed: --kwargs {form}") from None
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in several]
+    missing = [name for name in needed if name not in arguments]
+    known = {p.name for p in parameters}
+    unknown = [name for name in arguments if name not in known]
+    if missing:
+        form = " ".join(f"{name}=…" for name in missing)
+        raise ConfigError(f"{source} needs {', '.join(missing)}; allowed: --kwargs {form}")
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise ConfigError(
+            f"{source} takes no {', '.join(unknown)}; allowed: --kwargs {', '.join(known) or 'none'}"
+        )
 
 
 def arguments_of(words: Sequence[str]) -> dict[str, Any]:
@@ -151,25 +145,21 @@ def model_of_config(settings: Mapping[str, Any], seed: int = 0) -> nn.Module | s
     except ImportError:
         return f"to measure it as well, {INSTALL}"
     kind = str(settings.get("model_type"))
-    values = {
-        key: value for key, value in settings.items() if key not in ("model_type", "torch_dtype", "dtype")
-    }
-    try:
-        with torch.random.fork_rng(devices=[]), _quiet(transformers):
-            torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
-            config = transformers.AutoConfig.for_model(kind, **values)
-            build = _builder(transformers, config)
-            with torch.device("meta"):
-                empty = build(config)
-            count = sum(p.numel() for p in empty.parameters())
-            if count > LARGEST:
-                return f"{count:,} parameters are too many to be built and measured"
-            return build(config)
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"transformers builds no {kind!r} of this: {type(error).__name__}: {text}"
-        ) from error
+    values = {k: value for k, value in settings.items() if k not in ("model_type", "torch_dtype", "dtype")}
+    with (
+        as_config_error(f"transformers builds no {kind!r} of this"),
+        torch.random.fork_rng(devices=[]),
+        _quiet(transformers),
+    ):
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        config = transformers.AutoConfig.for_model(kind, **values)
+        build = _builder(transformers, config)
+        with torch.device("meta"):
+            empty = build(config)
+        count = sum(p.numel() for p in empty.parameters())
+        if count > LARGEST:
+            return f"{count:,} parameters are too many to be built and measured"
+        return build(config)
 
 
 def model_at(source: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Module:
@@ -255,22 +245,26 @@ def tokens_of(path: Path, vocabulary: int | None, batch: int, n_tokens: int) -> 
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise DataError(f"{path} is no array of numbers or text: {error}") from None
-    if ids.size == 0:
-        raise DataError(f"{path} is empty; allowed: two tokens or more")
-    if ids.dtype.kind not in "iu":
-        raise DataError(f"{path} holds {ids.dtype}; allowed: whole numbers, the ids of tokens")
+    _check_data(ids.size > 0, f"{path} is empty; allowed: two tokens or more")
+    _check_data(
+        ids.dtype.kind in "iu", f"{path} holds {ids.dtype}; allowed: whole numbers, the ids of tokens"
+    )
     flat = ids.reshape(-1) if ids.ndim == 1 else ids[:batch, :n_tokens].reshape(-1)
     width = min(n_tokens, len(flat) if ids.ndim == 1 else ids.shape[-1])
     rows = min(batch, len(flat) // width) if width else 0
-    if width < 2 or rows < 1:
-        raise DataError(f"{path} has {ids.size} token; allowed: two or more")
+    _check_data(width >= 2 and rows >= 1, f"{path} has {ids.size} token; allowed: two or more")
     tokens = torch.from_numpy(flat[: rows * width].astype(np.int64)).view(rows, width)
     largest, smallest = int(tokens.max()), int(tokens.min())
-    if smallest < 0 or (vocabulary is not None and largest >= vocabulary):
-        raise DataError(
-            f"{path} has ids from {smallest} to {largest}; the model's vocabulary has {vocabulary} tokens"
-        )
+    _check_data(
+        smallest >= 0 and (vocabulary is None or largest < vocabulary),
+        f"{path} has ids from {smallest} to {largest}; the model's vocabulary has {vocabulary} tokens",
+    )
     return tokens
+
+
+def _check_data(condition: bool, message: str) -> None:
+    if not condition:
+        raise DataError(message)
 
 
 def pretrained(path: Path) -> tuple[nn.Module, Any]:
@@ -284,14 +278,7 @@ def pretrained(path: Path) -> tuple[nn.Module, Any]:
         raise ConfigError(f"a model of transformers needs transformers; {INSTALL}") from None
     if not path.is_dir():
         raise ConfigError(f"{path} is no directory; allowed: one with a config.json, weights and a tokenizer")
-    try:
-        with _quiet(transformers):
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                path, local_files_only=True, use_safetensors=True
-            )
-            return model, transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"{path} holds no causal model that transformers loads: {type(error).__name__}: {text}"
-        ) from error
+    load = {"local_files_only": True}
+    with as_config_error(f"{path} holds no causal model that transformers loads"), _quiet(transformers):
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, **load)
+        return model, transformers.AutoTokenizer.from_pretrained(path, **load)

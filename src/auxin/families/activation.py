@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.families.preparation import prepared
+from auxin.families.preparation import as_config_error, hooks, prepared
 
 KNOWN = {
     "gelu": F.gelu,
@@ -24,44 +25,39 @@ LARGE = 3.0
 """Root mean square of what the first map is made to give, so that functions differ."""
 
 
+class _Seen(Exception):
+    """Ends the pass where the second map begins."""
+
+
 def activation_of(layer: nn.Module, first: str, second: str) -> str:
     """The function between two maps of a layer, from one pass of random vectors; the model is left as it was.
 
     Raises ``ConfigError`` for a function that is none of the known, and for a layer that takes more than the stream.
     """
     up, down = layer.get_submodule(first), layer.get_submodule(second)
-    seen: dict[str, Tensor] = {}
+    kind, values = type(layer).__name__, list[Tensor]()
 
     def enlarged(_: nn.Module, __: Any, output: Tensor) -> Tensor:
         size = output.square().mean().sqrt().clamp_min(torch.finfo(output.dtype).tiny)
-        seen["before"] = output * (LARGE / size)
-        return seen["before"]
+        values[:] = [output * (LARGE / size)]
+        return values[0]
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen["after"] = inputs[0]
+        values.append(inputs[0])
+        raise _Seen
 
     parameter = next(layer.parameters())
     x = torch.randn(1, 8, up.in_features, generator=torch.Generator().manual_seed(0)).to(parameter)  # pyright: ignore[reportArgumentType]
-    with prepared(layer):
-        handles = [up.register_forward_hook(enlarged), down.register_forward_pre_hook(keep)]
-        try:
+    with prepared(layer), hooks() as hook:
+        hook(up.register_forward_hook(enlarged))
+        hook(down.register_forward_pre_hook(keep))
+        with as_config_error(f"activation of {kind} cannot be seen"), contextlib.suppress(_Seen):
             layer(x)
-        except Exception as error:
-            if "after" not in seen:
-                text = " ".join(str(error).split())[:100]
-                raise ConfigError(
-                    f"activation of {type(layer).__name__} cannot be seen: {type(error).__name__}: {text}"
-                ) from error
-        finally:
-            for handle in handles:
-                handle.remove()
-    if len(seen) < 2:
-        raise ConfigError(
-            f"activation of {type(layer).__name__} cannot be seen: {first} or {second} does not run"
-        )
-    before, after = seen["before"].detach().float(), seen["after"].detach().float()
-    rounding = 8 * torch.finfo(parameter.dtype).eps * LARGE
+    if len(values) < 2:
+        raise ConfigError(f"activation of {kind} cannot be seen: {first} or {second} does not run")
+    before, after = (value.detach().float() for value in values)
+    allowed = TOLERANCE + 8 * torch.finfo(parameter.dtype).eps * LARGE
     for name, function in KNOWN.items():
-        if before.shape == after.shape and (function(before) - after).abs().max() <= TOLERANCE + rounding:
+        if before.shape == after.shape and (function(before) - after).abs().max() <= allowed:
             return name
-    raise ConfigError(f"activation of {type(layer).__name__} is none that is covered: {', '.join(KNOWN)}")
+    raise ConfigError(f"activation of {kind} is none that is covered: {', '.join(KNOWN)}")

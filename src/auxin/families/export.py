@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from auxin.architecture import MLP, Attention, Layer, Network
+from auxin.architecture.model import ModelConfig
+from auxin.families.configs import NAMES
 from auxin.families.matrices import HEADS
-from auxin.families.targets import TARGETS, Parts, Target
+from auxin.families.targets import TARGETS, Target, form_of
+from auxin.models.stack import norms_of
 from auxin.models.transformer import TransformerLM
 from auxin.values import check
+
+DROPOUTS = (
+    *("dropout", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"),
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),
+)
 
 
 def huggingface(model: TransformerLM) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -23,29 +33,44 @@ def huggingface(model: TransformerLM) -> tuple[dict[str, Any], dict[str, Tensor]
     Raises ``ConfigError`` naming what no class of transformers computes.
     """
     config = model.config
-    parts = Parts.of(config)
-    target = _target(parts)
-    _check_numbers(parts, target)
+    network = config.recipe().network
+    layer = _only_layer(network)
+    form = form_of(layer, causal=config.causal, embedding_norm=config.embedding_norm is not None)
+    target = _target(form)
+    _check_numbers(config, network, target)
     weights = _weights(model, target)
-    tied = config.tied and torch.equal(
-        weights[f"{target.head}.weight"], weights[f"{target.embedding}.weight"]
-    )
-    tied = tied and not target.head_bias
+    head, table = f"{target.head}.weight", f"{target.embedding}.weight"
+    tied = config.tied and not target.head_bias and torch.equal(weights[head], weights[table])
     if tied:
-        del weights[f"{target.head}.weight"]
-    settings = {
+        del weights[head]
+    settings = _settings(config, layer)
+    written = {
         "model_type": target.kind,
         "architectures": [target.architecture],
         "vocab_size": config.vocabulary_size,
-        **target.settings(parts),
+        **{name: settings[name] for name in target.settings.split()},
         "tie_word_embeddings": tied,
     }
-    return settings, {name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}
+    return written, {name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}
 
 
-def _target(parts: Parts) -> Target:
+def _only_layer(network: Network) -> Layer:
+    layer, *others = set(network.layers)
+    check(not others, "number of different layers", 1 + len(others), "1, to be exported")
+    names = ", ".join(type(sublayer.body).__name__ for sublayer in layer.sublayers)
+    check(names == "Attention, MLP", "sublayers", names, "Attention, MLP, to be exported")
+    return layer
+
+
+def _bodies(layer: Layer) -> tuple[Attention, MLP]:
+    attention, mlp = (sublayer.body for sublayer in layer.sublayers)
+    assert isinstance(attention, Attention)
+    assert isinstance(mlp, MLP)
+    return attention, mlp
+
+
+def _target(form: Mapping[str, Any]) -> Target:
     """The class that a model can be; else ``ConfigError`` for the first thing that the closest one does not have."""
-    form = parts.form()
 
     def differing(target: Target) -> list[str]:
         return [name for name, values in target.allows().items() if form[name] not in values]
@@ -57,36 +82,73 @@ def _target(parts: Parts) -> Target:
     return closest
 
 
-def _check_numbers(parts: Parts, target: Target) -> None:
+def _settings(config: ModelConfig, layer: Layer) -> dict[str, Any]:
+    """The model's settings by all the names that configs of transformers have for them."""
+    attention, mlp = _bodies(layer)
+    epsilons = [norm.epsilon for sublayer in layer.sublayers for norm in norms_of(sublayer).values()]
+    values = {
+        "width": config.width,
+        "depth": config.depth,
+        "heads": config.heads,
+        "key_heads": config.sizes.key_heads,
+        "hidden": config.hidden,
+        "longest": config.max_length,
+        "activation": mlp.activation,
+        "epsilon": epsilons[0] if epsilons else None,
+    }
+    if attention.rotary is not None:
+        values |= {"base": attention.rotary.base, "fraction": attention.rotary.fraction}
+    return {
+        **{name: value for key, value in values.items() for name in NAMES[key]},
+        **dict.fromkeys(DROPOUTS, config.dropout),
+        "head_dim": attention.dimensions(config.sizes),
+        "word_embed_proj_dim": config.width,
+        "num_labels": config.vocabulary_size,
+        "type_vocab_size": 1,
+        "do_layer_norm_before": False,
+        "attention_bias": config.attention_bias,
+        "mlp_bias": config.mlp_bias,
+        "use_parallel_residual": layer.parallel,
+    }
+
+
+def _check_numbers(config: ModelConfig, network: Network, target: Target) -> None:
     """Refuse what the class has no setting for."""
-    config, sizes, attention = parts.config, parts.config.sizes, parts.attention
+    sizes, layer = config.sizes, network.layers[0]
+    attention, mlp = _bodies(layer)
+    head_dim = attention.dimensions(sizes)
 
     def allow(condition: bool, name: str, value: object, allowed: object) -> None:
         check(condition, name, value, f"{allowed}, in transformers' {target.architecture}")
 
-    for sublayer in parts.layer.sublayers:
+    for sublayer in layer.sublayers:
         allow(sublayer.skip == 1, "skip strength", sublayer.skip, 1)
     for name in ("scale", "window", "softcap", "alibi"):
         value = getattr(attention, name)
         allow(not value, name, value, "none")
-    slowed = attention.rotary and attention.rotary.factors
-    allow(not slowed, "factors of rotary", slowed, "none")
-    allow(parts.mlp.activation != "erf", "activation", parts.mlp.activation, "relu, gelu, tanh, silu, linear")
+    if attention.rotary is not None:
+        rotary, partial = attention.rotary, "rotary_pct" in target.settings
+        allow(not rotary.factors, "factors of rotary", rotary.factors, "none")
+        fits = int(head_dim * rotary.fraction) == rotary.turned(head_dim) if partial else rotary.fraction == 1
+        even = "one that turns an even number of dimensions" if partial else "1"
+        allow(fits, "fraction of rotary", rotary.fraction, even)
+    allow(mlp.activation != "erf", "activation", mlp.activation, "relu, gelu, tanh, silu, linear")
     if not target.shared_keys:
         allow(sizes.key_heads == sizes.heads, "key_heads", sizes.key_heads, "as many as heads")
-        inner = sizes.heads * parts.head_dim
+        inner = sizes.heads * head_dim
         allow(inner == config.width, "width of all heads", inner, f"the model's {config.width}")
     allow(not config.mlp_bias or target.mlp_bias, "mlp_bias", True, False)
     added = config.positions == "none" or bool(target.positions)
     allow(added, "positions", config.positions, "none beside rotary ones")
-    final = parts.recipe.network.final
+    final = network.final
     allow((final is None) == (not target.final), "final_norm", final, "one" if target.final else "none")
-    like = parts.norms[0]
-    for norm in (*parts.norms, *filter(None, (final, config.embedding_norm))):
-        allow(norm.kind == like.kind, "kind of a norm", norm.kind, like.kind)
-        epsilon = like.epsilon if target.epsilon is None else target.epsilon
+    norms = [norm for sublayer in layer.sublayers for norm in norms_of(sublayer).values()]
+    epsilon = norms[0].epsilon if target.epsilon is None else target.epsilon
+    for norm in (*norms, *filter(None, (final, config.embedding_norm))):
+        allow(norm.kind == norms[0].kind, "kind of a norm", norm.kind, norms[0].kind)
         allow(norm.epsilon == epsilon, "epsilon of a norm", norm.epsilon, epsilon)
-    allow(not config.output_bias or target.head_bias or like.kind == "layer", "output_bias", True, False)
+    movable = target.head_bias or norms[0].kind == "layer"
+    allow(not config.output_bias or movable, "output_bias", True, False)
 
 
 def _weights(model: TransformerLM, target: Target) -> dict[str, Tensor]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 
-from auxin.errors import ConfigError
+from auxin.errors import AuxinError, ConfigError
 
 ROUNDING = {torch.float32: 5e-6, torch.float64: 1e-10, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
 """Types of weights that can be measured, and the relative residual up to which an equation holds in each."""
@@ -27,6 +28,31 @@ def restored(restore: Callable[[], None]) -> Iterator[None]:
         except BaseException:
             restore()
             raise
+
+
+@contextmanager
+def hooks() -> Iterator[Callable[[Any], None]]:
+    """A function that takes the handles of hooks, which are removed at the end."""
+    handles: list[Any] = []
+
+    def remove() -> None:
+        for handle in handles:
+            handle.remove()
+
+    with restored(remove):
+        yield handles.append
+
+
+@contextmanager
+def as_config_error(what: str, allowed: str = "") -> Iterator[None]:
+    """What another's code raises, as a ``ConfigError`` of one line that begins with ``what``."""
+    try:
+        yield
+    except AuxinError:
+        raise
+    except Exception as error:
+        text = f"{what}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ConfigError(f"{text}; allowed: {allowed}" if allowed else text) from error
 
 
 @contextmanager

@@ -2,87 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from auxin.architecture import MLP, Attention, Layer, Norm, Rotary
-from auxin.architecture.model import ModelConfig
-from auxin.architecture.recipe import Recipe
+from auxin.architecture import MLP, Attention, Layer
 from auxin.families.table import BY_TYPE, Family
 from auxin.models.stack import norms_of
-from auxin.values import check
 
 
-@dataclass(frozen=True)
-class Parts:
-    """A config, and the recipe that it is, whose layers are all one: attention, then an MLP."""
-
-    config: ModelConfig
-    recipe: Recipe
-    attention: Attention
-    mlp: MLP
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> Parts:
-        """Those of a config; ``ConfigError`` where its layers are others."""
-        recipe = config.recipe()
-        layer, *others = set(recipe.network.layers)
-        check(not others, "number of different layers", 1 + len(others), "1, to be exported")
-        bodies = [sublayer.body for sublayer in layer.sublayers]
-        names = ", ".join(type(body).__name__ for body in bodies)
-        check(names == "Attention, MLP", "sublayers", names, "Attention, MLP, to be exported")
-        attention, mlp = bodies
-        assert isinstance(attention, Attention)
-        assert isinstance(mlp, MLP)
-        return cls(config, recipe, attention, mlp)
-
-    @property
-    def layer(self) -> Layer:
-        """Each of its layers."""
-        return self.recipe.network.layers[0]
-
-    @property
-    def norms(self) -> list[Norm]:
-        """Those of a layer."""
-        return [norm for sublayer in self.layer.sublayers for norm in norms_of(sublayer).values()]
-
-    @property
-    def epsilon(self) -> float:
-        """That of the norms."""
-        return self.norms[0].epsilon
-
-    @property
-    def rotary(self) -> Rotary:
-        """Its rotary positions."""
-        assert self.attention.rotary is not None
-        return self.attention.rotary
-
-    @property
-    def head_dim(self) -> int:
-        """Dimensions of a head."""
-        return self.attention.dimensions(self.config.sizes)
-
-    def form(self) -> dict[str, Any]:
-        """What decides about the class."""
-        embedded = self.config.embedding_norm is not None
-        return _form(self.layer) | {"causal": self.config.causal, "embedding_norm": embedded}
-
-
-def _form(layer: Layer) -> dict[str, Any]:
-    """What a class of transformers has fixed about its layers."""
+def form_of(layer: Layer, *, causal: bool, embedding_norm: bool) -> dict[str, Any]:
+    """What a class of transformers has fixed about a model whose layers are all one: attention, then an MLP."""
     attention, mlp = (sublayer.body for sublayer in layer.sublayers)
     assert isinstance(attention, Attention)
     assert isinstance(mlp, MLP)
-    norms = [norms_of(sublayer) for sublayer in layer.sublayers]
-    kinds = [norm.kind for each in norms for norm in each.values()]
+    places = [norms_of(sublayer) for sublayer in layer.sublayers]
+    kinds = [norm.kind for norms in places for norm in norms.values()]
     return {
-        "place of the norms": " or ".join(sorted({" and ".join(each) or "none" for each in norms})),
+        "place of the norms": " or ".join(sorted({" and ".join(norms) or "none" for norms in places})),
         "kind of norm": kinds[0] if kinds else "none",
         "rotary positions": attention.rotary is not None,
         "gated": mlp.gated,
         "qk_norm": attention.qk_norm,
         "parallel": layer.parallel,
+        "causal": causal,
+        "embedding_norm": embedding_norm,
     }
 
 
@@ -93,8 +36,8 @@ class Target:
     kind: str
     """``model_type``, which has a family."""
     architecture: str
-    settings: Callable[[Parts], dict[str, Any]]
-    """Those that not all have in common."""
+    settings: str
+    """Names of those of its config that describe the model."""
     stack: str
     norms: tuple[str, str]
     """Inside a layer: attention's, the MLP's."""
@@ -131,94 +74,20 @@ class Target:
 
     def allows(self) -> dict[str, tuple[Any, ...]]:
         """What the form of a model may be."""
-        fixed = _form(self.family.layer) | {"causal": self.family.causal, "embedding_norm": bool(self.start)}
+        family = self.family
+        fixed = form_of(family.layer, causal=family.causal, embedding_norm=bool(self.start))
         allowed: dict[str, tuple[Any, ...]] = {name: (value,) for name, value in fixed.items()}
         if self.place:
             allowed["place of the norms"] = (self.place,)
-        if self.family.layer.parallel:
+        if family.layer.parallel:
             allowed["parallel"] = (False, True)
         return allowed
 
 
-def _gpt2(of: Parts) -> dict[str, Any]:
-    config = of.config
-    return {
-        "n_embd": config.width,
-        "n_layer": config.depth,
-        "n_head": config.heads,
-        "n_inner": config.hidden,
-        "n_positions": config.max_length,
-        "activation_function": of.mlp.activation,
-        "layer_norm_epsilon": of.epsilon,
-        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
-    }
-
-
-def _sizes(of: Parts, hidden: str = "intermediate_size") -> dict[str, Any]:
-    config = of.config
-    return {
-        "hidden_size": config.width,
-        "num_hidden_layers": config.depth,
-        "num_attention_heads": config.heads,
-        hidden: config.hidden,
-        "max_position_embeddings": config.max_length,
-    }
-
-
-def _llama(of: Parts) -> dict[str, Any]:
-    check(of.rotary.fraction == 1, "fraction of rotary", of.rotary.fraction, "1, where MLPs are gated")
-    config = of.config
-    return {
-        **_sizes(of),
-        "num_key_value_heads": config.sizes.key_heads,
-        "head_dim": of.head_dim,
-        "hidden_act": of.mlp.activation,
-        "rms_norm_eps": of.epsilon,
-        "rope_theta": of.rotary.base,
-        "attention_bias": config.attention_bias,
-        "mlp_bias": config.mlp_bias,
-        "attention_dropout": config.dropout,
-    }
-
-
-def _neox(of: Parts) -> dict[str, Any]:
-    fraction = of.rotary.fraction
-    whole = int(of.head_dim * fraction) == of.rotary.turned(of.head_dim)
-    check(whole, "fraction of rotary", fraction, "one that turns an even number of dimensions")
-    return {
-        **_sizes(of),
-        "hidden_act": of.mlp.activation,
-        "layer_norm_eps": of.epsilon,
-        "rotary_pct": fraction,
-        "rotary_emb_base": of.rotary.base,
-        "use_parallel_residual": of.layer.parallel,
-        **dict.fromkeys(("attention_dropout", "hidden_dropout"), of.config.dropout),
-    }
-
-
-def _opt(of: Parts) -> dict[str, Any]:
-    return {
-        **_sizes(of, "ffn_dim"),
-        "word_embed_proj_dim": of.config.width,
-        "do_layer_norm_before": False,
-        "activation_function": of.mlp.activation,
-        **dict.fromkeys(("dropout", "attention_dropout"), of.config.dropout),
-    }
-
-
-def _bert(of: Parts) -> dict[str, Any]:
-    dropouts = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
-    return {
-        **_sizes(of),
-        "type_vocab_size": 1,
-        "num_labels": of.config.vocabulary_size,
-        "hidden_act": of.mlp.activation,
-        "layer_norm_eps": of.epsilon,
-        **dict.fromkeys(dropouts, of.config.dropout),
-    }
-
-
+_SIZES = "hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings "
 _LLAMA: dict[str, Any] = {
+    "settings": _SIZES
+    + "num_key_value_heads head_dim hidden_act rms_norm_eps rope_theta attention_bias mlp_bias attention_dropout",
     "stack": "model.layers",
     "norms": ("input_layernorm", "post_attention_layernorm"),
     "embedding": "model.embed_tokens",
@@ -229,24 +98,32 @@ _LLAMA: dict[str, Any] = {
 }
 TARGETS = (
     Target(
-        kind="gpt2", architecture="GPT2LMHeadModel", settings=_gpt2,
+        kind="gpt2", architecture="GPT2LMHeadModel",
+        settings="n_embd n_layer n_head n_inner n_positions activation_function layer_norm_epsilon "
+        "resid_pdrop embd_pdrop attn_pdrop",
         stack="transformer.h", norms=("ln_1", "ln_2"), embedding="transformer.wte", positions="transformer.wpe",
         final="transformer.ln_f", head="lm_head", transposed=True,
     ),
-    Target(kind="llama", architecture="LlamaForCausalLM", settings=_llama, **_LLAMA),
-    Target(kind="qwen3", architecture="Qwen3ForCausalLM", settings=_llama, mlp_bias=False, epsilon=1e-6, **_LLAMA),
+    Target(kind="llama", architecture="LlamaForCausalLM", **_LLAMA),
+    Target(kind="qwen3", architecture="Qwen3ForCausalLM", mlp_bias=False, epsilon=1e-6, **_LLAMA),
     Target(
-        kind="gpt_neox", architecture="GPTNeoXForCausalLM", settings=_neox,
+        kind="gpt_neox", architecture="GPTNeoXForCausalLM",
+        settings=_SIZES + "hidden_act layer_norm_eps rotary_pct rotary_emb_base use_parallel_residual "
+        "attention_dropout hidden_dropout",
         stack="gpt_neox.layers", norms=("input_layernorm", "post_attention_layernorm"),
         embedding="gpt_neox.embed_in", final="gpt_neox.final_layer_norm", head="embed_out",
     ),
     Target(
-        kind="opt", architecture="OPTForCausalLM", settings=_opt, place="stream", epsilon=1e-5,
+        kind="opt", architecture="OPTForCausalLM", place="stream", epsilon=1e-5,
+        settings="hidden_size num_hidden_layers num_attention_heads ffn_dim max_position_embeddings "
+        "word_embed_proj_dim do_layer_norm_before activation_function dropout attention_dropout",
         stack="model.decoder.layers", norms=("self_attn_layer_norm", "final_layer_norm"),
         embedding="model.decoder.embed_tokens", positions="model.decoder.embed_positions", offset=2, head="lm_head",
     ),
     Target(
-        kind="bert", architecture="BertForTokenClassification", settings=_bert,
+        kind="bert", architecture="BertForTokenClassification",
+        settings=_SIZES + "type_vocab_size num_labels hidden_act layer_norm_eps "
+        "hidden_dropout_prob attention_probs_dropout_prob classifier_dropout",
         stack="bert.encoder.layer", norms=("attention.output.LayerNorm", "output.LayerNorm"),
         embedding="bert.embeddings.word_embeddings", positions="bert.embeddings.position_embeddings",
         start="bert.embeddings.LayerNorm", extra=("bert.embeddings.token_type_embeddings",),

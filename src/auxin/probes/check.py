@@ -22,8 +22,9 @@ from auxin.probes.dead import bad_entries, unreached, unset_tensors, zero_by_des
 from auxin.probes.expectation import Expectation
 from auxin.probes.findings import KINDS, Diagnostic, Kind, Thresholds, folded
 from auxin.probes.finite import NotFinite
+from auxin.probes.inputs import Reading
 from auxin.probes.laws import Given, laws_of
-from auxin.probes.observe import Observation, Reading, observe
+from auxin.probes.observe import Observation, observe
 from auxin.probes.prediction import Tokens
 from auxin.probes.reach import reach_of
 from auxin.probes.siblings import all_copies, copies, odd_layers, unlike_layers, zeros_in_some

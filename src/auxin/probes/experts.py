@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.families.preparation import prepared
-from auxin.probes.watching import stream_of
+from auxin.families.preparation import hooks, prepared
+from auxin.probes.states import stream_of
 
 DOUBLED = 1e-2
 """Relative error of an output that counts as doubled: half precision has three digits."""
@@ -36,37 +36,34 @@ def output_maps(model: nn.Module, name: str, run: Callable[[], Any]) -> dict[str
     Raises ``ConfigError`` where there are none.
     """
     module = model.get_submodule(name)
-    given: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    inputs: list[Any] = []
+    groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for key, p in module.named_parameters():
+        last = key.removesuffix(".weight").removesuffix(".bias").removesuffix("_bias").rpartition(".")[2]
+        groups[last][f"{name}.{key}"] = p
+
+    def output() -> Tensor | None:
+        args, kwargs = inputs[0]
+        return stream_of(module(*args, **kwargs))
+
     with prepared(model), torch.no_grad():
-        handle = module.register_forward_pre_hook(lambda _, *of: given.append(of), with_kwargs=True)  # pyright: ignore[reportArgumentType]
-        try:
+        with hooks() as hook:
+            hook(module.register_forward_pre_hook(lambda _, *given: inputs.append(given), with_kwargs=True))  # pyright: ignore[reportArgumentType]
             run()
-        finally:
-            handle.remove()
-        args, kwargs = given[0]
-        before = stream_of(module(*args, **kwargs))
+        before = output()
         assert before is not None
         found: list[dict[str, Tensor]] = []
-        for parameters in _by_last_name(module).values():
+        for parameters in groups.values():
             for p in parameters.values():
                 p.mul_(2)
-            after = stream_of(module(*args, **kwargs))
+            after = output()
             for p in parameters.values():
                 p.div_(2)
             if after is not None and (after - 2 * before).norm() <= DOUBLED * before.norm():
                 found.append(parameters)
-    width = before.shape[-1]
-    found.sort(key=lambda of: all(p.shape[0] == width for p in of.values() if p.ndim == 2))
+    found.sort(key=lambda of: all(p.shape[0] == before.shape[-1] for p in of.values() if p.ndim == 2))
     if not found:
         raise ConfigError(
             f"output map of {name} is not found; allowed: a branch that is proportional to some of its maps"
         )
-    return {f"{name}.{key}": p for key, p in found[-1].items()}
-
-
-def _by_last_name(module: nn.Module) -> dict[str, dict[str, Tensor]]:
-    groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for name, p in module.named_parameters():
-        last = name.removesuffix(".weight").removesuffix(".bias").removesuffix("_bias").rpartition(".")[2]
-        groups[last][name] = p
-    return groups
+    return found[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.families.preparation import restored
-from auxin.probes.watching import tensors_of
+from auxin.families.preparation import hooks
+from auxin.probes.states import tensors_of
 
 
 class NotFinite(ConfigError):
@@ -26,48 +27,40 @@ class _Found(Exception):
     """Ends the run at the first module."""
 
 
-def first_not_finite(model: nn.Module, run: Callable[[], Any]) -> NotFinite | None:
-    """The first module of a run whose output has NaN or infinite entries, and what of its own is not finite.
+def wrong(x: Tensor) -> bool:
+    """Whether a tensor has NaN or +∞ among its entries; −∞ is no fault, masks are made of it."""
+    return bool((x.isnan() | (x == torch.inf)).any())
 
-    −∞ is no fault where a module returns nothing else that is wrong: masks are made of it. Cost: a forward pass.
+
+def first_not_finite(model: nn.Module, run: Callable[[], Any]) -> NotFinite | None:
+    """The first module of a run whose output has NaN or infinite entries, and which of its tensors is not finite.
+
+    Cost: a forward pass.
     """
-    names: list[tuple[str, nn.Module, Tensor]] = []
-    handles: list[Any] = []
+    first: list[tuple[str, nn.Module, Tensor]] = []
 
     def look(name: str, module: nn.Module, _: Any, output: Any) -> None:
         for x in tensors_of(output):
-            if (x.is_floating_point() or x.is_complex()) and bool((x.isnan() | (x == torch.inf)).any()):
-                names.append((name, module, x))
+            if (x.is_floating_point() or x.is_complex()) and wrong(x):
+                first.append((name, module, x))
                 raise _Found
 
-    def restore() -> None:
-        for handle in handles:
-            handle.remove()
-
-    with restored(restore):
+    with hooks() as hook:
         for name, module in model.named_modules():
-            handles.append(module.register_forward_hook(partial(look, name)))
-        try:
+            hook(module.register_forward_hook(partial(look, name)))
+        with contextlib.suppress(Exception):  # what else it raises, it raises after the first module
             run()
-        except Exception:  # what else it raises, it raises after the first module
-            if not names:
-                return None
-    if not names:
+    if not first:
         return None
-    name, module, x = names[0]
-    own = [
-        f"{what} {name}.{tensor}".replace(" .", " ")
-        for what, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers()))
-        for tensor, value in tensors
-        if bool((value.isnan() | (value == torch.inf)).any())
-    ]
+    name, module, x = first[0]
+    tensors = [("parameter", *item) for item in module.named_parameters()]
+    tensors += [("buffer", *item) for item in module.named_buffers()]
+    culprit = next((f"{what} {f'{name}.{n}'.removeprefix('.')}" for what, n, t in tensors if wrong(t)), None)
     kind = "NaN" if bool(x.isnan().any()) else "infinite"
-    why = f"its {own[0]} is not finite" if own else f"no tensor of its own is; {overflow(x.dtype)}"
+    overflows = (
+        f"it overflows {str(x.dtype).removeprefix('torch.')}, which ends at {torch.finfo(x.dtype).max:.3g}"
+    )
+    why = f"its {culprit} is not finite" if culprit else f"no tensor of its own is; {overflows}"
     return NotFinite(
         name, f"{name or type(module).__name__} is the first module to give {kind} values: {why}"
     )
-
-
-def overflow(dtype: torch.dtype) -> str:
-    """The usual reason, in words."""
-    return f"it overflows {str(dtype).removeprefix('torch.')}, which ends at {torch.finfo(dtype).max:.3g}"

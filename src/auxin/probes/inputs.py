@@ -12,10 +12,35 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.values import check
+from auxin.families.layers import Layers
+from auxin.values import check, check_whole
 
 TOKEN_NAMES = ("input_ids", "tokens", "idx", "ids")
 VOCABULARY_NAMES = ("wte", "tok", "word", "vocab", "embed")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model reads to be measured, and where its stream is."""
+
+    inputs: Any = None
+    """What its forward takes: a tensor, a tuple of arguments or a dict of named ones; None: random token ids, pixels
+    or vectors, as the model seems to want."""
+    layers: Layers | None = None
+    """The container of the layers by name, or the layers in order, where they are not found."""
+    batch: int = 2
+    """Sequences of the default inputs."""
+    n_tokens: int = 64
+    """Tokens of each."""
+    batch_first: bool | None = None
+    """Whether the stream is [B, n, d]; None: it is found out."""
+    seed: int = 0
+    """Of the default inputs and of the combination that is differentiated."""
+
+    def __post_init__(self) -> None:
+        check_whole("batch", self.batch, 1, 10_000)
+        check_whole("n_tokens", self.n_tokens, 2, 1_000_000)
+        check_whole("seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -35,55 +60,67 @@ class Call:
     @property
     def described(self) -> str:
         """The arguments in words, for an error."""
-        each = [*self.args, *self.kwargs.values()]
-        shapes = [
-            f"{str(v.dtype).removeprefix('torch.')} {tuple(v.shape)}" for v in each if isinstance(v, Tensor)
-        ]
+        tensors = [v for v in (*self.args, *self.kwargs.values()) if isinstance(v, Tensor)]
+        shapes = (f"{str(v.dtype).removeprefix('torch.')} {tuple(v.shape)}" for v in tensors)
         return ", ".join(shapes) or "these inputs"
 
 
-def call_of(model: nn.Module, inputs: Any, batch: int, n_tokens: int, generator: torch.Generator) -> Call:
+def call_of(model: nn.Module, reading: Reading, generator: torch.Generator) -> Call:
     """The caller's inputs as arguments, on the model's device; or made up.
 
     Raises ``ConfigError`` for inputs of another kind, without entries or with some that are not finite, or a model of
     which no input can be made up.
     """
-    device, dtype = next(((p.device, p.dtype) for p in model.parameters()), (torch.device("cpu"), None))
-
-    def tensor(value: Any) -> Any:
-        if isinstance(value, np.ndarray) or _is_numbers(value):
-            value = _tensor(value)
-            value = value.to(dtype) if value.is_floating_point() else value
-        return value.to(device) if isinstance(value, Tensor) else value
-
+    inputs = reading.inputs
     if inputs is None:
-        call = _made_up(model, batch, n_tokens, generator)
+        call = _made_up(model, reading, generator)
     elif isinstance(inputs, Mapping):
         call = Call(kwargs={str(k): v for k, v in inputs.items()})
     elif isinstance(inputs, (Tensor, np.ndarray)) or _is_numbers(inputs):
-        call = Call(args=(inputs,))
+        call = Call((inputs,))
     else:
         allowed = "a tensor or array, a tuple or a dict of them"
         check(isinstance(inputs, (tuple, list)), "inputs", type(inputs).__name__, allowed)
-        call = Call(args=tuple(inputs))
-    args = tuple(map(tensor, call.args))
-    kwargs = {k: tensor(v) for k, v in call.kwargs.items()}
-    for value in (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)):
-        check(value.numel() > 0, "inputs", tuple(value.shape), "one token or more")
-        wrong = value.is_floating_point() and bool((value.isnan() | (value == torch.inf)).any())
-        check(not wrong, f"an entry of inputs {tuple(value.shape)}", "not finite", "finite numbers")
+        call = Call(tuple(inputs))
+    args = tuple(_tensor(model, value) for value in call.args)
+    kwargs = {name: _tensor(model, value) for name, value in call.kwargs.items()}
     if accepts(model, "use_cache"):
         kwargs.setdefault("use_cache", False)
     named = next((kwargs[name] for name in TOKEN_NAMES if name in kwargs), args[0] if args else None)
+    ids = isinstance(named, Tensor) and named.ndim == 2 and named.dtype in (torch.int64, torch.int32)
     flags = {m.batch_first for m in model.modules() if isinstance(m, nn.MultiheadAttention)}
     return Call(
         args,
         kwargs,
-        tokens=named if _is_ids(named) else None,
+        tokens=named if ids else None,
         kept=dict(_kept(kwargs)),
         batch_first=flags.pop() if len(flags) == 1 else None,
         notes=call.notes,
     )
+
+
+def _tensor(model: nn.Module, value: Any) -> Any:
+    """Numbers as a tensor on the model's device, of its type where they are floats; others as they are."""
+    parameter = next(model.parameters(), torch.empty(0))
+    if isinstance(value, np.ndarray) or _is_numbers(value):
+        try:
+            value = torch.from_numpy(np.array(value))
+        except (ValueError, TypeError):
+            raise ConfigError("inputs are lists of unlike lengths; allowed: as many tokens in each") from None
+        value = value.to(parameter.dtype) if value.is_floating_point() else value
+    if isinstance(value, Tensor):
+        check(value.numel() > 0, "inputs", tuple(value.shape), "one token or more")
+        finite = not value.is_floating_point() or not bool((value.isnan() | (value == torch.inf)).any())
+        check(finite, f"an entry of inputs {tuple(value.shape)}", "not finite", "finite numbers")
+        return value.to(parameter.device)
+    return value
+
+
+def _is_numbers(value: Any) -> bool:
+    """Whether nested lists or tuples hold numbers alone."""
+    if isinstance(value, (list, tuple)):
+        return len(value) > 0 and all(_is_numbers(item) or isinstance(item, (int, float)) for item in value)
+    return False
 
 
 def _kept(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
@@ -96,32 +133,17 @@ def _kept(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
                 yield name, mask.bool()
 
 
-def _is_numbers(value: Any) -> bool:
-    """Whether nested lists or tuples hold numbers alone."""
-    if isinstance(value, (list, tuple)):
-        return len(value) > 0 and all(_is_numbers(item) or isinstance(item, (int, float)) for item in value)
-    return False
-
-
-def _tensor(value: Any) -> Tensor:
-    try:
-        return torch.from_numpy(np.array(value))
-    except (ValueError, TypeError):
-        raise ConfigError("inputs are lists of unlike lengths; allowed: as many tokens in each") from None
-
-
-def _made_up(model: nn.Module, batch: int, n_tokens: int, generator: torch.Generator) -> Call:
-    config = getattr(model, "config", None)
+def _made_up(model: nn.Module, reading: Reading, generator: torch.Generator) -> Call:
+    config, batch = getattr(model, "config", None), reading.batch
     size = getattr(config, "image_size", None)
     if size is not None and accepts(model, "pixel_values"):
-        channels = getattr(config, "num_channels", 3)
         height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        pixels = torch.randn(batch, channels, height, width, generator=generator)
-        dtype = next(p.dtype for p in model.parameters())
-        return Call(kwargs={"pixel_values": pixels.to(dtype)}, notes=("inputs: random N(0, 1) pixels",))
+        shape = (batch, getattr(config, "num_channels", 3), height, width)
+        pixels = torch.randn(shape, generator=generator).to(next(model.parameters()).dtype)
+        return Call(kwargs={"pixel_values": pixels}, notes=("inputs: random N(0, 1) pixels",))
     table = vocabulary_of(model)
     if table is not None:
-        return _random_tokens(model, table, batch, n_tokens, generator)
+        return _random_tokens(model, table, reading, generator)
     width = _input_width(model)
     if width is None:
         raise ConfigError(
@@ -129,18 +151,17 @@ def _made_up(model: nn.Module, batch: int, n_tokens: int, generator: torch.Gener
             "arguments or a dict of named ones"
         )
     first = next((m.batch_first for m in model.modules() if isinstance(m, nn.MultiheadAttention)), True)
-    shape = (batch, n_tokens, width) if first else (n_tokens, batch, width)
-    vectors = torch.randn(shape, generator=generator).to(next(p.dtype for p in model.parameters()))
+    shape = (batch, reading.n_tokens, width) if first else (reading.n_tokens, batch, width)
+    vectors = torch.randn(shape, generator=generator).to(next(model.parameters()).dtype)
     args = (vectors, vectors.clone()) if accepts(model, "memory", "tgt") else (vectors,)
     return Call(args, notes=(f"inputs: random N(0, 1) vectors {tuple(shape)}",))
 
 
 def _random_tokens(
-    model: nn.Module, table: nn.Embedding, batch: int, n_tokens: int, generator: torch.Generator
+    model: nn.Module, table: nn.Embedding, reading: Reading, generator: torch.Generator
 ) -> Call:
     """Different ids in every sequence, without the padding's, as many as the model has positions for."""
-    longest = _longest(model, table)
-    n = min(n_tokens, longest)
+    n, batch = min(reading.n_tokens, _longest(model, table)), reading.batch
     ids = [i for i in range(min(table.num_embeddings, 200_000)) if i != table.padding_idx]
     check(len(ids) >= 2, "vocabulary of the model", table.num_embeddings, "2 words or more")
     pool = torch.tensor(ids)
@@ -158,18 +179,17 @@ def _random_tokens(
 
 def vocabulary_of(model: nn.Module) -> nn.Embedding | None:
     """The table of token embeddings: the model's own word for it, else by its name, else the first."""
-    getter = getattr(model, "get_input_embeddings", None)
-    if callable(getter):
-        try:
-            table = getter()
-        except (AttributeError, NotImplementedError):
-            table = None
-        if isinstance(table, nn.Embedding):
-            return table
+    try:
+        table = model.get_input_embeddings()  # pyright: ignore[reportCallIssue]
+    except (AttributeError, NotImplementedError, TypeError):
+        table = None
+    if isinstance(table, nn.Embedding):
+        return table
     tables = {n.lower(): m for n, m in model.named_modules() if isinstance(m, nn.Embedding)}
     for word in VOCABULARY_NAMES:
         for name, table in tables.items():
-            if word in name.rpartition(".")[2] and "pos" not in name.rpartition(".")[2]:
+            last = name.rpartition(".")[2]
+            if word in last and "pos" not in last:
                 return table
     return next((table for name, table in tables.items() if "pos" not in name), None)
 
@@ -180,7 +200,7 @@ def _longest(model: nn.Module, table: nn.Embedding) -> int:
     names = ("max_position_embeddings", "n_positions", "block_size")
     if not hasattr(config, "model_type"):  # in transformers' configs it is about generation
         names += ("max_length",)
-    known = [getattr(config, n, None) for n in names]
+    known = [getattr(config, name, None) for name in names]
     lengths = [n - 2 if n == 514 else n for n in known if isinstance(n, int) and n > 1]
     lengths += [
         m.num_embeddings
@@ -188,8 +208,7 @@ def _longest(model: nn.Module, table: nn.Embedding) -> int:
         if isinstance(m, nn.Embedding) and m is not table and ("pos" in name.lower() or name.endswith("wpe"))
     ]
     size = getattr(model, "block_size", None)
-    lengths += [size] if isinstance(size, int) else []
-    return min(lengths, default=1_000_000)
+    return min([*lengths, size] if isinstance(size, int) else lengths, default=1_000_000)
 
 
 def _input_width(model: nn.Module) -> int | None:
@@ -210,7 +229,3 @@ def accepts(model: nn.Module, *names: str) -> bool:
         return not set(names).isdisjoint(inspect.signature(model.forward).parameters)
     except (TypeError, ValueError):
         return False
-
-
-def _is_ids(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 2 and value.dtype in (torch.int64, torch.int32)

@@ -7,19 +7,17 @@ and have a gradient are moved against it, and it runs again, until no more are r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from auxin.families.preparation import prepared, restored
-from auxin.probes.inputs import Call, call_of
-from auxin.probes.observe import Reading
-from auxin.probes.watching import tensors_of
+from auxin.families.preparation import hooks, prepared
+from auxin.probes.inputs import Call, Reading, call_of
+from auxin.probes.states import tensors_of
 
 UPDATES = 8
 """Updates that are tried at most."""
@@ -49,22 +47,16 @@ def reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
     Cost: one pass forward and back; one more for each round of zero tensors that hold others back. The model's own
     tensors are read, never written.
     """
-    generator = torch.Generator().manual_seed(reading.seed)
     found = Reach()
-    handles: list[Any] = []
-
-    def restore() -> None:
-        for handle in handles:
-            handle.remove()
-
-    with prepared(model), restored(restore):
-        call = call_of(model, reading.inputs, reading.batch, reading.n_tokens, generator)
-        handles += _watched(model, found)
+    with prepared(model), hooks() as hook:
+        call = call_of(model, reading, torch.Generator().manual_seed(reading.seed))
+        for name, module in model.named_modules():
+            hook(module.register_forward_hook(lambda *_, name=name: found.called.add(name)))
         try:
             _updates(model, call, _leaves(model, trainable), found)
         except Exception as error:  # of the user's code, or of torch where a tensor cannot be exchanged
-            said = " ".join(str(error).split())[:120]
-            return Reach(notes=(f"gradients of parameters were not measured: {said}",))
+            reason = " ".join(str(error).split())[:120]
+            return Reach(notes=(f"gradients of parameters were not measured: {reason}",))
     found.unused = {n for n in trainable if n not in found.updates and n not in found.blocked}
     return found
 
@@ -111,10 +103,10 @@ def _gradients(
         reached[name] = leaf.grad if some and name in keep else some
         leaf.grad = None  # one gradient at a time is held
 
-    handles = [leaf.register_post_accumulate_grad_hook(partial(note, name)) for name, leaf in leaves.items()]
-    functional_call(_Pass(model), {f"model.{name}": leaf for name, leaf in leaves.items()}, (call,))
-    for handle in handles:
-        handle.remove()
+    with hooks() as hook:
+        for name, leaf in leaves.items():
+            hook(leaf.register_post_accumulate_grad_hook(partial(note, name)))
+        functional_call(_Pass(model), {f"model.{name}": leaf for name, leaf in leaves.items()}, (call,))
     return reached
 
 
@@ -137,13 +129,3 @@ class _Pass(nn.Module):
         )
         if isinstance(total, Tensor):
             total.backward()
-
-
-def _watched(model: nn.Module, found: Reach) -> Iterator[Any]:
-    """Hooks that note which modules run."""
-
-    def ran(name: str, *_: Any) -> None:
-        found.called.add(name)
-
-    for name, module in model.named_modules():
-        yield module.register_forward_hook(partial(ran, name))

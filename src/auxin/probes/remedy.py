@@ -20,8 +20,8 @@ from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
 from auxin.families.layers import Layers
 from auxin.probes.experts import holds_experts, output_maps
-from auxin.probes.inputs import call_of
-from auxin.probes.observe import Reading, observe
+from auxin.probes.inputs import Reading, call_of
+from auxin.probes.observe import observe
 from auxin.probes.prediction import Tokens, predict
 from auxin.probes.weights import gain_of
 from auxin.values import check, check_finite
@@ -94,16 +94,13 @@ def _factor(excess: Callable[[float], float], target: float) -> float:
 
 
 def scaled_branches(network: Network, branch: float, skip: float = 1.0) -> Network:
-    """The network with every branch and skip strength multiplied; a norm behind a branch is kept behind it."""
-    layers = (
-        Layer(
-            tuple(
-                dataclasses.replace(s, branch=s.branch * branch, skip=s.skip * skip) for s in layer.sublayers
-            ),
-            parallel=layer.parallel,
+    """The network with every branch and skip strength multiplied; a norm after a branch is kept."""
+    layers = []
+    for layer in network.layers:
+        sublayers = (
+            dataclasses.replace(s, branch=s.branch * branch, skip=s.skip * skip) for s in layer.sublayers
         )
-        for layer in network.layers
-    )
+        layers.append(Layer(tuple(sublayers), parallel=layer.parallel))
     return Network(tuple(layers), network.final)
 
 
@@ -111,7 +108,7 @@ def scaled_branches(network: Network, branch: float, skip: float = 1.0) -> Netwo
 def rescale_(
     model: nn.Module, branch: float | tuple[float, float], *, inputs: Any = None, layers: Layers | None = None
 ) -> list[str]:
-    """Multiply what the residual branches add, in place: their output maps with biases, or the norms behind them.
+    """Multiply what the residual branches add, in place: their output maps with biases, or the norms after them.
 
     Args:
         model: any that ``auxin.check`` measures.
@@ -137,7 +134,7 @@ def rescale_(
     reading = Reading(inputs, layers)
     seen = observe(model, reading)
     check(len(seen.branches) > 0, "branches of the model", 0, "a model whose branches are found")
-    call = call_of(model, inputs, reading.batch, reading.n_tokens, torch.Generator().manual_seed(0))
+    call = call_of(model, reading, torch.Generator().manual_seed(0))
     wanted: dict[str, float] = {}
     for b in seen.branches:
         factor = factors[0 if b.kind == "attention" else 1]

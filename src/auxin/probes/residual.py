@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ Array = NDArray[np.float64]
 
 TOKENS = 6
 """Tokens on which equations are tried; a chance agreement of so many entries does not occur."""
-
 PARALLEL, LATEST = 3, 12
 """Branches side by side that are looked for, among so many of the latest outputs."""
 
@@ -47,81 +47,6 @@ class Addition:
     terms: tuple[tuple[float, Event], ...]
     norm: float
     """Of the sum u, per dimension."""
-
-
-@dataclass
-class LayerTrace:
-    """Follows the stream through one run of one layer."""
-
-    start: Array
-    tolerance: float
-    additions: list[Addition] = field(default_factory=list)
-    _streams: list[Array] = field(default_factory=list)
-    _candidates: list[Event] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._streams = [self.start]
-
-    def entered(self, value: Array, norm: float, most: int = 1) -> None:
-        """A module's input: the stream as it was, or the sum of the stream and of at most so many branches."""
-        handed_on = any(_residual(value, c.sample[None]) <= self.tolerance for c in self._candidates)
-        if not handed_on and not self._known(value):
-            found = self._explained(value, norm, most)
-            if found is not None:
-                self.additions.append(found)
-                self._streams = [value]
-                self._candidates = []
-
-    def left(self, event: Event, entry: Array | None, is_norm: bool, adds: bool) -> None:
-        """A module's output: a candidate, and where a norm has acted on the stream itself, perhaps the new stream.
-
-        Where the module may add a branch itself (it ``adds``: it has parts, or takes the stream and the branch), the
-        output may also be the sum.
-        """
-        if adds:
-            self.entered(event.sample, event.norm)
-        if is_norm and entry is not None and self._known(entry):
-            self._streams.append(event.sample)
-        if not self._known(event.sample) or is_norm:
-            self._candidates.append(event)
-
-    def ended(self, value: Array, norm: float) -> bool:
-        """The layer's output; whether it is accounted for."""
-        if not self._known(value):
-            self.entered(value, norm, most=PARALLEL)
-        return self._known(value)
-
-    def _known(self, value: Array) -> bool:
-        return any(_residual(value, s[None]) <= self.tolerance for s in self._streams)
-
-    def _explained(self, value: Array, norm: float, most: int) -> Addition | None:
-        """The fewest candidates that account for the value; of equal ones the outermost module."""
-        distinct = self._distinct()
-        for count in range(1, most + 1):
-            distinct = distinct if count == 1 else distinct[-LATEST:]
-            for stream in self._streams:
-                for chosen in combinations(reversed(distinct), count):
-                    basis = np.stack([stream, *(event.sample for event in chosen)])
-                    if _residual(value, basis) <= self.tolerance:
-                        weights = _weights(value, basis)
-                        terms = [(float(w), e) for w, e in zip(weights[1:], chosen, strict=True)]
-                        if self._counts(weights, basis, value):
-                            terms.sort(key=lambda term: term[1].time)
-                            return Addition(float(weights[0]), tuple(terms), norm)
-        return None
-
-    def _counts(self, weights: NDArray[Any], basis: Array, value: Array) -> bool:
-        """Whether the stream and every branch has a part in the sum that rounding has not made up."""
-        parts = np.abs(weights) * np.linalg.norm(basis, axis=1)
-        return bool((parts > 2 * self.tolerance * np.linalg.norm(value)).all())
-
-    def _distinct(self) -> list[Event]:
-        """Candidates that differ: of modules that hand on one output (a dropout, a wrapper), the last."""
-        kept: list[Event] = []
-        for event in self._candidates:
-            kept = [k for k in kept if not np.array_equal(k.sample, event.sample)]
-            kept.append(event)
-        return [event for event in kept if event.sample.any()]
 
 
 @dataclass(frozen=True)
@@ -171,56 +96,117 @@ class Softmax:
 
 
 @dataclass
-class LayerRun:
-    """One run of a layer while it goes on."""
+class LayerTrace:
+    """Follows the stream through one run of one layer."""
 
     name: str
-    trace: LayerTrace
-    matrices: list[tuple[int, str, Any]] = field(default_factory=list)
-    """Time, name and output's sample of the modules with a matrix that writes to the stream's dimension."""
+    start: Array
+    tolerance: float
+    additions: list[Addition] = field(default_factory=list)
+    matrices: list[tuple[int, str]] = field(default_factory=list)
+    """Time and name of the modules with a matrix that writes to the stream's dimension."""
     softmaxes: list[Softmax] = field(default_factory=list)
+    _streams: list[Array] = field(default_factory=list)
+    _candidates: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._streams = [self.start]
+
+    def entered(self, value: Array, norm: float, most: int = 1) -> None:
+        """A module's input: the stream as it was, or the sum of the stream and of at most so many branches."""
+        handed_on = any(_residual(value, c.sample[None]) <= self.tolerance for c in self._candidates)
+        if handed_on or self._known(value):
+            return
+        found = self._sum(value, norm, most)
+        if found is not None:
+            self.additions.append(found)
+            self._streams = [value]
+            self._candidates = []
+
+    def left(self, event: Event, entry: Array | None, is_norm: bool, adds: bool) -> None:
+        """A module's output: a candidate, and where a norm has acted on the stream itself, perhaps the new stream.
+
+        Where the module may add a branch itself (it ``adds``: it has parts, or takes the stream and the branch), the
+        output may also be the sum.
+        """
+        if adds:
+            self.entered(event.sample, event.norm)
+        if is_norm and entry is not None and self._known(entry):
+            self._streams.append(event.sample)
+        if not self._known(event.sample) or is_norm:
+            self._candidates.append(event)
+
+    def ended(self, value: Array, norm: float) -> bool:
+        """The layer's output; whether it is accounted for."""
+        if not self._known(value):
+            self.entered(value, norm, most=PARALLEL)
+        return self._known(value)
 
     def branches(self, model: nn.Module, index: int) -> Iterator[ObservedBranch]:
         """The branches of the finished layer; an attention matrix belongs to the next output that is added."""
-        terms = [(addition, *term) for addition in self.trace.additions for term in addition.terms]
+        terms = [(addition, *term) for addition in self.additions for term in addition.terms]
         since = 0
         for addition, strength, event in sorted(terms, key=lambda term: term[2].time):
             ran = [s for s in self.softmaxes if since < s.time <= event.time]
             attention = [s for s in ran if not s.cross] or ran
-            writers = [m for m in self.matrices if since < m[0] <= event.time]
+            writers = [name for time, name in self.matrices if since < time <= event.time]
             since = event.time
             norm = strength**2 * event.norm
-            kind = "mlp" if not ran else "cross" if attention[0].cross else "attention"
-            spread = _mean([s.spread**2 for s in attention])
+            statistics: dict[str, float] = {}
+            if attention:
+                statistics = {
+                    n: fmean(getattr(s, n) for s in attention) for n in ("entropy", "mixed", "mixed_raw")
+                }
+                statistics["spread"] = math.sqrt(fmean(s.spread**2 for s in attention))
             yield ObservedBranch(
                 layer=index,
-                kind=kind,
+                kind="mlp" if not ran else "cross" if attention[0].cross else "attention",
                 module=event.module,
                 writer=_writer(model, event, writers),
                 skip=addition.skip,
                 strength=strength,
                 norm=norm,
                 share=norm / addition.norm if addition.norm else math.nan,
-                entropy=_mean([s.entropy for s in attention]),
-                spread=None if spread is None else math.sqrt(spread),
-                mixed=_mean([s.mixed for s in attention]),
-                mixed_raw=_mean([s.mixed_raw for s in attention]),
+                **statistics,
             )
+
+    def _known(self, value: Array) -> bool:
+        return any(_residual(value, s[None]) <= self.tolerance for s in self._streams)
+
+    def _sum(self, value: Array, norm: float, most: int) -> Addition | None:
+        """The fewest candidates that account for the value; of equal ones the outermost module."""
+        distinct: list[Event] = []  # of modules that hand on one output (a dropout, a wrapper), the last
+        for event in self._candidates:
+            distinct = [d for d in distinct if not np.array_equal(d.sample, event.sample)] + [event]
+        distinct = [event for event in distinct if event.sample.any()]
+        for count in range(1, most + 1):
+            distinct = distinct if count == 1 else distinct[-LATEST:]
+            for stream in self._streams:
+                for chosen in combinations(reversed(distinct), count):
+                    basis = np.stack([stream, *(event.sample for event in chosen)])
+                    if _residual(value, basis) > self.tolerance:
+                        continue
+                    weights = _weights(value, basis)
+                    parts = np.abs(weights) * np.linalg.norm(basis, axis=1)
+                    if (
+                        parts > 2 * self.tolerance * np.linalg.norm(value)
+                    ).all():  # no part is made up by rounding
+                        terms = zip(map(float, weights[1:]), chosen, strict=True)
+                        ordered = sorted(terms, key=lambda term: term[1].time)
+                        return Addition(float(weights[0]), tuple(ordered), norm)
+        return None
 
 
 def same(value: Array, other: Array, tolerance: float) -> bool:
     """Whether two samples are equal up to rounding."""
-    return value.shape == other.shape and float(np.linalg.norm(value - other)) <= tolerance * float(
-        np.linalg.norm(other)
-    )
+    size = float(np.linalg.norm(other))
+    return value.shape == other.shape and float(np.linalg.norm(value - other)) <= tolerance * size
 
 
 def _residual(value: Array, basis: Array) -> float:
     """‖value − its projection on the basis‖/‖value‖."""
     size = float(np.linalg.norm(value))
-    if size == 0:
-        return 0.0
-    return float(np.linalg.norm(value - _weights(value, basis) @ basis)) / size
+    return float(np.linalg.norm(value - _weights(value, basis) @ basis)) / size if size else 0.0
 
 
 def _weights(value: Array, basis: Array) -> Array:
@@ -237,15 +223,6 @@ def sample(x: Tensor) -> Array:
     return rows[chosen].double().flatten().cpu().numpy()
 
 
-def mean_norm(x: Tensor) -> float:
-    """Mean squared norm of a token, per dimension."""
-    return x.detach().float().square().mean().item()
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
 def is_norm(module: nn.Module) -> bool:
     """Whether a module has at most one number a dimension, and is called a norm: LayerNorm, RMSNorm, DyT."""
     few = all(p.ndim <= 1 for p in module.parameters())
@@ -253,20 +230,11 @@ def is_norm(module: nn.Module) -> bool:
     return few and ("norm" in name or name in ("dyt", "derf"))
 
 
-def matrix_of(module: nn.Module) -> Tensor | None:
-    """The matrix that a module applies last: its own weight, or that of nn.MultiheadAttention's output map."""
-    if isinstance(module, nn.MultiheadAttention):
-        return module.out_proj.weight
-    weight = getattr(module, "weight", None)
-    return weight if isinstance(weight, Tensor) and weight.ndim == 2 else None
-
-
-def _writer(model: nn.Module, event: Event, matrices: list[tuple[int, str, Any]]) -> str | None:
+def _writer(model: nn.Module, event: Event, matrices: list[str]) -> str | None:
     """The norm after the branch, else the last module with a matrix that ran in it."""
     if is_norm(model.get_submodule(event.module)):
         return event.module
     if not matrices:
         return None
-    name = matrices[-1][1]
-    inside = isinstance(model.get_submodule(name), nn.MultiheadAttention)
-    return f"{name}.out_proj" if inside else name
+    inside = isinstance(model.get_submodule(matrices[-1]), nn.MultiheadAttention)
+    return f"{matrices[-1]}.out_proj" if inside else matrices[-1]

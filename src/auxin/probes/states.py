@@ -1,9 +1,47 @@
-"""Statistics of states [B, n, d]: norms, cosines and Gram matrices over tokens that count."""
+"""States of the stream among what modules take and give, and statistics of states [B, n, d]."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists, dicts and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    items: Any = ()
+    if isinstance(value, Mapping):
+        items = value.values()
+    elif isinstance(value, (tuple, list)):
+        items = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        items = (getattr(value, f.name) for f in fields(value))
+    for item in items:
+        yield from tensors_of(item)
+
+
+def streams_of(value: Any, like: Tensor | None = None) -> Iterator[Tensor]:
+    """The tensors [·, ·, d] of floats in an output: itself, or in a tuple, dict or dataclass.
+
+    With ``like``, those that have its numbers of tokens and dimensions, flattened to [·, d] or not.
+    """
+    for x in tensors_of(value):
+        if not x.is_floating_point():
+            continue
+        same = like is not None and (x.shape[-1:], x.numel()) == (like.shape[-1:], like.numel())
+        if x.ndim == 3 if like is None else same and x.ndim in (2, 3):
+            yield x
+
+
+def stream_of(value: Any, like: Tensor | None = None) -> Tensor | None:
+    """The first of ``streams_of``."""
+    return next(streams_of(value, like), None)
 
 
 def mean_square(x: Tensor, kept: Tensor) -> float:

@@ -6,111 +6,76 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
 from auxin.families.layers import LayerStack
-from auxin.families.preparation import ROUNDING, restored
+from auxin.families.preparation import ROUNDING, hooks
+from auxin.probes.attention import attention_statistics, mixtures
 from auxin.probes.finite import NotFinite
-from auxin.probes.residual import (
-    PARALLEL,
-    Event,
-    LayerRun,
-    LayerTrace,
-    ObservedBranch,
-    Softmax,
-    is_norm,
-    matrix_of,
-    mean_norm,
-    same,
-    sample,
-)
-from auxin.probes.watching import attention_statistics, mixtures, stream_of, streams_of
+from auxin.probes.residual import PARALLEL, Event, LayerTrace, ObservedBranch, Softmax, is_norm, same, sample
+from auxin.probes.states import stream_of, streams_of
 from auxin.values import check
 
 
 class Tracer:
-    """Records the stream before and after every layer, and its branches; a context in which the model runs.
+    """Records the stream before and after every layer, and its branches, while the model runs in ``following``.
 
     ``sources`` are the tensors whose gradients are the stream's: the states, or where layers return the last branch
     and the residual as a pair, whose sum the state is, that branch.
     """
 
     def __init__(self, model: nn.Module, stack: LayerStack, table: nn.Embedding | None = None) -> None:
-        self.model, self.stack = model, stack
-        self.table = table
+        self.model, self.stack, self.table = model, stack, table
         self.tokens: Tensor | None = None
-        self.sources: list[Tensor] = []
-        self.paired = False
-        self.broken: list[str] = []
-        self._woken: list[Tensor] = []
-        self.replaceable = stack.called
+        """Ids that the table of tokens has read."""
         self.states: list[Tensor] = []
+        self.sources: list[Tensor] = []
         self.ran: list[str] = []
         self.branches: list[ObservedBranch] = []
         self.notes: list[str] = []
         self.causal: bool | None = None
-        self._layer: LayerRun | None = None
+        self.heads: dict[str, torch.Size] = {}
+        """Shapes of the outputs of linear maps after the layers."""
+        self._layer: LayerTrace | None = None
+        self._woken: Tensor | None = None
+        self._paired = False
         self._time = 0
         self._entries: dict[str, list[tuple[Any, bool]]] = {}
+        self._broken: list[str] = []
         self._unexplained: list[str] = []
-        self.heads: dict[str, torch.Size] = {}
-        self._handles: list[Any] = []
-        self._owner = {
+        self._layer_of = {
             f"{name}.{inner}".removesuffix("."): name
             for name, layer in stack.layers.items()
             for inner, _ in layer.named_modules()
         }
 
-    def __enter__(self) -> Self:
-        try:
-            self._hook()
-        except BaseException:  # Ctrl-C
-            self.__exit__()
-            raise
-        return self
-
-    def _hook(self) -> None:
-        hook = self._handles.append
-        for name, module in self.model.named_modules():
-            if name in self.stack.layers and self.stack.called:
-                hook(module.register_forward_pre_hook(partial(self._begin, name), with_kwargs=True))
-                hook(module.register_forward_hook(partial(self._end, name)))
-            elif name in self._owner:
-                hook(module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True))
-                hook(module.register_forward_hook(partial(self._leave, name)))
-            elif isinstance(module, nn.Linear):
-                hook(module.register_forward_hook(partial(self._outside, name)))
-            elif self.table is not None and getattr(module, "weight", None) is self.table.weight:
-                hook(module.register_forward_pre_hook(self._read, with_kwargs=True))
-            if not self.stack.called and name and name not in self._owner:
-                hook(module.register_forward_pre_hook(partial(self._after, name), with_kwargs=True))
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """A context in which the model runs."""
+        with hooks() as hook:
+            for name, module in self.model.named_modules():
+                if name in self.stack.layers and self.stack.called:
+                    hook(module.register_forward_pre_hook(partial(self._begin, name), with_kwargs=True))
+                    hook(module.register_forward_hook(partial(self._end, name)))
+                elif name in self._layer_of:
+                    hook(module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True))
+                    hook(module.register_forward_hook(partial(self._leave, name)))
+                elif isinstance(module, nn.Linear):
+                    hook(module.register_forward_hook(partial(self._outside, name)))
+                elif self.table is not None and getattr(module, "weight", None) is self.table.weight:
+                    hook(module.register_forward_pre_hook(self._read, with_kwargs=True))
+                if not self.stack.called and name and name not in self._layer_of:
+                    hook(module.register_forward_pre_hook(self._after, with_kwargs=True))
+            yield
 
     def restore(self) -> None:
-        """Undo what was done to tensors that may be the caller's."""
-        for x in self._woken:
-            x.requires_grad_(False)
-
-    def _read(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        """The table of tokens is read: the last time before the first layer, by the stack's own tokens."""
-        ids = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
-        if ids is None or ids.numel() == 0 or self.states or not isinstance(module, nn.Embedding):
-            return
-        size = module.num_embeddings
-        check(
-            int(ids.max()) < size,
-            "largest token id",
-            int(ids.max()),
-            f"below the model's vocabulary of {size}",
-        )
-        self.tokens = ids if ids.ndim == 2 else None
+        """Undo what was done to a tensor that may be the caller's."""
+        if self._woken is not None:
+            self._woken.requires_grad_(False)
 
     def finish(self, output: Any) -> None:
         """Close the last layer, and refuse what is no residual stream."""
@@ -129,7 +94,7 @@ class Tracer:
             self.notes.append(f"{len(missing)} of the layers did not run ({missing[0]} …)")
         for names, what in (
             (self._unexplained, "what is added to the stream was not found in"),
-            (self.broken, "the stream changes before"),
+            (self._broken, "the stream changes before"),
         ):
             if names:
                 self.notes.append(f"{what} {', '.join(dict.fromkeys(names))[:200]}")
@@ -137,16 +102,24 @@ class Tracer:
     @property
     def closed(self) -> bool:
         """Whether the branches that were found account for the stream from the first layer to the last."""
-        return not self._unexplained and not self.broken
+        return not self._unexplained and not self._broken
+
+    def _read(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """The table of tokens is read: the last time before the first layer, by the stack's own tokens."""
+        ids = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
+        if ids is None or ids.numel() == 0 or self.states or not isinstance(module, nn.Embedding):
+            return
+        size, largest = module.num_embeddings, int(ids.max())
+        check(largest < size, "largest token id", largest, f"below the model's vocabulary of {size}")
+        self.tokens = ids if ids.ndim == 2 else None
 
     # the stream at the border of layers that are modules
 
     def _begin(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         found = list(streams_of((args, kwargs), self.states[0] if self.states else None))
-        allowed = "a float tensor [B, n, d]"
-        check(bool(found), f"input of {name} ({type(module).__name__})", _shape(args), allowed)
-        x = found[0] + found[1] if self.paired and len(found) > 1 else found[0]
-        self._open(name, x)
+        kind = type(module).__name__
+        check(bool(found), f"input of {name} ({kind})", _shape(args), "a float tensor [B, n, d]")
+        self._open(name, self._state(found))
 
     def _end(self, name: str, module: nn.Module, _: Any, output: Any) -> None:
         found = list(streams_of(output))
@@ -157,51 +130,38 @@ class Tracer:
             )
         self._close(found)
 
-    # the same where a layer is a mere list of its parts: it begins with the first part that runs
-
-    def _after(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        x = stream_of(args)
-        if self._layer is not None and x is not None and x.shape == self.states[0].shape:
-            self._close([x])
-
-    def _begin_parts(self, owner: str, x: Tensor) -> None:
-        if self._layer is not None and self._layer.name == owner:
-            return
-        if self._layer is not None:
-            self._close([x])
-        self._open(owner, x)
+    def _state(self, found: list[Tensor]) -> Tensor:
+        return found[0] + found[1] if self._paired and len(found) > 1 else found[0]
 
     def _open(self, name: str, x: Tensor) -> None:
-        value = sample(x)
-        tolerance = ROUNDING.get(x.dtype, 1e-4)
-        self._finite(name, x)
+        value, tolerance = sample(x), ROUNDING.get(x.dtype, 1e-4)
+        _finite_norm(name, x)
         if not self.states:  # the graph starts here
             if not x.requires_grad:
                 x.requires_grad_()
-                self._woken.append(x)
+                self._woken = x
             self.states.append(x)
             self.sources.append(x)
         elif not same(value, sample(self.states[-1]), tolerance):
-            self.broken.append(name)
-        self._layer = LayerRun(name, LayerTrace(value, tolerance))
+            self._broken.append(name)
+        self._layer = LayerTrace(name, value, tolerance)
         self._entries = {}
 
     def _close(self, outputs: list[Tensor]) -> None:
         """The layer's output is the stream, or where two tensors sum up to it, the last branch and the residual."""
         layer, self._layer = self._layer, None
         assert layer is not None
-        x = outputs[0]
-        shape = tuple(self.states[0].shape)
+        x, shape = outputs[0], tuple(self.states[0].shape)
         allowed = (
             f"the stream's shape {shape}: stages of unlike width are not followed; name one with layers="
         )
         check(tuple(x.shape) == shape, f"stream after {layer.name}", tuple(x.shape), allowed)
-        closed = layer.trace.ended(sample(x), self._finite(layer.name, x))
+        closed = layer.ended(sample(x), _finite_norm(layer.name, x))
         if not closed and len(outputs) > 1 and outputs[1].shape == x.shape:
             both = x + outputs[1]
-            closed = layer.trace.ended(sample(both), self._finite(layer.name, both))
+            closed = layer.ended(sample(both), _finite_norm(layer.name, both))
             if closed:
-                self.paired, x = True, both
+                self._paired, x = True, both
         if not closed:
             self._unexplained.append(layer.name)
         self.ran.append(layer.name)
@@ -209,26 +169,25 @@ class Tracer:
         self.sources.append(outputs[0])
         self.branches += layer.branches(self.model, len(self.ran) - 1)
 
-    def _finite(self, name: str, x: Tensor) -> float:
-        """Mean norm² of x, which is refused where an entry is not finite."""
-        norm = mean_norm(x)
-        if not math.isfinite(norm) and not bool(x.isfinite().all()):
-            raise NotFinite(name, f"{name} gives values that are not finite")
-        return norm
+    # what happens inside a layer; one that is a mere list of its parts begins with the first part that runs
 
-    # what happens inside a layer
+    def _after(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        x = stream_of(args)
+        if self._layer is not None and x is not None and x.shape == self.states[0].shape:
+            self._close([x])
 
     def _enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if not self.stack.called and (part := stream_of(args)) is not None:
-            self._begin_parts(self._owner[name], part)
-        if self._layer is None:
+        part = None if self.stack.called else stream_of(args)
+        if part is not None and (self._layer is None or self._layer.name != self._layer_of[name]):
+            if self._layer is not None:
+                self._close([part])
+            self._open(self._layer_of[name], part)
+        found = [] if self._layer is None else list(streams_of((args, kwargs), self.states[0]))
+        if self._layer is None or not found:
             return
-        found = list(streams_of((args, kwargs), self.states[0]))
-        if not found:
-            return
-        x, value = found[0], sample(found[0])
+        value = sample(found[0])
         self._entries.setdefault(name, []).append((value, len(found) > 1))
-        self._layer.trace.entered(value, self._finite(name, x), PARALLEL if is_norm(module) else 1)
+        self._layer.entered(value, _finite_norm(name, found[0]), PARALLEL if is_norm(module) else 1)
 
     def _leave(self, name: str, module: nn.Module, _: Any, output: Any) -> None:
         self._time += 1
@@ -236,17 +195,15 @@ class Tracer:
         found = [] if layer is None else list(streams_of(output, self.states[0]))
         if layer is None or not found:
             return
-        x = found[0]
-        value = sample(x)
         entries = self._entries.get(name)
         entry, several = entries.pop() if entries else (None, False)
-        event = Event(self._time, name, value, self._finite(name, x))
-        adds = several or next(module.children(), None) is not None
-        layer.trace.left(event, entry, is_norm(module), adds)
+        event = Event(self._time, name, sample(found[0]), _finite_norm(name, found[0]))
+        layer.left(event, entry, is_norm(module), adds=several or next(module.children(), None) is not None)
         for other in found[1:2]:  # a norm that adds the residual, and returns the sum as well
-            layer.trace.entered(sample(other), mean_norm(other))
-        if matrix_of(module) is not None:
-            layer.matrices.append((self._time, name, value))
+            layer.entered(sample(other), _norm(other))
+        weight = getattr(module, "weight", None)
+        if isinstance(module, nn.MultiheadAttention) or (isinstance(weight, Tensor) and weight.ndim == 2):
+            layer.matrices.append((self._time, name))
 
     def softmax(self, logits: Tensor, weights: Tensor, cross: bool) -> None:
         """An attention matrix has been computed, over other tokens than the stream's where it is ``cross``."""
@@ -259,8 +216,6 @@ class Tracer:
         mixed = (math.nan, math.nan) if cross else mixtures(weights, self.states[-1])
         statistics = attention_statistics(logits, weights)
         self._layer.softmaxes.append(Softmax(self._time, cross, *statistics, *mixed))
-
-    # after the layers
 
     def _outside(self, name: str, module: nn.Linear, _: Any, output: Tensor) -> None:
         if self.ran and self._layer is None:
@@ -277,31 +232,33 @@ class Tracer:
                 return None
             begun = True
             follow(start)
-            x = stream_of((args, kwargs))
-            return _with(args, kwargs, x, start)
+            old = stream_of((args, kwargs))
+            exchange = lambda value: start if value is old else value
+            return tuple(map(exchange, args)), {name: exchange(value) for name, value in kwargs.items()}
 
         def end(module: nn.Module, _: Any, output: Any) -> None:
             found = list(streams_of(output))
             if found:
-                follow(found[0] + found[1] if self.paired and len(found) > 1 else found[0])
+                follow(self._state(found))
 
-        handles: list[Any] = []
-
-        def restore() -> None:
-            for handle in handles:
-                handle.remove()
-
-        with restored(restore):
+        with hooks() as hook:
             for layer in self.stack.layers.values():
-                handles.append(layer.register_forward_hook(end))
-                handles.append(layer.register_forward_pre_hook(begin, with_kwargs=True))
+                hook(layer.register_forward_hook(end))
+                hook(layer.register_forward_pre_hook(begin, with_kwargs=True))
             yield
 
 
-def _with(args: Any, kwargs: Any, old: Any, new: Tensor) -> tuple[Any, Any]:
-    """The arguments with one tensor replaced by another."""
-    exchange = lambda value: new if value is old else value
-    return tuple(map(exchange, args)), {name: exchange(value) for name, value in kwargs.items()}
+def _norm(x: Tensor) -> float:
+    """Mean squared norm of a token, per dimension."""
+    return x.detach().float().square().mean().item()
+
+
+def _finite_norm(name: str, x: Tensor) -> float:
+    """Mean squared norm of a token, per dimension; ``NotFinite`` where an entry is not finite."""
+    norm = _norm(x)
+    if not math.isfinite(norm) and not bool(x.isfinite().all()):
+        raise NotFinite(name, f"{name} gives values that are not finite")
+    return norm
 
 
 def _shape(value: Any) -> object:

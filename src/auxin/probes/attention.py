@@ -1,9 +1,9 @@
-"""What modules give and what attention computes, watched while a model runs."""
+"""What attention computes, watched while a model runs: its matrices, and statistics of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,57 +14,20 @@ MASKED = -1e4
 """Logits below this one are masked, whatever finite number a model masks with."""
 
 
-def tensors_of(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists, dicts and dataclasses, in order."""
-    if isinstance(value, Tensor):
-        yield value
-        return
-    items: Any = ()
-    if isinstance(value, Mapping):
-        items = value.values()
-    elif isinstance(value, (tuple, list)):
-        items = value
-    elif is_dataclass(value) and not isinstance(value, type):
-        items = (getattr(value, f.name) for f in fields(value))
-    for item in items:
-        yield from tensors_of(item)
-
-
-def streams_of(value: Any, like: Tensor | None = None) -> Iterator[Tensor]:
-    """The tensors [·, ·, d] of floats in an output: itself, or in a tuple, dict or dataclass.
-
-    With ``like``, those that have its numbers of tokens and dimensions, flattened to [·, d] or not.
-    """
-    for x in tensors_of(value):
-        if not x.is_floating_point():
-            continue
-        if (
-            x.ndim == 3
-            if like is None
-            else x.ndim in (2, 3) and (x.shape[-1], x.numel()) == (like.shape[-1], like.numel())
-        ):
-            yield x
-
-
-def stream_of(value: Any, like: Tensor | None = None) -> Tensor | None:
-    """The first of ``streams_of``."""
-    return next(streams_of(value, like), None)
-
-
 class SoftmaxWatch(TorchDispatchMode):
-    """Tells of every attention matrix as it is computed: a softmax of products of queries and keys, [..., n, m].
+    """Reports every attention matrix as it is computed: a softmax of products of queries and keys, [..., n, m].
 
     The router of a mixture of experts takes a softmax of products with a parameter; that is none. Queries and keys
-    are told by what depends on the stream, whose beginning requires gradients: both do in self-attention, one of
+    are known by what depends on the stream, whose beginning requires gradients: both do in self-attention, one of
     them in cross-attention.
     """
 
     SOFTMAXES = ("aten::_softmax", "aten::_safe_softmax")
     PRODUCTS = ("aten::bmm", "aten::baddbmm")
 
-    def __init__(self, model: nn.Module, tell: Callable[[Tensor, Tensor, bool], None]) -> None:
+    def __init__(self, model: nn.Module, report: Callable[[Tensor, Tensor, bool], None]) -> None:
         super().__init__()
-        self.tell = tell
+        self._report = report
         self._parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
         self._products: list[tuple[int, int, int]] = []
         self._weights: tuple[int, int] | None = None
@@ -83,7 +46,7 @@ class SoftmaxWatch(TorchDispatchMode):
             logits = args[0]
             depending = [d for *size, d in self._products if size == [logits.numel(), logits.shape[-1]]]
             if max(depending, default=0) and logits.shape[-1] > 1:
-                self.tell(logits.detach(), result.detach(), max(depending) == 1)
+                self._report(logits.detach(), result.detach(), max(depending) == 1)
                 self._weights = (logits.numel(), logits.shape[-1])
             self._products = []
         return result
@@ -92,17 +55,17 @@ class SoftmaxWatch(TorchDispatchMode):
 def mixtures(weights: Tensor, state: Tensor) -> tuple[float, float]:
     """Mean (A Ĉ Aᵀ)_ii and (A C Aᵀ)_ii of attention matrices A over a stream [B, n, d] or [n, B, d].
 
-    C is the stream's Gram matrix, Ĉ that of its directions. NaN where the shapes do not tell which token is which.
+    C is the stream's Gram matrix, Ĉ that of its directions. NaN where the shapes leave open which token is which.
     """
     n = weights.shape[-1]
     if weights.shape[-2] != n:
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     weights = weights.reshape(-1, n, n) if weights.ndim == 3 else weights.flatten(1, -3)
     x = state.detach()
     if x.shape[1] != n and x.shape[0] == n:
         x = x.transpose(0, 1)
     if x.shape[1] != n or state.shape[:2] == (n, n) or len(weights) % len(x):
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     a = weights.reshape(len(x), -1, n, n).float()
     raw, unit = x.float() / x.shape[-1] ** 0.5, torch.nn.functional.normalize(x.float(), dim=-1)
     mixed, mixed_raw = (
@@ -122,7 +85,7 @@ def attention_statistics(logits: Tensor, weights: Tensor) -> tuple[float, float]
     count = visible.sum(-1)
     rows = count >= 2
     if not bool(rows.any()):
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     entropy = torch.special.entr(weights).sum(-1)[rows] / count[rows].log()
     a = a.masked_fill(~visible, 0.0)
     mean = a.sum(-1, keepdim=True) / count[..., None].clamp_min(1)
