@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from auxin.probes.check import check
 from auxin.probes.check_report import CheckReport
+from auxin.probes.dead import reach_of
 from auxin.probes.inputs import Reading
-from auxin.probes.reach import reach_of
 from probes import models, shapes
 from probes.shapes import D, V
 

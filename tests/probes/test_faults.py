@@ -15,9 +15,9 @@ import auxin
 from auxin.cli import main
 from auxin.errors import ConfigError
 from auxin.probes.check import check
-from auxin.probes.finite import NotFinite
 from auxin.probes.inputs import Reading
 from auxin.probes.observe import observe
+from auxin.probes.states import NotFinite
 from probes import models, shapes
 
 D, V = shapes.D, shapes.V

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from auxin.architecture import MLP, Attention, Layer, Network, Norm
 from auxin.architecture.initialization import normal_scheme
@@ -17,10 +20,10 @@ from auxin.architecture.recipe import Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
-from auxin.families.activation import activation_of
 from auxin.families.configs import NoFamily, read_config, recipe_of
 from auxin.families.layers import LayerStack, find_layers
 from auxin.families.matrices import TORCH, Matrix, matrices, recognized
+from auxin.families.preparation import as_config_error, hooks, prepared
 from auxin.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
 from auxin.models.transformer import TransformerLM
 from auxin.values import check
@@ -29,6 +32,18 @@ KNOWN = (
     "a model or config of transformers, torch.nn.TransformerEncoder, modules of nanoGPT's shape, a ModelConfig, "
     "RunConfig or TransformerLM"
 )
+
+ACTIVATIONS = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+    "relu2": lambda x: F.relu(x).square(),
+}
+SAME = 2e-3
+"""Largest difference between two forms of one function: GELU by erf and by tanh differ by 0.0005."""
+LARGE = 3.0
+"""Root mean square of what the first map is made to give, so that functions differ."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +209,7 @@ def _nanogpt(stack: LayerStack) -> Described:
 
 def _layer(sizes: Sizes, module: nn.Module, parts: Mapping[str, str], norms: Mapping[str, Norm]) -> Layer:
     """Plain attention and an MLP, whose activation is found by a pass."""
-    activation: Any = activation_of(module, parts["up"], parts["down"])
+    activation: Any = _activation(module, parts["up"], parts["down"])
     return layer_of(Attention(head_dim=sizes.split_width()), MLP(activation), norms)
 
 
@@ -226,3 +241,41 @@ def _ours(model: TransformerLM, stack: LayerStack) -> Described:
     network = replace(recipe.network, layers=tuple(layers[layer] for layer in recipe.network.layers))
     recipe = replace(recipe, network=network)
     return Described(recipe, tuple(matrices(stack.layers, OUR_PARTS, "rows", recipe)))
+
+
+class _Seen(Exception):
+    """Ends the pass where the second map begins."""
+
+
+def _activation(layer: nn.Module, first: str, second: str) -> str:
+    """The nonlinearity between two maps of a layer that nobody names, from one pass of random vectors.
+
+    Raises ``ConfigError`` for a function that is none of the known, and for a layer that takes more than the stream.
+    """
+    up, down = layer.get_submodule(first), layer.get_submodule(second)
+    kind, values = type(layer).__name__, list[Tensor]()
+
+    def enlarged(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        size = output.square().mean().sqrt().clamp_min(torch.finfo(output.dtype).tiny)
+        values[:] = [output * (LARGE / size)]
+        return values[0]
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values.append(inputs[0])
+        raise _Seen
+
+    parameter = next(layer.parameters())
+    x = torch.randn(1, 8, up.in_features, generator=torch.Generator().manual_seed(0)).to(parameter)  # pyright: ignore[reportArgumentType]
+    with prepared(layer), hooks() as hook:
+        hook(up.register_forward_hook(enlarged))
+        hook(down.register_forward_pre_hook(keep))
+        with as_config_error(f"activation of {kind} cannot be seen"), contextlib.suppress(_Seen):
+            layer(x)
+    if len(values) < 2:
+        raise ConfigError(f"activation of {kind} cannot be seen: {first} or {second} does not run")
+    before, after = (value.detach().float() for value in values)
+    allowed = SAME + 8 * torch.finfo(parameter.dtype).eps * LARGE
+    for name, function in ACTIVATIONS.items():
+        if before.shape == after.shape and (function(before) - after).abs().max() <= allowed:
+            return name
+    raise ConfigError(f"activation of {kind} is none that is covered: {', '.join(ACTIVATIONS)}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from auxin.errors import ConfigError
 from auxin.values import check
 
-CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+LISTS = (nn.ModuleList, nn.Sequential)
 PARALLEL = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
 """Wrappers that hold a model as their ``module``."""
 RIVAL = 0.5
@@ -54,7 +53,7 @@ def find_layers(model: nn.Module, layers: Layers | None = None) -> LayerStack:
         return layers
     if layers is not None:
         return _named(model, layers)
-    found = {name: group for name, group in _groups(model).items() if group}
+    found = _groups(model)
     if not found:
         raise ConfigError(
             f"{type(model).__name__} has no repeated layers that can be found; allowed: any module, with "
@@ -84,7 +83,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         inner = getattr(model, "_orig_mod", None)
         if inner is None and type(model).__name__ in PARALLEL:
             inner = getattr(model, "module", None)
-        if inner is None and not isinstance(model, CONTAINERS) and _uncalled(model):
+        if inner is None and not isinstance(model, (*LISTS, nn.ModuleDict)) and _uncalled(model):
             holding = [m for m in model.children() if next(m.parameters(), None) is not None]
             inner = holding[0] if len(holding) == 1 else None
         if not isinstance(inner, nn.Module):
@@ -101,38 +100,31 @@ def _uncalled(module: nn.Module) -> bool:
 
 
 def _groups(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
-    """Of every module the largest group of children of one class that hold two matrices or more each."""
+    """Of the modules that have one, the largest group of children of one class that hold two matrices or more each."""
     groups: dict[str, dict[str, nn.Module]] = {}
     for name, module in model.named_modules():
-        kinds: dict[type, dict[str, nn.Module]] = defaultdict(dict)
-        for child, layer in module.named_children():
-            of_parts = isinstance(module, nn.ModuleList) or not _container_of_layers(layer)
-            if _matrices(layer) >= 2 and of_parts:
-                kinds[type(layer)][_key(name, child)] = layer
-        alone = 1 if isinstance(module, (nn.ModuleList, nn.Sequential)) else 2
-        largest = max(kinds.values(), key=_size, default={})
-        every = {inner: layer for group in kinds.values() for inner, layer in group.items()}
-        if isinstance(module, (nn.ModuleList, nn.Sequential)) and 2 * len(largest) >= len(every):
-            ordered = ((_key(name, child), layer) for child, layer in module.named_children())
-            largest = {
-                key: layer for key, layer in ordered if key in every
-            }  # whatever class one of them is of
-        if alone == 2 and any(_holds_stack(layer) for layer in largest.values()):  # an encoder and a decoder
-            largest = {}
-        groups[name] = largest if len(largest) >= alone else {}
+        a_list = isinstance(module, LISTS)
+        layers = {
+            f"{name}.{child}".removeprefix("."): layer
+            for child, layer in module.named_children()
+            if _matrices(layer) >= 2 and (isinstance(module, nn.ModuleList) or not _is_stack(layer))
+        }
+        classes = dict.fromkeys(type(layer) for layer in layers.values())
+        kinds = [{key: layer for key, layer in layers.items() if type(layer) is kind} for kind in classes]
+        largest = max(kinds, key=_size, default={})
+        if a_list and 2 * len(largest) >= len(layers):
+            largest = layers  # whatever class one of them is of
+        if not a_list and any(_is_stack(inner) for layer in largest.values() for inner in layer.modules()):
+            continue  # an encoder and a decoder
+        if len(largest) >= (1 if a_list else 2):
+            groups[name] = largest
     return groups
 
 
-def _key(container: str, child: str) -> str:
-    return f"{container}.{child}".removeprefix(".")
-
-
-def _container_of_layers(module: nn.Module) -> bool:
-    """A list whose items are alike: itself a stack, and no layer (a list of unlike parts may be one)."""
-    if not isinstance(module, (nn.ModuleList, nn.Sequential)):
-        return False
+def _is_stack(module: nn.Module) -> bool:
+    """Whether a module is a list whose items are alike: no layer (a list of unlike parts may be one)."""
     kinds = [type(child) for child in module.children() if _matrices(child) >= 2]
-    return len(kinds) > 1 and len(set(kinds)) == 1
+    return isinstance(module, LISTS) and len(kinds) > 1 and len(set(kinds)) == 1
 
 
 def _list_of_one_part(module: nn.Module) -> bool:
@@ -140,10 +132,6 @@ def _list_of_one_part(module: nn.Module) -> bool:
     parts = list(module.children())
     alike = len({type(part) for part in parts}) == 1 and len(parts) > 1
     return isinstance(module, nn.ModuleList) and alike and all(_matrices(part) <= 1 for part in parts)
-
-
-def _holds_stack(module: nn.Module) -> bool:
-    return any(_container_of_layers(inner) for inner in module.modules())
 
 
 def _matrices(module: nn.Module) -> int:
@@ -156,30 +144,26 @@ def _size(group: dict[str, nn.Module]) -> int:
 
 def _named(model: nn.Module, layers: str | Sequence[str] | Sequence[nn.Module]) -> LayerStack:
     modules = dict(model.named_modules())
+
+    def inside(name: str) -> str:
+        """A name without the wrappers' part of it."""
+        while name not in modules and name.startswith(("module.", "_orig_mod.")):
+            name = name.partition(".")[2]
+        return name
+
     if isinstance(layers, str):
-        layers = _inside(layers, modules)
-        check(layers in modules, "layers", layers, f"the name of one of {_containers(modules)}")
-        children = {_key(layers, n): child for n, child in modules[layers].named_children()}
-        check(len(children) > 0, "layers", layers, "a container of layers; it has none")
-        return LayerStack(layers, children)
+        name = inside(layers)
+        lists = [n for n, m in modules.items() if n and isinstance(m, LISTS)] or [n for n in modules if n]
+        containers = ", ".join(lists[:8]) + (" …" if len(lists) > 8 else "")
+        check(name in modules, "layers", name, f"the name of one of {containers}")
+        children = {f"{name}.{child}".removeprefix("."): m for child, m in modules[name].named_children()}
+        check(len(children) > 0, "layers", name, "a container of layers; it has none")
+        return LayerStack(name, children)
     check(len(layers) > 0, "number of layers", 0, "1 or more")
     names = {id(module): name for name, module in modules.items()}
     chosen: dict[str, nn.Module] = {}
     for layer in layers:
-        name = _inside(layer, modules) if isinstance(layer, str) else names.get(id(layer))
+        name = inside(layer) if isinstance(layer, str) else names.get(id(layer))
         check(name in modules, "layer", layer, f"a submodule of the {type(model).__name__}, or its name")
         chosen[str(name)] = modules[str(name)]
     return LayerStack("", chosen)
-
-
-def _inside(name: str, modules: Mapping[str, nn.Module]) -> str:
-    """A name without the wrappers' part of it."""
-    while name not in modules and name.startswith(("module.", "_orig_mod.")):
-        name = name.partition(".")[2]
-    return name
-
-
-def _containers(modules: dict[str, nn.Module]) -> str:
-    lists = [n for n, m in modules.items() if n and isinstance(m, (nn.ModuleList, nn.Sequential))]
-    names = lists or [n for n in modules if n]
-    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")

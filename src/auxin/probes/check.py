@@ -18,16 +18,15 @@ from auxin.families.layers import find_layers, unwrapped
 from auxin.families.preparation import prepared
 from auxin.probes.branches import branch_mismatches, strength_mismatches
 from auxin.probes.check_report import CheckReport
-from auxin.probes.dead import bad_entries, unreached, unset_tensors, zero_by_design
+from auxin.probes.dead import bad_entries, reach_of, unreached, unset_tensors, zero_by_design
 from auxin.probes.expectation import Expectation
 from auxin.probes.findings import KINDS, Diagnostic, Kind, Thresholds, folded
-from auxin.probes.finite import NotFinite
 from auxin.probes.inputs import Reading
 from auxin.probes.laws import Given, laws_of
 from auxin.probes.observe import Observation, observe
 from auxin.probes.prediction import Tokens
-from auxin.probes.reach import reach_of
 from auxin.probes.siblings import all_copies, copies, odd_layers, unlike_layers, zeros_in_some
+from auxin.probes.states import NotFinite
 from auxin.probes.weights import (
     Subject,
     gain_mismatches,

@@ -18,11 +18,10 @@ from auxin.families.description import describe
 from auxin.families.layers import LayerStack, find_layers, unwrapped
 from auxin.families.preparation import prepared
 from auxin.probes.findings import Thresholds
-from auxin.probes.finite import NotFinite
-from auxin.probes.inputs import vocabulary_of
+from auxin.probes.dead import Reach, reach_of
+from auxin.probes.inputs import Reading, vocabulary_of
 from auxin.probes.laws import Law, Reference, law_of
-from auxin.probes.observe import Observation, Reading, observe
-from auxin.probes.reach import Reach, reach_of
+from auxin.probes.observe import Observation, observe
 from auxin.values import check
 
 PROFILED = ("norm", "cosine", "gradient", "attention_share", "mlp_share", "entropy", "spread")
@@ -296,7 +295,7 @@ def _profiles(
             reach_of(model, shared, {n for n, p in model.named_parameters() if p.requires_grad})
             for model in models
         ]
-    except (ConfigError, NotFinite) as error:
+    except ConfigError as error:
         return None, [f"layers were not compared: {error}"]
     _compare_use(reaches, findings)
     if seen[0].depth != seen[1].depth:

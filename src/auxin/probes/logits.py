@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from auxin.probes.attention import MASKED
-from auxin.probes.finite import NotFinite, wrong
-from auxin.probes.states import tensors_of
+from auxin.probes.states import NotFinite, tensors_of, wrong
 
 NAMES = ("logits", "prediction_logits", "lm_logits")
 

@@ -15,10 +15,9 @@ from auxin.errors import ConfigError
 from auxin.families.layers import find_layers, unwrapped
 from auxin.families.preparation import as_config_error, prepared, restored
 from auxin.probes.attention import SoftmaxWatch
-from auxin.probes.finite import NotFinite, first_not_finite
 from auxin.probes.inputs import Call, Reading, call_of, vocabulary_of
 from auxin.probes.logits import Logits, logits_of
-from auxin.probes.states import mean_cosine, mean_gap, mean_square, mixed_axes
+from auxin.probes.states import NotFinite, first_not_finite, mean_cosine, mean_gap, mean_square, mixed_axes
 from auxin.probes.tracing import ObservedBranch, Tracer
 from auxin.theory.profile import Profile
 from auxin.values import check

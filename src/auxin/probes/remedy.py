@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -19,10 +20,11 @@ from auxin.architecture import Layer, Network
 from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
 from auxin.families.layers import Layers
-from auxin.probes.experts import holds_experts, output_maps
+from auxin.families.preparation import hooks, prepared
 from auxin.probes.inputs import Reading, call_of
 from auxin.probes.observe import observe
 from auxin.probes.prediction import Tokens, predict
+from auxin.probes.states import stream_of
 from auxin.probes.weights import gain_of
 from auxin.values import check, check_finite
 
@@ -30,6 +32,9 @@ SMALLEST, LARGEST = 0.003, 10.0
 """Factors that are looked through."""
 TOKENS, DRAWS = 24, 32
 """Tokens that the search for a factor follows; more change the totals by a few percent, and cost their cube."""
+
+DOUBLED = 1e-2
+"""Relative error of an output that counts as doubled: half precision has three digits."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +143,8 @@ def rescale_(
     wanted: dict[str, float] = {}
     for b in seen.branches:
         factor = factors[0 if b.kind == "attention" else 1]
-        if holds_experts(model.get_submodule(b.module)):
-            maps = output_maps(model, b.module, lambda: model(*call.args, **call.kwargs))
+        if _holds_experts(model.get_submodule(b.module)):
+            maps = _output_maps(model, b.module, lambda: model(*call.args, **call.kwargs))
             wanted |= {name: factor for name in maps if name not in wanted}
             continue
         known = b.writer is not None
@@ -165,3 +170,55 @@ def _multiply(name: str, module: nn.Module, factor: float) -> None:
         weight.add_(gain.to(weight) * (factor - 1))
     if isinstance(bias, Tensor):
         bias.mul_(factor)
+
+
+def _holds_experts(module: nn.Module) -> bool:
+    """Whether a branch has a list of modules of several matrices each, or matrices in one tensor."""
+    for inner in module.modules():
+        if isinstance(inner, nn.ModuleList):
+            several = [sum(p.ndim == 2 for p in expert.parameters()) > 1 for expert in inner]
+            if len(several) > 1 and all(several):
+                return True
+    return any(p.ndim == 3 for p in module.parameters())
+
+
+def _output_maps(model: nn.Module, name: str, run: Callable[[], Any]) -> dict[str, Tensor]:
+    """The parameters of the output maps of a branch's experts by name, to all of which its output is proportional.
+
+    Parameters of one last name (down_proj, w2) are doubled together; those that double the output, and lead to the
+    stream's width, are what is looked for. ``run`` calls the model. Cost: a pass, and one of the branch for each name.
+
+    Raises ``ConfigError`` where there are none.
+    """
+    module = model.get_submodule(name)
+    inputs: list[Any] = []
+    groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for key, p in module.named_parameters():
+        last = key.removesuffix(".weight").removesuffix(".bias").removesuffix("_bias").rpartition(".")[2]
+        groups[last][f"{name}.{key}"] = p
+
+    def output() -> Tensor | None:
+        args, kwargs = inputs[0]
+        return stream_of(module(*args, **kwargs))
+
+    with prepared(model), torch.no_grad():
+        with hooks() as hook:
+            hook(module.register_forward_pre_hook(lambda _, *given: inputs.append(given), with_kwargs=True))  # pyright: ignore[reportArgumentType]
+            run()
+        before = output()
+        assert before is not None
+        found: list[dict[str, Tensor]] = []
+        for parameters in groups.values():
+            for p in parameters.values():
+                p.mul_(2)
+            after = output()
+            for p in parameters.values():
+                p.div_(2)
+            if after is not None and (after - 2 * before).norm() <= DOUBLED * before.norm():
+                found.append(parameters)
+    found.sort(key=lambda of: all(p.shape[0] == before.shape[-1] for p in of.values() if p.ndim == 2))
+    if not found:
+        raise ConfigError(
+            f"output map of {name} is not found; allowed: a branch that is proportional to some of its maps"
+        )
+    return found[-1]

@@ -15,9 +15,8 @@ from auxin.errors import ConfigError
 from auxin.families.layers import LayerStack
 from auxin.families.preparation import ROUNDING, hooks
 from auxin.probes.attention import attention_statistics, mixtures
-from auxin.probes.finite import NotFinite
 from auxin.probes.residual import PARALLEL, Event, LayerTrace, ObservedBranch, Softmax, is_norm, same, sample
-from auxin.probes.states import stream_of, streams_of
+from auxin.probes.states import NotFinite, stream_of, streams_of
 from auxin.values import check
 
 
