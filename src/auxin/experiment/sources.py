@@ -232,15 +232,16 @@ def tokens_of(path: Path, vocabulary: int | None, batch: int, n_tokens: int) -> 
     Only which tokens are the same matters to random embeddings, so no tokenizer is needed. Raises ``DataError`` for
     a file that is empty, too short, no array of whole numbers, or of more words than the model's vocabulary.
     """
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path} is no file; allowed: an array of ids (.npy) or a text")
+    _check_data(
+        path.is_file() or not path.exists(), f"{path} is no file; allowed: an array of ids (.npy) or a text"
+    )
     try:
         if path.suffix == ".npy":
             ids = np.load(path)  # no pickles, by default
         else:
-            words = path.read_text(encoding="utf-8").split()
             number: dict[str, int] = {}
-            ids = np.array([number.setdefault(word, len(number)) for word in words[: batch * n_tokens]])
+            words = path.read_text(encoding="utf-8").split()[: batch * n_tokens]
+            ids = np.array([number.setdefault(word, len(number)) for word in words], dtype=np.int64)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
@@ -249,15 +250,15 @@ def tokens_of(path: Path, vocabulary: int | None, batch: int, n_tokens: int) -> 
     _check_data(
         ids.dtype.kind in "iu", f"{path} holds {ids.dtype}; allowed: whole numbers, the ids of tokens"
     )
-    flat = ids.reshape(-1) if ids.ndim == 1 else ids[:batch, :n_tokens].reshape(-1)
-    width = min(n_tokens, len(flat) if ids.ndim == 1 else ids.shape[-1])
-    rows = min(batch, len(flat) // width) if width else 0
-    _check_data(width >= 2 and rows >= 1, f"{path} has {ids.size} token; allowed: two or more")
-    tokens = torch.from_numpy(flat[: rows * width].astype(np.int64)).view(rows, width)
+    rows = ids[:batch, :n_tokens] if ids.ndim > 1 else ids[None, : batch * n_tokens]
+    width = min(n_tokens, rows.shape[-1])
+    _check_data(width >= 2, f"{path} has {ids.size} token; allowed: two or more")
+    count = min(batch, rows.size // width)
+    tokens = torch.from_numpy(rows.reshape(-1)[: count * width].astype(np.int64)).view(count, width)
     largest, smallest = int(tokens.max()), int(tokens.min())
+    fits = smallest >= 0 and (vocabulary is None or largest < vocabulary)
     _check_data(
-        smallest >= 0 and (vocabulary is None or largest < vocabulary),
-        f"{path} has ids from {smallest} to {largest}; the model's vocabulary has {vocabulary} tokens",
+        fits, f"{path} has ids from {smallest} to {largest}; the model's vocabulary has {vocabulary} tokens"
     )
     return tokens
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ class _Reader:
         sizes = Sizes(width, heads, key_heads, hidden, expert_hidden=of_expert, shared_hidden=of_shared)
         std, causal = self.number("std", 0.02), family.causal or self.flag("is_decoder", False)
         parallel = template.parallel and self.flag("use_parallel_residual", True)
-        attention, mlp = (self._sublayer(each) for each in template.sublayers)
+        attention, mlp = (self._sublayer(sublayer) for sublayer in template.sublayers)
         made: dict[tuple[Attention, MLP | Experts], Layer] = {}  # equal layers are one object
         bodies = [
             (self._attention(attention.body, i, depth, head_dim), self._after_attention(mlp.body, i))
@@ -161,7 +161,7 @@ class _Reader:
                 sublayers = replace(attention, body=first), replace(mlp, body=second)
                 made[first, second] = Layer(sublayers, parallel)
         embedding = self._embedding(std, width)
-        network = Network(tuple(made[each] for each in bodies), attention.before or attention.after)
+        network = Network(tuple(made[pair] for pair in bodies), attention.before or attention.after)
         self._refuse_the_rest()
         return Recipe(
             family.name, network, sizes, normal_scheme(std, scaled=family.scaled), embedding, causal
@@ -169,24 +169,22 @@ class _Reader:
 
     def whole(self, name: str, default: int | None = None) -> int:
         """A positive whole number."""
-        key, value = self._find(name)
-        value = default if value is None else value
-        check(type(value) is int and 1 <= value <= LARGEST, key, value, "a whole number of 1 or more")
-        assert isinstance(value, int)
-        return value
+        fits = lambda value: type(value) is int and 1 <= value <= LARGEST
+        return self._checked(name, default, fits, "a whole number of 1 or more")
 
     def number(self, name: str, default: float) -> float:
         """A number of 0 or more."""
-        key, value = self._find(name)
-        value = default if value is None else value
-        check(type(value) in (int, float) and 0 <= value < 1e12, key, value, "a number of 0 or more")
-        return float(value)
+        fits = lambda value: type(value) in (int, float) and 0 <= value < 1e12
+        return float(self._checked(name, default, fits, "a number of 0 or more"))
 
     def flag(self, name: str, default: bool) -> bool:
         """A switch."""
+        return self._checked(name, default, lambda value: type(value) is bool, "true or false")
+
+    def _checked(self, name: str, default: Any, fits: Callable[[Any], bool], allowed: str) -> Any:
         key, value = self._find(name)
         value = default if value is None else value
-        check(type(value) is bool, key, value, "true or false")
+        check(fits(value), key, value, allowed)
         return value
 
     def _find(self, name: str) -> tuple[str, Any]:

@@ -194,31 +194,23 @@ def _parameters(name: str, module: nn.Module) -> dict[str, Tensor]:
 def _maps(layer: Any, target: Target) -> dict[str, Tensor]:
     """The maps of a layer under the names of its family's table."""
     attention, family = layer.attention, target.family
-    heads, size = attention.heads, attention.dimensions
-    rows = heads * size, attention.key_heads * size, attention.key_heads * size
-    branch = {"out": layer.branches[0].described.branch, "down": layer.branches[1].described.branch}
+    size = attention.dimensions
+    rows = [count * size for count in (attention.heads, attention.key_heads, attention.key_heads)]
+    strengths = {"out": layer.branches[0].described.branch, "down": layer.branches[1].described.branch}
     modules = {"out": attention.out, "up": layer.mlp.up, "gate": layer.mlp.gate, "down": layer.mlp.down}
     found: dict[str, Tensor] = {}
     for kind in ("weight", "bias"):
+        parts = {role: _tensor(m, kind, target.biased) for role, m in modules.items() if m is not None}
         joint = _tensor(attention.qkv, kind, target.biased)
-        parts: dict[str, Tensor | None] = {
-            role: _tensor(module, kind, target.biased)
-            for role, module in modules.items()
-            if module is not None
-        }
         if joint is not None:
             split = joint.split(rows)
-            each = (
-                torch.stack([part.unflatten(0, (-1, size)) for part in split], 1)
-                if family.fused == "heads"
-                else None
-            )
             parts |= dict(zip(HEADS, split, strict=True))
-            parts["qkv"] = joint if each is None else each.flatten(0, 2)
+            if family.fused == "heads":
+                joint = torch.stack([part.unflatten(0, (-1, size)) for part in split], 1).flatten(0, 2)
+            parts["qkv"] = joint
         for role, path in family.parts.items():
-            tensor = parts.get(role)
-            if tensor is not None:
-                tensor = tensor * branch.get(role, 1)
+            if (tensor := parts.get(role)) is not None:
+                tensor = tensor * strengths.get(role, 1)
                 found[f"{path}.{kind}"] = tensor.T if target.transposed and tensor.ndim == 2 else tensor
     return found
 
@@ -230,9 +222,9 @@ def _tensor(module: nn.Linear, kind: str, biased: bool) -> Tensor | None:
 
 
 def _with_constant(weight: Tensor, bias: Tensor, output: Tensor, constant: Tensor) -> tuple[Tensor, Tensor]:
-    """Biases of a layer norm, and an output map W behind it, such that W·h is what W·h + c was.
+    """Biases of a layer norm, and an output map W after it, such that W·h is what W·h + c was.
 
-    Behind a layer norm h = w ∘ n + b, where the entries of n sum to 0: along e ∝ 1/w, h has no part but a constant.
+    After a layer norm h = w ∘ n + b, where the entries of n sum to 0: along e ∝ 1/w, h has no part but a constant.
     That constant is made √d, and W maps e·√d to what the constant gave before, and c.
     """
     w, b, W, c = (tensor.detach().double() for tensor in (weight, bias, output, constant))

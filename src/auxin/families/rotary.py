@@ -110,18 +110,10 @@ def _longrope(settings: Settings, rates: tuple[float, ...], longest: int) -> Sca
     return [1 / x for x in short], _number(settings, "attention_factor", 0, natural)
 
 
-KNOWN = (
-    *(
-        "rope_theta",
-        "partial_rotary_factor",
-        "rope_type",
-        "type",
-        "factor",
-        "original_max_position_embeddings",
-    ),
-    *("low_freq_factor", "high_freq_factor", "attention_factor", "beta_fast", "beta_slow", "mscale"),
-    *("mscale_all_dim", "truncate", "short_factor", "long_factor"),
-)
+KNOWN = """
+rope_theta partial_rotary_factor rope_type type factor original_max_position_embeddings low_freq_factor high_freq_factor
+attention_factor beta_fast beta_slow mscale mscale_all_dim truncate short_factor long_factor
+""".split()  # noqa: SIM905
 """Settings of a rotation."""
 SCALINGS: dict[str, Callable[[Settings, tuple[float, ...], int], Scaled]] = {
     "default": _unchanged,

@@ -96,13 +96,7 @@ class CheckReport(display.Drawn, display.Displayed):
         measured |= {f"predicted_{name}": column for name, column in predicted.items()}
         if self.observation is not None:
             measured["gradient_error"] = self.observation.errors["gradient"]
-        names = [
-            *PROFILED,
-            *(f"predicted_{name}" for name in PROFILED),
-            *BRANCH_COLUMNS,
-            "gap",
-            "gradient_error",
-        ]
+        names = [*PROFILED, *(f"predicted_{n}" for n in PROFILED), *BRANCH_COLUMNS, "gap", "gradient_error"]
         missing = [None] * (self.depth + 1)
         columns = {name: pl.Series(name, measured.get(name, missing), dtype=pl.Float64) for name in names}
         return pl.DataFrame({"layer": range(self.depth + 1)} | columns).with_columns(
@@ -152,8 +146,8 @@ class CheckReport(display.Drawn, display.Displayed):
             "findings": [asdict(finding) | {"severity": finding.severity} for finding in self.findings],
             "notes": list(self.notes),
             "totals": self.totals,
-            "logit_std": None if seen is None else seen.logit_std,
-            "excess_loss": None if seen is None else seen.excess_loss,
+            "logit_std": getattr(seen, "logit_std", None),
+            "excess_loss": getattr(seen, "excess_loss", None),
             "layers": self.layers.to_dicts(),
             "branches": [] if seen is None else [branch.to_dict() for branch in seen.branches],
         }

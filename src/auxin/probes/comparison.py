@@ -150,11 +150,12 @@ def _symmetric(network: Network, cosine: float, norm: float, n_tokens: int) -> P
 
 def _sampled(network: Network, gram: Array, causal: bool) -> Profile:
     """By the Gram engine."""
-    n = len(gram)
-    near = np.trace(gram) / n * simplex_gram(n, 1 - SMALL_GAP)
-    gaps = [mean_gap(propagate_gram(network, near, causal=causal, seed=seed)["gram"]) for seed in (0, 1)]
+    near = np.trace(gram) / len(gram) * simplex_gram(len(gram), 1 - SMALL_GAP)
+    one, other = (
+        mean_gap(propagate_gram(network, near, causal=causal, seed=seed)["gram"]) for seed in (0, 1)
+    )
     found = propagate_gram(network, gram, causal=causal)
     return Profile(
-        {**found.columns, "small_gap": (gaps[0] + gaps[1]) / 2},
-        {**found.errors, "small_gap": np.abs(gaps[0] - gaps[1]) / 2},
+        {**found.columns, "small_gap": (one + other) / 2},
+        {**found.errors, "small_gap": np.abs(one - other) / 2},
     )

@@ -197,29 +197,25 @@ def vocabulary_of(model: nn.Module) -> nn.Embedding | None:
 def _longest(model: nn.Module, table: nn.Embedding) -> int:
     """Tokens of a sequence that the model's positions allow."""
     config = getattr(model, "config", None)
-    names = ("max_position_embeddings", "n_positions", "block_size")
+    names = ["max_position_embeddings", "n_positions", "block_size"]
     if not hasattr(config, "model_type"):  # in transformers' configs it is about generation
-        names += ("max_length",)
-    known = [getattr(config, name, None) for name in names]
+        names.append("max_length")
+    known = [*(getattr(config, name, None) for name in names), getattr(model, "block_size", None)]
     lengths = [n - 2 if n == 514 else n for n in known if isinstance(n, int) and n > 1]
-    lengths += [
-        m.num_embeddings
-        for name, m in model.named_modules()
-        if isinstance(m, nn.Embedding) and m is not table and ("pos" in name.lower() or name.endswith("wpe"))
-    ]
-    size = getattr(model, "block_size", None)
-    return min([*lengths, size] if isinstance(size, int) else lengths, default=1_000_000)
+    for name, m in model.named_modules():
+        if isinstance(m, nn.Embedding) and m is not table and ("pos" in name.lower() or name.endswith("wpe")):
+            lengths.append(m.num_embeddings)
+    return min(lengths, default=1_000_000)
 
 
 def _input_width(model: nn.Module) -> int | None:
     """Width of the vectors that the first module with a matrix or a norm reads."""
+    names = {nn.MultiheadAttention: "embed_dim", nn.Linear: "in_features", nn.LayerNorm: "normalized_shape"}
     for module in model.modules():
-        if isinstance(module, nn.MultiheadAttention):
-            return module.embed_dim
-        if isinstance(module, nn.Linear):
-            return module.in_features
-        if isinstance(module, nn.LayerNorm):
-            return module.normalized_shape[-1]
+        for kind, name in names.items():
+            if isinstance(module, kind):
+                width = getattr(module, name)
+                return width[-1] if isinstance(width, tuple) else width
     return None
 
 

@@ -195,22 +195,28 @@ def _built_from_config(model: nn.Module) -> tuple[str, Any]:
     return "", model
 
 
+def _needed(function: Any) -> list[str]:
+    """The parameters of a method, after self, that have no default."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in several]
+
+
 def _takes_its_config(model: nn.Module) -> bool:
     """Whether the class's constructor needs one argument, and the model keeps what seems to be it."""
-    parameters = list(inspect.signature(type(model).__init__).parameters.values())[1:]
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in several]
-    names = needed or [p.name for p in parameters[:1]]
-    if any(p.name == "generator" for p in parameters):  # nothing is drawn without one
-        return False
-    return len(names) == 1 and names[0] in ("config", "cfg", "args") and hasattr(model, "config")
+    init = type(model).__init__
+    known = list(inspect.signature(init).parameters)[1:]
+    names = _needed(init) or known[:1]
+    kept = len(names) == 1 and names[0] in ("config", "cfg", "args") and hasattr(model, "config")
+    return kept and "generator" not in known  # nothing is drawn without one
 
 
 def _without_arguments(method: Any) -> bool:
-    if not callable(method) or getattr(method, "__module__", "").startswith("torch."):
-        return False
-    parameters = list(inspect.signature(method).parameters.values())[1:]
-    return all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+    return (
+        callable(method)
+        and not getattr(method, "__module__", "").startswith("torch.")
+        and not _needed(method)
+    )
 
 
 @torch.no_grad()

@@ -29,19 +29,11 @@ class Logits:
 
 
 def logits_of(output: Any, heads: Mapping[str, torch.Size], width: int, vocabulary: int | None) -> Logits:
-    """Statistics of a model's logits.
+    """Statistics of a model's logits; raises ``NotFinite`` where they are NaN or infinite.
 
     Logits are what the model calls so, else the first of its outputs if that has a vocabulary's length, or the shape
-    of what a linear map after the layers gave; whatever the model has done to it (a scale, a cap) is in. Words that
-    are masked do not count.
-
-    Args:
-        output: of the model.
-        heads: shapes of the outputs of linear maps after the layers, by their names.
-        width: of the stream, whose states are no logits.
-        vocabulary: length of the table of tokens.
-
-    Raises ``NotFinite`` where logits are NaN or infinite.
+    of what a linear map after the layers (``heads``) gave, and not the stream's width; whatever the model has done to
+    it (a scale, a cap) is in. Words that are masked do not count.
     """
     get = output.get if isinstance(output, Mapping) else lambda name: getattr(output, name, None)
     named = [x for x in map(get, NAMES) if isinstance(x, Tensor)]
