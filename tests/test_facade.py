@@ -14,7 +14,7 @@ PUBLIC = {
     "load_task", "measure", "open", "Run", "phase_diagram", "preset",
     "propagate", "propagate_gram", "simulate", "train",
     "tree_projections", "Task", "resume",
-    "assert_healthy", "check", "diff", "network_of", "rescale_",
+    "assert_healthy", "check", "diff", "network_of", "rescale_", "CheckReport", "Thresholds",
     "sweep", "NamedRun",
 }  # fmt: skip
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from auxin.models.initialize import initialize_
     from auxin.models.transformer import TransformerLM
     from auxin.probes.check import assert_healthy, check
+    from auxin.probes.check_report import CheckReport
     from auxin.probes.difference import diff
+    from auxin.probes.findings import Thresholds
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
     from auxin.runs import Run
@@ -43,6 +45,8 @@ _MODULES = {
     "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),
     "auxin.errors": ("AuxinError",),
     "auxin.probes.check": ("assert_healthy", "check"),
+    "auxin.probes.check_report": ("CheckReport",),
+    "auxin.probes.findings": ("Thresholds",),
     "auxin.experiment.measure": ("measure",),
     "auxin.experiment.train": ("resume", "train"),
     "auxin.measures.grokking": ("grokking_summary",),
@@ -79,7 +83,7 @@ _NAMESPACES = {"trees": "auxin.tasks.trees", "tasks": "auxin.tasks", "theory": "
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
-    "check", "assert_healthy", "rescale_", "diff",
+    "check", "assert_healthy", "rescale_", "diff", "CheckReport", "Thresholds",
     "Norm", "Rotary", "Attention", "MLP", "Experts", "Sublayer", "Layer", "Network",
     "Block", "exponents", "propagate", "propagate_gram", "phase_diagram",
     "critical", "simulate", "initialize_", "network_of",

@@ -65,7 +65,7 @@ def check(
             xavier, pytorch …); by default the family's recipe, fresh draws of the model's own class for what it does
             not cover, or the other layers.
         branch: factor by which the branches' output maps were rescaled on purpose (``rescale_``).
-        thresholds: from where on a difference is a finding; ``auxin.probes.findings.Thresholds``.
+        thresholds: from where on a difference is a finding; ``auxin.Thresholds``.
         reading: how it is measured. ``layers``: the container of the layers by name, or the layers in order, where
             they are not found. ``batch``, ``n_tokens``: sequences of the default inputs (2), and tokens of each (64).
             ``batch_first``: whether the residual stream is [B, n, d]; found out by default. ``seed``: of the default

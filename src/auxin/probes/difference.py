@@ -17,8 +17,8 @@ from auxin.errors import ConfigError
 from auxin.families.description import describe
 from auxin.families.layers import LayerStack, find_layers, unwrapped
 from auxin.families.preparation import prepared
-from auxin.probes.findings import Thresholds
 from auxin.probes.dead import Reach, reach_of
+from auxin.probes.findings import Thresholds
 from auxin.probes.inputs import Reading, vocabulary_of
 from auxin.probes.laws import Law, Reference, law_of
 from auxin.probes.observe import Observation, observe
