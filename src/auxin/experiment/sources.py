@@ -174,29 +174,28 @@ def model_at(source: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Mod
     check(not arguments, "kwargs", arguments, "none, of a config")
     settings, path = read_config(source), Path(source)
     if any(path.glob("*.safetensors")):
-        return _with_weights(path, settings)
+        return _with_weights(path)
     model = model_of_config(settings, seed)
     if isinstance(model, str):
         raise ConfigError(f"{source} alone cannot be measured; {model}")
     return model
 
 
-def _with_weights(path: Path, settings: Mapping[str, Any]) -> nn.Module:
+def _with_weights(path: Path) -> nn.Module:
+    transformers = _transformers(f"weights of {path}")
+    with as_config_error(f"{path} holds no weights that transformers loads"), _quiet(transformers):
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        built = _builder(transformers, config)
+        owner: Any = getattr(built, "__self__", built)
+        return owner.from_pretrained(path, config=config, local_files_only=True, use_safetensors=True)
+
+
+def _transformers(what: str) -> Any:
     try:
         import transformers
     except ImportError:
-        raise ConfigError(f"weights of {path} need transformers; {INSTALL}") from None
-    try:
-        with _quiet(transformers):
-            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-            built = _builder(transformers, config)
-            owner: Any = getattr(built, "__self__", built)
-            return owner.from_pretrained(path, config=config, local_files_only=True, use_safetensors=True)
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"{path} holds no weights that transformers loads: {type(error).__name__}: {text}"
-        ) from error
+        raise ConfigError(f"{what} cannot be read without transformers; {INSTALL}") from None
+    return transformers
 
 
 def _builder(transformers: Any, config: Any) -> Callable[[Any], nn.Module]:
@@ -273,10 +272,7 @@ def pretrained(path: Path) -> tuple[nn.Module, Any]:
 
     Raises ``ConfigError`` without transformers, or where the directory holds no such model.
     """
-    try:
-        import transformers
-    except ImportError:
-        raise ConfigError(f"a model of transformers needs transformers; {INSTALL}") from None
+    transformers = _transformers(f"the model in {path}")
     if not path.is_dir():
         raise ConfigError(f"{path} is no directory; allowed: one with a config.json, weights and a tokenizer")
     load = {"local_files_only": True}

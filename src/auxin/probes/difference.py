@@ -20,7 +20,7 @@ from auxin.families.preparation import prepared
 from auxin.probes.dead import Reach, reach_of
 from auxin.probes.findings import Thresholds
 from auxin.probes.inputs import Reading, vocabulary_of
-from auxin.probes.laws import Law, Reference, law_of
+from auxin.probes.laws import Law, law_of
 from auxin.probes.observe import Observation, observe
 from auxin.values import check
 
@@ -187,7 +187,7 @@ def _difference(here: Law | None, there: Law | None, limits: Thresholds) -> str:
     """How a tensor's law differs from another's, in words; empty where it does not, beyond chance."""
     if here is None or there is None:
         return "" if here is there else "is not finite in one of the two"
-    found = Reference("the second", {"": there.random}, {}, {}, 1).difference("", here, limits)
+    found = here.difference(there.random, limits, draws=1)
     return "" if found is None else f"{found[0]}, in the second {found[1].removeprefix('has ')}"
 
 
@@ -213,11 +213,8 @@ def _words(row: dict[str, Any], copies: bool) -> str | None:
     """What is to be said of a row; with ``copies``, that entries differ is a difference, too."""
     if copies and row["matched"] != "none" and not row["same"]:
         ratio = row["other_size"] / row["size"] if row["size"] and row["other_size"] else 1.0
-        return (
-            f"has other entries: {ratio:.3g} times the size in the second"
-            if abs(ratio - 1) > 0.03
-            else "has other entries"
-        )
+        size = f": {ratio:.3g} times the size in the second" if abs(ratio - 1) > 0.03 else ""
+        return f"has other entries{size}"
     return row["difference"] or None
 
 

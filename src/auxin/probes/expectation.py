@@ -69,7 +69,8 @@ class Expectation:
         if reference is None:
             return False
         other = [
-            name not in here or reference.difference(name, here[name], limits) is not None
+            name not in here
+            or here[name].difference(reference.laws[name], limits, reference.draws) is not None
             for name in names
             if name in reference.laws
         ]
@@ -87,7 +88,7 @@ class Expectation:
                 and found is not None
                 and found.shape == law.shape
                 and (found.size > 0 or law.size == 0)
-                and self.reference.difference(name, found, subject.limits) is None
+                and found.difference(law, subject.limits, self.reference.draws) is None
             )
             agreeing[owner(name)] = agreeing.get(owner(name), True) and same
         return {module for module, same in agreeing.items() if same}

@@ -73,6 +73,40 @@ class Law:
         names = {-0.9: "uniform", -0.3: "a cut Gaussian", 0.5: "Gaussian"}
         return next((name for end, name in names.items() if self.kurtosis < end), "of heavy tails")
 
+    def difference(
+        self, law: Law, limits: Thresholds, draws: int, branch: float = 1.0
+    ) -> tuple[str, str] | None:
+        """What is measured here and expected by another law, in words, where they differ beyond chance; else None.
+
+        The other is the mean of so many ``draws``. With ``branch``, a tensor may be so many times as large.
+        """
+        count = math.prod(self.shape)
+        size = f"has size {self.size:.4g} (rms)", f"has {law.size:.4g}"
+        if law.entries is not None:
+            assert self.entries is not None
+            allowed = SAME * (law.entries.abs() + law.size) + 1e-7
+            return None if bool(((self.entries - law.entries).abs() <= allowed).all()) else size
+        if law.size == 0:
+            return None if self.size == 0 else size
+        scatter = math.sqrt(1 + 1 / draws)
+        allowed = 1 + limits.std + scatter * chance(count)
+        allowed = max(allowed, 10.0) if count < FEW else allowed
+        ratio = self.size / law.size
+        if all(not 1 / allowed <= ratio / factor <= allowed for factor in (1.0, branch)):
+            return size
+        if count < FEW:
+            return None
+        deviation = math.sqrt(max(law.size**2 - law.mean**2, 0.0))
+        if branch == 1 and abs(self.mean - law.mean) > deviation * (MEAN + scatter * 6 / math.sqrt(count)):
+            return f"has mean {self.mean:.4g}", f"has {law.mean:.4g}"
+        share = max(self.zeros, law.zeros, 1 / count)
+        if abs(self.zeros - law.zeros) > ZEROS + scatter * 6 * math.sqrt(share / count):
+            return f"is zero in {self.zeros:.1%} of its entries", f"has {law.zeros:.1%}"
+        usual = abs(law.kurtosis) < 3  # so few entries do not determine the kurtosis of heavier tails
+        if usual and abs(self.kurtosis - law.kurtosis) > KURTOSIS + scatter * 6 * math.sqrt(24 / count):
+            return f"is {self.shape_words}", f"is {law.shape_words}"
+        return None
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -87,40 +121,6 @@ class Reference:
     norms: Mapping[str, str]
     """Classes of the modules that are norms."""
     draws: int
-
-    def difference(
-        self, name: str, found: Law, limits: Thresholds, branch: float = 1.0
-    ) -> tuple[str, str] | None:
-        """What is measured and what is expected, in words, where they differ beyond chance; else None.
-
-        With ``branch``, a tensor may be so many times as large.
-        """
-        law, count = self.laws[name], math.prod(found.shape)
-        size = f"has size {found.size:.4g} (rms)", f"has {law.size:.4g}"
-        if law.entries is not None:
-            assert found.entries is not None
-            allowed = SAME * (law.entries.abs() + law.size) + 1e-7
-            return None if bool(((found.entries - law.entries).abs() <= allowed).all()) else size
-        if law.size == 0:
-            return None if found.size == 0 else size
-        scatter = math.sqrt(1 + 1 / self.draws)
-        allowed = 1 + limits.std + scatter * chance(count)
-        allowed = max(allowed, 10.0) if count < FEW else allowed
-        ratio = found.size / law.size
-        if all(not 1 / allowed <= ratio / factor <= allowed for factor in (1.0, branch)):
-            return size
-        if count < FEW:
-            return None
-        deviation = math.sqrt(max(law.size**2 - law.mean**2, 0.0))
-        if branch == 1 and abs(found.mean - law.mean) > deviation * (MEAN + scatter * 6 / math.sqrt(count)):
-            return f"has mean {found.mean:.4g}", f"has {law.mean:.4g}"
-        share = max(found.zeros, law.zeros, 1 / count)
-        if abs(found.zeros - law.zeros) > ZEROS + scatter * 6 * math.sqrt(share / count):
-            return f"is zero in {found.zeros:.1%} of its entries", f"has {law.zeros:.1%}"
-        usual = abs(law.kurtosis) < 3  # so few entries do not determine the kurtosis of heavier tails
-        if usual and abs(found.kurtosis - law.kurtosis) > KURTOSIS + scatter * 6 * math.sqrt(24 / count):
-            return f"is {found.shape_words}", f"is {law.shape_words}"
-        return None
 
 
 def law_of(tensor: Tensor) -> Law | None:

@@ -122,7 +122,7 @@ def rescale_(
         layers: likewise.
 
     Returns the names of the modules (of experts: the parameters) that were multiplied. A module that runs in several
-    layers is multiplied once. Afterwards, ``auxin.check(model, branch=...)`` knows that the factor is meant. Cost: one
+    layers is multiplied once. Afterwards, ``auxin.check(model, branch=...)`` takes the factor as intended. Cost: one
     observation.
 
     Raises ``ConfigError`` for a factor below 0, or a branch whose output map is not found.

@@ -223,7 +223,7 @@ def reference_mismatches(
         law = reference.laws.get(name)
         if law is None or found.shape != law.shape or (found.size == 0 and law.entries is None):
             continue
-        difference = reference.difference(name, found, subject.limits, subject.branch)
+        difference = found.difference(law, subject.limits, reference.draws, subject.branch)
         if difference is not None:
             measured, expected = difference
             what, why = f"{name}, a buffer," if name in buffers else name, ""
