@@ -41,7 +41,13 @@ PROFILED = ("norm", "cosine", "gradient")
 
 @dataclass(frozen=True, eq=False)
 class CheckReport(display.Drawn, display.Displayed):
-    """What ``check`` found; prints as a table, draws itself in a notebook."""
+    """What ``check`` found; prints as a table, draws itself in a notebook.
+
+    >>> settings = {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_head": 4, "vocab_size": 100}
+    >>> report = check(settings, n_tokens=8)
+    >>> report.ok, report.layers.height
+    (True, 3)
+    """
 
     name: str
     observation: Observation | None

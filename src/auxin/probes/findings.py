@@ -16,7 +16,11 @@ SAME = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds(Value):
-    """From where on a difference or a design is a finding; docs/check.md has the rate of false alarms."""
+    """From where on a difference or a design is a finding; docs/check.md has the rate of false alarms.
+
+    >>> Thresholds(cosine=0.9).cosine
+    0.9
+    """
 
     std: float = 0.06
     """Relative difference between a matrix's standard deviation and its scheme's, beside six standard errors of the
