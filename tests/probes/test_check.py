@@ -356,3 +356,55 @@ def test_without_transformers_all_else_works(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "pip install 'auxin[hf]'" in done.stdout
+
+
+def test_a_model_that_has_trained_is_not_compared_with_its_initialization() -> None:
+    model = models.build("llama", depth=3, width=64)
+    rate = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    tokens = torch.randint(0, 200, (4, 16), generator=torch.Generator().manual_seed(0))
+    for _ in range(20):
+        model(tokens, labels=tokens).loss.backward()
+        rate.step()
+        rate.zero_grad()
+    report = auxin.check(model, n_tokens=16)
+    assert report.ok, report.findings
+    assert "the weights have been trained" in report.notes[0]
+    assert "Nothing found: signals pass." in report.summary()
+    assert "loss at initialization" not in report.summary()
+    assert auxin.check(model, n_tokens=16, reference=models.build("llama", depth=3, width=64)).findings
+
+
+class Kept(shapes.ListOfLists):
+    """Keeps its arguments, and has neither a config nor a method that draws."""
+
+    def __init__(self, std: float, tables: int = 1) -> None:
+        super().__init__()
+        self.std, self.tables = std, tables
+        for mlp in self.mlps():
+            nn.init.normal_(mlp.c_fc.weight, std=std)
+
+    def mlps(self) -> list[shapes.Mlp]:
+        return [m for m in self.modules() if isinstance(m, shapes.Mlp)]
+
+
+def test_the_verdict_says_what_the_weights_were_compared_with() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        kept = Kept(0.05)
+    report = auxin.check(kept, n_tokens=16)
+    assert "compared with Kept drawn anew from its arguments" in report.notes[0]
+    assert "Whether it draws them as it should is not known" in " ".join(report.summary().split())
+    with torch.no_grad():
+        kept.mlps()[1].c_fc.weight.mul_(1.5)
+    assert auxin.check(kept, n_tokens=16).findings[0].module.startswith("layers.1.1")
+    del kept.tables
+    with torch.no_grad():
+        kept.mlps()[1].c_fc.weight.div_(1.5)
+    summary = " ".join(auxin.check(kept, n_tokens=16).summary().split())
+    assert (
+        "What the weights should be is not known: reference=… (a model, or a function that builds one) says."
+        in summary
+    )
+    assert (
+        "the initialization is what it should be" in auxin.check(models.build("gpt2"), n_tokens=16).summary()
+    )

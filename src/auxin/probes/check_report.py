@@ -16,6 +16,7 @@ from auxin import display
 from auxin.architecture import Network
 from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
+from auxin.probes.expectation import Known
 from auxin.probes.findings import Diagnostic
 from auxin.probes.observe import BRANCH_COLUMNS, PROBES, Observation
 from auxin.probes.prediction import Tokens, predict
@@ -36,6 +37,16 @@ SHOWN = {
 """Columns of the printed table: head and width."""
 MOST = 26
 """Layers that are all shown; of more, every second, third …"""
+HEALTHY: dict[Known, str] = {
+    "given": "Nothing found: the initialization is what it should be.",
+    "intended": "Nothing found: the initialization is what it should be.",
+    "drawn": "Nothing found: signals pass, and the weights are as their class draws them. Whether it draws them as it "
+    "should is not known: reference=… (a model, or a function that builds one) says.",
+    "nothing": "Nothing found in what was measured. What the weights should be is not known: reference=… (a model, or "
+    "a function that builds one) says.",
+    "moved": "Nothing found: signals pass.",
+}
+"""By what the weights were compared with."""
 PROFILED = ("norm", "cosine", "gradient")
 
 
@@ -57,6 +68,8 @@ class CheckReport(display.Drawn, display.Displayed):
     remarks: tuple[str, ...]
     tokens: Tokens | None = None
     """What is predicted from; None: nothing is."""
+    known: Known = "intended"
+    """What the weights were compared with: the intended initialization, what the class draws, or nothing."""
 
     @property
     def ok(self) -> bool:
@@ -168,8 +181,8 @@ class CheckReport(display.Drawn, display.Displayed):
         if not findings and seen is not None and not seen.closed:
             lines.append("No verdict: what the layers add to the stream was not found.")
         elif not findings:
-            lines.append("Nothing found: the initialization is what it should be.")
-        if seen is not None and seen.excess_loss is not None:
+            lines.append(HEALTHY[self.known])
+        if seen is not None and seen.excess_loss is not None and self.known != "moved":
             loss = f"ln {seen.vocabulary:,} + {seen.excess_loss:.3g} (logits have std {seen.logit_std:.3g})"
             lines.append(f"loss at initialization: {loss}")
         if seen is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from auxin.architecture.initialization import SCHEMES
 from auxin.errors import ConfigError
@@ -13,6 +14,9 @@ from auxin.families.description import Described, describe
 from auxin.probes.findings import Thresholds
 from auxin.probes.laws import Given, Law, Reference, reference_of
 from auxin.probes.weights import Subject, owner
+
+Known = Literal["given", "intended", "drawn", "nothing", "moved"]
+"""What the caller intends, the family's scheme, what the class draws, nothing; or that weights have trained."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Expectation:
     reference: Reference | None
     words: str
     """What the parameters are compared with."""
+    known: Known = "intended"
+    """What is known of the weights."""
 
     @classmethod
     def of(cls, subject: Subject, given: Given | str | None) -> Expectation:
@@ -55,13 +61,14 @@ class Expectation:
         reference = reference_of(subject.model, other)  # pyright: ignore[reportArgumentType]
         if described is not None and described.source != "guess" and other is None:
             words = f"{described.recipe.name}: {described.recipe.scheme.words}"
-            return cls(described, described, reference, words)
+            return cls(described, described, reference, words, "given" if named else "intended")
         first = f"{unknown}: " if unknown and other is None else ""
         if reference is not None:
-            words = f"{first}compared with {reference.name} ({reference.draws} draws)"
+            words, known = f"{first}compared with {reference.name} ({reference.draws} draws)", "drawn"
         else:
             words = f"{first or 'its weights follow no known law: '}layers compared with each other"
-        return cls(described, None, reference, words)
+            known = "nothing"
+        return cls(described, None, reference, words, known if other is None else "given")
 
     def redrawn(self, here: Mapping[str, Law], names: Collection[str], limits: Thresholds) -> bool:
         """Whether most of these parameters are not as the reference's: the model was drawn by another scheme."""

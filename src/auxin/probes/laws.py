@@ -155,7 +155,7 @@ def ties_of(model: nn.Module) -> dict[str, str]:
 def reference_of(model: nn.Module, given: Given | None) -> Reference | None:
     """The caller's reference, else fresh draws of the model's own class; None where neither can be had.
 
-    A class is asked for a fresh model by ``type(model)(model.config)``, or a copy of the model by its own
+    A class is asked for a fresh model by its constructor, where the model keeps the arguments, or a copy by its own
     ``init_weights``, ``initialize_weights`` or ``reset_parameters``. Memory: that of one more model. torch's random
     state is left as it was, and what constructors print is not shown.
 
@@ -173,9 +173,10 @@ def reference_of(model: nn.Module, given: Given | None) -> Reference | None:
     if sum(p.numel() for p in inner.parameters()) > LARGEST:
         return None
     try:
-        if _takes_its_config(inner):
-            title = f"{type(inner).__name__} drawn anew from its config"
-            return _reference(title, prefix, _draws(lambda: type(inner)(copy.deepcopy(inner.config))))
+        if (arguments := _arguments(inner)) is not None:
+            words = "config" if len(arguments) == 1 else "arguments"
+            title = f"{type(inner).__name__} drawn anew from its {words}"
+            return _reference(title, prefix, _draws(lambda: type(inner)(**copy.deepcopy(arguments))))
         hook = next((h for h in HOOKS if _without_arguments(getattr(type(inner), h, None))), None)
         if hook is not None:
             title = f"{type(inner).__name__} drawn anew by its {hook}"
@@ -202,13 +203,17 @@ def _needed(function: Any) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in several]
 
 
-def _takes_its_config(model: nn.Module) -> bool:
-    """Whether the class's constructor needs one argument, and the model keeps what seems to be it."""
+def _arguments(model: nn.Module) -> dict[str, Any] | None:
+    """The arguments of the class's constructor, where the model keeps them: a config, or all by their names."""
     init = type(model).__init__
     known = list(inspect.signature(init).parameters)[1:]
-    names = _needed(init) or known[:1]
-    kept = len(names) == 1 and names[0] in ("config", "cfg", "args") and hasattr(model, "config")
-    return kept and "generator" not in known  # nothing is drawn without one
+    if not known or "generator" in known:  # nothing is drawn without one
+        return None
+    (first, *others) = _needed(init) or known[:1]
+    if not others and first in ("config", "cfg", "args") and hasattr(model, "config"):
+        return {first: model.config}
+    kept = {name: vars(model)[name] for name in known if name in vars(model)}
+    return kept if len(kept) == len(known) else None
 
 
 def _without_arguments(method: Any) -> bool:

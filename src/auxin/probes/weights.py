@@ -191,6 +191,13 @@ def gain_of(module: nn.Module) -> Tensor | None:
     return ((output - flipped).flatten() / 2 * x).float()  # without the bias
 
 
+def moved_gains(subject: Subject) -> bool:
+    """Whether the gains of most norms differ from entry to entry, as only training leaves them."""
+    gains = [gain for m in subject.model.modules() if (gain := gain_of(m)) is not None]
+    varied = sum(bool((gain - gain.mean()).abs().max() > 1e-4 * gain.abs().max()) for gain in gains)
+    return varied > max(1, len(gains) / 2)
+
+
 def gain_mismatches(subject: Subject) -> Iterator[Diagnostic]:
     """Norms that do not multiply by 1; a gain of 0 in every layer is a design."""
     modules = subject.model.named_modules()
