@@ -186,6 +186,14 @@ def test_the_verb(source: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert all((tmp_path / f"c.{ending}").stat().st_size for ending in ("png", "svg", "html"))
     assert main([*arguments, "--fail-on", "collapse,explode"]) == 0
     capsys.readouterr()
+    assert main([*arguments, "--reference", "a_users_model:build", "--loss", "5.3"]) == 3
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "compared with the model of a_users_model:build" in printed
+    assert "A loss of 5.3 is that of a uniform guess among 200 tokens: the whole vocabulary of 200" in printed
+    assert main([*arguments[:2], "--reference", "xavier", "--loss", "4", "--n-tokens", "16"]) == 3
+    assert "among 55 tokens; better than one among the whole vocabulary of 200" in " ".join(
+        capsys.readouterr().out.split()
+    )
     models.build("llama", width=64).config.save_pretrained(tmp_path)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
     assert main(["check", str(tmp_path / "config.json"), "--n-tokens", "16"]) == 0
     assert "Llama: N(0, 0.02²)" in capsys.readouterr().out
@@ -205,20 +213,22 @@ def other_family(kind: str = "mixtral") -> dict[str, Any]:
     return {"model_type": kind, "num_key_value_heads": 2, "vocab_size": 200, **sizes, **experts}
 
 
-@pytest.mark.parametrize("architecture", [None, "MixtralForSequenceClassification"])
+@pytest.mark.parametrize("architecture", [None, "Ernie4_5_MoeModel"])
 def test_a_config_of_any_model_of_transformers_is_built_and_measured(
     architecture: str | None, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    settings = other_family() | ({} if architecture is None else {"architectures": [architecture]})
+    settings = other_family("ernie4_5_moe") | (
+        {} if architecture is None else {"architectures": [architecture]}
+    )
     (tmp_path / "config.json").write_text(json.dumps({**settings, "pad_token_id": 0}))
     assert main(["check", str(tmp_path), "--n-tokens", "8", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["model"] == (architecture or "MixtralForCausalLM")
+    assert printed["model"] == (architecture or "Ernie4_5_MoeForCausalLM")
     assert len(printed["layers"]) == 4
     assert printed["layers"][3]["predicted_norm"] is None
 
 
-@pytest.mark.parametrize("kind", ["mixtral", "arcee"])
+@pytest.mark.parametrize("kind", ["ernie4_5_moe", "arcee"])
 def test_a_model_of_no_known_family_is_compared_with_a_fresh_one_of_its_class(kind: str) -> None:
     import transformers
 

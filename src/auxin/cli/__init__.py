@@ -46,7 +46,7 @@ watch structure emerge.
 
 Is my model's initialization all right?    try: auxin check gpt2.json
   check       whether your model's initialization is as it should be
-  diff        what differs between two models: weights, laws, signals by layer
+  diff        what differs between two models: weights, laws, signals
   exponents   whether tokens collapse and gradients vanish, before any training
   phase       both exponents over two hyperparameters, as a table and figures
   critical    hyperparameters at the edge of chaos for a given depth
@@ -65,7 +65,7 @@ Run my own experiment                      try: auxin train --out runs/a
   merge       put the parts of a sweep together
   study       train all runs of a study and answer its question
   report      one HTML page of studies and runs: answers, figures, how made
-  figure      one figure of that page for a paper: width, font, format, its data
+  figure      one figure of that page for a paper, with its data
   record      keep what a study or a run found, without its checkpoints
   export      write a run's metrics as one table, or its model for transformers
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,12 @@ from auxin.values import check
 
 if TYPE_CHECKING:
     from auxin.probes.check_report import CheckReport
+    from auxin.probes.observe import Observation
 
 FOUND = 3
 """Exit status where something was found."""
+UNIFORM = 0.02
+"""Difference from ln V, in nats, up to which a loss counts as that of a uniform guess."""
 KINDS = ("dead", "mismatch", "collapse", "explode", "loss")
 
 
@@ -37,7 +41,7 @@ def bad_arguments() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Writing):
-    """Hold a model's start against what its initialization should be; exit status 0 nothing found, 3 findings.
+    """Compare a model with what its initialization should be; exit status 0 nothing found, 3 findings.
 
     SOURCE is a config.json of transformers (or its directory), which is only read: predicted, and measured where
     transformers is installed; or module:function or file.py:function that returns a torch.nn.Module: importing it
@@ -58,10 +62,14 @@ class Check(Writing):
     """Tokens of each."""
     layers: str | None = None
     """Name of the container of the layers, where it is not found."""
+    reference: str | None = None
+    """What weights are compared with: a scheme (gpt2, xavier, pytorch …), or module:function that builds a model."""
     branch: float = 1.0
     """Factor by which the branches' output maps were rescaled on purpose."""
     target: float | None = None
     """Angle total, log (1 − c_L)/(1 − c_0), for which a factor on the branches is looked for; shows the remedies."""
+    loss: float | None = None
+    """A loss that training is stuck at: it is compared with that of a uniform guess."""
     fail_on: str = ",".join(KINDS)
     """Kinds of findings that give exit status 3, between commas."""
     seed: int = 0
@@ -95,6 +103,8 @@ class Check(Writing):
             from auxin.probes.check_report import remedy_table
 
             print(report.summary())
+            if self.loss is not None:
+                print(guess_of(self.loss, report.observation))
             if remedies:
                 print("\n" + remedy_table(remedies))
             if figures:
@@ -136,7 +146,23 @@ class Check(Writing):
             n_tokens=self.n_tokens,
             seed=self.seed,
             branch=self.branch,
+            reference=self._reference(),
         )
+
+    def _reference(self) -> Any:
+        from auxin.experiment.sources import build
+
+        source = self.reference
+        if source is None or ":" not in source:
+            return source
+        with bad_arguments():
+            build(source, {})
+
+        def reference() -> Any:
+            return build(source, {})
+
+        reference.__name__ = source
+        return reference
 
     def _write(self, report: CheckReport) -> list[str]:
         if self.out is None:
@@ -148,3 +174,15 @@ class Check(Writing):
         ]
         page = report.to_html(f"{self.out}.html", force=self.force)
         return [str(path) for path in (*pictures, page)]
+
+
+def guess_of(loss: float, seen: Observation | None) -> str:
+    """What a loss in nats says of the predictions: as good as a uniform guess among how many tokens."""
+    words = None if seen is None else seen.vocabulary
+    equal = f"A loss of {loss:g} is that of a uniform guess among {math.exp(min(loss, 700)):,.0f} tokens"
+    if words is None:
+        return f"{equal}."
+    whole = f"the whole vocabulary of {words:,} (ln {words:,} = {math.log(words):.2f})"
+    if abs(loss - math.log(words)) <= UNIFORM:
+        return f"{equal}: {whole}. Nothing was learned."
+    return f"{equal}; {'better' if loss < math.log(words) else 'worse'} than one among {whole}."
