@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from auxin.values import check
 
@@ -21,20 +21,11 @@ def weight_norms(model: nn.Module, depth: int) -> dict[str, float]:
     check(depth >= 1, "depth", depth, "1 or more")
     squares: dict[str, float] = {}
     for name, parameter in model.named_parameters():
-        group = _group(name)
-        squares[group] = squares.get(group, 0.0) + _square(parameter)
+        parts = name.split(".")  # of a TransformerLM
+        group = parts[2] if parts[0] == "layers" else parts[0]
+        group = "norms" if any("norm" in part for part in parts) else group
+        # summed by numpy: torch's sum depends, in its last bit, on the number of threads
+        square = float(np.square(parameter.detach().double().cpu().numpy()).sum())
+        squares[group] = squares.get(group, 0.0) + square
     norms = {"weight_norm": sum(squares.values()) ** 0.5 / depth}
     return norms | {f"weight_norm/{g}": squares[g] ** 0.5 / depth for g in GROUPS if g in squares}
-
-
-def _square(parameter: Tensor) -> float:
-    """Summed by numpy: torch's sum depends, in its last bit, on the number of threads."""
-    return float(np.square(parameter.detach().double().cpu().numpy()).sum())
-
-
-def _group(name: str) -> str:
-    """The group of a parameter by its name in a ``TransformerLM``."""
-    parts = name.split(".")
-    if any("norm" in part for part in parts):
-        return "norms"
-    return parts[2] if parts[0] == "layers" else parts[0]

@@ -41,16 +41,16 @@ def generate(seed: int, train_size: int = TRAIN_SIZE) -> dict[str, list[Sentence
     sizes = {"train": train_size, "val": held_out, "gen": held_out}
     splits: dict[str, list[Sentence]] = {split: [] for split in sizes}
     train, val, gen = splits.values()
-    seen: set[str] = set()
+    texts: set[str] = set()
     structures: set[bytes] = set()
     uniforms = UniformStream(seed)
     chunk = max(_LEAST, min(_MOST, 2 * train_size))
     barren = 0
     while any(len(splits[split]) < size for split, size in sizes.items()):
-        before = len(seen)
+        before = len(texts)
         for row, length in zip(*_walks(uniforms, chunk), strict=True):
             text = " ".join(map(TOKENS.__getitem__, row[:length].tolist()))
-            if text in seen:
+            if text in texts:
                 continue
             structure = (row[:length] < len(TYPES)).tobytes()
             if len(train) < train_size:
@@ -60,9 +60,9 @@ def generate(seed: int, train_size: int = TRAIN_SIZE) -> dict[str, list[Sentence
                 chosen = val if structure in structures else gen
                 if len(chosen) == held_out:
                     continue
-            seen.add(text)
+            texts.add(text)
             chosen.append(Sentence(text, ""))
-        barren = barren + 1 if len(seen) == before else 0
+        barren = barren + 1 if len(texts) == before else 0
         if barren == _BARREN:
             raise DataError(f"train_size is {train_size}: too few structures to draw {held_out} val strings")
     return splits

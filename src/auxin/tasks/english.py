@@ -1,8 +1,8 @@
 """Question formation and tense reinflection (McCoy, Frank, Linzen 2020), passivization and agreement.
 
 In the in-domain splits a hierarchical rule (main auxiliary, subject's number, whole object) and a linear one (first
-auxiliary, most recent noun's number, second noun) give the same answers; in ``gen`` they never do. Each is a file of
-grammars/, but agreement, which has the sentences of tense.
+auxiliary, most recent noun's number, second noun) give the same answers; in ``gen`` they never do. Grammars and rules
+are the files of grammars/; agreement has those of tense.
 
 - question: ``quest`` fronts the main auxiliary (linear: the first one).
 - tense: ``PRESENT`` inflects every verb in agreement with its subject (linear: with the noun nearest before).
@@ -68,19 +68,19 @@ def load(name: str, options: DataOptions) -> Task:
 @cache
 def scorer(name: str) -> Answers | Choices:
     """Transformed lines count; of agreement the alternative has the main verb in its other number."""
-    spoken = language(name)
+    english = language(name)
     if name == "agreement":
         return Choices(alternative=_other_number)
-    answers = Answers(eligible=spoken.transforms, contrast=spoken.contrast, linear=spoken.linear)
-    tags = {word: word for word in spoken.words} | dict.fromkeys(spoken.rule.words, "V")
-    tags |= {word: category.split("_")[0] for word, category in spoken.grammar.category.items()}
+    answers = Answers(eligible=english.transforms, contrast=english.contrast, linear=english.linear)
+    tags = {word: word for word in english.words} | dict.fromkeys(english.rule.words, "V")
+    tags |= {word: category.split("_")[0] for word, category in english.grammar.category.items()}
     if name == "question":
-        auxiliaries = [w for w, category in spoken.grammar.category.items() if belongs(category, "Aux")]
+        auxiliaries = [w for w, category in english.grammar.category.items() if belongs(category, "Aux")]
         return replace(
             answers, ranked={"first_auxiliary": auxiliaries}, decoded=partial(question_answers, tags)
         )
-    if isinstance(spoken.rule, Reinflect):
-        return replace(answers, decoded=partial(tense_answers, tags, spoken.rule.forms))
+    if isinstance(english.rule, Reinflect):
+        return replace(answers, decoded=partial(tense_answers, tags, english.rule.forms))
     return answers
 
 

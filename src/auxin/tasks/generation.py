@@ -82,7 +82,7 @@ def generate(
     for stream, split in ((0, "train"), (1, "val"), (10, "test"), (2, "gen")):
         source = language.outside if split == "gen" else language.inside
         splits[split] = generation.draw(split, stream, source, sizes[split])
-    generation.turn(dials or Dials(), splits["train"])
+    generation.apply(dials or Dials(), splits["train"])
     return splits
 
 
@@ -136,7 +136,7 @@ class _Generation:
         kinds.add(transform)
         return True
 
-    def turn(self, dials: Dials, train: list[Sentence]) -> None:
+    def apply(self, dials: Dials, train: list[Sentence]) -> None:
         """Replace lines of the training set until the dials are where they should be."""
         inside, outside = self.language.inside, self.language.outside
         allowed = list(range(len(inside.structures)))
@@ -153,7 +153,7 @@ class _Generation:
             missing = round(dials.centre_embedded * len(lines)) - len(embedded)
             others = sorted(set(lines) - set(embedded)) if missing >= 0 else embedded
             wanted = [i for i in allowed if inside.structures[i].centre_embedded == (missing > 0)]
-            self._replace(train, self._some(others, abs(missing), 6), 7, (inside, wanted), kind)
+            self._replace(train, self._random(others, abs(missing), 6), 7, (inside, wanted), kind)
         if dials.disambiguating:
             transformed, count = self._lines(train, True), dials.disambiguating
             if count > len(transformed):
@@ -161,7 +161,7 @@ class _Generation:
                     f"disambiguating is {count}; allowed: up to the {len(transformed)} transformed lines"
                 )
             wanted = [i for i, s in enumerate(outside.structures) if self.language.rule.disagrees(s)]
-            self._replace(train, self._some(transformed, count, 8), 9, (outside, wanted), True)
+            self._replace(train, self._random(transformed, count, 8), 9, (outside, wanted), True)
 
     def _chosen_structures(self, count: int) -> list[int]:
         """``count`` templates: a weighted draw without replacement, one at least on which the rules agree."""
@@ -181,7 +181,7 @@ class _Generation:
     def _lines(self, train: list[Sentence], transformed: bool) -> list[int]:
         return [i for i, sentence in enumerate(train) if self.language.transforms(sentence) == transformed]
 
-    def _some(self, indices: Sequence[int], count: int, stream: int) -> list[int]:
+    def _random(self, indices: Sequence[int], count: int, stream: int) -> list[int]:
         """The first of a random order, in which a larger count takes the same ones and more."""
         return [indices[i] for i in UniformStream(self.seed, stream).order(len(indices))[:count]]
 
