@@ -186,7 +186,7 @@ def changed(value: V, settings: Mapping[str, Any]) -> V:
 def _built(name: str, content: Any, hint: Any) -> Any:
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
-        return tuple(_built(name, each, item) for each in as_tuple(name, content))
+        return tuple(_built(name, entry, item) for entry in as_tuple(name, content))
     kinds = _dataclasses(hint)
     if not kinds or isinstance(content, kinds):
         return content
@@ -195,7 +195,7 @@ def _built(name: str, content: Any, hint: Any) -> Any:
     parts = {kind.__name__.lower(): kind for kind in kinds}
     part = content.get("part") if isinstance(content, Mapping) else content
     check(part in parts, f"part of {name}", part, ", ".join(parts))
-    return from_dict(parts[str(part)], {key: each for key, each in content.items() if key != "part"})
+    return from_dict(parts[str(part)], {key: value for key, value in content.items() if key != "part"})
 
 
 @cache
@@ -228,7 +228,7 @@ def flat(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, content in to_dict(value).items():
         inner = content if isinstance(content, dict) else None
-        found |= {f"{name}.{key}": each for key, each in inner.items()} if inner else {name: content}
+        found |= {f"{name}.{key}": entry for key, entry in inner.items()} if inner else {name: content}
     return found
 
 

@@ -124,7 +124,7 @@ CLOCKS = {
     *("date.today", "datetime.date.today"),
 }
 MAY_READ_A_CLOCK = {
-    "experiment/progress.py": "the rate beside a bar",
+    "experiment/bars.py": "the rate beside a bar",
     "lab/progress.py": "how often a bar looks",
     "lab/worker.py": "wall time of a run, beside its status",
     "lab/cluster.py": "the same under Ray",

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from auxin.errors import CheckpointError, RunError
+from auxin.experiment.bars import bar
 from auxin.experiment.data import task_of
-from auxin.experiment.progress import bar
 from auxin.measures.structure import MEASURES, measured_sentences, structure
 from auxin.models.devices import has_device
 from auxin.models.threads import on_threads

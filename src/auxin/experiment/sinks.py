@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from auxin.errors import ConfigError
 from auxin.files import reading
@@ -29,21 +29,6 @@ SUFFIX = ".auxin"
 """Of TensorBoard files that auxin wrote, and may delete."""
 BLOCK = 1 << 15
 """Bytes of a block in the logs of Weights & Biases."""
-
-
-class Sink(Protocol):
-    """Where rows go."""
-
-    name: str
-
-    def begin(self, run: Run) -> None:
-        """Get ready for all rows of a run, from the first on."""
-
-    def write(self, rows: Sequence[Metric]) -> None:
-        """All rows of one step."""
-
-    def close(self) -> None:
-        """Write what is left."""
 
 
 def sinks_of(tensorboard: str | Path | None, wandb: str | None) -> list[Sink]:
@@ -87,6 +72,7 @@ class TensorBoard:
         self._sent: dict[int, set[tuple[int, str]]] = {}
 
     def begin(self, run: Run) -> None:
+        """Delete the files of another run of this name, and note the points that those of this run hold."""
         make, ending = _package("torch.utils.tensorboard").SummaryWriter, f".{_identity(run)}{SUFFIX}"
         for seed in run.config.seeds:
             folder, self._sent[seed] = self._folder / run.path.resolve().name / f"seed-{seed}", set()
@@ -98,12 +84,14 @@ class TensorBoard:
             self._writers[seed] = make(str(folder), filename_suffix=ending, flush_secs=10)
 
     def write(self, rows: Sequence[Metric]) -> None:
+        """All rows of one step."""
         for row in rows:
             tag = f"{row.split}/{row.name}"
             if (row.step, tag) not in self._sent[row.member]:
                 self._writers[row.member].add_scalar(tag, row.value, row.step)
 
     def close(self) -> None:
+        """Write what is left."""
         for writer in self._writers.values():
             writer.close()
 
@@ -146,6 +134,7 @@ class WandB:
         )
 
     def write(self, rows: Sequence[Metric]) -> None:
+        """All rows of one step."""
         if rows[0].step not in self._sent:
             ending = lambda row: f"/seed-{row.member}" if self._several else ""
             finite = [row for row in rows if math.isfinite(row.value)]
@@ -153,7 +142,11 @@ class WandB:
             self._run.log(values, step=rows[0].step)
 
     def close(self) -> None:
+        """Write what is left."""
         self._run.finish()
+
+
+Sink: TypeAlias = TensorBoard | WandB
 
 
 def _steps_sent(folder: Path, identity: str) -> set[int]:
@@ -200,7 +193,7 @@ def sending(
     """
     working = list(sinks)
 
-    def each(act: Callable[[Sink], None]) -> None:
+    def to_all(act: Callable[[Sink], None]) -> None:
         for sink in list(working):
             try:
                 act(sink)
@@ -210,16 +203,16 @@ def sending(
                 warn(f"{sink.name} gets no more: {type(error).__name__}: {text}")
 
     def write(rows: Sequence[Metric]) -> None:
-        each(lambda sink: sink.write(rows))
+        to_all(lambda sink: sink.write(rows))
 
-    each(lambda sink: sink.begin(run))
+    to_all(lambda sink: sink.begin(run))
     there = read_rows(run.path / METRICS).iter_rows() if working else ()
     for _, rows in groupby((Metric(*row) for row in there), lambda row: row.step):
         write(list(rows))
     try:
         yield write
     finally:
-        each(lambda sink: sink.close())
+        to_all(lambda sink: sink.close())
 
 
 def send(run: Run, sinks: Sequence[Sink]) -> None:

@@ -12,8 +12,8 @@ from safetensors.torch import load, save
 
 from auxin.config import RunConfig
 from auxin.errors import CheckpointError, ConfigError, Interrupted
+from auxin.experiment.bars import TrainingProgress
 from auxin.experiment.data import anchored
-from auxin.experiment.progress import TrainingProgress
 from auxin.experiment.signals import Signals, Stopped, noted
 from auxin.experiment.sinks import Sink, send, sending, sinks_of
 from auxin.measures.accuracy import Evaluator

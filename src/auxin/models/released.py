@@ -14,7 +14,6 @@ from auxin.errors import CheckpointError, ConfigError
 from auxin.models.basic import sinusoidal_positions
 from auxin.values import check
 
-LONGEST_JSON = 1 << 20  # bytes read of the file beside a released model
 PREFIX = "trafo.encoder.layers."
 LAYER = {  # their names within a layer → ours
     "self_attn.multi_head_merge.weight": "attention.out.weight",
@@ -103,12 +102,10 @@ def _heads(path: Path) -> int:
     if not beside.exists():
         return 8
     try:
-        with open(beside, "rb") as file:
-            heads = json.loads(file.read(LONGEST_JSON)).get("n_heads", 8)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{beside}: not a JSON object with n_heads: {error}") from None
-    try:
+        heads = json.loads(beside.read_bytes()).get("n_heads", 8)
         check(type(heads) is int and 1 <= heads <= 65_536, "n_heads", heads, "1 to 65536")
     except ConfigError as error:
         raise CheckpointError(f"{beside}: {error}") from None
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{beside}: not a JSON object with n_heads: {error}") from None
     return heads

@@ -14,7 +14,7 @@ from auxin.config import OptimizerConfig
 from auxin.models.ensemble import Ensemble
 from auxin.models.threads import on_threads
 
-Each = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
+Mapper = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
 """``map``, or that of a pool."""
 
 
@@ -32,11 +32,11 @@ class StackAdamW:
         """int64 [M]: the step at which a member diverged, −1 while it has not."""
 
     def update(
-        self, losses: Tensor, rate: float | Tensor, step: int | Tensor, chunks: int = 1, each: Each = map
+        self, losses: Tensor, rate: float | Tensor, step: int | Tensor, chunks: int = 1, mapper: Mapper = map
     ) -> Tensor:
         """Take a step with the ensemble's gradient, which is spent; gradient norms [M] before clipping.
 
-        Every member's row is taken in ``chunks``, which ``each`` maps over: those of a pool, side by side.
+        Every member's row is taken in ``chunks``, which ``mapper`` maps over: those of a pool, side by side.
         """
         with on_threads(1):  # so that sums are taken in one order
             norms = torch.linalg.vector_norm(self.gradient, dim=1)
@@ -50,7 +50,7 @@ class StackAdamW:
             m, columns = chunk
             self._take(m, columns, rate, divisors[m], frozen[m])
 
-        for _ in each(take, list(product(range(len(norms)), slices(self.weights.shape[1], chunks)))):
+        for _ in mapper(take, list(product(range(len(norms)), slices(self.weights.shape[1], chunks)))):
             pass
         self.steps += 1 - frozen
         return norms
