@@ -17,7 +17,7 @@ from auxin.errors import AuxinError
 from auxin.measures.projection import Projection
 from auxin.probes.simulate import Sampling
 from auxin.runs import Run
-from auxin.studies.answers import Analysis, Claim
+from auxin.studies.analysis import Analysis, Claim
 from experiment.test_train import CONFIG
 
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "notebook.ipynb"

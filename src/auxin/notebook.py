@@ -27,7 +27,7 @@ from auxin.report.theme import LIGHT, VERSION, specification
 from auxin.report.training_figures import learning_curves
 from auxin.report.words import layers
 from auxin.runs import Run
-from auxin.studies.answers import Analysis
+from auxin.studies.analysis import Analysis
 from auxin.tasks.trees import to_svg
 from auxin.theory.diagram import PhaseDiagram
 from auxin.theory.exponents import Exponents

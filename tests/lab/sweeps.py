@@ -2,10 +2,15 @@
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
 from auxin.lab.named import NamedRun
+from auxin.lab.places import Owner
+from auxin.lab.queue import Outcome
+from auxin.lab.session import Session
 from auxin.runs import open_run
 
 
@@ -23,6 +28,11 @@ def tiny(name: str, seed: int = 0, **settings: object) -> NamedRun:
         **options,  # pyright: ignore[reportArgumentType]
     )
     return NamedRun(name, config, {"seed": seed})
+
+
+def train_runs(runs: Sequence[NamedRun], out: Path, **options: Any) -> list[Outcome]:
+    """Train the runs in a directory that belongs to a sweep of no settings."""
+    return Session(out, **options).train(runs, Owner())
 
 
 def content(run: Path) -> dict[str, bytes]:

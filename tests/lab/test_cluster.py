@@ -14,8 +14,7 @@ from auxin.errors import ConfigError
 from auxin.experiment.train import train
 from auxin.lab.named import NamedRun
 from auxin.lab.sweep import sweep
-from auxin.lab.training import train_runs
-from lab.sweeps import content, last_step, process_with_open, tiny
+from lab.sweeps import content, last_step, process_with_open, tiny, train_runs
 
 LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
 

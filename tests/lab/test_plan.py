@@ -13,7 +13,6 @@ from auxin.config import ModelConfig, RunConfig, preset
 from auxin.errors import ConfigError
 from auxin.lab import plan as module
 from auxin.lab.plan import (
-    StepTime,
     check_fits,
     lengths,
     parameters,
@@ -21,7 +20,9 @@ from auxin.lab.plan import (
     run_disk,
     run_memory,
     step_flops,
+    step_time,
 )
+from auxin.lab.session import Session
 from auxin.models.batch import lay_out
 from auxin.models.dropout import HashedDropout
 from auxin.models.fast.ensemble import FastEnsemble as Ensemble
@@ -46,8 +47,8 @@ def test_a_plan_counts_runs_models_and_steps(tmp_path: Path) -> None:
 
 
 def test_finished_runs_cost_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auxin.lab.session.is_finished", lambda run, directory, data: True)
-    assert plan_study("depth", "paper", tmp_path).runs == 0
+    monkeypatch.setattr("auxin.lab.session.has_finished", lambda config, path, data: True)
+    assert plan_study("depth", "paper", Session(tmp_path)).runs == 0
 
 
 def test_the_published_sweep_is_planned_without_running_it(
@@ -56,7 +57,7 @@ def test_the_published_sweep_is_planned_without_running_it(
     monkeypatch.setattr(module, "_time_step", lambda config, threads: 1e-12 * step_flops(config))
     monkeypatch.setattr(module, "free_memory", lambda device: 1e12)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1e12))
-    found = plan_study("depth", "paper", tmp_path, workers=1)
+    found = plan_study("depth", "paper", Session(tmp_path, workers=1))
     assert (found.runs, found.members, found.steps) == (10, 100, 3_000_000)
     assert found.hours == pytest.approx(found.flops / 1e12 / 3600, rel=0.01)  # at 1 TFLOP/s
 
@@ -174,10 +175,10 @@ def test_what_fits_on_each_gpu_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_steps_are_timed_on_a_line_through_two_measurements() -> None:
-    seconds = StepTime((1.0, 10.0), (3.0, 30.0))
+    seconds = step_time((1.0, 10.0), (3.0, 30.0))
     assert [seconds(x) for x in (1.0, 2.0, 3.0)] == [10, 20, 30]
-    assert StepTime((1.0, 10.0), (1.0, 12.0))(1.0) == 10
-    assert StepTime((1.0, 10.0), (2.0, 5.0))(2.0) == 10  # noise cannot make more work take less time
+    assert step_time((1.0, 10.0), (1.0, 12.0))(1.0) == 10
+    assert step_time((1.0, 10.0), (2.0, 5.0))(2.0) == 10  # noise cannot make more work take less time
 
 
 def test_a_step_is_timed_with_the_real_trainer(monkeypatch: pytest.MonkeyPatch) -> None:

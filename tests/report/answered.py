@@ -6,13 +6,13 @@ import numpy as np
 
 from auxin.config import ModelConfig, RunConfig
 from auxin.lab.named import NamedRun
-from auxin.lab.pool import Outcome
+from auxin.lab.queue import Outcome
 from auxin.measures.grokking import grokking_summary
 from auxin.report.sections import RunView, TreeDrawing
 from auxin.runs import Metric, RunDirectory, open_run
 from auxin.runs.environment import environment
-from auxin.studies.answers import Analysis, save_study
-from auxin.studies.conduct import load_study
+from auxin.studies.analysis import Analysis
+from auxin.studies.conduct import load_study, save_study
 from auxin.studies.dynamics import MEASURES
 from studies.synthetic import Curves, ramp, table
 
@@ -55,7 +55,8 @@ def answered(out: Path, name: str, outcomes: dict[str, Outcome] | None = None) -
         "environment": environment(runs[0].config),
     }
     metrics = table(runs, everything)
-    save_study(out, load_study(name).analyse(metrics), metrics, runs, ends, about)
+    settings = [run.settings for run in runs]
+    save_study(out, load_study(name).analyse(metrics), metrics, about, [*zip(ends, settings, strict=True)])
     return out
 
 

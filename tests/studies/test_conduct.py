@@ -11,9 +11,9 @@ from auxin.cli import UsageError
 from auxin.cli.study import Study
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
-from auxin.lab import session
 from auxin.lab.named import NamedRun
-from auxin.lab.pool import Outcome
+from auxin.lab.queue import Outcome
+from auxin.lab.session import Session
 from auxin.studies import conduct
 from auxin.studies.conduct import answer_study, load_study, train_study
 from auxin.studies.design import Scale
@@ -43,12 +43,16 @@ def small(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conduct, "runs_of", shrunk)
 
 
-def train_here(runs: list[NamedRun], out: Path, **_: object) -> list[Outcome]:
+def train_here(runs: list[NamedRun], out: Path) -> list[Outcome]:
     from auxin.experiment.train import train
 
     for run in runs:
         train(run.config, Path(out) / "runs" / run.name)
     return [Outcome(run.name, "finished", 1.5) for run in runs]
+
+
+def in_session(session: Session, runs: list[NamedRun], *_: object) -> dict[str, Outcome]:
+    return {outcome.name: outcome for outcome in train_here(runs, Path(session.out))}
 
 
 @pytest.mark.parametrize(
@@ -57,8 +61,8 @@ def train_here(runs: list[NamedRun], out: Path, **_: object) -> list[Outcome]:
 def test_a_study_from_its_runs_to_its_files(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(session, "train_runs", train_here)
-    outcomes = train_study(name, "minutes", tmp_path)
+    monkeypatch.setattr(Session, "_train", in_session)
+    outcomes = train_study(name, "minutes", Session(tmp_path))
     analysis = answer_study(name, "minutes", tmp_path, outcomes)
     assert analysis.answer.endswith(".")
     assert "nan" not in analysis.answer
@@ -122,10 +126,11 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(
 def test_failed_runs_are_shown_and_the_rest_answered(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def one_fails(runs: list[NamedRun], out: Path, **_: object) -> list[Outcome]:
-        return [Outcome(runs[0].name, "failed", 1.0, "of a bad disk"), *train_here(runs[1:], out)]
+    def one_fails(session: Session, runs: list[NamedRun], *rest: object) -> dict[str, Outcome]:
+        lost = Outcome(runs[0].name, "failed", 1.0, "of a bad disk")
+        return {lost.name: lost, **in_session(session, runs[1:], *rest)}
 
-    monkeypatch.setattr(session, "train_runs", one_fails)
+    monkeypatch.setattr(Session, "_train", one_fails)
     verb = Study.parse("auxin study", ["grokking", "--scale", "minutes", "--out", str(tmp_path)])
     assert verb.run() == 1
     shown = capsys.readouterr().out

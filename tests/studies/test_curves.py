@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_1samp
 
-from auxin.lab.sweep_table import late
+from auxin.lab.table import late
 from auxin.measures.intervals import bands
 
 

@@ -12,8 +12,6 @@ from auxin.studies.statistics import (
     Estimate,
     contrast,
     mean,
-    mean_share,
-    mean_size,
     paired,
     peak_test,
     r_squared,
@@ -80,8 +78,8 @@ def test_one_run_a_level_cannot_be_tested() -> None:
     assert np.isnan(peak.p)
     assert not peak.inside
     assert peak.location.value == 2
-    assert peak.location.text(0) == "2 (no interval)"
-    assert peak.rise.points() == "100 points (no interval)"
+    assert f"{peak.location:0}" == "2 (no interval)"
+    assert f"{peak.rise:points}" == "100 points (no interval)"
     factors = two_factors(np.array([0.0, 0, 1, 1]), np.array([0.0, 1, 0, 1]), np.arange(4.0))
     assert np.isnan([factors.p_first, factors.p_second, factors.by_first.low]).all()
 
@@ -143,15 +141,15 @@ def test_contrast_of_means() -> None:
 def test_the_interval_of_a_share_stays_within_zero_and_one() -> None:
     few = np.array([0.0, 0.0, 0.0, 0.0, 0.9])
     assert mean(few).low < 0
-    assert mean_share(few).low == 0
-    assert mean_share(1 - few).high == 1
-    assert mean_share(few).high == mean(few).high
-    assert np.isnan(mean_share(np.array([0.5])).low)
+    assert mean(few, 0, 1).low == 0
+    assert mean(1 - few, 0, 1).high == 1
+    assert mean(few, 0, 1).high == mean(few).high
+    assert np.isnan(mean(np.array([0.5]), 0, 1).low)
 
 
 def test_intervals_hold_nothing_that_cannot_be() -> None:
     assert mean(np.array([0.5, 9.0])).low < 0
-    assert mean_size(np.array([0.5, 9.0])).low == 0
+    assert mean(np.array([0.5, 9.0]), 0).low == 0
     none, all_or_none = np.zeros(3), np.array([0.0, 1.0])
     assert contrast([all_or_none, none], [1, -1]).high > 1
     found = share_contrast([all_or_none, none], [1, -1])
@@ -165,10 +163,10 @@ def test_intervals_hold_nothing_that_cannot_be() -> None:
 
 def test_zero_has_no_sign() -> None:
     tiny = Estimate(-0.001, -0.004, 0.004)
-    assert tiny.percent() == "0% (0 to 0)"
-    assert tiny.points() == "0 points (0 to 0)"
-    assert tiny.text() == "0.00 (0.00 to 0.00)"
-    assert (-Estimate(0.0, 0.0, 0.1)).text(1) == "0.0 (−0.1 to 0.0)"
+    assert f"{tiny:%}" == "0% (0 to 0)"
+    assert f"{tiny:points}" == "0 points (0 to 0)"
+    assert f"{tiny:2}" == "0.00 (0.00 to 0.00)"
+    assert f"{-Estimate(0.0, 0.0, 0.1):1}" == "0.0 (−0.1 to 0.0)"
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -16,8 +16,8 @@ from auxin.values import check
 
 if TYPE_CHECKING:
     from auxin.lab.plan import Plan
-    from auxin.lab.pool import Outcome
-    from auxin.studies.answers import Analysis
+    from auxin.lab.queue import Outcome
+    from auxin.studies.analysis import Analysis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +51,19 @@ class Study(Verb):
 
     def run(self) -> int:
         """Train what is left of the study and print its answer; the status says whether runs failed."""
+        from auxin.lab.session import Session
         from auxin.report.study_figures import save_study_figures
         from auxin.runs.record import open_study
-        from auxin.studies.conduct import answer_study, plan_study
+        from auxin.studies.conduct import answer_study, plan_study, train_study
 
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
+        session = Session(out, self.workers, self.ray, self.reuse, progress=True)
         if self.dry_run:
-            plan = plan_study(self.name, self.scale, out, workers=self.workers, reuse=self.reuse)
-            report_plan(plan, self.json)
+            report_plan(plan_study(self.name, self.scale, session), self.json)
             return 0
-        outcomes = self._train(out) if not self.so_far else []
+        outcomes = train_study(self.name, self.scale, session) if not self.so_far else []
+        if not self.so_far and not self.json:
+            report_outcomes(outcomes)
         analysis = answer_study(self.name, self.scale, out, outcomes)
         study = open_study(out)
         figures = save_study_figures(study)
@@ -69,22 +72,6 @@ class Study(Verb):
             print(f"{done} of {len(study.values['runs'])} runs have finished.\n")
         _report_answer(analysis, out, figures, self.json)
         return int(any(outcome.status != "finished" for outcome in outcomes))
-
-    def _train(self, out: Path) -> list[Outcome]:
-        from auxin.studies.conduct import train_study
-
-        outcomes = train_study(
-            self.name,
-            self.scale,
-            out,
-            workers=self.workers,
-            ray=self.ray,
-            reuse=self.reuse,
-            progress=True,
-        )
-        if not self.json:
-            report_outcomes(outcomes)
-        return outcomes
 
 
 def report_plan(plan: Plan, as_json: bool) -> None:

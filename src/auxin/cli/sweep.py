@@ -46,23 +46,17 @@ class Sweep(Verb):
         from auxin.lab.sweep_file import read_sweep
 
         design = read_sweep(self.file)
-        from auxin.lab.sweep import plan_sweep, train_sweep  # what trains loads for seconds
+        from auxin.lab.session import Session  # what trains loads for seconds
+        from auxin.lab.sweep import plan_sweep, train_sweep
 
+        session = Session(self.out, self.workers, self.ray, self.reuse, progress=True)
         if self.dry_run:
-            plan = plan_sweep(design, self.out, workers=self.workers, only=self.only, reuse=self.reuse)
+            plan = plan_sweep(design, session, self.only)
             if not self.json:
                 _report_axes(design.axes)
             report_plan(plan, self.json)
             return 0
-        outcomes = train_sweep(
-            design,
-            self.out,
-            workers=self.workers,
-            ray=self.ray,
-            only=self.only,
-            reuse=self.reuse,
-            progress=True,
-        )
+        outcomes = train_sweep(design, session, self.only)
         if not outcomes and not self.json:
             print(f"no run is in part {self.only}\n")
         elif not self.json:

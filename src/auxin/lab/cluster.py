@@ -1,63 +1,71 @@
-"""The same runs handed to Ray, for many machines: idempotent directories on a file system that all share."""
+"""Workers of a Ray cluster, on many machines: idempotent directories on a file system that all share."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
-from auxin.lab.finished import is_trained
-from auxin.lab.pool import ATTEMPTS, Job, Outcome, next_free
+from auxin.lab.queue import ATTEMPTS, Job, Outcome
 from auxin.lab.worker import train_one
 from auxin.values import from_json, to_json
 
 
-def run_on_ray(
-    jobs: Sequence[Job], address: str, *, stopping: Callable[[], object], tick: Callable[[], None]
-) -> Iterator[Outcome]:
-    """Train the jobs on the Ray cluster at ``address`` ("auto": the one running here); as ``run_locally``.
+class RayWorkers:
+    """The cluster at ``address`` ("auto": the one running here), which has its own queue.
 
     A run asks for as many cores as its config has threads (1 for 0), and for a GPU if it trains on one. When its
     worker or machine is lost, Ray starts it once more elsewhere, where it resumes. Raises ``ConfigError`` when Ray
     is not installed or not there.
     """
-    ray = _connected(address)
-    train = ray.remote(max_retries=ATTEMPTS - 1)(_train)
-    pending: dict[Any, Job] = {}
-    waiting, cancelled = deque(jobs), False
-    while pending or waiting:
-        if stopping():
-            waiting.clear()
-            if not cancelled:
-                cancelled = True
-                for task in pending:
-                    ray.cancel(task)  # interrupts the run, which saves
-        while job := next_free(waiting):
-            if is_trained(job.config, job.path, job.data):  # by another process, meanwhile
-                yield Outcome(job.name, "finished")
-                continue
-            gpus = int(job.config.device.startswith("cuda"))
-            placed = train.options(name=job.name, num_cpus=job.config.threads or 1, num_gpus=gpus)
-            pending[placed.remote(to_json(job.config), str(job.path))] = job
-        done: list[Any] = []
-        if pending:
-            done, _ = ray.wait(list(pending), num_returns=1, timeout=0.25)
-        else:
+
+    most = float("inf")
+
+    def __init__(self, address: str) -> None:
+        self._ray = _connected(address)
+        self._train = self._ray.remote(max_retries=ATTEMPTS - 1)(_train)
+        self._pending: dict[Any, Job] = {}
+        self._cancelled = False
+
+    def start(self, job: Job) -> None:
+        """Hand a job to Ray."""
+        gpus = int(job.config.device.startswith("cuda"))
+        placed = self._train.options(name=job.name, num_cpus=job.config.threads or 1, num_gpus=gpus)
+        self._pending[placed.remote(to_json(job.config), str(job.path))] = job
+
+    def ended(self) -> list[tuple[Job, Outcome]]:
+        """The jobs that have ended, after a quarter of a second at most."""
+        if not self._pending:
             time.sleep(0.25)
-        for task in done:
-            job = pending.pop(task)
-            outcome = _outcome(ray, task, job)
-            if outcome.status == "held":
-                waiting.append(job)
-            else:
-                yield outcome
-        tick()
+            return []
+        done, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=0.25)
+        jobs = [(self._pending.pop(task), task) for task in done]
+        return [(job, self._outcome(task, job.name)) for job, task in jobs]
+
+    def stop(self) -> None:
+        """Let the runs save and end."""
+        if not self._cancelled:
+            self._cancelled = True
+            for task in self._pending:
+                self._ray.cancel(task)  # interrupts the run, which saves
+
+    def close(self) -> None:
+        """The cluster goes on."""
+
+    def _outcome(self, task: Any, name: str) -> Outcome:
+        exceptions = self._ray.exceptions
+        try:
+            return Outcome(name, *self._ray.get(task))
+        except exceptions.TaskCancelledError:
+            return Outcome(name, "stopped")
+        except exceptions.RayError as error:
+            lines = str(error).strip().splitlines()  # of a task: its traceback
+            raised = isinstance(error, exceptions.RayTaskError)
+            return Outcome(name, "failed", 0.0, lines[-1 if raised else 0])
 
 
 def _connected(address: str) -> Any:
@@ -85,15 +93,3 @@ def _train(config: str, path: str) -> tuple[str, float, str]:
     torch.set_num_threads(parsed.threads or 1)
     status, detail = train_one(parsed, path)
     return status, time.monotonic() - since, detail
-
-
-def _outcome(ray: Any, task: Any, job: Job) -> Outcome:
-    try:
-        status, seconds, detail = ray.get(task)
-    except ray.exceptions.TaskCancelledError:
-        return Outcome(job.name, "stopped")
-    except ray.exceptions.RayError as error:
-        lines = str(error).strip().splitlines()  # of a task: its traceback
-        raised = isinstance(error, ray.exceptions.RayTaskError)
-        return Outcome(job.name, "failed", 0.0, lines[-1 if raised else 0])
-    return Outcome(job.name, status, seconds, detail)

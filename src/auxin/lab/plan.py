@@ -94,15 +94,32 @@ def check_fits(runs: Sequence[NamedRun], out: str | Path, workers: int) -> tuple
     """Bytes of memory and of disk that the runs need; raises ``ConfigError`` when there are not so many."""
     configs = [run.config for run in runs]
     sizes = sorted(estimated(run_memory, config) for config in configs)
-    memory = sum(sizes[-workers:])
     disk = sum(estimated(run_disk, config) for config in configs)
     if configs:
         device = configs[0].device
         gpus = max(1, torch.cuda.device_count()) if device == "cuda" else 1  # which workers are spread over
         largest = sum(sizes[-math.ceil(workers / gpus) :])
-        _check_fits("memory", largest, free_memory(device), "fewer --workers")
-        _check_fits("disk", disk, shutil.disk_usage(existing(Path(out))).free, "another --out")
-    return memory, disk
+        there = next(p for p in (Path(out).absolute(), *Path(out).absolute().parents) if p.exists())
+        for what, needed, free, remedy in (
+            ("memory", largest, free_memory(device), "fewer --workers"),
+            ("disk", disk, shutil.disk_usage(there).free, "another --out"),
+        ):
+            if needed > free:
+                raise ConfigError(
+                    f"{what} needed is {needed / 1e9:.1f} GB; allowed: the {free / 1e9:.1f} GB free here ({remedy}?)"
+                )
+    return sum(sizes[-workers:]), disk
+
+
+def default_workers(configs: Sequence[RunConfig]) -> int:
+    """Runs that this machine trains at a time: one a GPU, or as many as their threads leave cores for and fit
+    into memory."""
+    if any(config.device.startswith("cuda") for config in configs):
+        return max(1, torch.cuda.device_count())
+    threads = max((config.threads for config in configs), default=1) or 1
+    largest = max((estimated(run_memory, config) for config in configs), default=0.0) or 1.0
+    most = min(len(configs), (os.cpu_count() or 1) // threads, int(free_memory("cpu") // largest))
+    return max(1, most)
 
 
 def estimated(estimate: Callable[[RunConfig], float], config: RunConfig) -> float:
@@ -182,27 +199,21 @@ def free_memory(device: str) -> float:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
-class StepTime:
-    """Seconds of a step as a line in its FLOPs, through two measurements."""
-
-    def __init__(self, low: tuple[float, float], high: tuple[float, float]) -> None:
-        """Each point: FLOPs, seconds."""
-        (x, y), (x2, y2) = low, high
-        self.slope = max(0.0, (y2 - y) / (x2 - x)) if x2 > x else 0.0
-        self.start = (x, y)
-
-    def __call__(self, flops: float) -> float:
-        return self.start[1] + self.slope * (flops - self.start[0])
+def step_time(low: tuple[float, float], high: tuple[float, float]) -> Callable[[float], float]:
+    """Seconds of a step as a line in its FLOPs, through two measurements of both."""
+    (x, y), (x2, y2) = low, high
+    slope = max(0.0, (y2 - y) / (x2 - x)) if x2 > x else 0.0
+    return lambda flops: y + slope * (flops - x)
 
 
-def _timed_steps(configs: Sequence[RunConfig], threads: int) -> StepTime:
+def _timed_steps(configs: Sequence[RunConfig], threads: int) -> Callable[[float], float]:
     ordered = sorted(configs, key=step_flops)
     before = torch.get_num_threads()
     try:
         low, high = ((step_flops(c), _time_step(c, c.threads or threads)) for c in (ordered[0], ordered[-1]))
     finally:
         torch.set_num_threads(before)
-    return StepTime(low, high)
+    return step_time(low, high)
 
 
 def _time_step(config: RunConfig, threads: int, seconds: float = 1.5) -> float:
@@ -238,14 +249,3 @@ def _pass_flops(model: ModelConfig, length: int) -> float:
 
 def _sized(model: ModelConfig) -> ModelConfig:
     return dataclasses.replace(model, vocabulary_size=model.vocabulary_size or VOCABULARY)
-
-
-def existing(path: Path) -> Path:
-    return next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-
-
-def _check_fits(what: str, needed: float, free: float, remedy: str) -> None:
-    if needed > free:
-        raise ConfigError(
-            f"{what} needed is {needed / 1e9:.1f} GB; allowed: the {free / 1e9:.1f} GB free here ({remedy}?)"
-        )

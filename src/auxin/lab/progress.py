@@ -1,4 +1,4 @@
-"""The progress bar of a sweep: runs done, the share of all steps, and time left; read off the runs' own files."""
+"""The progress bar of many runs: how many are done, the share of all steps, and time left; read off the runs' files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from types import TracebackType
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import (
@@ -20,7 +20,7 @@ from rich.progress import (
 
 from auxin.errors import RunError
 from auxin.files import reading
-from auxin.lab.pool import Job, Outcome
+from auxin.lab.queue import Job, Outcome
 from auxin.runs.rows import METRICS
 from auxin.screen import errors_screen
 
@@ -33,33 +33,27 @@ class SweepProgress:
     ``costs`` say how much work each job is (any unit); looking at a run's metrics costs one small read.
     """
 
-    def __init__(self, jobs: dict[str, tuple[Job, float]], finished: int, enabled: bool) -> None:
+    def __init__(self, costs: Mapping[Job, float], finished: int, enabled: bool) -> None:
         self._screen = errors_screen()
         console = Console(file=self._screen)  # pyright: ignore[reportArgumentType]
         self._live = enabled and console.is_terminal
         self._lines = enabled and not self._live
-        self._jobs, self._open = jobs, set(jobs)
-        self._finished, self._runs = finished, finished + len(jobs)
-        self._shares = {name: _share(job) for name, (job, _) in jobs.items()}
+        self._costs = {job.name: cost for job, cost in costs.items()}
+        self._open = {job.name: job for job in costs}
+        self._finished, self._runs = finished, finished + len(costs)
+        self._shares = {job.name: _share(job) for job in costs}
         self._looked = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.fields[runs]} runs"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not self._live,
-        )
-        total = sum(cost for _, cost in jobs.values())
-        self._task = self._bar.add_task("", total=total, runs=self._count())
-        self._bar.update(self._task, completed=self._done())
+        columns = TextColumn("{task.fields[runs]} runs"), BarColumn(bar_width=None), TaskProgressColumn()
+        times = TimeElapsedColumn(), TimeRemainingColumn()
+        self._bar = Progress(*columns, *times, console=console, disable=not self._live)
+        self._task = self._bar.add_task("", total=sum(costs.values()), runs="")
+        self._show()
 
     def __enter__(self) -> SweepProgress:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def tick(self) -> None:
@@ -67,30 +61,26 @@ class SweepProgress:
         now = time.monotonic()
         if self._live and now - self._looked > 1.0:
             self._looked = now
-            for name in self._open:
-                self._shares[name] = _share(self._jobs[name][0])
-            self._bar.update(self._task, completed=self._done(), runs=self._count())
+            self._shares |= {name: _share(job) for name, job in self._open.items()}
+            self._show()
 
     def ended(self, outcome: Outcome) -> None:
         """A run has ended."""
-        self._open.discard(outcome.name)
+        self._open.pop(outcome.name, None)
         self._shares[outcome.name] = 1.0
         self._finished += 1
-        self._bar.update(self._task, completed=self._done(), runs=self._count())
-        failed = outcome.status == "failed"
+        self._show()
         if self._lines:
             detail = f": {outcome.detail}" if outcome.detail else ""
-            print(f"{self._count()} {outcome.name} {outcome.status}{detail}", file=self._screen, flush=True)
-        elif failed:
-            self._bar.console.print(
-                f"{outcome.name} failed: {outcome.detail}", markup=False, highlight=False, soft_wrap=True
-            )
+            line = f"{self._finished}/{self._runs} {outcome.name} {outcome.status}{detail}"
+            print(line, file=self._screen, flush=True)
+        elif outcome.status == "failed":
+            line = f"{outcome.name} failed: {outcome.detail}"
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def _done(self) -> float:
-        return sum(self._shares[name] * cost for name, (_, cost) in self._jobs.items())
-
-    def _count(self) -> str:
-        return f"{self._finished}/{self._runs}"
+    def _show(self) -> None:
+        done = sum(self._shares[name] * cost for name, cost in self._costs.items())
+        self._bar.update(self._task, completed=done, runs=f"{self._finished}/{self._runs}")
 
 
 def _share(job: Job) -> float:

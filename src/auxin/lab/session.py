@@ -1,102 +1,159 @@
-"""One sitting at a list of runs, of a study or of a sweep: what it would cost, and its training in a directory."""
+"""One sitting at a list of runs, of a study or of a sweep, in its directory: what it would cost, and its training."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from auxin import files
-from auxin.experiment.data import Sentences
-from auxin.lab.directory import RUNS, SESSIONS, Owner, check_unclaimed, claim, runs_directory
-from auxin.lab.finished import check_places, is_finished, reusable, take_over
-from auxin.lab.named import NamedRun
-from auxin.lab.plan import Plan, check_fits, existing, plan
-from auxin.lab.pool import Outcome
-from auxin.lab.training import check_workers, default_workers, train_runs
-from auxin.runs.run import Data
+from auxin.errors import Interrupted
+from auxin.experiment.data import Sentences, anchored
+from auxin.experiment.signals import noted
+from auxin.lab.cluster import RayWorkers
+from auxin.lab.named import NamedRun, check_names
+from auxin.lab.places import (
+    LOG,
+    RUNS,
+    SESSIONS,
+    Owner,
+    check_owner,
+    check_places,
+    claim,
+    has_finished,
+    reusable,
+    runs_directory,
+    take_over,
+)
+from auxin.lab.plan import Plan, check_fits, default_workers, estimated, plan, step_flops
+from auxin.lab.progress import SweepProgress
+from auxin.lab.queue import Job, Outcome, train_jobs
+from auxin.lab.workers import LocalWorkers
+from auxin.runs import Run
 from auxin.screen import errors_screen
+from auxin.values import check
 
 
-def plan_session(
-    runs: Sequence[NamedRun],
-    out: str | Path,
-    owner: Owner,
-    *,
-    workers: int = 0,
-    reuse: Sequence[str | Path] = (),
-) -> Plan:
-    """What remains to be trained, and its cost here; raises ``ConfigError`` for what cannot fit."""
-    check_workers(workers)
-    data = Sentences()
-    directory = _check_out(runs, out, owner, data)
-    runs = [run for run in runs if not is_finished(run, directory, data)]
-    same = reusable(runs, directory, reuse, data)
-    runs = [run for run in runs if run.name not in same]
-    return plan(runs, out, workers=workers or default_workers([run.config for run in runs]))
+class SweepInterrupted(Interrupted):
+    """A signal stopped a sweep; its runs are saved."""
+
+    def __init__(self, finished: int, runs: int, number: int, out: str) -> None:
+        super().__init__(0, number, out)
+        self.finished = finished
+        self.args = (
+            f"stopped with {finished} of {runs} runs finished and the others saved; "
+            f"the same command with --out {out} goes on from there",
+        )
 
 
-def _check_out(runs: Sequence[NamedRun], out: str | Path, owner: Owner, data: Data) -> Path:
-    """The directory of the runs; ``RunError`` where it is another owner's, or holds another run of a name."""
-    if existing(Path(out)) == Path(out).absolute():
-        check_unclaimed(files.directory(out), owner)
-    check_places(runs, Path(out) / RUNS, data)
-    return Path(out) / RUNS
+@dataclass(frozen=True)
+class Session:
+    """How runs are trained in a directory: a finished run is not trained again, an unfinished one resumes."""
+
+    out: str | Path
+    """The directory of the study or sweep."""
+    workers: int = 0
+    """Runs at a time on this machine; 0: as many as its cores, or GPUs, allow."""
+    ray: str = ""
+    """Address of a Ray cluster that trains them instead, or "auto"; it must see ``out`` under the same path."""
+    reuse: Sequence[str | Path] = ()
+    """Directories of other studies or sweeps, whose finished runs are copied where they are the same."""
+    progress: bool = False
+    """Whether to show a bar on stderr."""
+
+    def plan(self, runs: Sequence[NamedRun], owner: Owner) -> Plan:
+        """What remains to be trained, and its cost here; raises ``ConfigError`` for what cannot fit."""
+        data = Sentences()
+        same = self._checked(runs, owner, data)
+        left = [run for run in self._left(runs, data) if run.name not in same]
+        return plan(left, self.out, workers=self._workers(left))
+
+    def train(self, runs: Sequence[NamedRun], owner: Owner, data: Sentences | None = None) -> list[Outcome]:
+        """Train what remains of the runs in ``out/runs/NAME`` and return the outcomes of all in order.
+
+        A failure is an outcome, not an exception. A run that another process trains is left to it while there are
+        others, then waited for, and taken over where that process dies. Ctrl-C and SIGTERM let all runs save, then
+        raise ``SweepInterrupted``. Raises ``ConfigError`` for two runs of one name and for what cannot fit, and, before
+        anything is written, ``RunError`` where ``out`` is another owner's or has another run of a name.
+        """
+        data = data or Sentences()
+        same = self._checked(runs, owner, data)
+        for run in same.values():
+            run.verify()
+        claim(self.out, owner)
+        take_over(same, runs_directory(self.out))
+        left = self._left(runs, data)
+        for problem in data.problems if self.progress else ():
+            print(f"warning: {problem}", file=errors_screen())
+        workers = self._workers(left)
+        if not self.ray:
+            check_fits(left, self.out, workers)
+        since = time.monotonic()
+        try:
+            trained = self._train(left, len(runs) - len(left), workers, data)
+        finally:
+            self._note(time.monotonic() - since, workers)
+        return [trained.get(run.name, Outcome(run.name, "finished")) for run in runs]
+
+    def _checked(self, runs: Sequence[NamedRun], owner: Owner, data: Sentences) -> dict[str, Run]:
+        """The runs that can be copied, by name, after all has been looked at that could be refused."""
+        check(self.workers >= 0, "workers", self.workers, "0 (all cores) or more")
+        check_names(runs)
+        out = Path(self.out)
+        if out.exists():
+            check_owner(out, owner)
+        check_places(runs, out / RUNS, data)
+        return reusable(runs, out / RUNS, self.reuse, data)
+
+    def _left(self, runs: Sequence[NamedRun], data: Sentences) -> list[NamedRun]:
+        directory = Path(self.out) / RUNS
+        return [run for run in runs if not has_finished(run.config, directory / run.name, data)]
+
+    def _workers(self, runs: Sequence[NamedRun]) -> int:
+        return self.workers or default_workers([run.config for run in runs])
+
+    def _train(
+        self, runs: Sequence[NamedRun], finished: int, most: int, data: Sentences
+    ) -> dict[str, Outcome]:
+        """The outcomes of the runs by name; those without a thread count of their own share the cores."""
+        directory = runs_directory(self.out).absolute()
+        # anchored: a machine of Ray's stands elsewhere
+        jobs = [Job(run.name, anchored(run.config), directory / run.name, data) for run in runs]
+        costs = {job: estimated(step_flops, job.config) * job.config.steps for job in jobs}
+        outcomes: dict[str, Outcome] = {}
+        stopping = lambda: signals.caught is not None
+        with SweepProgress(costs, finished, self.progress) as bar, noted() as signals:
+            if self.ray:
+                workers = RayWorkers(self.ray)
+            else:
+                threads = max(1, (os.cpu_count() or 1) // most)
+                workers = LocalWorkers(jobs, Path(self.out) / LOG, most, threads)
+            for outcome in train_jobs(jobs, workers, stopping=stopping, tick=bar.tick):
+                outcomes[outcome.name] = outcome
+                bar.ended(outcome)
+        if signals.caught is not None:
+            done = finished + sum(outcome.status == "finished" for outcome in outcomes.values())
+            raise SweepInterrupted(done, finished + len(runs), signals.caught, str(self.out))
+        return outcomes
+
+    def _note(self, seconds: float, workers: int) -> None:
+        """Append this sitting's wall time: a study may take several."""
+        line = json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n"
+        path = Path(self.out) / SESSIONS
+        with files.failing_clearly(path), files.appending(path) as file:
+            file.write(line)
 
 
-def train_session(
-    runs: Sequence[NamedRun],
-    out: str | Path,
-    owner: Owner,
-    *,
-    workers: int = 0,
-    ray: str = "",
-    reuse: Sequence[str | Path] = (),
-    data: Sentences | None = None,
-    progress: bool = False,
-) -> list[Outcome]:
-    """Train what remains of the runs in ``out``; options and errors as for ``train_runs``, and what cannot fit.
-
-    The same runs that have finished in one of the directories ``reuse`` are copied from there. Raises ``RunError``,
-    before anything is written, where ``out`` is another owner's or has another run of a name.
-    """
-    check_workers(workers)
-    data = data or Sentences()
-    _check_out(runs, out, owner, data)
-    same = reusable(runs, Path(out) / RUNS, reuse, data)
-    for run in same.values():
-        run.verify()
-    claim(out, owner)
-    directory = runs_directory(out)
-    take_over(same, directory)
-    remaining = [run for run in runs if not is_finished(run, directory, data)]
-    for problem in data.problems if progress else ():
-        print(f"warning: {problem}", file=errors_screen())
-    workers = workers or default_workers([run.config for run in remaining])
-    if not ray:
-        check_fits(remaining, out, workers)
-    since = time.monotonic()
-    try:
-        return train_runs(runs, out, workers=workers, ray=ray, data=data, progress=progress)
-    finally:
-        _note_session(Path(out), time.monotonic() - since, workers)
-
-
-def _note_session(out: Path, seconds: float, workers: int) -> None:
-    """Append this session's wall time: a study may take several."""
-    line = json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n"
-    with files.failing_clearly(out / SESSIONS), files.appending(out / SESSIONS) as file:
-        file.write(line)
-
-
-def read_sessions(out: Path) -> list[dict[str, Any]]:
+def read_sessions(out: str | Path) -> list[dict[str, Any]]:
     """Seconds and workers of every sitting; a line that a kill cut short, or that is none, is left out."""
     sessions: list[dict[str, Any]] = []
-    lines = files.read_text(out / SESSIONS).splitlines() if files.is_file(out / SESSIONS) else []
-    for line in lines:
+    path = Path(out) / SESSIONS
+    for line in files.read_text(path).splitlines() if files.is_file(path) else ():
         with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             session = json.loads(line)
             if type(session["workers"]) is int and 0 <= session["seconds"] < 1e12:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,31 @@ from polars.exceptions import PolarsError
 from auxin import files
 from auxin.errors import AuxinError, Interrupted, RunError
 from auxin.experiment.data import Sentences
-from auxin.lab.directory import LOCK, RUNS, Owner, check_no_links, claim, owner_of, runs_directory
-from auxin.lab.finished import is_trained, run_at, take_over
 from auxin.lab.named import NamedRun, Setting, check_names
+from auxin.lab.places import (
+    LOCK,
+    RUNS,
+    Owner,
+    claim,
+    has_finished,
+    owner_of,
+    run_at,
+    runs_directory,
+    take_over,
+)
 from auxin.lab.plan import Plan
-from auxin.lab.pool import Outcome
-from auxin.lab.session import plan_session, train_session
+from auxin.lab.queue import Outcome
+from auxin.lab.session import Session
 from auxin.lab.sweep_file import Design, geometric, read_sweep
 from auxin.lab.sweep_point import known_fields, shared
-from auxin.lab.sweep_record import SWEEP, TABLE, Axis, Sweep, holds_sweep, open_sweep
-from auxin.lab.sweep_table import RESERVED, Start, summary_table
+from auxin.lab.sweep_record import Axis, Sweep, SweepRun, holds_sweep, open_sweep, write_sweep
+from auxin.lab.table import RESERVED, Start, summary_table
 from auxin.runs import Run
 from auxin.runs.run import Data
 from auxin.values import check, flat
 
+OPEN = ("unfinished", "")
+"""Status and detail of a run that has neither finished nor failed."""
 DECIDE_DATA = ("preset", "config", "task", "data_dir", "grammar", "data_seed", "train_size", "scoring")
 """Axes on which the sentences of a run depend."""
 
@@ -68,7 +78,7 @@ def sweep(
     >>> found.table["batch_size"].to_list()
     [2, 4]
     """
-    train_sweep(designed(runs), out, workers=workers, ray=ray, only=only, reuse=reuse, progress=progress)
+    train_sweep(designed(runs), Session(out, workers, ray, reuse, progress), only)
     return open_sweep(out)
 
 
@@ -95,12 +105,8 @@ def designed(runs: Sequence[NamedRun] | str | Path) -> Design:
         check(name not in RESERVED, "name of a setting", name, f"none of {', '.join(RESERVED)}")
     values = {n: list(dict.fromkeys(r.settings[n] for r in runs if n in r.settings)) for n in names}
     points = {tuple(run.settings.get(name) for name in names) for run in runs}
-    full = 1
-    for each in values.values():
-        full *= len(each)
-    axes = [
-        Axis(n, tuple(v), geometric(v), drawn=len(points) < full) for n, v in values.items() if len(v) > 1
-    ]
+    drawn = len(points) < math.prod(map(len, values.values()))
+    axes = [Axis(n, tuple(v), geometric(v), drawn) for n, v in values.items() if len(v) > 1]
     owner = Owner() if derived else Owner(axes=tuple(names), settings=_constant(runs, names))
     return Design(tuple(axes), list(runs), owner)
 
@@ -121,40 +127,34 @@ def _plain(value: Any) -> Setting:
     return value if isinstance(value, (str, int, float)) else str(value)
 
 
-def plan_sweep(
-    design: Design, out: str | Path, *, workers: int = 0, only: str = "", reuse: Sequence[str | Path] = ()
-) -> Plan:
-    """What remains to be trained of a sweep, and its cost here."""
-    owner = _owner(design, Sentences())
-    return plan_session(_part(design.runs, only), out, owner, workers=workers, reuse=reuse)
+def plan_sweep(design: Design, session: Session, only: str = "") -> Plan:
+    """What remains to be trained of a sweep, or of its part ``only``, and its cost here."""
+    return session.plan(_part(design.runs, only), _owner(design, Sentences()))
 
 
-def train_sweep(
-    design: Design,
-    out: str | Path,
-    *,
-    workers: int = 0,
-    ray: str = "",
-    only: str = "",
-    reuse: Sequence[str | Path] = (),
-    progress: bool = False,
-) -> list[Outcome]:
+def train_sweep(design: Design, session: Session, only: str = "") -> list[Outcome]:
     """Train what remains of a sweep, or of its part ``only``, and write its table, also when it is stopped.
 
-    A part may be empty. Raises ``RunError``, before anything is written, where ``out`` is another sweep's.
+    A part may be empty. Raises ``RunError``, before anything is written, where ``session.out`` is another sweep's.
     """
-    part, data = _part(design.runs, only), Sentences()
-    settings = {run.name: run.settings for run in design.runs}
+    part, data, out = _part(design.runs, only), Sentences(), Path(session.out)
     configs = {run.name: run.config for run in design.runs}
-    done = lambda run: run.path.name not in configs or is_trained(configs[run.path.name], run.path, data)
-    owner, options = _owner(design, data), {"data": data, "progress": progress}
+
+    def done(run: Run) -> bool:
+        config = configs.get(run.path.name)
+        return config is None or has_finished(config, run.path, data)
+
+    def planned(outcomes: Sequence[Outcome]) -> list[SweepRun]:
+        why = {outcome.name: outcome.detail for outcome in outcomes if outcome.status == "failed"}
+        ends = {run.name: ("failed", why[run.name]) if run.name in why else OPEN for run in design.runs}
+        return [SweepRun(r.name, *ends[r.name], r.settings, out / RUNS / r.name) for r in design.runs]
+
     try:
-        outcomes = train_session(part, out, owner, workers=workers, ray=ray, reuse=reuse, **options)
+        outcomes = session.train(part, _owner(design, data), data)
     except Interrupted:
-        tabulate(design.axes, settings, out, done, theory=False)  # which may take minutes
+        tabulate(out, design.axes, planned([]), done, theory=False)  # which may take minutes
         raise
-    why = {outcome.name: outcome.detail for outcome in outcomes if outcome.status == "failed"}
-    tabulate(design.axes, settings, out, done, why=why)
+    tabulate(out, design.axes, planned(outcomes), done)
     return outcomes
 
 
@@ -177,70 +177,40 @@ def _part(runs: list[NamedRun], only: str) -> list[NamedRun]:
 
 
 def tabulate(
+    out: Path,
     axes: Sequence[Axis],
-    planned: Mapping[str, Mapping[str, Setting]],
-    out: str | Path,
+    runs: Sequence[SweepRun],
     done: Callable[[Run], bool],
     *,
-    why: Mapping[str, str] | None = None,
-    known: Mapping[str, Start] | None = None,
+    parts: Sequence[Sweep] = (),
     theory: bool = True,
 ) -> None:
-    """Write ``table.csv`` and ``sweep.json`` of what has finished in ``out``: the same bytes, whoever trained it.
+    """Write the table and record of what has finished in ``out``: the same bytes, whoever trained it.
 
-    ``planned`` are the settings of runs by name; what else the sweep in ``out`` has finished comes after them.
-    ``done`` says whether a finished run is the planned one, ``why`` of runs that they failed; ``known`` are exponents
-    by the identity of a run.
+    ``runs`` are the planned ones; what else the sweep in ``out`` has finished comes after them: nothing gets lost.
+    ``done`` says whether a finished run is the planned one. Exponents that ``parts`` have are not computed again.
     """
-    directory, why = Path(out) / RUNS, why or {}
     # what another process finishes meanwhile, it will tabulate after us
-    out = files.directory(out, make=True)
-    with files.lock(out / LOCK, wait=True):
+    with files.lock(files.directory(out, make=True) / LOCK, wait=True):
         files.remove_temporaries(out)
-        axes, planned = _with_finished(axes, planned, out)
-        runs = {name: run for name in planned if (run := run_at(directory / name)) and run.finished}
-        identities = {name: run.identity for name, run in runs.items() if done(run)}
-        known = {**_known_starts(out), **(known or {})}
-        starts = {name: known[i] for name, i in identities.items() if i in known}
-        content = io.BytesIO()
-        summary_table(planned, list(identities), directory, starts, theory).write_csv(content)
-        files.replace(out / TABLE, content.getvalue())
-        records = [
-            {
-                "name": name,
-                "status": "finished" if name in identities else "failed" if name in why else "unfinished",
-                "detail": "" if name in identities else why.get(name, ""),
-                "settings": dict(settings),
-                "identity": identities.get(name, ""),
-            }
-            for name, settings in planned.items()
-        ]
-        digest = hashlib.sha256(content.getvalue()).hexdigest()
-        plain = [{**asdict(axis), "values": list(axis.values)} for axis in axes]
-        values = {"axes": plain, "runs": records, "table_sha256": digest}
-        files.replace(out / SWEEP, files.dump_signed(values))
+        with contextlib.suppress(AuxinError):  # none yet, or damaged: what is planned is written anew
+            there, names = open_sweep(out), {run.name for run in runs}
+            more = [run for run in there.runs if run.status == "finished" and run.name not in names]
+            if more and [axis.name for axis in axes] == [axis.name for axis in there.axes]:
+                axes = _united([axes, there.axes])
+            runs = [*runs, *(replace(run, status=OPEN[0], identity="") for run in more)]
+            parts = [*parts, there]
+        known = {i: start for part in parts for i, start in _starts(part).items()}
+        for i, planned in enumerate(runs := list(runs)):
+            run = run_at(planned.path)
+            if run is not None and run.finished and done(run):
+                runs[i] = replace(planned, status="finished", detail="", identity=run.identity)
+        write_sweep(out, axes, runs, summary_table(runs, known, theory))
 
 
-def _with_finished(
-    axes: Sequence[Axis], planned: Mapping[str, Mapping[str, Setting]], out: Path
-) -> tuple[Sequence[Axis], Mapping[str, Mapping[str, Setting]]]:
-    """With the runs that the sweep in a directory has finished beside the planned ones: nothing gets lost."""
-    try:
-        there = open_sweep(out)
-    except AuxinError:  # none yet, or damaged: what is planned is written anew
-        return axes, planned
-    more = {
-        run.name: run.settings for run in there.runs if run.status == "finished" and run.name not in planned
-    }
-    if more and [axis.name for axis in axes] == [axis.name for axis in there.axes]:
-        axes = _united([axes, there.axes])
-    return axes, {**planned, **more}
-
-
-def _known_starts(path: Path) -> dict[str, Start]:
+def _starts(sweep: Sweep) -> dict[str, Start]:
     """The exponents in a sweep's table by the identity of the run that they were computed for: they take long."""
     with contextlib.suppress(AuxinError, PolarsError):
-        sweep = open_sweep(path)
         rows = sweep.table.select("run", "angle_total", "gradient_total").iter_rows()
         starts = {name: (angle, gradient) for name, angle, gradient in rows}
         return {run.identity: starts[run.name] for run in sweep.runs if run.identity and run.name in starts}
@@ -256,73 +226,75 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Sweep:
     of one name that differ, a damaged run, and a link.
     """
     check(len(paths) > 0, "directories of sweeps", [], "one or more")
+    out = Path(out)
     parts = [open_sweep(path) for path in paths]
-    there = [open_sweep(out)] if Path(out).is_dir() and holds_sweep(out) else []
-    everything = [*parts, *there]
-    axes = _united([part.axes for part in everything])
-    planned: dict[str, Mapping[str, Setting]] = {}
-    for run in (run for part in everything for run in part.runs):
-        known = planned.setdefault(run.name, run.settings)
-        check(run.settings == known, f"settings of {run.path}", run.settings, f"{known}, as before")
-    owner = _common_owner([part.path for part in everything])
-    sources = _intact_runs([part.path for part in everything], list(planned), Path(out) / RUNS)
+    if out.is_dir() and holds_sweep(out):
+        parts.append(open_sweep(out))
+    axes = _united([part.axes for part in parts])
+    planned: dict[str, SweepRun] = {}
+    for run in (run for part in parts for run in part.runs):
+        known = planned.setdefault(run.name, SweepRun(run.name, *OPEN, run.settings, out / RUNS / run.name))
+        check(
+            run.settings == known.settings,
+            f"settings of {run.path}",
+            run.settings,
+            f"{known.settings}, as before",
+        )
+    owner = _common_owner([part.path for part in parts])
+    sources = _intact_runs(
+        [runs_directory(part.path, make=False) for part in parts], list(planned), out / RUNS
+    )
     claim(out, owner)
     take_over(sources, runs_directory(out))
-    starts = {i: start for part in everything for i, start in _known_starts(part.path).items()}
-    tabulate(axes, planned, out, lambda _: True, known=starts)
+    tabulate(out, axes, list(planned.values()), lambda _: True, parts=parts)
     return open_sweep(out)
 
 
 def _common_owner(paths: Sequence[Path]) -> Owner:
     """What several sweeps have in common; ``RunError`` for one that is another sweep than the first."""
-    owners: list[Owner] = []
-    for path in paths:
-        owner = owner_of(files.directory(path)) or Owner()
-        if owners and (why := owners[0].difference(owner)):
+    owners = [owner_of(path) or Owner() for path in paths]
+    for path, owner in zip(paths, owners, strict=True):
+        if why := owners[0].difference(owner):
             raise RunError(f"{path}: another sweep than the one in {paths[0]} ({why})")
-        owners.append(owner)
     same = {n: v for n, v in owners[0].settings.items() if all(n in owner.settings for owner in owners)}
     return replace(owners[0], settings=same)
 
 
-def _intact_runs(sweeps: Sequence[Path], names: Sequence[str], target: Path) -> dict[str, Run]:
-    """Of each run that is to be copied to ``target``, by name, the first intact one that a sweep has finished."""
-    for path in sweeps:
-        check_no_links(path)
-    places = dict.fromkeys((target, *(path / RUNS for path in sweeps)))
+def _intact_runs(places: Sequence[Path], names: Sequence[str], target: Path) -> dict[str, Run]:
+    """Of each run that is to be copied to ``target``, by name, the first finished one whose files are intact."""
     found: dict[str, Run] = {}
     for name in names:
-        runs = [run for place in places if (run := run_at(place / name))]
+        runs = [run for place in dict.fromkeys((target, *places)) if (run := run_at(place / name))]
         for run in runs[1:]:
             if why := run.difference(runs[0].config, lambda _, first=runs[0]: first.data):
                 raise RunError(f"{run.path}: another run than {runs[0].path} ({why})")
         finished = [run for run in runs if run.finished]
-        if finished and (run := _first_intact(finished)).path != target / name:
-            found[name] = run
+        while len(finished) > 1 and not _is_intact(finished[0]):
+            del finished[0]
+        if finished:
+            finished[0].verify()
+            if finished[0].path != target / name:
+                found[name] = finished[0]
     return found
 
 
-def _first_intact(runs: Sequence[Run]) -> Run:
-    """The first run whose files are what was written; raises the error of the first where there is none."""
-    errors: list[AuxinError] = []
-    for run in runs:
-        try:
-            run.verify()
-        except AuxinError as error:
-            errors.append(error)
-        else:
-            return run
-    raise errors[0]
+def _is_intact(run: Run) -> bool:
+    with contextlib.suppress(AuxinError):
+        run.verify()
+        return True
+    return False
 
 
 def _united(all_axes: Sequence[Sequence[Axis]]) -> tuple[Axis, ...]:
     """The same axes with the values of all."""
-    first = all_axes[0]
-    names = [axis.name for axis in first]
+    first = [axis.name for axis in all_axes[0]]
     for axes in all_axes:
-        own = [axis.name for axis in axes]
+        names = [axis.name for axis in axes]
         check(
-            own == names, "axes of a sweep to merge", own, f"those of the first, {', '.join(names) or 'none'}"
+            names == first,
+            "axes of a sweep to merge",
+            names,
+            f"those of the first, {', '.join(first) or 'none'}",
         )
     united: list[Axis] = []
     for same in zip(*all_axes, strict=True):

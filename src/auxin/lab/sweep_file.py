@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from auxin.errors import ConfigError
-from auxin.lab.directory import Owner
 from auxin.lab.named import NamedRun, Setting, seed_by_seed
+from auxin.lab.places import Owner
 from auxin.lab.sweep_point import (
     FILES,
     SECTIONS,
     Base,
-    field_type,
     known_fields,
     label,
     point_name,
@@ -66,9 +65,7 @@ def _design(values: Mapping[str, Any], folder: Path) -> Design:
     for name in varied:
         check(name not in fixed, f"[axes] {name}", varied[name], "a field that is not in [set], too")
     places = {**values, **varied}
-    given = [name for name in ("preset", "config") if name in values] + [
-        name for name in ("preset", "config") if name in varied
-    ]
+    given = [name for where in (values, varied) for name in ("preset", "config") if name in where]
     check(len(given) > 0, "preset", None, "a preset, or a config file, or an axis of either")
     check(len(given) < 2, given[-1], places[given[-1]], f"nothing, beside {given[0]}")
     count, unit = _draw(values.get("draw"))
@@ -79,10 +76,14 @@ def _design(values: Mapping[str, Any], folder: Path) -> Design:
     else:
         points = list(itertools.product(*(r.values for r in ranges)))
     base = Base(folder, {key: values[key] for key in ("preset", "config") if key in values} | fixed)
-    runs = _runs(base, [r.name for r in ranges], points, values.get("seeds"))
     names = [r.name for r in ranges]
+    runs = _runs(base, names, points, values.get("seeds"))
     owner = Owner(axes=tuple(names), settings=shared(runs[0].config, names, base.fixed))
-    return Design(tuple(_axis(r, points, i, count > 0) for i, r in enumerate(ranges)), runs, owner)
+    axes = [
+        Axis(r.name, tuple(label(r.name, v) for v in r.values or sorted({*drawn})), r.log, count > 0)
+        for r, drawn in zip(ranges, zip(*points, strict=True), strict=True)
+    ]
+    return Design(tuple(axes), runs, owner)
 
 
 def _runs(
@@ -183,8 +184,12 @@ class _Range:
         check(fits, where, spec, form + (", with draw" if drawn else ""))
         assert isinstance(spec, dict)
         log = "log" in spec
-        low, high = _ends(where, spec["log" if log else "linear"], log)
-        kind = field_type(name)
+        ends = spec["log" if log else "linear"]
+        numbers = isinstance(ends, list) and len(ends) == 2 and all(type(e) in (int, float) for e in ends)
+        low, high = map(float, ends) if numbers else (0.0, 0.0)
+        fits = (0 if log else -math.inf) < low < high < math.inf
+        check(fits, where, ends, "[low, high], numbers with low < high" + (" and low > 0" if log else ""))
+        kind = known_fields().get(name)
         check(kind in (int, float), where, spec, "a list, of a field that is no number")
         if drawn:
             return cls(name, (), (low, high), log)
@@ -202,15 +207,7 @@ class _Range:
             return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
         low, high = self.ends
         value = low * (high / low) ** u if self.log else low + (high - low) * u
-        return round(value) if field_type(self.name) is int else float(f"{value:.6g}")
-
-
-def _ends(where: str, ends: object, log: bool) -> tuple[float, float]:
-    numbers = isinstance(ends, list) and len(ends) == 2 and all(type(e) in (int, float) for e in ends)
-    low, high = ends if isinstance(ends, list) and numbers else (0, 0)
-    fits = (0 if log else -math.inf) < low < high < math.inf
-    check(fits, where, ends, "[low, high], numbers with low < high" + (" and low > 0" if log else ""))
-    return float(low), float(high)
+        return round(value) if known_fields()[self.name] is int else float(f"{value:.6g}")
 
 
 def geometric(values: Sequence[object]) -> bool:
@@ -220,11 +217,3 @@ def geometric(values: Sequence[object]) -> bool:
         return False
     ratios = [b / a for a, b in itertools.pairwise(numbers)]  # pyright: ignore[reportOperatorIssue]
     return ratios[0] != 1 and all(math.isclose(r, ratios[0], rel_tol=1e-6) for r in ratios)
-
-
-def _axis(range_: _Range, points: Sequence[tuple[Any, ...]], i: int, drawn: bool) -> Axis:
-    if range_.ends is None:
-        values = [label(range_.name, value) for value in range_.values]
-    else:
-        values = sorted({point[i] for point in points})
-    return Axis(range_.name, tuple(values), range_.log, drawn)

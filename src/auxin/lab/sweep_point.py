@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,13 +18,12 @@ from auxin.config import RunConfig, preset
 from auxin.errors import ConfigError
 from auxin.lab.named import Setting
 from auxin.lab.sweep_record import word
-from auxin.runs.run import PLACES
-from auxin.values import changed, check, flat, from_dict, from_toml
+from auxin.runs.store import PLACES
+from auxin.values import changed, check, flat, from_dict
 
 FILES = ("config", "model")
 """What is set by the path of a TOML file: a whole run, or the [model] of one."""
 SECTIONS = ("model", "optimizer", "dials")
-LONGEST_FILE = 1 << 18  # bytes
 LONGEST_WORD, LONGEST_NAME = 40, 80
 
 
@@ -32,18 +32,9 @@ def known_fields() -> dict[str, Any]:
     """The type of every field that can be set, by its dotted name; of the whole ``model``, a path."""
     fields: dict[str, Any] = {"model": str}
     for name, hint in get_type_hints(RunConfig).items():
-        if name in SECTIONS:
-            fields |= {
-                f"{name}.{field}": kind for field, kind in get_type_hints(hint).items() if field != "ranges"
-            }
-        elif name not in ("ranges", "seeds"):
-            fields[name] = hint
-    return fields
-
-
-def field_type(name: str) -> Any:
-    """The type of a field; that of a preset or a file is text."""
-    return known_fields().get(name, str)
+        inner = get_type_hints(hint) if name in SECTIONS else {}
+        fields |= {f"{name}.{field}": kind for field, kind in inner.items()} or {name: hint}
+    return {name: kind for name, kind in fields.items() if name.rpartition(".")[2] not in ("ranges", "seeds")}
 
 
 def shared(config: RunConfig, names: Collection[str], fixed: Collection[str]) -> dict[str, Any]:
@@ -54,12 +45,9 @@ def shared(config: RunConfig, names: Collection[str], fixed: Collection[str]) ->
     """
     decides = {"model": "model.", "task": "model.max_length", "device": "threads"}
     parts = tuple(decides[name] for name in names if name in decides)
-    free = {
-        *names,
-        *PLACES,
-        "seeds",
-        *(() if config.measures or "measures" in names else ("checkpoint_every",)),
-    }
+    free = {*names, *PLACES, "seeds"}
+    if not config.measures and "measures" not in names:
+        free.add("checkpoint_every")
     whole = {"preset", "config"}.intersection(names)
     settings = {**dict.fromkeys(known_fields()), **flat(config)}
     return {
@@ -69,12 +57,14 @@ def shared(config: RunConfig, names: Collection[str], fixed: Collection[str]) ->
     }
 
 
+@dataclass(frozen=True)
 class Base:
-    """What all points of a sweep share; paths are relative to ``folder``."""
+    """What all points of a sweep share."""
 
-    def __init__(self, folder: Path, fixed: Mapping[str, Any]) -> None:
-        """``fixed`` holds fields by dotted name, and ``preset`` or ``config``."""
-        self.folder, self.fixed = folder, dict(fixed)
+    folder: Path
+    """To which paths are relative."""
+    fixed: Mapping[str, Any]
+    """Fields by dotted name, and ``preset`` or ``config``."""
 
     def config(self, point: Mapping[str, Any], seeds: object) -> RunConfig:
         """The config of a point; raises ``ConfigError`` naming the point and what is wrong there."""
@@ -89,11 +79,14 @@ class Base:
             config = preset(fields.pop("preset"), fields.get("task", "question"))
             if "model.layers" in fields:
                 config = changed(config, {"model": config.model.for_layers()})
-        else:
-            text = self._read("config", fields.pop("config"))
-            config = changed(from_toml(RunConfig, text), {"model.vocabulary_size": 0})
+        else:  # a run's own config has the vocabulary size of its task
+            config = from_dict(RunConfig, self._read("config", fields.pop("config")))
+            config = changed(config, {"model.vocabulary_size": 0})
         if "model" in fields:
-            fields["model"] = self._model(fields["model"])
+            path = fields["model"]
+            values = self._read("model", path)
+            check("model" in values, f"model {path}", "without [model]", "a file with a table [model]")
+            fields["model"] = changed(from_dict(ModelConfig, values["model"]), {"vocabulary_size": 0})
         config = changed(config, fields if seeds is None else fields | {"seeds": seeds})
         paths = {name: path for name in PLACES if (path := getattr(config, name))}
         changes: dict[str, Any] = {name: os.path.join(self.folder, path) for name, path in paths.items()}
@@ -101,32 +94,17 @@ class Base:
             changes["threads"] = 1  # numbers then don't depend on how many runs go on at a time
         return changed(config, changes)
 
-    def _model(self, path: object) -> ModelConfig:
-        values = _toml(self._read("model", path))
-        check("model" in values, f"model {path}", "without [model]", "a file with a table [model]")
-        # a run's own config has the vocabulary size of its task
-        return changed(from_dict(ModelConfig, values["model"]), {"vocabulary_size": 0})
-
-    def _read(self, name: str, path: object) -> str:
+    def _read(self, name: str, path: object) -> dict[str, Any]:
+        """The content of a TOML file."""
         check(isinstance(path, str), name, path, "the path of a TOML file")
         file = self.folder / str(path)
         try:
-            content = file.read_bytes()
-            check(len(content) <= LONGEST_FILE, name, path, f"a file of up to {LONGEST_FILE} bytes")
-            return content.decode("utf-8-sig")
+            return tomllib.loads(file.read_text(encoding="utf-8-sig"))
         except OSError as error:
-            raise ConfigError(
-                f"{name} is {path!r}; allowed: a TOML file ({file}: {error.strerror})"
-            ) from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"{name} is {path!r}; allowed: a TOML file (it is not UTF-8 text)") from None
-
-
-def _toml(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"not valid TOML: {error}") from None
+            why = error.strerror
+        except (ValueError, RecursionError) as error:
+            why = f"not valid TOML: {error}"
+        raise ConfigError(f"{name} is {path!r}; allowed: a TOML file ({file}: {why})")
 
 
 def label(name: str, value: object) -> Setting:

@@ -1,4 +1,4 @@
-"""What a sweep left in a directory, read for drawing; its content is not trusted.
+"""What a sweep leaves in a directory; its content is not trusted.
 
 - ``sweep.json``: axes, runs (name, settings, status, detail), SHA-256 of the table and of the rest of this file.
 - ``table.csv``: a row a trained model: its run, the settings that differ, seed, summary, exponents at initialization.
@@ -7,15 +7,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auxin.errors import RunError
-from auxin.files import directory, is_file, read, read_signed
+from auxin.files import directory, dump_signed, is_file, read, read_signed, replace, sha256
 from auxin.lab.named import Setting
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Sweep:
 
         file = self.path / TABLE
         content = read(file)
-        if hashlib.sha256(content).hexdigest() != self.table_sha256:
+        if sha256(content) != self.table_sha256:
             raise RunError(f"{file}: damaged (its SHA-256 is not the one in {SWEEP})")
         words = {axis.name: pl.String for axis in self.axes if axis.categorical}
         try:
@@ -111,3 +111,17 @@ def open_sweep(path: str | Path) -> Sweep:
     axes = tuple(Axis(**axis | {"values": tuple(axis["values"])}) for axis in values["axes"])
     runs = tuple(SweepRun(**run, path=path / "runs" / run["name"]) for run in values["runs"])
     return Sweep(path, axes, runs, values["table_sha256"])
+
+
+def write_sweep(path: Path, axes: Sequence[Axis], runs: Sequence[SweepRun], table: pl.DataFrame) -> None:
+    """Write a sweep's table and record into its directory."""
+    content = io.BytesIO()
+    table.write_csv(content)
+    replace(path / TABLE, content.getvalue())
+    plain = [{name: value for name, value in asdict(run).items() if name != "path"} for run in runs]
+    record = {
+        "axes": [asdict(axis) for axis in axes],
+        "runs": plain,
+        "table_sha256": sha256(content.getvalue()),
+    }
+    replace(path / SWEEP, dump_signed(record))

@@ -25,20 +25,18 @@ from auxin.files import Busy
 from auxin.runs.store import is_held
 from auxin.values import from_dict
 
-Status = Literal["finished", "failed", "stopped", "held"]
 
-
-def train_one(config: RunConfig, path: str) -> tuple[Status, str]:
+def train_one(config: RunConfig, path: str) -> tuple[Literal["finished", "failed", "stopped", "again"], str]:
     """Train a run; how it ended, and for a failure why in one line. Only a kill or a Ctrl-C gets out of here.
 
-    ``held``: another process is at it.
+    ``again``: another process is at it.
     """
     try:
         if is_held(path):
-            return "held", ""
+            return "again", ""
         train(config, path)
     except Busy:  # it has just begun
-        return "held", ""
+        return "again", ""
     except Interrupted as error:
         return "stopped", str(error)
     except AuxinError as error:

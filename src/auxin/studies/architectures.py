@@ -20,15 +20,16 @@ from auxin.architecture import Attention, Layer
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
 from auxin.lab.named import NamedRun
-from auxin.lab.sweep_table import late
+from auxin.lab.table import late
 from auxin.models.transformer import TransformerLM
 from auxin.probes.check import check
 from auxin.probes.check_report import CheckReport
-from auxin.studies.answers import Finding, Found, Statement, Study, finding
-from auxin.studies.design import Scale, apart, base, replace
-from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean_size
+from auxin.studies.analysis import Finding, Found, Statement, Study, finding
+from auxin.studies.design import Scale, apart, base
+from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean
 from auxin.studies.verdicts import Verdicts
 from auxin.theory.exponents import exponents
+from auxin.values import changed
 
 SETTINGS = ("stack", "branch_scale", "depth", "width")
 STACKS: Mapping[str, PresetName] = {
@@ -62,28 +63,28 @@ CHANGE = "change of loss where the check {}"
 
 def configs(scale: Scale) -> list[NamedRun]:
     """Every stack at every scale of its branches, three seeds each."""
-    config = base(scale)
-    depth, width, stacks, seeds = 24, 64, list(STACKS), tuple(range(SEED, SEED + 3))
+    stacks, depth, width, size = list(STACKS), 24, 64, {}
     if scale == "minutes":
-        depth, width, stacks, seeds = 2, 32, ["Llama", "post-norm"], (0, 1)
+        stacks, depth, width, size = ["Llama", "post-norm"], 2, 32, {"seeds": [0, 1]}
     else:
         steps = {"laptop": 600, "paper": 10_000}[scale]
         optimizer = {"learning_rate": 1e-3, "warmup": 60, "schedule": "constant", "clip": 1.0}
-        config = replace(config, steps=steps, log_every=steps // 10, checkpoint_every=steps, batch_size=16)
-        config = replace(config, optimizer=optimizer, eval_size=100, final_size=300, shares=1)
+        size = {f"optimizer.{name}": value for name, value in optimizer.items()} | {
+            "steps": steps, "log_every": steps // 10, "checkpoint_every": steps, "batch_size": 16,
+            "eval_size": 100, "final_size": 300, "shares": 1, "seeds": [*range(SEED, SEED + 3)],
+        }  # fmt: skip
     runs: list[NamedRun] = []
     for stack in stacks:
         for factor in SCALES:
             settings = {"stack": stack, "branch_scale": factor, "depth": depth, "width": width}
-            own = dataclasses.replace(config, model=model_of(settings), seeds=seeds)
-            runs.append(NamedRun(f"{stack.lower()}-{factor:g}", own, settings))
+            config = changed(base(scale), size | {"model": model_of(settings)})
+            runs.append(NamedRun(f"{stack.lower()}-{factor:g}", config, settings))
     return apart(runs, scale)
 
 
 def model_of(settings: Mapping[str, Any]) -> ModelConfig:
     """The model of a stack, its branches scaled; heads have a quarter of the width."""
-    model = preset(STACKS[settings["stack"]]).model
-    head_dim = settings["width"] // 4
+    model, head_dim = preset(STACKS[settings["stack"]]).model, settings["width"] // 4
 
     def narrow(layer: Layer) -> Layer:
         """With heads of the model's width, where it gives their dimensions."""
@@ -95,17 +96,9 @@ def model_of(settings: Mapping[str, Any]) -> ModelConfig:
         )
         return dataclasses.replace(layer, sublayers=tuple(sublayers))
 
-    return dataclasses.replace(
-        model,
-        layers=tuple(map(narrow, model.layers)),
-        heads=4,
-        max_length=64,
-        depth=settings["depth"],
-        width=settings["width"],
-        attention_branch=1.0,
-        mlp_branch=1.0,
-        branch_scale=settings["branch_scale"],
-    )
+    sizes = {name: settings[name] for name in ("depth", "width", "branch_scale")}
+    strengths = {"attention_branch": 1.0, "mlp_branch": 1.0, "heads": 4, "max_length": 64}
+    return dataclasses.replace(model, layers=tuple(map(narrow, model.layers)), **strengths, **sizes)
 
 
 def starts(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,18 +145,13 @@ def _models(metrics: pl.DataFrame) -> pl.DataFrame:
 
 def _estimates(runs: pl.DataFrame, _: pl.DataFrame) -> Found:
     """Whether totals and check tell which models train, and what the remedy does to the loss."""
-    return Found([*_telling(runs), *_remedy(runs)], {"models": runs, "cells": _cells(runs)})
-
-
-def _cells(runs: pl.DataFrame) -> pl.DataFrame:
-    """A row a cell: settings, runs, those that failed, the mean loss with its interval, totals and the check."""
-    rows: list[dict[str, Any]] = []
-    for _, own in runs.group_by(SETTINGS, maintain_order=True):
+    cells: list[dict[str, Any]] = []
+    for _key, own in runs.group_by(SETTINGS, maintain_order=True):
         first = own.drop("run", "member", "loss").row(0, named=True)
         counts = {"models": len(own), "failed": int((own["loss"] >= TRAINS).sum())}
         settings = {name: first.pop(name) for name in SETTINGS}
-        rows.append(settings | counts | mean_size(own["loss"].to_numpy()).columns("loss") | first)
-    return pl.DataFrame(rows)
+        cells.append(settings | counts | mean(own["loss"].to_numpy(), 0).columns("loss") | first)
+    return Found([*_telling(runs), *_remedy(runs)], {"models": runs, "cells": pl.DataFrame(cells)})
 
 
 def _telling(runs: pl.DataFrame) -> list[Finding]:
@@ -171,28 +159,21 @@ def _telling(runs: pl.DataFrame) -> list[Finding]:
     cell = runs.select(pl.struct("stack", "branch_scale").rank("dense")).to_series().to_numpy()
     verdicts = Verdicts(cell, (runs["loss"] >= TRAINS).to_numpy())
     total, cells = runs["total"].to_numpy(), len(np.unique(cell))
-    found: list[Finding] = []
-    for name, column in (
-        ("total", "total"),
-        ("angle total", "angle_total"),
-        ("gradient total", "gradient_total"),
-    ):
-        area = verdicts.area(runs[column].abs().to_numpy())
-        sentence = (
-            f"Of a model that fails and one that trains, the first has the larger {name} in {area.percent()} of "
-            f"pairs (area under the ROC curve; {int(verdicts.failed.sum())} of {len(runs)} models do not train)."
-        )
-        found.append(finding(AREA.format(name), area, sentence, models=cells))
+    larger = (
+        "Of a model that fails and one that trains, the first has the larger {} in {{:%}} of pairs (area under the "
+        f"ROC curve; {int(verdicts.failed.sum())} of {len(runs)} models do not train)."
+    )
     carried = verdicts.balanced(verdicts.carried_over(total, runs["stack"].to_numpy()))
     checked, limit = verdicts.balanced(runs["blamed"].to_numpy()), verdicts.threshold(total)
-    rows = (
-        (CARRIED, carried,
-         f"A threshold found on the other stacks has a balanced accuracy of {carried.percent()}."),
+    rows = [
+        *((AREA.format(name), verdicts.area(runs[name.replace(" ", "_")].abs().to_numpy()), larger.format(name))
+          for name in ("total", "angle total", "gradient total")),
+        (CARRIED, carried, "A threshold found on the other stacks has a balanced accuracy of {:%}."),
         ("best threshold of the total", Estimate(limit, math.nan, math.nan),
          f"Over all stacks, the best threshold of the total is {limit:.1f}."),
-        (CHECKED, checked, f"The check has a balanced accuracy of {checked.percent()}: {_wrong(runs)}."),
-    )  # fmt: skip
-    return found + [finding(name, e, sentence, models=cells) for name, e, sentence in rows]
+        (CHECKED, checked, f"The check has a balanced accuracy of {{:%}}: {_wrong(runs)}."),
+    ]  # fmt: skip
+    return [finding(name, estimate, template, models=cells) for name, estimate, template in rows]
 
 
 def _wrong(runs: pl.DataFrame) -> str:
@@ -208,7 +189,8 @@ def _wrong(runs: pl.DataFrame) -> str:
 
 
 def _remedy(runs: pl.DataFrame) -> list[Finding]:
-    """What the recommended scale does to the loss, where the check flags a stack and where not."""
+    """What the recommended scale does to the loss, where the check flags a stack and where not: the mean over stacks
+    of the change from scale 1."""
     changes: dict[bool, dict[str, list[Array]]] = {True: {}, False: {}}
     for settings in runs.filter(branch_scale=1.0).unique("stack", maintain_order=True).iter_rows(named=True):
         best = recommended(settings)
@@ -216,19 +198,19 @@ def _remedy(runs: pl.DataFrame) -> list[Finding]:
             own = runs.filter(stack=settings["stack"])
             pair = [own.filter(branch_scale=scale)["loss"].to_numpy() for scale in (best, 1.0)]
             changes[settings["blamed"]][f"{settings['stack']} × {best:g}"] = pair
-    return [_change(changes[blamed], where) for blamed, where in ((True, FLAGGED), (False, PASSED))]
-
-
-def _change(pairs: Mapping[str, list[Array]], where: str) -> Finding:
-    """The mean change of loss over stacks, from losses with the recommended scale and with 1."""
-    groups = [losses for pair in pairs.values() for losses in pair]
-    mean = contrast(groups, [1 / len(pairs), -1 / len(pairs)] * len(pairs)) if pairs else UNKNOWN
-    sentence = (
-        f"Where the check {where} ({', '.join(pairs) or 'no stack'}), the recommended scale changes the loss by "
-        f"{mean.text()} nats."
-    )
-    models = sum(min(map(len, pair)) for pair in pairs.values())
-    return finding(CHANGE.format(where), mean, sentence, models=models)
+    found: list[Finding] = []
+    for blamed, where in ((True, FLAGGED), (False, PASSED)):
+        pairs = changes[blamed]
+        groups = [losses for pair in pairs.values() for losses in pair]
+        weights = [1 / len(pairs), -1 / len(pairs)] * len(pairs) if pairs else []
+        template = (
+            f"Where the check {where} ({', '.join(pairs) or 'no stack'}), the recommended scale changes the loss by "
+            "{:2} nats."
+        )
+        models = sum(min(map(len, pair)) for pair in pairs.values())
+        change = contrast(groups, weights) if pairs else UNKNOWN
+        found.append(finding(CHANGE.format(where), change, template, models=models))
+    return found
 
 
 STUDY = Study(

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
+import polars as pl
 import torch
 
-from auxin.lab.directory import RUNS, Owner, claim
-from auxin.lab.finished import is_finished
+from auxin.experiment.data import Sentences
 from auxin.lab.named import NamedRun
+from auxin.lab.places import RUNS, Owner, claim, has_finished
 from auxin.lab.plan import Plan
-from auxin.lab.pool import Outcome
-from auxin.lab.session import plan_session, read_sessions, train_session
-from auxin.lab.training import tables
+from auxin.lab.queue import Outcome
+from auxin.lab.session import Session, read_sessions
+from auxin.lab.table import logged
 from auxin.runs.environment import environment
-from auxin.runs.record import open_study, write_study
-from auxin.studies.answers import Analysis, Study, answer_values, save_study
+from auxin.runs.record import open_study, runs_as_recorded, write_study
+from auxin.studies.analysis import Analysis, Study
 from auxin.studies.design import Scale, StudyName
-from auxin.values import check
+from auxin.values import changed, check
 
 
 def load_study(name: str) -> Study:
@@ -37,56 +38,42 @@ def runs_of(name: str, scale: Scale) -> list[NamedRun]:
     runs = load_study(name).configs(scale)
     if scale == "paper" and torch.cuda.is_available():
         on_gpu = {"device": "cuda", "precision": "tf32"}
-        return [dataclasses.replace(run, config=dataclasses.replace(run.config, **on_gpu)) for run in runs]
+        return [NamedRun(run.name, changed(run.config, on_gpu), run.settings) for run in runs]
     return runs
 
 
-def plan_study(
-    name: str, scale: Scale, out: str | Path, *, workers: int = 0, reuse: Sequence[str | Path] = ()
-) -> Plan:
+def plan_study(name: str, scale: Scale, session: Session) -> Plan:
     """What remains to be trained of a study, and its cost here; raises ``ConfigError`` for what cannot fit."""
-    return plan_session(runs_of(name, scale), out, Owner(name, scale), workers=workers, reuse=reuse)
+    return session.plan(runs_of(name, scale), Owner(name, scale))
 
 
-def train_study(
-    name: str,
-    scale: Scale,
-    out: str | Path,
-    *,
-    workers: int = 0,
-    ray: str = "",
-    reuse: Sequence[str | Path] = (),
-    progress: bool = False,
-) -> list[Outcome]:
-    """Train what remains of a study in ``out``; options and errors as for ``train_session``."""
-    runs = runs_of(name, scale)
-    return train_session(
-        runs, out, Owner(name, scale), workers=workers, ray=ray, reuse=reuse, progress=progress
-    )
+def train_study(name: str, scale: Scale, session: Session) -> list[Outcome]:
+    """Train what remains of a study; errors as for ``Session.train``."""
+    return session.train(runs_of(name, scale), Owner(name, scale))
 
 
 def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Outcome] = ()) -> Analysis:
-    """The answer from the finished runs in ``out``, written there for reports; see ``answers`` for the files.
+    """The answer from the finished runs in ``out``, written there for reports (``auxin.runs.record``).
 
     Raises ``ConfigError`` when no run has finished, and whatever the study's analysis lacks.
     """
-    runs = runs_of(name, scale)
+    runs, data, directory = runs_of(name, scale), Sentences(), Path(out) / RUNS
     if not outcomes:
-        there = [is_finished(run, Path(out) / RUNS) for run in runs]
-        outcomes = [
-            Outcome(r.name, "finished" if done else "stopped") for r, done in zip(runs, there, strict=True)
-        ]
-    metrics = tables(runs, out)
+        done = [run.name for run in runs if has_finished(run.config, directory / run.name, data)]
+        outcomes = [Outcome(run.name, "finished" if run.name in done else "stopped") for run in runs]
+    metrics = logged(runs, out)
     claim(out, Owner(name, scale))
     analysis = load_study(name).analyse(metrics)
     about: dict[str, Any] = {
         "study": name,
         "scale": scale,
         "command": shlex.join(["auxin", "study", name, "--scale", scale, "--out", str(out)]),
-        "sessions": read_sessions(Path(out)),
+        "sessions": read_sessions(out),
         "environment": environment(runs[0].config),
     }
-    save_study(out, analysis, metrics, runs, outcomes, about)
+    save_study(
+        out, analysis, metrics, about, [(o, run.settings) for o, run in zip(outcomes, runs, strict=True)]
+    )
     return analysis
 
 
@@ -97,5 +84,38 @@ def answer_again(record: str | Path) -> Analysis:
     """
     study = open_study(record)
     analysis = load_study(study.study).analyse(study.metrics)
-    write_study(record, {**study.values, **answer_values(analysis)}, analysis.tables, study.metrics)
+    write_study(record, {**study.values, **_values(analysis)}, analysis.tables, study.metrics)
     return analysis
+
+
+def save_study(
+    out: str | Path,
+    analysis: Analysis,
+    metrics: pl.DataFrame,
+    about: Mapping[str, Any],
+    ends: Sequence[tuple[Outcome, Mapping[str, Any]]],
+) -> None:
+    """Write a study's record into its directory; raises ``RunError`` when it cannot be written.
+
+    ``about`` joins ``study.json``: study, scale, command, sessions, environment; ``ends`` are the outcome and the
+    settings of each run.
+    """
+    runs = [
+        {"name": o.name, "status": o.status, "detail": o.detail, "settings": dict(settings)}
+        for o, settings in ends
+    ]
+    shared, rows = runs_as_recorded(runs, Path(out) / RUNS)
+    values = {**about, **_values(analysis), "shared": shared, "runs": rows}
+    write_study(out, values, analysis.tables, metrics)
+
+
+def _values(analysis: Analysis) -> dict[str, Any]:
+    """What ``study.json`` has of an answer."""
+    return {
+        "question": analysis.question,
+        "answer": analysis.answer,
+        "more": analysis.more,
+        "answered": list(analysis.answered),
+        "claims": [asdict(claim) for claim in analysis.claims],
+        "findings": [asdict(finding) for finding in analysis.findings],
+    }

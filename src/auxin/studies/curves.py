@@ -6,27 +6,26 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from auxin.lab.sweep_table import curve, late
+from auxin.lab.table import curve, late
 from auxin.measures.grokking import grokking_summary
 from auxin.measures.intervals import limits
 from auxin.studies.statistics import mean
 
 
-def members(metrics: pl.DataFrame, settings: Sequence[str]) -> pl.DataFrame:
-    """Every model's grokking summary: columns run, the settings, those of ``grokking_summary(…).members``."""
+def outcomes(
+    metrics: pl.DataFrame, settings: Sequence[str], late_values: Mapping[str, tuple[str, str]] = {}
+) -> pl.DataFrame:
+    """Every model's grokking summary, and means over the last fifth of the steps.
+
+    Columns: run, the settings, those of ``grokking_summary(…).members``, and those of ``late_values``, each a metric
+    of a split.
+    """
     rows: list[pl.DataFrame] = []
     for key, group in metrics.group_by("run", *settings, maintain_order=True):
         summary = grokking_summary(group).members
         columns = [pl.lit(v).alias(n) for n, v in zip(("run", *settings), key, strict=True)]
         rows.append(summary.select(*columns, *summary.columns))
-    return pl.concat(rows, how="vertical_relaxed")
-
-
-def outcomes(
-    metrics: pl.DataFrame, settings: Sequence[str], late_values: Mapping[str, tuple[str, str]]
-) -> pl.DataFrame:
-    """As ``members``, with means over the last fifth of the steps: a column each of a metric of a split."""
-    models = members(metrics, settings)
+    models = pl.concat(rows, how="vertical_relaxed")
     for column, (split, name) in late_values.items():
         values = late(metrics, split, name, settings).rename({name: column})
         models = models.join(values, on=["run", *settings, "member"], how="left")
@@ -43,7 +42,7 @@ def summarized(models: pl.DataFrame, by: Sequence[str], columns: Mapping[str, st
         row: dict[str, object] = dict(zip(by, key, strict=True))
         row |= {"models": len(group), "grokked": int(group["grokked"].sum())}
         for column, metric in columns.items():
-            row |= mean(group[column].drop_nulls().to_numpy()).within(*limits(metric)).columns(column)
+            row |= mean(group[column].drop_nulls().to_numpy(), *limits(metric)).columns(column)
         rows.append(row)
     return pl.DataFrame(rows)
 
@@ -63,6 +62,5 @@ def first_below(metrics: pl.DataFrame, name: str, threshold: float, settings: Se
 
     Columns: run, settings, member, ``step``.
     """
-    rows = curve(metrics, "train", name)
     below = pl.col("step").filter(pl.col("value") < threshold).min().alias("step")
-    return rows.group_by("run", *settings, "member", maintain_order=True).agg(below)
+    return curve(metrics, "train", name).group_by("run", *settings, "member", maintain_order=True).agg(below)

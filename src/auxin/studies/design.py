@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Literal
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
-from auxin.lab.named import NamedRun, Setting, seed_by_seed
+from auxin.lab.named import NamedRun, seed_by_seed
 from auxin.values import changed
 
 Scale = Literal["minutes", "laptop", "paper"]
@@ -16,6 +15,9 @@ Scale = Literal["minutes", "laptop", "paper"]
 StudyName = Literal[
     "grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures"
 ]
+
+FIVE_SEEDS = {"steps": 10_000, "seeds": [0, 1, 2, 3, 4], "eval_size": 500, "final_size": 500}
+"""At ``laptop``, of the studies of depth."""
 
 
 def base(scale: Scale, task: str = "question") -> RunConfig:
@@ -27,10 +29,10 @@ def base(scale: Scale, task: str = "question") -> RunConfig:
     side use the cores better than threads within one.
     """
     if scale == "paper":  # few checkpoints: those of a stack of ten at 10 layers take 1.3 GB each
-        return dataclasses.replace(preset("paper", task), checkpoint_every=100_000)
+        return changed(preset("paper", task), {"checkpoint_every": 100_000})
     if scale == "laptop":
-        published = {"depth": 8, "attention_branch": 1.0, "mlp_branch": 1.0}
-        return replace(preset("laptop", task), model=published, steps=6000, threads=1)
+        published = {"model.depth": 8, "model.attention_branch": 1.0, "model.mlp_branch": 1.0}
+        return changed(preset("laptop", task), published | {"steps": 6000, "threads": 1})
     return RunConfig(
         task=task,
         train_size=1000,
@@ -44,19 +46,6 @@ def base(scale: Scale, task: str = "question") -> RunConfig:
         threads=1,
         shares=1,
     )
-
-
-def replace(
-    config: RunConfig,
-    *,
-    model: Mapping[str, Setting] | None = None,
-    optimizer: Mapping[str, Setting] | None = None,
-    **settings: object,
-) -> RunConfig:
-    """The configuration with some settings, and some of its model and its optimizer, changed."""
-    parts = {f"model.{name}": value for name, value in (model or {}).items()}
-    parts |= {f"optimizer.{name}": value for name, value in (optimizer or {}).items()}
-    return changed(config, {**parts, **settings})
 
 
 def apart(runs: Iterable[NamedRun], scale: Scale) -> list[NamedRun]:

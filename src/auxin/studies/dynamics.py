@@ -12,19 +12,14 @@ import numpy as np
 import polars as pl
 
 from auxin.lab.named import NamedRun
-from auxin.lab.sweep_table import curve, late
+from auxin.lab.table import curve, late
 from auxin.measures.intervals import bands, limits
-from auxin.studies.answers import FEWEST, Claim, Finding, Found, Statement, Study, Verdict, finding
+from auxin.studies import papers
+from auxin.studies.analysis import FEWEST, Claim, Finding, Found, Statement, Study, Verdict, finding
 from auxin.studies.curves import fewest, first_task
-from auxin.studies.design import Scale, apart, base, replace
-from auxin.studies.papers import (
-    COINCIDES,
-    MOST_TREE_STRUCTURED,
-    NEAR_GOLD,
-    NORMS_DO_NOT_TELL,
-    TREES_GENERALIZE,
-)
-from auxin.studies.statistics import Estimate, contrast, mean, paired, share_contrast, spearman
+from auxin.studies.design import FIVE_SEEDS, Scale, apart, base
+from auxin.studies.statistics import Array, Estimate, contrast, mean, paired, share_contrast, spearman
+from auxin.values import changed
 
 SETTINGS = ("task", "depth", "kind")
 MEASURES = {
@@ -50,40 +45,39 @@ MATCHING = 0.02
 """F1 by which trees may be below a baseline and match it; the published ones are below by up to 0.004."""
 PUBLISHED = 0.885 - 0.842  # final t_score of question, 6 layers against the higher one of 2 and 10
 
-
 GAP = "{}: optimal depth against the higher of the others"
 RANK = "{}: rank correlation with generalization"
 LEAD = "{}: steps ahead of generalization"
-HIGHEST = Statement(
-    "The tree score is highest at the depth that generalizes.", MOST_TREE_STRUCTURED, GAP.format("tree score")
-)
-BETTER = Statement(
-    "Models with a higher tree score generalize better.", TREES_GENERALIZE, RANK.format("tree score")
-)
-FIRST = Statement("The tree score moves before generalization does.", COINCIDES, LEAD.format("tree score"))
+NEAREST = "tree F1 less that of right-branching trees, at the lowest depth"
+CLAIMS = [
+    Statement(text, source, name.format("tree score"))
+    for text, source, name in (
+        ("The tree score is highest at the depth that generalizes.", papers.MOST_TREE_STRUCTURED, GAP),
+        ("Models with a higher tree score generalize better.", papers.TREES_GENERALIZE, RANK),
+        ("The tree score moves before generalization does.", papers.COINCIDES, LEAD),
+    )
+]
 MATCH = Statement(
     "At every depth the model's trees match right-branching ones against gold, or do better.",
-    NEAR_GOLD,
-    "tree F1 less that of right-branching trees, at the lowest depth",
+    papers.NEAR_GOLD,
+    NEAREST,
     above=-MATCHING,
 )
 
 
 def configs(scale: Scale) -> list[NamedRun]:
     """Question at a shallow, the optimal and a deep depth, five seeds each (ten, and tense too, at ``paper``)."""
+    size = {
+        "minutes": {"seeds": [0, 1], "checkpoint_every": 0},
+        "laptop": {**FIVE_SEEDS, "checkpoint_every": 400},
+        "paper": {"checkpoint_every": 0},
+    }[scale] | {"measures": ["norms", "entropy", "projection"]}
     runs: list[NamedRun] = []
     for task in ("question", "tense") if scale == "paper" else ("question",):
-        config, kinds = replace(base(scale, task), checkpoint_every=0), KINDS[task]
-        if scale == "laptop":
-            config = replace(config, steps=10_000, seeds=(0, 1, 2, 3, 4), eval_size=500, final_size=500)
-            config = replace(config, checkpoint_every=400)
-        elif scale == "minutes":
-            config = replace(config, seeds=(0, 1))
-            kinds = {"shallow": 1, "optimal": 2, "deep": 3}
-        config = replace(config, measures=("norms", "entropy", "projection"))
+        kinds = KINDS[task] if scale != "minutes" else {"shallow": 1, "optimal": 2, "deep": 3}
         for kind, depth in kinds.items():
-            settings = {"task": task, "depth": depth, "kind": kind}
-            runs.append(NamedRun(f"{task}-{kind}", replace(config, model={"depth": depth}), settings))
+            config = changed(base(scale, task), size | {"model.depth": depth})
+            runs.append(NamedRun(f"{task}-{kind}", config, {"task": task, "depth": depth, "kind": kind}))
     return apart(runs, scale)
 
 
@@ -96,8 +90,7 @@ class Gaps(NamedTuple):
     @property
     def least(self) -> Estimate:
         """That both are above zero: the lesser of them, and of their bounds."""
-        both = np.array([[gap.value, gap.low, gap.high] for gap in self])
-        return Estimate(*both.min(0).tolist())
+        return Estimate(*np.min(self, axis=0).tolist())
 
     @property
     def verdict(self) -> str:
@@ -116,52 +109,51 @@ def _models(metrics: pl.DataFrame) -> pl.DataFrame:
     models = late(metrics, "gen", "accuracy", SETTINGS)
     right = [RIGHT] if RIGHT in metrics["name"].unique() else []
     for name in (*MEASURES, *right):
-        models = models.join(
-            late(metrics, "train", name, SETTINGS), on=["run", *SETTINGS, "member"], how="left"
-        )
+        values = late(metrics, "train", name, SETTINGS)
+        models = models.join(values, on=["run", *SETTINGS, "member"], how="left")
     return models
 
 
 def _estimates(models: pl.DataFrame, metrics: pl.DataFrame) -> Found:
     """Each measure at the optimal depth against each of the other two, its rank correlation with generalization over
     all models, and how many steps it moves before generalization does."""
-    metrics = first_task(metrics)
+    metrics, count = first_task(metrics), fewest(models, "depth")
     gaps = {name: _gaps(models, name) for name in MEASURES}
-    found = {name: _measure_findings(name, models, gaps[name], _leads(metrics, name)) for name in MEASURES}
+    found = {name: _measured(name, models, gaps[name], _leads(metrics, name)) for name in MEASURES}
     higher = [MEASURES[name] for name in MEASURES if gaps[name].least.low > 0 and name != "t_score"]
     others = f"{', '.join(higher)} {'is' if len(higher) == 1 else 'are'}" if higher else "No other measure is"
     best, score = _best(models), found["t_score"][0]
-    answer = [score.sentence, f"{others[0].upper()}{others[1:]} higher there than at both.", best.sentence]
     findings = [f for group in found.values() for f in group] + [best]
-    claims = _claims(findings, gaps, fewest(models, "depth"), best)
+    named = {f.name: f for f in findings}
+    # what tells the depth that generalizes cannot be judged where another than the published generalizes better
+    beaten = best.value < 0
+    highest, *rest = CLAIMS
+    claims: list[Claim | Statement] = [highest.judged(named[highest.finding]), *rest]
+    if beaten:
+        claims[0] = highest.judged(named[highest.finding]).doubted(best.sentence)
+    claims = [c for c in claims if isinstance(c, Claim) or c.finding in named]
+    for name in ("weight_norm", "attention_sparsity"):
+        decides = count >= FEWEST and not beaten
+        verdict = VERDICTS.get(gaps[name].verdict, "not supported") if decides else "not supported"
+        f = named[GAP.format(MEASURES[name])]
+        statement = f"The {MEASURES[name]} does not tell the depth that generalizes."
+        claims.append(Claim(statement, papers.NORMS_DO_NOT_TELL, verdict, f.sentence, f.name))
     if RIGHT in models.columns and len(models.drop_nulls(["t_parseval", RIGHT])):
         findings.append(_near_gold(models))
         claims.append(MATCH)
     names = [("gen", "accuracy"), *(("train", name) for name in MEASURES)]
     rows = pl.concat([curve(metrics, *name) for name in names], how="vertical_relaxed")
-    tables = {"models": models, "curves": bands(rows, ("kind", "depth", "name", "step"))}
-    return Found(findings, tables, answer, [score.name, best.name], claims)
-
-
-def _claims(
-    findings: list[Finding], gaps: dict[str, Gaps], models: int, best: Finding
-) -> list[Claim | Statement]:
-    """That tree structure tells the depth and moves first, and that the other two measures tell nothing.
-
-    What tells the depth that generalizes cannot be judged where another one than the published generalizes better.
-    """
-    named = {f.name: f for f in findings}
-    highest = HIGHEST.judged(named[HIGHEST.finding])
-    if best.value < 0:
-        highest = highest.doubted(best.sentence)
-    claims: list[Claim | Statement] = [highest, BETTER, *([FIRST] if FIRST.finding in named else [])]
-    for name in ("weight_norm", "attention_sparsity"):
-        title, decides = MEASURES[name], models >= FEWEST and not best.value < 0
-        verdict = VERDICTS.get(gaps[name].verdict, "not supported") if decides else "not supported"
-        f = named[GAP.format(title)]
-        statement = f"The {title} does not tell the depth that generalizes."
-        claims.append(Claim(statement, NORMS_DO_NOT_TELL, verdict, f.sentence, f.name))
-    return claims
+    return Found(
+        findings,
+        tables={"models": models, "curves": bands(rows, ("kind", "depth", "name", "step"))},
+        answer=[
+            score.sentence,
+            f"{others[0].upper()}{others[1:]} higher there than at both.",
+            best.sentence,
+        ],
+        answered=[score.name, best.name],
+        claims=claims,
+    )
 
 
 def _near_gold(models: pl.DataFrame) -> Finding:
@@ -169,11 +161,11 @@ def _near_gold(models: pl.DataFrame) -> Finding:
     above = models.select("depth", gap=pl.col("t_parseval") - pl.col(RIGHT)).drop_nulls()
     gaps = {depth: mean(group["gap"].to_numpy()) for (depth,), group in above.group_by("depth")}
     depth = min(gaps, key=lambda depth: gaps[depth].value)
-    sentence = (
-        f"At the end tree F1 against gold is least at depth {depth}, by {gaps[depth].text(3)} above that of "
-        "right-branching trees."
+    template = (
+        f"At the end tree F1 against gold is least at depth {depth}, by {{:3}} above that of right-branching "
+        "trees."
     )
-    return finding(MATCH.finding, gaps[depth], sentence, models=fewest(models, "depth"))
+    return finding(NEAREST, gaps[depth], template, models=fewest(models, "depth"))
 
 
 def _gaps(models: pl.DataFrame, name: str) -> Gaps:
@@ -194,26 +186,22 @@ def _best(models: pl.DataFrame) -> Finding:
     lead, own, other = leads[rival], depths["optimal"], depths[rival]
     if lead.value < 0:
         better = f"Here {other} layers generalize better than the {own} taken as the optimum"
-        sentence = f"{better}, by {(-lead).points()}."
+        sentence = f"{better}, by {-lead:points}."
     elif lead.value >= 0:
-        sentence = f"Of these depths {own} layers generalize best: {other} layers are {lead.points()} behind."
+        sentence = f"Of these depths {own} layers generalize best: {other} layers are {lead:points} behind."
     else:
         sentence = "Which depth generalizes best here is undetermined."
     return finding("generalization: optimal depth less the better of the others", lead, sentence)
 
 
-def _measure_findings(name: str, models: pl.DataFrame, gaps: Gaps, leads: np.ndarray) -> list[Finding]:
-    title = MEASURES[name]
-    known = models.drop_nulls(name)
-    x, y = known[name].to_numpy(), known["accuracy"].to_numpy()
-    rank = paired(spearman, x, y)
+def _measured(name: str, models: pl.DataFrame, gaps: Gaps, leads: Array) -> list[Finding]:
+    title, known = MEASURES[name], models.drop_nulls(name)
+    rank = paired(spearman, known[name].to_numpy(), known["accuracy"].to_numpy())
     apart = (
-        f"At the end {title} at the depth taken as the optimum differs by {gaps.shallow.text(3)} from that at the "
-        f"shallow depth, by {gaps.deep.text(3)} from that at the deep one: {gaps.verdict}."
+        f"At the end {title} at the depth taken as the optimum differs by {gaps.shallow:3} from that at the "
+        f"shallow depth, by {gaps.deep:3} from that at the deep one: {gaps.verdict}."
     )
-    ranks = (
-        f"Over {len(x)} models, {title} and generalization at the end have rank correlation {rank.text()}."
-    )
+    ranks = f"Over {len(known)} models, {title} and generalization at the end have rank correlation {{:2}}."
     published = PUBLISHED if name == "t_score" else None
     found = [
         finding(GAP.format(title), gaps.least, apart, published, fewest(models, "depth")),
@@ -223,14 +211,14 @@ def _measure_findings(name: str, models: pl.DataFrame, gaps: Gaps, leads: np.nda
         lead = mean(leads)
         when = "before" if lead.low > 0 else "after" if lead.high < 0 else "about when"
         ahead = (
-            f"{title[0].upper()}{title[1:]} is halfway {when} generalization is: {lead.text(0)} steps ahead "
+            f"{title[0].upper()}{title[1:]} is halfway {when} generalization is: {{:0}} steps ahead "
             f"({len(leads)} models that generalize on half of the sentences or more)."
         )
         found.append(finding(LEAD.format(title), lead, ahead, models=len(leads)))
     return found
 
 
-def _leads(metrics: pl.DataFrame, name: str) -> np.ndarray:
+def _leads(metrics: pl.DataFrame, name: str) -> Array:
     """Steps by which a measure is halfway ahead of generalization, for each model that generalizes."""
     leads: list[float] = []
     accuracies = curve(metrics, "gen", "accuracy")

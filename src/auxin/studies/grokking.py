@@ -9,13 +9,14 @@ import polars as pl
 
 from auxin.config import preset
 from auxin.lab.named import NamedRun
-from auxin.lab.sweep_table import curve
+from auxin.lab.table import curve
 from auxin.measures.intervals import bands
-from auxin.studies.answers import Finding, Found, Statement, Study, finding
-from auxin.studies.curves import members
-from auxin.studies.design import Scale, apart, base, replace
+from auxin.studies.analysis import Finding, Found, Statement, Study, finding
+from auxin.studies.curves import outcomes
+from auxin.studies.design import Scale, apart, base
 from auxin.studies.papers import EARLY_STOPPING, LATE
-from auxin.studies.statistics import mean, mean_share, mean_size, proportion
+from auxin.studies.statistics import mean, proportion
+from auxin.values import changed
 
 SETTINGS = ("task",)
 
@@ -39,14 +40,13 @@ def configs(scale: Scale) -> list[NamedRun]:
     """Ten seeds a task at ``paper``, with Dyck; at ``laptop`` twenty of the preset, question's before tense's."""
     runs: list[NamedRun] = []
     for task in TASKS[scale]:
-        if scale == "laptop":
-            config = replace(preset("laptop", task), seeds=tuple(range(120, 140)), threads=1)
-            config = replace(config, steps=STEPS.get(task, config.steps))
-        elif scale == "minutes":
-            config = replace(base(scale, task), seeds=(0, 1, 2))
-        else:
-            config = replace(base(scale, task), model={"depth": DEPTHS[task]})
-        runs += apart([NamedRun(task, config, {"task": task})], scale)
+        config = preset("laptop", task) if scale == "laptop" else base(scale, task)
+        changes = {
+            "minutes": {"seeds": [0, 1, 2]},
+            "laptop": {"seeds": [*range(120, 140)], "threads": 1, "steps": STEPS.get(task, config.steps)},
+            "paper": {"model.depth": DEPTHS[task]},
+        }[scale]
+        runs += apart([NamedRun(task, changed(config, changes), {"task": task})], scale)
     return runs
 
 
@@ -59,69 +59,58 @@ def _estimates(models: pl.DataFrame, metrics: pl.DataFrame) -> Found:
     for task in tasks:
         group = models.filter(task=task)
         findings += _findings(task, group)
+        raises = f"On {task}, training on past the best in-domain accuracy raises generalization."
+        after = f"Seeds of {task} that pass 80% generalization do so after in-domain accuracy has passed 99%."
         claims += [
-            Statement(
-                f"On {task}, training on past the best in-domain accuracy raises generalization.",
-                EARLY_STOPPING,
-                f"{task}: gain over early stopping",
-            ),
-            Statement(
-                f"Seeds of {task} that pass 80% generalization do so after in-domain accuracy has passed 99%.",
-                LATE,
-                f"{task}: delay",
-                above=1,
-            ),
+            Statement(raises, EARLY_STOPPING, f"{task}: gain over early stopping"),
+            Statement(after, LATE, f"{task}: delay", above=1),
         ]
         places = {"early stopping": "early_stopping", "end of training": "final"}
         for (when, column), published in zip(places.items(), PUBLISHED[task], strict=True):
-            row = {"task": task, "when": when} | mean_share(group[column].to_numpy()).columns("value")
+            value, low, high = mean(group[column].to_numpy(), 0, 1)
+            row = {"task": task, "when": when, "value": value, "low": low, "high": high}
             stopping.append(row | {"models": len(group), "published": published})
-    accuracies = pl.concat(
-        [curve(metrics, split, "accuracy") for split in ("val", "gen")], how="vertical_relaxed"
-    )
+    rows = [curve(metrics, split, "accuracy") for split in ("val", "gen")]
+    accuracies = pl.concat(rows, how="vertical_relaxed")
     tables = {
         "seeds": models,
         "curves": bands(accuracies, ("task", "split", "step"), "accuracy"),
-        "stopping": pl.DataFrame(stopping).rename({"value_low": "low", "value_high": "high"}),
+        "stopping": pl.DataFrame(stopping),
     }
     answered = [f"{task}: gain over early stopping" for task in tasks]
     return Found(findings, tables, answered=answered, claims=claims)
 
 
 def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
-    early, final = (group[name].to_numpy() for name in ("early_stopping", "final"))
+    columns = {name: group[name].drop_nulls().to_numpy() for name in group.columns[2:]}
+    early, final, committed, delays = (
+        columns[name] for name in ("early_stopping", "final", "committed", "delay_ratio")
+    )
     n, grokked, relapsed = len(group), int(group["grokked"].sum()), int(group["relapsed"].sum())
-    gain, stopped, ended = mean(final - early).within(-1, 1), mean_share(early), mean_share(final)
+    gain, stopped, ended = mean(final - early).within(-1, 1), mean(early, 0, 1), mean(final, 0, 1)
     direction = "raises" if gain.low > 0 else "lowers" if gain.high < 0 else "changes"
-    size = -gain if direction == "lowers" else gain
-    ever, variation = proportion(grokked, n), mean_size(group["total_variation"].to_numpy())
-    committed = group["committed"].drop_nulls().to_numpy()
-    delays = group["delay_ratio"].drop_nulls().to_numpy()
-    delay, published = mean_size(delays), PUBLISHED[task]
+    published = PUBLISHED[task]
     kept = (
-        f" (1: a single rise), committed to a rule {mean_share(committed).percent()} of the time since in-domain "
-        "accuracy passed 99%"
-        if len(committed)
-        else ""
+        f" (1: a single rise), committed to a rule {mean(committed, 0, 1):%} of the time since in-domain accuracy "
+        "passed 99%"
     )
     rows = (
         ("gain over early stopping", gain, published[1] - published[0],
          f"On {task}, training on past the best in-domain accuracy {direction} generalization accuracy by "
-         f"{size.points()} over {n} seeds: from {stopped.percent()} where early stopping selects to "
-         f"{ended.percent()} at the end."),
+         f"{-gain if direction == 'lowers' else gain:points} over {n} seeds: from {stopped:%} where early stopping "
+         f"selects to {ended:%} at the end."),
         ("generalization at early stopping", stopped, published[0],
-         f"At the first best in-domain accuracy, {task} generalizes on {stopped.percent()}."),
+         f"At the first best in-domain accuracy, {task} generalizes on {{:%}}."),
         ("final generalization", ended, published[1],
-         f"At the end, {task} generalizes on {ended.percent()}; the best evaluation of each seed averages "
-         f"{100 * group['best'].to_numpy().mean():.0f}%."),
-        ("ever above 80%", ever, None,
-         f"{grokked} of {n} {task} seeds are ever above 80%, {ever.percent()}; {relapsed} of them fall below 60% "
-         "again."),
-        ("total variation", variation, None,
-         f"Generalization on {task} varies by {variation.text(2)} in total{kept}."),
-        ("delay", delay, None,
-         f"On {task} generalization passes 80% after {delay.text(1)} times the steps that in-domain accuracy takes "
-         f"to 99% ({len(delays)} seeds that did both)."),
+         f"At the end, {task} generalizes on {{:%}}; the best evaluation of each seed averages "
+         f"{100 * columns['best'].mean():.0f}%."),
+        ("ever above 80%", proportion(grokked, n), None,
+         f"{grokked} of {n} {task} seeds are ever above 80%, {{:%}}; {relapsed} of them fall below 60% again."),
+        ("total variation", mean(columns["total_variation"], 0), None,
+         f"Generalization on {task} varies by {{:2}} in total{kept if len(committed) else ''}."),
+        ("delay", mean(delays, 0), None,
+         f"On {task} generalization passes 80% after {{:1}} times the steps that in-domain accuracy takes to 99% "
+         f"({len(delays)} seeds that did both)."),
     )  # fmt: skip
     return [
         finding(f"{task}: {name}", e, sentence, known, len(delays) if name == "delay" else n)
@@ -133,6 +122,6 @@ def _findings(task: str, group: pl.DataFrame) -> list[Finding]:
 STUDY = Study(
     question="Does generalization come long after in-domain accuracy saturates, and is stopping early harmful?",
     configs=configs,
-    models=lambda metrics: members(metrics, SETTINGS),
+    models=lambda metrics: outcomes(metrics, SETTINGS),
     estimates=_estimates,
 )

@@ -15,11 +15,10 @@ import math
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from auxin.errors import DataError
-from auxin.studies.answers import FEWEST, Claim, Finding, finding
-from auxin.studies.statistics import Estimate, p_text, peak_test, share_contrast, two_factors, written
+from auxin.studies.analysis import FEWEST, Claim, Finding, finding
+from auxin.studies.statistics import Array, p_text, peak_test, share_contrast, two_factors, written
 
 SHALLOW, DEEP, NEAR = 4, 8, -1.0
 """H1 compares depth SHALLOW with depths of at least DEEP (where a scale lacks them: the smallest, the largest),
@@ -28,7 +27,7 @@ LEVEL, HALF = 0.05, 0.5
 
 
 class Evidence:
-    """The tests of one response over crossed depths and exponents.
+    """The tests of one response over crossed depths and exponents, and what follows for the hypotheses.
 
     ``models`` has columns depth, exponent and the response; models without a response are left out.
     """
@@ -40,60 +39,48 @@ class Evidence:
         self._depth, self._exponent, self._share = (
             known[name].to_numpy().astype(float) for name in ("depth", "exponent", response)
         )
-        self.factors = two_factors(self._exponent, self._depth, self._share)
+        self.factors = f = two_factors(self._exponent, self._depth, self._share)
         self.peak = peak_test(self._exponent, self._share)
         depths = np.unique(self._depth)
         self.near = min(NEAR, float(self._exponent.max()))
         deep = self._starts(depths[depths >= DEEP] if depths[-1] >= DEEP else depths[-1:])
         shallow = self._starts(depths[depths == SHALLOW] if SHALLOW in depths else depths[:1])
-        self.enough = min(map(len, [*deep, *shallow])) >= FEWEST
+        enough = min(map(len, [*deep, *shallow])) >= FEWEST
         self.deep, self.shallow = share_contrast(deep, [1, -1]), share_contrast(shallow, [1, -1])
         self.gap = share_contrast([*deep, *shallow], [1, -1, -1, 1])
         self.rest = share_contrast([deep[0], shallow[1]], [1, -1])
+        repaired = self.deep.low > 0 and self.gap.low > 0 and self.rest.high >= 0
+        self.h1 = enough and repaired and self.shallow.low <= 0 <= self.shallow.high
+        self.h2 = self.peak.inside and f.p_first < LEVEL and f.by_first.low > HALF
+        self.h3 = f.p_second < LEVEL and f.by_second.low > f.by_first.high
+        self.harmful = enough and self.deep.high < 0
+        """Whether an initialization far from collapse does the opposite of what H1 says."""
 
-    def _starts(self, depths: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    def _starts(self, depths: Array) -> list[Array]:
         """Shares of the models initialized far from collapse, and of those initialized as published."""
         exponents = np.unique(self._exponent)
-        there = np.isin(self._depth, depths)
         published = np.zeros(len(self._depth), bool)
         for depth in depths:
             start = exponents[np.abs(exponents + depth * math.log(2)).argmin()]
             published |= (self._depth == depth) & (self._exponent == start)
-        far = exponents[exponents >= self.near]
-        return [self._share[there & np.isin(self._exponent, far)], self._share[published]]
-
-    @property
-    def h1(self) -> bool:
-        """Collapse hurts deep models, and only those."""
-        repaired = self.deep.low > 0 and self.gap.low > 0 and self.rest.high >= 0
-        return self.enough and repaired and self.shallow.low <= 0 <= self.shallow.high
-
-    @property
-    def h2(self) -> bool:
-        """One single-peaked function of the exponent."""
-        return self.peak.inside and self.factors.p_first < LEVEL and self.factors.by_first.low > HALF
-
-    @property
-    def h3(self) -> bool:
-        """Depth acts by itself."""
-        return self.factors.p_second < LEVEL and self.factors.by_second.low > self.factors.by_first.high
+        far = np.isin(self._depth, depths) & (self._exponent >= self.near)
+        return [self._share[far], self._share[published]]
 
     def verdict(self) -> list[str]:
         """The answer in sentences, the headline first."""
         f = self.factors
         numbers = (
-            f"Alone, L·λ_a accounts for {f.by_first.percent()} of the differences among points and depth for "
-            f"{f.by_second.percent()} ({p_text(f.p_first)} and {p_text(f.p_second)})."
+            f"Alone, L·λ_a accounts for {f.by_first:%} of the differences among points and depth for "
+            f"{f.by_second:%} ({p_text(f.p_first)} and {p_text(f.p_second)})."
         )
         down = self.deep.high < 0
         moves = "lowers" if down else "raises" if self.deep.low > 0 else "changes"
         repair = (
             f"In deep models, an initialization far from collapse {moves} the share of hierarchical answers by "
-            f"{(-self.deep if down else self.deep).points()} (in shallow ones it changes by "
-            f"{self.shallow.points()})."
+            f"{-self.deep if down else self.deep:points} (in shallow ones it changes by {self.shallow:points})."
         )
         if self.h2:
-            peak = f"The rule is one single-peaked function of L·λ_a (H2), highest at {self.peak.location.text(1)}."
+            peak = f"The rule is one single-peaked function of L·λ_a (H2), highest at {self.peak.location:1}."
             return [peak, numbers, *(["H1 holds, too.", repair] if self.h1 else [])]
         if self.h1:
             return [repair, "So H1 says.", numbers]
@@ -107,46 +94,46 @@ class Evidence:
 
     def claims(self) -> tuple[Claim, ...]:
         """The three hypotheses, each with the numbers that its rule looks at."""
-        f, peak = self.factors, self.peak
+        f = self.factors
         cases = (
             ("H1: deep models fail because their initialization is near collapse; one far from it repairs them, and "
              "does nothing for shallow ones.", self.h1,
-             f"An initialization far from collapse changes deep models by {self.deep.points()} and shallow ones by "
-             f"{self.shallow.points()}; repaired deep models differ from shallow published ones by "
-             f"{self.rest.points()}."),
+             f"An initialization far from collapse changes deep models by {self.deep:points} and shallow ones by "
+             f"{self.shallow:points}; repaired deep models differ from shallow published ones by "
+             f"{self.rest:points}."),
             ("H2: generalization is one single-peaked function of L·λ_a, the same at every depth.", self.h2,
-             f"A peak inside the range: {p_text(peak.p)}; L·λ_a alone accounts for {f.by_first.percent()} of the "
+             f"A peak inside the range: {p_text(self.peak.p)}; L·λ_a alone accounts for {f.by_first:%} of the "
              f"differences among points ({p_text(f.p_first)})."),
             ("H3: neither of these; depth acts by itself.", self.h3 and not (self.h1 or self.h2),
-             f"Depth at equal L·λ_a: {p_text(f.p_second)}; alone it accounts for {f.by_second.percent()} of the "
-             f"differences, L·λ_a for {f.by_first.percent()}."),
+             f"Depth at equal L·λ_a: {p_text(f.p_second)}; alone it accounts for {f.by_second:%} of the "
+             f"differences, L·λ_a for {f.by_first:%}."),
         )  # fmt: skip
-        source = "stated before the runs"
-        contradicted = self.enough and self.deep.high < 0
-        unmet = ("contradicted" if contradicted else "not supported", "not supported", "not supported")
         return tuple(
-            Claim(statement, source, "supported" if met else otherwise, evidence)
-            for (statement, met, evidence), otherwise in zip(cases, unmet, strict=True)
+            Claim(
+                statement,
+                "stated before the runs",
+                "supported" if met else "contradicted" if self.harmful and i == 0 else "not supported",
+                evidence,
+            )
+            for i, (statement, met, evidence) in enumerate(cases)
         )
 
     def findings(self, compared: str) -> list[Finding]:
         """Every number that the hypotheses are judged by; ``compared`` says at what models are compared."""
         f, peak, near = self.factors, self.peak, written(self.near, "g")
-        rows: list[tuple[str, Estimate, str]] = [
+        rows = (
             ("share explained by L·λ_a alone", f.by_first,
-             f"L·λ_a alone accounts for {f.by_first.percent()} of the differences among points "
-             f"({p_text(f.p_first)} at equal depth)."),
+             f"L·λ_a alone accounts for {{:%}} of the differences among points ({p_text(f.p_first)} at equal depth)."),
             ("share explained by depth alone", f.by_second,
-             f"Depth alone accounts for {f.by_second.percent()} of the differences among points "
-             f"({p_text(f.p_second)} at equal L·λ_a, the test of one function for all depths)."),
+             f"Depth alone accounts for {{:%}} of the differences among points ({p_text(f.p_second)} at equal L·λ_a, "
+             "the test of one function for all depths)."),
             ("L·λ_a of the peak", peak.location,
-             f"Over L·λ_a there is {peak.text()}; the share is highest at {peak.location.text(1)}."),
+             f"Over L·λ_a there is {peak.text()}; the share is highest at {{:1}}."),
             ("repair of deep models", self.deep,
-             f"L·λ_a ≥ {near} instead of the published initialization changes deep models by "
-             f"{self.deep.points()}."),
+             f"L·λ_a ≥ {near} instead of the published initialization changes deep models by {{:points}}."),
             ("the same for shallow models", self.shallow,
-             f"It changes shallow models by {self.shallow.points()}; deep ones by {self.gap.points()} more."),
+             f"It changes shallow models by {{:points}}; deep ones by {self.gap:points} more."),
             ("what repair leaves", self.rest,
-             f"Deep models with L·λ_a ≥ {near} differ from shallow published ones by {self.rest.points()}."),
-        ]  # fmt: skip
+             f"Deep models with L·λ_a ≥ {near} differ from shallow published ones by {{:points}}."),
+        )  # fmt: skip
         return [finding(f"{compared}: {name}", e, f"Compared {compared}: {s}") for name, e, s in rows]

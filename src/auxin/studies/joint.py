@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,15 @@ from auxin.architecture.block import Block, NormPlacement
 from auxin.config import ModelConfig
 from auxin.errors import DataError
 from auxin.lab.named import NamedRun
-from auxin.lab.sweep_table import curve, late
+from auxin.lab.table import curve, late
 from auxin.measures.intervals import bands
-from auxin.studies.answers import Finding, Found, Study, finding
+from auxin.studies.analysis import Finding, Found, Study, finding
 from auxin.studies.curves import first_below
-from auxin.studies.design import Scale, apart, base, replace
+from auxin.studies.design import Scale, apart, base
 from auxin.studies.hypotheses import Evidence
-from auxin.studies.statistics import mean_share, mean_size, peak_test, proportion, share_contrast, written
+from auxin.studies.statistics import mean, peak_test, proportion, share_contrast, written
 from auxin.theory.exponents import angle_exponents
+from auxin.values import changed
 
 SETTINGS = ("task", "norm", "depth", "exponent", "branch")
 RULES = ("hierarchical", "linear", "neither")
@@ -43,33 +45,34 @@ REACHED = 0.9
 
 def configs(scale: Scale) -> list[NamedRun]:
     """Depths × exponents × five seeds on question; one depth on tense; two depths with pre-norm."""
-    depths, exponents = DEPTHS, EXPONENTS
+    exponents, size = EXPONENTS, {"seeds": [0, 1, 2, 3, 4]}
     arms: list[tuple[str, NormPlacement, tuple[int, ...]]] = [
-        ("question", "post", depths), ("tense", "post", (4,)), ("question", "pre", (4, 12)),
+        ("question", "post", DEPTHS), ("tense", "post", (4,)), ("question", "pre", (4, 12)),
     ]  # fmt: skip
     if scale == "minutes":
-        exponents = (-0.5, -2.0, -7.0)
+        exponents, size = (-0.5, -2.0, -7.0), {"seeds": [0, 1]}
         arms = [("question", "post", (1, 2)), ("tense", "post", (1,)), ("question", "pre", (1,))]
+    elif scale == "laptop":
+        size |= {
+            "steps": 1500,
+            "log_every": 150,
+            "checkpoint_every": 1500,
+            "eval_size": 500,
+            "final_size": 500,
+        }
     runs: list[NamedRun] = []
-    for task, norm, at in arms:  # one after another: the first decides
-        points = [_point(scale, task, norm, depth, exponent) for depth in at for exponent in exponents]
+    for task, norm, depths in arms:  # one after another: the first decides
+        points: list[NamedRun] = []
+        for depth, exponent in product(depths, exponents):
+            b = branch_strength(norm, depth, exponent)
+            skip = math.sqrt(1 - b * b) if norm == "pre" else 1.0
+            model = {"norm": norm, "depth": depth, "attention_skip": skip, "mlp_skip": skip}
+            model |= {"attention_branch": b, "mlp_branch": b}
+            config = changed(base(scale, task), size | {f"model.{name}": v for name, v in model.items()})
+            settings = {"task": task, "norm": norm, "depth": depth, "exponent": exponent, "branch": b}
+            points.append(NamedRun(f"{task}-{norm}-depth{depth}-exponent{exponent:g}", config, settings))
         runs += apart(points, scale)
     return runs
-
-
-def _point(scale: Scale, task: str, norm: NormPlacement, depth: int, exponent: float) -> NamedRun:
-    config = base(scale, task)
-    config = replace(config, seeds=(0, 1) if scale == "minutes" else (0, 1, 2, 3, 4))
-    if scale == "laptop":
-        config = replace(
-            config, steps=1500, log_every=150, checkpoint_every=1500, eval_size=500, final_size=500
-        )
-    b = branch_strength(norm, depth, exponent)
-    skip = math.sqrt(1 - b * b) if norm == "pre" else 1.0
-    strengths = {"attention_skip": skip, "mlp_skip": skip, "attention_branch": b, "mlp_branch": b}
-    settings = {"task": task, "norm": norm, "depth": depth, "exponent": exponent, "branch": b}
-    name = f"{task}-{norm}-depth{depth}-exponent{exponent:g}"
-    return NamedRun(name, replace(config, model={"norm": norm, "depth": depth, **strengths}), settings)
 
 
 @cache
@@ -104,10 +107,17 @@ def _estimates(models: pl.DataFrame, metrics: pl.DataFrame) -> Found:
     findings += Evidence(main, "matched").findings("at equal training loss")
     for (task, norm), arm in models.group_by("task", "norm", maintain_order=True):
         findings += _arm_findings(f"{task}, {norm}-norm", arm, main=(task, norm) == ("question", "post"))
+    points: list[dict[str, Any]] = []
+    for key, point in models.group_by(SETTINGS, maintain_order=True):
+        counts = {"models": len(point), "trained": len(point["trained"].drop_nulls())}
+        for rule in RULES:
+            value, low, high = mean(point[rule].to_numpy(), 0, 1)
+            row = dict(zip(SETTINGS, key, strict=True)) | {"rule": rule}
+            points.append(row | {"share": value, "low": low, "high": high} | counts)
     shares = pl.concat([curve(metrics, "gen", rule) for rule in RULES], how="vertical_relaxed")
     tables = {
         "models": models,
-        "points": _points(models),
+        "points": pl.DataFrame(points),
         "curves": bands(shares, ("task", "norm", "depth", "exponent", "name", "step")),
     }
     return Found(findings, tables, evidence.verdict(), claims=evidence.claims())
@@ -140,46 +150,28 @@ def _outcomes(arm: pl.DataFrame) -> pl.DataFrame:
 
 
 def _arm_findings(title: str, arm: pl.DataFrame, main: bool) -> list[Finding]:
-    """How many models of an arm trained, what nearness to collapse changes, and outside the main one whether its
-    shares have a peak."""
+    """How many models of an arm trained; the hierarchical share where exponents are in the third nearest to collapse,
+    less that in the farthest; and outside the main arm whether its shares have a peak."""
     steps = arm["trained"].drop_nulls().to_numpy().astype(float)
-    share = proportion(len(steps), len(arm))
-    speed = f", after {mean_size(steps).text(0)} steps" if len(steps) else ""
-    sentence = f"{title}: {len(steps)} of {len(arm)} models trained to the mark, {share.percent()}{speed}."
-    found = [finding(f"{title}: trained", share, sentence), _near_and_far(title, arm)]
-    if not main:
-        peak = peak_test(arm["exponent"].to_numpy(), arm["hierarchical"].to_numpy())
-        sentence = f"{title}: over L·λ_a {peak.text()}; the share is highest at {peak.location.text(1)}."
-        found.append(finding(f"{title}: L·λ_a of the peak", peak.location, sentence))
-    return found
-
-
-def _near_and_far(title: str, arm: pl.DataFrame) -> Finding:
-    """The hierarchical share where exponents are in the third nearest to collapse, less that in the farthest."""
+    speed = f", after {mean(steps, 0):0} steps" if len(steps) else ""
     levels = arm["exponent"].unique().sort().to_list()
     third = max(1, len(levels) // 3)
-    ends = [
+    near, far = (
         arm.filter(pl.col("exponent").is_in(end))["hierarchical"].to_numpy()
         for end in (levels[:third], levels[-third:])
-    ]
-    change = share_contrast(ends, [1, -1])
+    )
     start = f"L·λ_a ≤ {written(levels[third - 1], 'g')} instead of ≥ {written(levels[-third], 'g')}"
-    sentence = f"{title}: {start} changes the hierarchical share by {change.points()}."
-    return finding(f"{title}: near collapse less far from it", change, sentence)
-
-
-def _points(models: pl.DataFrame) -> pl.DataFrame:
-    """A row a point and rule: its settings, rule, share with its interval, models, and how many trained."""
-    rows: list[dict[str, Any]] = []
-    for key, point in models.group_by(SETTINGS, maintain_order=True):
-        for rule in RULES:
-            share = mean_share(point[rule].to_numpy())
-            rows.append(
-                dict(zip(SETTINGS, key, strict=True))
-                | {"rule": rule, "share": share.value, "low": share.low, "high": share.high}
-                | {"models": len(point), "trained": len(point["trained"].drop_nulls())}
-            )
-    return pl.DataFrame(rows)
+    rows = [
+        ("trained", proportion(len(steps), len(arm)),
+         f"{len(steps)} of {len(arm)} models trained to the mark, {{:%}}{speed}."),
+        ("near collapse less far from it", share_contrast([near, far], [1, -1]),
+         f"{start} changes the hierarchical share by {{:points}}."),
+    ]  # fmt: skip
+    if not main:
+        peak = peak_test(arm["exponent"].to_numpy(), arm["hierarchical"].to_numpy())
+        text = f"over L·λ_a {peak.text()}; the share is highest at {{:1}}."
+        rows.append(("L·λ_a of the peak", peak.location, text))
+    return [finding(f"{title}: {name}", e, f"{title}: {text}") for name, e, text in rows]
 
 
 STUDY = Study(

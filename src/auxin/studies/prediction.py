@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from auxin.architecture.block import STRENGTHS, Block
 from auxin.config import RunConfig
-from auxin.lab.sweep_table import curve, late
-from auxin.studies.answers import Finding, finding
-from auxin.studies.design import replace
-from auxin.studies.regression import KernelRidge, cross_validated
+from auxin.lab.table import curve, late
+from auxin.studies.analysis import Finding, finding
 from auxin.studies.statistics import Array, Estimate, paired, r_squared, spearman
+from auxin.values import changed
 
 TOKENS = 24  # mean length of a sequence of question
 CHANCE = float(np.log(71))
@@ -51,15 +50,14 @@ def block_at(settings: Mapping[str, Any]) -> Block:
     return dataclasses.replace(block, norm=settings.get("norm", block.norm))
 
 
-def with_block(config: RunConfig, settings: Mapping[str, Any], **model: Any) -> RunConfig:
-    """The run of a network of that block, initialized as in the paper, and of these settings of the model."""
+def with_block(config: RunConfig, settings: Mapping[str, Any], depth: int) -> RunConfig:
+    """The run of a network of that block, initialized as in the paper, of so many layers."""
     block = block_at(settings)
-    own = {name: float(getattr(block, name)) for name in (*STRENGTHS, "sigma_w", "sigma_a")}
-    shared = {
+    model = {name: float(getattr(block, name)) for name in (*STRENGTHS, "sigma_w", "sigma_a")} | {
         "norm": block.norm, "activation": "tanh", "dropout": 0.0, "initialization": "gaussian",
-        "sigma_v": 1.0, "sigma_o": 1.0, "sigma_b": 0.0, "tied": False,
+        "sigma_v": 1.0, "sigma_o": 1.0, "sigma_b": 0.0, "tied": False, "depth": depth,
     }  # fmt: skip
-    return replace(config, model=shared | own | model)
+    return changed(config, {f"model.{name}": value for name, value in model.items()})
 
 
 def losses(metrics: pl.DataFrame, settings: Sequence[str]) -> pl.DataFrame:
@@ -99,6 +97,54 @@ class Unseen:
         return KernelRidge(known, self.fitted["loss"].to_numpy())(features)
 
 
+LENGTHS = (0.5, 1.0, 2.0, 4.0)
+"""Length scales that are tried, in standard deviations of a feature times the root of their number."""
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Ridge penalties that are tried, relative to the kernel's 1."""
+
+
+class KernelRidge:
+    """Kernel ridge regression with a Gaussian kernel on standardized features.
+
+    ŷ(x) = ȳ + k(x)ᵀ(K + ρI)⁻¹(y − ȳ), k(x)_i = exp(−|x − x_i|²/2ℓ²). Length ℓ and ridge ρ are those of the least
+    leave-one-out error, whose residuals are ((K + ρI)⁻¹(y − ȳ))_i / ((K + ρI)⁻¹)_ii (Rasmussen & Williams 2006,
+    eq. 5.12). Cost O(N³) for each of the 20 pairs tried.
+    """
+
+    def __init__(self, features: Array, response: Array) -> None:
+        """features [N, D], response [N]."""
+        self._center, spread = features.mean(0), features.std(0)
+        self._scale = np.where(spread > 0, spread, 1.0)
+        self._points = (features - self._center) / self._scale
+        self._mean, least = response.mean(), np.inf
+        for length in LENGTHS:
+            kernel = self._kernel(self._points, length)
+            for ridge in RIDGES:
+                inverse = np.linalg.inv(kernel + ridge * np.eye(len(kernel)))
+                weights = inverse @ (response - self._mean)
+                error = float(((weights / np.diag(inverse)) ** 2).sum())
+                if error < least:
+                    least, self._length, self._weights = error, length, weights
+
+    def __call__(self, features: Array) -> Array:
+        """[N']: predictions for features [N', D]."""
+        points = (features - self._center) / self._scale
+        return self._mean + self._kernel(points, self._length) @ self._weights
+
+    def _kernel(self, points: Array, length: float) -> Array:
+        squares = ((points[:, None] - self._points) ** 2).sum(2)
+        return np.exp(-squares / (2 * points.shape[1] * length**2))
+
+
+def cross_validated(features: Array, response: Array, groups: NDArray[Any]) -> Array:
+    """[N]: each group's responses predicted from the points of all other groups alone."""
+    predictions = np.empty(len(response))
+    for group in np.unique(groups):
+        held = groups == group
+        predictions[held] = KernelRidge(features[~held], response[~held])(features[held])
+    return predictions
+
+
 class Predictions:
     """What each predictor, named columns, says of each set of unseen points, and how good that is."""
 
@@ -117,18 +163,15 @@ class Predictions:
             fit, rank = paired(r_squared, truth, predicted), paired(spearman, truth, predicted)
             row: dict[str, Any] = {"predictor": name, "test": test, "points": len(own)}
             rows.append(row | fit.columns("r2") | rank.columns("rank"))
-            sentence = (
-                f"From {name}, {test}: R² = {fit.text()}, rank correlation {rank.text()} ({len(own)} models)."
-            )
-            self.findings.append(finding(f"R² from {name}, {test}", fit, sentence, models=len(own)))
+            template = f"From {name}, {test}: R² = {{:2}}, rank correlation {rank:2} ({len(own)} models)."
+            self.findings.append(finding(f"R² from {name}, {test}", fit, template, models=len(own)))
         self.scores = pl.DataFrame(rows)
         """Columns: predictor, test, points, and R² and rank correlation with their intervals."""
 
     def score(self, predictor: str, test: str) -> dict[str, Any]:
         """A row of ``scores``."""
-        return self.scores.row(
-            by_predicate=(pl.col("predictor") == predictor) & (pl.col("test") == test), named=True
-        )
+        (row,) = self.scores.filter(predictor=predictor, test=test).iter_rows(named=True)
+        return row
 
     def more(self, own: str, rival: str, test: str) -> Estimate:
         """By how much the R² of one predictor is above another's, models resampled together."""

@@ -12,13 +12,14 @@ import math
 import polars as pl
 
 from auxin.lab.named import NamedRun
-from auxin.lab.sweep_table import curve
+from auxin.lab.table import curve
 from auxin.measures.intervals import bands
-from auxin.studies.answers import Finding, Found, Statement, Study, finding
+from auxin.studies.analysis import Finding, Found, Statement, Study, finding
 from auxin.studies.curves import outcomes, summarized
-from auxin.studies.design import Scale, apart, base, replace
+from auxin.studies.design import Scale, apart, base
 from auxin.studies.joint import branch_strength
 from auxin.studies.statistics import Array, share_contrast
+from auxin.values import changed
 
 SETTINGS = ("depth", "line", "branch", "exponent")
 DEPTHS = (8, 16, 24)
@@ -29,24 +30,21 @@ OUTCOMES = {"generalization": "late", "in-domain accuracy": "in_domain"}
 
 def configs(scale: Scale) -> list[NamedRun]:
     """Question at three depths, as published and held, five seeds each."""
-    config = base(scale)
-    depths, shared, seeds = DEPTHS, SHARED, range(200, 205)
+    depths, shared, size = DEPTHS, SHARED, {"seeds": [*range(200, 205)]}
     if scale == "laptop":
-        config = replace(config, steps=3000, eval_size=500, final_size=500)
+        size |= {"steps": 3000, "eval_size": 500, "final_size": 500}
     elif scale == "minutes":
-        depths, shared, seeds = (1, 2, 4), 1, range(2)
-    config = replace(config, seeds=tuple(seeds))
+        depths, shared, size = (1, 2, 4), 1, {"seeds": [0, 1]}
     runs: list[NamedRun] = []
     for depth in depths:
-        lines = {"published": depth, "held": shared}
-        if depth == shared:
-            del lines["held"]
-        for line, layers in lines.items():
+        for line, layers in {"published": depth, "held": shared}.items():
+            if line == "held" and depth == shared:
+                continue
             exponent = -layers * math.log(2)
             b = 1.0 if line == "published" else branch_strength("post", depth, exponent)
+            model = {"model.depth": depth, "model.attention_branch": b, "model.mlp_branch": b}
             settings = {"depth": depth, "line": line, "branch": b, "exponent": round(exponent, 6)}
-            model = {"depth": depth, "attention_branch": b, "mlp_branch": b}
-            runs.append(NamedRun(f"depth{depth}-{line}", replace(config, model=model), settings))
+            runs.append(NamedRun(f"depth{depth}-{line}", changed(base(scale), size | model), settings))
     return apart(runs, scale)
 
 
@@ -79,26 +77,25 @@ def _fall_and_repair(models: pl.DataFrame, what: str) -> list[Finding]:
 
     deep = [depth for depth in held if depth >= 2 * shared]
     best, published, repaired = values("published", shared), values("published", *deep), values("held", *deep)
-    depths, each = " and ".join(map(str, deep)), min(len(best), len(published), len(repaired))
+    depths, models_each = " and ".join(map(str, deep)), min(len(best), len(published), len(repaired))
     contrasts = (
         ("fall with depth", [best, published], [1, -1],
-         f"With branches of strength 1, {what} falls by {{}} from {shared} to {depths} layers."),
+         f"With branches of strength 1, {what} falls by {{:points}} from {shared} to {depths} layers."),
         ("repair", [repaired, published], [1, -1],
-         f"Held at the L·λ_a of {shared} layers, {depths} layers gain {{}} of {what}."),
-        ("left", [best, repaired], [1, -1], f"What is left of that fall in {what} is {{}}."),
+         f"Held at the L·λ_a of {shared} layers, {depths} layers gain {{:points}} of {what}."),
+        ("left", [best, repaired], [1, -1], f"What is left of that fall in {what} is {{:points}}."),
         ("repair beyond half", [repaired, best, published], [1, -0.5, -0.5],
-         f"Half of the fall in {what} less what is left of it is {{}}."),
+         f"Half of the fall in {what} less what is left of it is {{:points}}."),
         *(
             (f"repair at {depth} layers", [values("held", depth), values("published", depth)], [1, -1],
-             f"At {depth} layers holding L·λ_a changes {what} by {{}}.")
+             f"At {depth} layers holding L·λ_a changes {what} by {{:points}}.")
             for depth in held
         ),
     )  # fmt: skip
-    found: list[Finding] = []
-    for name, groups, weights, template in contrasts:
-        change = share_contrast(groups, weights)
-        found.append(finding(f"{what}: {name}", change, template.format(change.points()), models=each))
-    return found
+    return [
+        finding(f"{what}: {name}", share_contrast(groups, weights), template, models=models_each)
+        for name, groups, weights, template in contrasts
+    ]
 
 
 _CLAIMS = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,19 @@ from scipy.stats import rankdata
 from auxin.measures.intervals import welch, wilson
 
 Array = NDArray[np.float64]
+Labels = NDArray[np.intp]
 
 RESAMPLES = 4000
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95% interval."""
+class Estimate(NamedTuple):
+    """A number with its 95% interval; a template writes it.
+
+    >>> share = Estimate(0.12, 0.03, 0.2)
+    >>> f"{share:%}, {share:points}, {share:2}"
+    '12% (3 to 20), 12 points (3 to 20), 0.12 (0.03 to 0.20)'
+    """
 
     value: float
     low: float
@@ -37,23 +43,11 @@ class Estimate:
 
     def within(self, low: float, high: float) -> Estimate:
         """With its interval cut to what the number can be; NaN stays."""
-        return Estimate(self.value, *np.clip([self.low, self.high], low, high).tolist())
+        return Estimate(self.value, *np.clip(self[1:], low, high).tolist())
 
     def columns(self, name: str) -> dict[str, float]:
         """As the columns ``name``, ``name_low`` and ``name_high`` of a table."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-
-    def percent(self) -> str:
-        """A share, as ``12% (3 to 20)``."""
-        return self._written(100, 0, "%") or "an undetermined share"
-
-    def points(self) -> str:
-        """A difference of shares, as ``12 points (3 to 20)``."""
-        return self._written(100, 0, " points") or "an undetermined number of points"
-
-    def text(self, digits: int = 2) -> str:
-        """As ``0.12 (0.03 to 0.20)``."""
-        return self._written(1, digits, "") or "undetermined"
 
     def bounds(self, digits: int) -> str:
         """The interval alone, as ``(0.03 to 0.20)``."""
@@ -61,18 +55,22 @@ class Estimate:
             return "(no interval)"
         return f"({written(self.low, digits)} to {written(self.high, digits)})"
 
-    def _written(self, scale: float, digits: int, unit: str) -> str:
-        scaled = Estimate(scale * self.value, scale * self.low, scale * self.high)
-        known = math.isfinite(self.value)
-        return f"{written(scaled.value, digits)}{unit} {scaled.bounds(digits)}" if known else ""
+    def __format__(self, spec: str) -> str:
+        if not math.isfinite(self.value):
+            return "undetermined" if spec.isdigit() else UNDETERMINED[spec]
+        if spec.isdigit():
+            return f"{written(self.value, int(spec))} {self.bounds(int(spec))}"
+        scaled = Estimate(*(100 * x for x in self))
+        return f"{written(scaled.value, 0)}{'%' if spec == '%' else ' points'} {scaled.bounds(0)}"
+
+
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+UNDETERMINED = {"%": "an undetermined share", "points": "an undetermined number of points"}
 
 
 def written(value: float, digits: int | str) -> str:
     """A number with so many digits, or in a format, its minus sign a true one."""
     return f"{value:{digits if isinstance(digits, str) else f'z.{digits}f'}}".replace("-", "−")
-
-
-UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
 def p_text(p: float) -> str:
@@ -85,10 +83,8 @@ def p_text(p: float) -> str:
 def interval(value: float, drawn: Array) -> Estimate:
     """The estimate with the 2.5% and 97.5% quantiles of its bootstrap draws; NaN without finite ones."""
     finite = drawn[np.isfinite(drawn)]
-    if not len(finite):
-        return Estimate(float(value), np.nan, np.nan)
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return Estimate(float(value), float(low), float(high))
+    bounds = np.quantile(finite, [0.025, 0.975]).tolist() if len(finite) else (math.nan, math.nan)
+    return Estimate(float(value), *bounds)
 
 
 def contrast(groups: Sequence[Array], weights: Sequence[float], comparisons: int = 1) -> Estimate:
@@ -99,14 +95,15 @@ def contrast(groups: Sequence[Array], weights: Sequence[float], comparisons: int
     return Estimate(float(value), *welch(groups, weights, comparisons))
 
 
-def mean(values: Array) -> Estimate:
-    """The mean of independent runs."""
-    return contrast([values], [1.0])
+def share_contrast(groups: Sequence[Array], weights: Sequence[float], comparisons: int = 1) -> Estimate:
+    """``contrast`` of numbers from 0 to 1: its interval does not go beyond what they can add up to."""
+    least, most = (float(sum(w for w in weights if w * sign > 0)) for sign in (-1, 1))
+    return contrast(groups, weights, comparisons).within(least, most)
 
 
-def mean_share(values: Array) -> Estimate:
-    """The mean of numbers from 0 to 1, beyond which its interval does not go."""
-    return mean(values).within(0, 1)
+def mean(values: Array, low: float = -math.inf, high: float = math.inf) -> Estimate:
+    """The mean of independent runs, of numbers that lie between ``low`` and ``high``."""
+    return contrast([values], [1.0]).within(low, high)
 
 
 def proportion(successes: int, trials: int) -> Estimate:
@@ -114,37 +111,28 @@ def proportion(successes: int, trials: int) -> Estimate:
     return Estimate(successes / trials, *wilson(successes, trials)) if trials else UNKNOWN
 
 
-def mean_size(values: Array) -> Estimate:
-    """The mean of numbers that are never negative (losses, steps, ratios of them), nor is its interval."""
-    return mean(values).within(0, math.inf)
-
-
-def share_contrast(groups: Sequence[Array], weights: Sequence[float], comparisons: int = 1) -> Estimate:
-    """``contrast`` of numbers from 0 to 1: its interval does not go beyond what they can add up to."""
-    least, most = (float(sum(w for w in weights if w * sign > 0)) for sign in (-1, 1))
-    return contrast(groups, weights, comparisons).within(least, most)
-
-
 def paired(statistic: Callable[[Array, Array], Array], x: Array, y: Array, seed: int = SEED) -> Estimate:
     """A statistic of pairs, whole pairs resampled; it works along the axis of runs, the last of x [N]."""
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(0, len(x), (RESAMPLES, len(x)))
+    drawn = np.random.default_rng(seed).integers(0, len(x), (RESAMPLES, len(x)))
     return interval(float(statistic(x, y)), statistic(x[drawn], y[drawn]))
+
+
+def ratio(part: Array, whole: Array) -> Array:
+    """part/whole; NaN where the whole is not above 0."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
 
 
 def spearman(x: Array, y: Array) -> Array:
     """Rank correlation along the last axis; NaN where one of the two does not vary."""
     a, b = rankdata(x, axis=-1), rankdata(y, axis=-1)
     a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
-    scale = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
-    return np.where(scale > 0, (a * b).sum(-1) / np.where(scale > 0, scale, 1), np.nan)
+    return ratio((a * b).sum(-1), np.sqrt((a * a).sum(-1) * (b * b).sum(-1)))
 
 
 def r_squared(truth: Array, prediction: Array) -> Array:
     """1 − Σ(y − ŷ)²/Σ(y − ȳ)² along the last axis; NaN where the truth does not vary."""
     total = ((truth - truth.mean(-1, keepdims=True)) ** 2).sum(-1)
-    left = ((truth - prediction) ** 2).sum(-1)
-    return np.where(total > 0, 1 - left / np.where(total > 0, total, 1), np.nan)
+    return 1 - ratio(((truth - prediction) ** 2).sum(-1), total)
 
 
 @dataclass(frozen=True)
@@ -170,8 +158,8 @@ class Peak:
         """Whether there is a peak, with its p, to follow "there is"."""
         if math.isnan(self.p):
             return "no test of a peak: that takes three levels, and several runs at one of them"
-        told = "a peak inside the range" if self.inside else "no peak that can be told from a monotone curve"
-        return f"{told} ({p_text(self.p)})"
+        found = "a peak inside the range" if self.inside else "no peak that can be told from a monotone curve"
+        return f"{found} ({p_text(self.p)})"
 
 
 def peak_test(levels: Array, values: Array, seed: int = SEED) -> Peak:
@@ -186,21 +174,20 @@ def peak_test(levels: Array, values: Array, seed: int = SEED) -> Peak:
     Cost O(resamples·K³) for K levels.
     """
     x, index, counts = np.unique(levels, return_inverse=True, return_counts=True)
+    if len(x) == 1:
+        return Peak(UNKNOWN, math.nan, UNKNOWN, UNKNOWN)
     values, weights = np.asarray(values, float), counts.astype(float)
     means = np.bincount(index, values) / counts
-    generator = np.random.default_rng(seed)
     observed, fit = _unimodal(means[None], weights)
     top = int(fit[0].argmax())
     at = [values[index == k] for k in range(len(x))]
-    ends = (0, len(x) - 1)
     rise, fall = (
         contrast([at[top], at[end]], [1, -1], len(x) - 1) if end != top else Estimate(0.0, 0.0, 0.0)
-        for end in ends
+        for end in (0, len(x) - 1)
     )
-    if len(x) == 1:
-        return Peak(UNKNOWN, math.nan, UNKNOWN, UNKNOWN)
     if counts.max() == 1:
         return Peak(Estimate(x[top], math.nan, math.nan), math.nan, rise, fall)
+    generator = np.random.default_rng(seed)
     residuals = (values - means[index]) * np.sqrt(counts / np.maximum(counts - 1, 1))[index]
     null = _unimodal(_resampled_means(residuals, index, len(x), generator), weights)[0]
     p = float((1 + (null >= observed - 1e-12).sum(0)).max() / (1 + RESAMPLES)) if len(x) > 2 else math.nan
@@ -225,28 +212,16 @@ def _isotonic(means: Array, weights: Array) -> Array:
 
     g_i = max over j ≤ i of min over k ≥ i of the mean of j … k.
     """
-    K = means.shape[1]
-    if K == 0:
-        return means
-    total = np.concatenate([np.zeros((len(means), 1)), np.cumsum(weights * means, axis=1)], axis=1)
-    weight = np.concatenate([[0.0], np.cumsum(weights)])
+    total = np.pad(np.cumsum(weights * means, axis=1), ((0, 0), (1, 0)))
+    weight = np.pad(np.cumsum(weights), (1, 0))
     fitted = np.empty_like(means)
-    for i in range(K):
-        j, k = np.arange(i + 1)[:, None], np.arange(i, K)[None, :] + 1
-        averages = (total[:, k] - total[:, j]) / (weight[k] - weight[j])  # [R, i + 1, K − i]
-        fitted[:, i] = averages.min(2).max(1)
+    for i in range(len(weights)):
+        j, k = np.arange(i + 1)[:, None], np.arange(i, len(weights))[None, :] + 1
+        fitted[:, i] = ((total[:, k] - total[:, j]) / (weight[k] - weight[j])).min(2).max(1)
     return fitted
 
 
-def _level_means(values: Array, index: NDArray[np.intp], counts: NDArray[np.intp]) -> Array:
-    """[R, K]: means by level of each row of values [R, N]."""
-    member = (index[:, None] == np.arange(len(counts))) / counts
-    return values @ member
-
-
-def _resampled_means(
-    values: Array, index: NDArray[np.intp], groups: int, generator: np.random.Generator
-) -> Array:
+def _resampled_means(values: Array, index: Labels, groups: int, generator: np.random.Generator) -> Array:
     """[R, K]: group means with runs resampled within their groups."""
     again = np.empty((RESAMPLES, groups))
     for k in range(groups):
@@ -277,9 +252,9 @@ def two_factors(first: Array, second: Array, values: Array, seed: int = SEED) ->
     levels of the other one, which keeps every effect of that; the statistic is the variance of cell means there.
     Where no cell has a second run there is nothing to judge by: shares and p are NaN.
     """
-    a, b = np.unique(first, return_inverse=True)[1], np.unique(second, return_inverse=True)[1]
+    factors = np.stack([np.unique(factor, return_inverse=True)[1] for factor in (first, second)])
     values = np.asarray(values, float)
-    cells, index, counts = np.unique(np.stack([a, b]), axis=1, return_inverse=True, return_counts=True)
+    cells, index, counts = np.unique(factors, axis=1, return_inverse=True, return_counts=True)
     index = index.ravel()
     if counts.max() == 1:
         return TwoFactors(UNKNOWN, UNKNOWN, math.nan, math.nan)
@@ -289,14 +264,27 @@ def two_factors(first: Array, second: Array, values: Array, seed: int = SEED) ->
     again = _resampled_means(values, index, len(counts), generator)
     repeated = noise * (1 + (counts - 1) / counts)  # resampling adds its own scatter to the runs'
     estimates, ps = [], []
-    for own, other in ((cells[0], b), (cells[1], a)):
-        value = _share(means[None], own, noise)[0]
-        estimates.append(interval(value, _share(again, own, repeated)))
-        ps.append(_permutation_p(index, counts, cells[1 - len(ps)], other, values, generator))
+    for f in (0, 1):
+        value = _share(means[None], cells[f], noise)[0]
+        estimates.append(interval(value, _share(again, cells[f], repeated)))
+        shuffled = np.tile(values, (1 + RESAMPLES, 1))
+        for level in np.unique(factors[1 - f]):
+            own = np.flatnonzero(factors[1 - f] == level)
+            shuffled[1:, own] = generator.permuted(shuffled[1:, own], axis=1)
+        member = (index[:, None] == np.arange(len(counts))) / counts
+        drawn, blocks = shuffled @ member, cells[1 - f]
+        within = np.sum([_scatter(drawn, counts, blocks == block) for block in np.unique(blocks)], axis=0)
+        ps.append(float((1 + (within[1:] >= within[0] - 1e-12).sum()) / (1 + RESAMPLES)))
     return TwoFactors(*estimates, *ps)
 
 
-def _share(means: Array, factor: NDArray[np.intp], noise: Array) -> Array:
+def _scatter(means: Array, counts: Labels, cells: NDArray[np.bool_]) -> Array:
+    """[R]: sum of squares of some cells' means [R, C] around their own mean, weighted by runs."""
+    center = (means[:, cells] * counts[cells]).sum(1, keepdims=True) / counts[cells].sum()
+    return (counts[cells] * (means[:, cells] - center) ** 2).sum(1)
+
+
+def _share(means: Array, factor: Labels, noise: Array) -> Array:
     """[R]: share of the variance of cell means [R, C] that a factor accounts for, noise taken off."""
     C = means.shape[1]
     whole = means.var(axis=1) - noise.mean() * (C - 1) / C
@@ -305,27 +293,4 @@ def _share(means: Array, factor: NDArray[np.intp], noise: Array) -> Array:
         own = factor == level
         n = own.sum()
         within += n / C * (means[:, own].var(axis=1) - noise[own].mean() * (n - 1) / n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(whole > 0, np.clip(1 - within / whole, 0, 1), np.nan)
-
-
-def _permutation_p(
-    index: NDArray[np.intp],
-    counts: NDArray[np.intp],
-    blocks: NDArray[np.intp],
-    block: NDArray[np.intp],
-    values: Array,
-    generator: np.random.Generator,
-) -> float:
-    """p of the weighted variance of cell means within blocks, runs permuted within blocks."""
-    shuffled = np.empty((RESAMPLES, len(values)))
-    for level in np.unique(block):
-        own = np.flatnonzero(block == level)
-        shuffled[:, own] = generator.permuted(np.tile(values[own], (RESAMPLES, 1)), axis=1)
-    means = _level_means(np.concatenate([values[None], shuffled]), index, counts)
-    statistic = np.zeros(len(means))
-    for level in np.unique(blocks):
-        own = blocks == level
-        center = (means[:, own] * counts[own]).sum(1, keepdims=True) / counts[own].sum()
-        statistic += (counts[own] * (means[:, own] - center) ** 2).sum(1)
-    return float((1 + (statistic[1:] >= statistic[0] - 1e-12).sum()) / (1 + RESAMPLES))
+    return np.clip(1 - ratio(within, whole), 0, 1)

@@ -16,13 +16,23 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from auxin.lab.named import NamedRun, Setting
-from auxin.studies.answers import Finding, Found, Statement, Study, finding
-from auxin.studies.design import Scale, base, replace
-from auxin.studies.prediction import FOLDS, RANGES, Predictions, Unseen, block_at, losses, spaced, with_block
-from auxin.studies.regression import cross_validated
+from auxin.lab.named import NamedRun
+from auxin.studies.analysis import Finding, Found, Statement, Study, finding
+from auxin.studies.design import Scale, base
+from auxin.studies.prediction import (
+    FOLDS,
+    RANGES,
+    Predictions,
+    Unseen,
+    block_at,
+    cross_validated,
+    losses,
+    spaced,
+    with_block,
+)
 from auxin.studies.statistics import contrast, paired, proportion, r_squared
 from auxin.theory.exponents import exponents
+from auxin.values import changed
 
 SETTINGS = ("point", "norm", "depth", *RANGES)
 DEPTHS = (6, 24)
@@ -47,19 +57,18 @@ SOURCE = "stated before the runs"
 def configs(scale: Scale) -> list[NamedRun]:
     """Sobol points, scrambled by seed 0, each with pre- and with post-norm; one seed."""
     points = {"minutes": 8, "laptop": 128, "paper": 256}[scale]
-    config = base(scale)
-    steps = {"minutes": config.steps, "laptop": 600, "paper": 10_000}[scale]
-    config = replace(config, seeds=(0,), steps=steps, log_every=0, checkpoint_every=steps)
-    optimizer = {"warmup": steps // 20, "schedule": "linear"}
-    config = replace(config, optimizer=optimizer, eval_size=10, final_size=10)
+    steps = {"minutes": base(scale).steps, "laptop": 600, "paper": 10_000}[scale]
+    size = {"seeds": [0], "steps": steps, "log_every": 0, "checkpoint_every": steps, "eval_size": 10}
+    rate = {"final_size": 10, "optimizer.warmup": steps // 20, "optimizer.schedule": "linear"}
+    config = changed(base(scale), size | rate)
     low, high = (1, 3) if scale == "minutes" else DEPTHS
     runs: list[NamedRun] = []
     for index, unit in enumerate(qmc.Sobol(len(RANGES) + 1, rng=0).random(points)):
         at = {name: float(spaced(name, u)) for name, u in zip(RANGES, unit[:-1], strict=True)}
         depth = low + int(unit[-1] * (high - low + 1))
         for norm in ("pre", "post"):
-            settings: dict[str, Setting] = {"point": index, "norm": norm, "depth": depth, **at}
-            own = with_block(config, settings, depth=depth)
+            settings = {"point": index, "norm": norm, "depth": depth, **at}
+            own = with_block(config, settings, depth)
             runs.append(NamedRun(f"point{index:03d}-{norm}", own, settings))
     return runs
 
@@ -95,10 +104,9 @@ def _estimates(points: pl.DataFrame, _: pl.DataFrame) -> Found:
     findings = list(predictions.findings)
     for test in TESTS:
         for rival in RIVALS:
-            more = predictions.more("totals", rival, test)
-            sentence = f"For {test}, totals have an R² that is {more.text()} above that of {rival}."
-            count = predictions.score("totals", test)["points"]
-            findings.append(finding(MORE.format(rival, test), more, sentence, models=count))
+            text = f"For {test}, totals have an R² that is {{:2}} above that of {rival}."
+            more, count = predictions.more("totals", rival, test), predictions.score("totals", test)["points"]
+            findings.append(finding(MORE.format(rival, test), more, text, models=count))
     findings += [*_best(points), *_missed(points, predictions.table)]
     return Found(findings, {"points": points, "predictions": predictions.table, "scores": predictions.scores})
 
@@ -117,12 +125,11 @@ def _best(points: pl.DataFrame) -> list[Finding]:
         ("enough", int(near.sum()), "with both totals near zero", "are among the best third"),
         ("needed", int(best.sum()), "among the best third", "have both totals near zero"),
     )
-    found: list[Finding] = []
-    for name, count, those, do in sides:
-        share = proportion(both, count)
-        sentence = f"Of {count} models {those}, {both} {do}: {share.percent()}."
-        found.append(finding(f"both totals near zero: {name}", share, sentence))
-    return found
+    return [
+        finding(f"both totals near zero: {name}", proportion(both, count),
+                f"Of {count} models {those}, {both} {do}: {{:%}}.")
+        for name, count, those, do in sides
+    ]  # fmt: skip
 
 
 def _missed(points: pl.DataFrame, predicted: pl.DataFrame) -> list[Finding]:
@@ -144,32 +151,23 @@ def _missed(points: pl.DataFrame, predicted: pl.DataFrame) -> list[Finding]:
     part = np.searchsorted(limits[1:-1], values, side="left")
     worst = max(np.unique(part), key=lambda third: float(np.abs(residual[part == third]).mean()))
     there, elsewhere = (np.abs(residual[mask]) for mask in (part == worst, part != worst))
-    more = contrast([there, elsewhere], [1, -1])
     shown = np.exp(values[part == worst]) if name != label else values[part == worst]
-    explained = (
-        f"Of what totals leave, {label} alone accounts for R² = {left[name].text()}, more than any other."
-    )
     ends = " to ".join(f"{end:.2g}" for end in sorted({float(shown.min()), float(shown.max())}))
-    region = (
-        f"Predictions from totals are furthest off where {label} is {ends}: by "
-        f"{there.mean():.2f} nats on average, {more.text()} more than elsewhere."
-    )
     return [
-        finding("R² of what totals leave, from one hyperparameter", left[name], explained),
-        finding("error of totals where it is largest, less elsewhere", more, region),
-    ]
+        finding("R² of what totals leave, from one hyperparameter", left[name],
+                f"Of what totals leave, {label} alone accounts for R² = {{:2}}, more than any other."),
+        finding("error of totals where it is largest, less elsewhere", contrast([there, elsewhere], [1, -1]),
+                f"Predictions from totals are furthest off where {label} is {ends}: by {there.mean():.2f} nats on "
+                "average, {:2} more than elsewhere."),
+    ]  # fmt: skip
 
 
 def _claims(test: str) -> list[Statement]:
     half = f"For {test}, totals account for more than half of the variance of the loss."
+    better = f"For {test}, totals predict the loss better than {{}}."
     return [
         Statement(half, SOURCE, f"R² from totals, {test}", above=0.5),
-        *(
-            Statement(
-                f"For {test}, totals predict the loss better than {rival}.", SOURCE, MORE.format(rival, test)
-            )
-            for rival in RIVALS
-        ),
+        *(Statement(better.format(rival), SOURCE, MORE.format(rival, test)) for rival in RIVALS),
     ]
 
 

@@ -8,23 +8,18 @@ predicted from the grid through (λ_a, λ_g) alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from auxin.config import RunConfig
-from auxin.lab.named import NamedRun, Setting
-from auxin.studies.answers import Finding, Found, Statement, Study, finding
-from auxin.studies.design import Scale, base, replace
+from auxin.lab.named import NamedRun
+from auxin.studies.analysis import Finding, Found, Statement, Study, finding
+from auxin.studies.design import Scale, base
 from auxin.studies.papers import TWO_EXPONENTS
 from auxin.studies.prediction import FOLDS, RANGES, Predictions, Unseen, block_at, losses, spaced, with_block
-from auxin.studies.regression import folds
 from auxin.studies.statistics import Estimate, written
 from auxin.theory.exponents import exponents_grid
 from auxin.theory.phase import phase_diagram
+from auxin.values import changed
 
 SETTINGS = ("place", *RANGES, "angle", "gradient", "depth")
 FIXED = {"alpha_attention": 0.3, "sigma_a": 1.0}
@@ -49,41 +44,38 @@ GAIN = "R² from both exponents less that from the best baseline, {}"
 
 
 def configs(scale: Scale) -> list[NamedRun]:
-    """A run for each point of the grid and each one off it, all with the same seed."""
+    """A run for each point of the grid and each one off it, all with the same seed; exponents are settings, too.
+
+    Logged at step 1, too, where the loss is still that of the initialization.
+    """
+    depth, width, heads = {"minutes": (4, 16, 2), "laptop": (12, 64, 4), "paper": (24, 512, 8)}[scale]
+    rate = {"minutes": 1e-2, "laptop": 1e-3, "paper": 3e-4}[scale]
+    size = {
+        "minutes": {"steps": base(scale).steps},
+        "laptop": {"steps": 300, "batch_size": 16, "checkpoint_every": 300},
+        "paper": {"steps": 10_000, "checkpoint_every": 10_000},
+    }[scale]
+    model = {"model.width": width, "model.heads": heads}
+    optimizer = {"learning_rate": rate, "warmup": size["steps"] // 20, "schedule": "linear"}
+    single = {"seeds": [0], "log_every": 0, "eval_size": 10, "final_size": 10}
+    config = changed(base(scale), size | single | model | {f"optimizer.{n}": v for n, v in optimizer.items()})
+
     side, off = POINTS[scale]
     grid = {name: spaced(name, np.linspace(0, 1, side)) for name in ("alpha_mlp", "sigma_w")}
     points = {name: values.ravel() for name, values in zip(grid, np.meshgrid(*grid.values()), strict=True)}
-    runs = _runs(scale, "grid", points | {n: np.full(side**2, v) for n, v in FIXED.items()})
     drawn = np.random.default_rng(0).random((len(RANGES), off))
-    return runs + _runs(scale, "off", {n: spaced(n, u) for n, u in zip(RANGES, drawn, strict=True)})
-
-
-def _runs(scale: Scale, place: str, points: Mapping[str, NDArray[np.float64]]) -> list[NamedRun]:
-    """The runs at points given by hyperparameter, with their exponents among the settings."""
-    config = _config(scale)
-    blocks = block_at(dict.fromkeys(RANGES, 0.5))
-    predicted = exponents_grid(blocks, {name: points[name] for name in RANGES})
+    places = {
+        "grid": points | {n: np.full(side**2, v) for n, v in FIXED.items()},
+        "off": {n: spaced(n, u) for n, u in zip(RANGES, drawn, strict=True)},
+    }
     runs: list[NamedRun] = []
-    for i in range(len(predicted.angle)):
-        here = {name: float(points[name][i]) for name in RANGES}
-        found = {"angle": float(predicted.angle[i]), "gradient": float(predicted.gradient[i])}
-        settings: dict[str, Setting] = {"place": place, **here, **found, "depth": config.model.depth}
-        runs.append(NamedRun(f"{place}{i:03d}", with_block(config, here), settings))
+    for place, values in places.items():
+        found = exponents_grid(block_at(dict.fromkeys(RANGES, 0.5)), {name: values[name] for name in RANGES})
+        for i, both in enumerate(zip(found.angle.tolist(), found.gradient.tolist(), strict=True)):
+            here = {name: float(values[name][i]) for name in RANGES}
+            settings = {"place": place, **here, "angle": both[0], "gradient": both[1], "depth": depth}
+            runs.append(NamedRun(f"{place}{i:03d}", with_block(config, here, depth), settings))
     return runs
-
-
-def _config(scale: Scale) -> RunConfig:
-    """What all points share; logged at step 1, too, where the loss is still that of the initialization."""
-    depth, width, heads = {"minutes": (4, 16, 2), "laptop": (12, 64, 4), "paper": (24, 512, 8)}[scale]
-    rate = {"minutes": 1e-2, "laptop": 1e-3, "paper": 3e-4}[scale]
-    budget: dict[str, Any] = {}
-    if scale == "laptop":
-        budget = {"steps": 300, "batch_size": 16, "checkpoint_every": 300}
-    elif scale == "paper":
-        budget = {"steps": 10_000, "checkpoint_every": 10_000}
-    config = replace(base(scale), seeds=(0,), log_every=0, eval_size=10, final_size=10, **budget)
-    optimizer = {"learning_rate": rate, "warmup": config.steps // 20, "schedule": "linear"}
-    return replace(config, model={"depth": depth, "width": width, "heads": heads}, optimizer=optimizer)
 
 
 def _models(metrics: pl.DataFrame) -> pl.DataFrame:
@@ -94,16 +86,18 @@ def _models(metrics: pl.DataFrame) -> pl.DataFrame:
 def _estimates(points: pl.DataFrame, _: pl.DataFrame) -> Found:
     """How well each predictor tells the loss of points that it was not fitted to, on the grid and off it."""
     grid, off = points.filter(place="grid"), points.filter(place="off")
-    random = folds(len(grid), min(FOLDS, len(grid)), seed=0)
+    random = np.random.default_rng(0).permutation(np.arange(len(grid)) % min(FOLDS, len(grid)))
     groups = (random, grid["alpha_mlp"].to_numpy(), None)
     where = zip(TESTS, (grid, grid, off), groups, strict=True)
     predictions = Predictions(PREDICTORS, [Unseen(*test, fitted=grid) for test in where])
     gains = [_gain(predictions, test) for test in TESTS]
+    axes = [spaced(name, np.linspace(0, 1, FINE)).tolist() for name in ("alpha_mlp", "sigma_w")]
+    block = block_at(dict.fromkeys(RANGES, 0.5) | FIXED)
     tables = {
         "points": points,
         "predictions": predictions.table,
-        "scores": predictions.scores,
-        "phase": _phase(),
+        "scores": predictions.scores,  # and where both exponents vanish:
+        "phase": phase_diagram(block, x=("alpha_mlp", axes[0]), y=("sigma_w", axes[1])),
     }
     return Found([*predictions.findings, *gains], tables)
 
@@ -112,21 +106,14 @@ def _gain(predictions: Predictions, test: str) -> Finding:
     """By how much the R² of the exponents is above that of the baseline which is best on the same points."""
     own = predictions.score(EXPONENTS, test)
     best = max((predictions.score(name, test) for name in BASELINES), key=lambda row: row["r2"])
-    gain = predictions.more(EXPONENTS, best["predictor"], test)
     fit = Estimate(own["r2"], own["r2_low"], own["r2_high"])
-    sentence = (
-        f"For {test}, the two exponents alone predict the final loss with R² = {fit.text()} (rank correlation "
+    template = (
+        f"For {test}, the two exponents alone predict the final loss with R² = {fit:2} (rank correlation "
         f"{written(own['rank'], 2)}), the best baseline, {best['predictor']}, with {written(best['r2'], 2)}: "
-        f"{gain.text()} more."
+        "{:2} more."
     )
-    return finding(GAIN.format(test), gain, sentence, models=own["points"])
-
-
-def _phase() -> pl.DataFrame:
-    """Both exponents over the grid's plane, for the lines where they vanish."""
-    axes = [spaced(name, np.linspace(0, 1, FINE)).tolist() for name in ("alpha_mlp", "sigma_w")]
-    block = block_at(dict.fromkeys(RANGES, 0.5) | FIXED)
-    return phase_diagram(block, x=("alpha_mlp", axes[0]), y=("sigma_w", axes[1]))
+    gain = predictions.more(EXPONENTS, best["predictor"], test)
+    return finding(GAIN.format(test), gain, template, models=own["points"])
 
 
 _CLAIMS = (

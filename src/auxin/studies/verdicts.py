@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.studies.statistics import RESAMPLES, SEED, Array, Estimate, interval
+from auxin.studies.statistics import RESAMPLES, SEED, Array, Estimate, interval, ratio
 
 Flags = NDArray[np.bool_]
 
@@ -33,19 +33,17 @@ class Verdicts:
         def of(weights: Array) -> Array:
             """[R]: of runs that count ``weights`` [R, N] times."""
             one, other = weights[:, self.failed], weights[:, ~self.failed]
-            return _ratio(((one @ above) * other).sum(1), one.sum(1) * other.sum(1))
+            return ratio(((one @ above) * other).sum(1), one.sum(1) * other.sum(1))
 
         return self._estimate(of)
 
-    def balanced(self, blamed: Flags) -> Estimate:
-        """Mean of the share of failed runs that are blamed and the share of the others that are not."""
+    def balanced(self, flagged: Flags) -> Estimate:
+        """Mean of the share of failed runs that are flagged and the share of the others that are not."""
 
         def of(weights: Array) -> Array:
-            shares = [
-                _ratio((weights * (own & (blamed == own_verdict))).sum(1), (weights * own).sum(1))
-                for own, own_verdict in ((self.failed, True), (~self.failed, False))
-            ]
-            return (shares[0] + shares[1]) / 2
+            right = weights * (flagged == self.failed)
+            sides = (self.failed, ~self.failed)
+            return np.mean([ratio((right * side).sum(1), (weights * side).sum(1)) for side in sides], axis=0)
 
         return self._estimate(of)
 
@@ -58,18 +56,15 @@ class Verdicts:
 
     def carried_over(self, score: Array, group: NDArray[np.generic]) -> Flags:
         """[N]: what the threshold found on all other groups says of the runs of each group."""
-        blamed = np.zeros(len(score), bool)
-        for each in np.unique(group):
-            own = group == each
-            blamed[own] = score[own] >= _threshold(score[~own], self.failed[~own])
-        return blamed
+        limits = {g: _threshold(score[group != g], self.failed[group != g]) for g in np.unique(group)}
+        return score >= np.array([limits[g] for g in group])
 
     def _estimate(self, statistic: Callable[[Array], Array]) -> Estimate:
         cells, index = np.unique(self.cell, return_inverse=True)
         drawn = np.random.default_rng(SEED).integers(0, len(cells), (RESAMPLES, len(cells)))
         counts = (drawn[:, :, None] == np.arange(len(cells))).sum(1)  # [R, C]
-        own = np.ones((1, len(self.cell)))
-        return interval(float(statistic(own)[0]), statistic(counts[:, index].astype(float)))
+        once = np.ones((1, len(self.cell)))
+        return interval(float(statistic(once)[0]), statistic(counts[:, index].astype(float)))
 
 
 def _threshold(score: Array, failed: Flags) -> float:
@@ -77,10 +72,6 @@ def _threshold(score: Array, failed: Flags) -> float:
         return np.inf
     values = np.unique(score)
     limits = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2, [np.inf]])
-    blamed = score >= limits[:, None]  # [K, N]
-    accuracy = (blamed[:, failed].mean(1) + (~blamed[:, ~failed]).mean(1)) / 2
+    flagged = score >= limits[:, None]  # [K, N]
+    accuracy = (flagged[:, failed].mean(1) + (~flagged[:, ~failed]).mean(1)) / 2
     return float(limits[accuracy.argmax()])
-
-
-def _ratio(part: Array, whole: Array) -> Array:
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)

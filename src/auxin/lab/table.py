@@ -1,8 +1,10 @@
-"""The table of a sweep: a row a trained model, from what its run logged and from the theory of its initialization."""
+"""Tables of many runs: all that they logged, and for a sweep a row a trained model, with its exponents at
+initialization."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import polars as pl
 
 from auxin.architecture.model import ModelConfig
 from auxin.errors import AuxinError, DataError
-from auxin.lab.named import Setting
-from auxin.lab.sweep_record import word
+from auxin.experiment.data import Sentences
+from auxin.lab.named import NamedRun, Setting
+from auxin.lab.places import RUNS, has_finished
+from auxin.lab.sweep_record import SweepRun, word
 from auxin.measures.grokking import grokking_summary
 from auxin.runs import Run, open_run
 from auxin.theory.exponents import exponents
+from auxin.values import check
 
 GROKKING = (
     "saturation_step", "at_saturation", "early_stopping", "final", "best", "grokking_step", "grokked", "relapsed",
@@ -40,28 +45,29 @@ Start = tuple[float | None, float | None]
 """Accumulated angle and gradient exponent at initialization."""
 
 
-def summary_table(
-    runs: Mapping[str, Mapping[str, Setting]],
-    finished: Sequence[str],
-    directory: Path,
-    known: Mapping[str, Start],
-    theory: bool,
-) -> pl.DataFrame:
+def summary_table(runs: Sequence[SweepRun], known: Mapping[str, Start], theory: bool) -> pl.DataFrame:
     """The rows of the finished runs in their order, and a column for every setting of any run.
 
-    ``known`` are exponents that need not be computed again, by run; without ``theory`` no others are.
+    ``known`` are exponents that need not be computed again, by a run's identity; without ``theory`` no others are.
     """
-    names = list(dict.fromkeys(name for settings in runs.values() for name in settings))
-    kinds = {name: _kind([s[name] for s in runs.values() if name in s]) for name in names}
-    start = _starts(known, theory)
+    names = list(dict.fromkeys(name for run in runs for name in run.settings))
+    kinds = {n: _kind([run.settings[n] for run in runs if n in run.settings]) for n in names}
+    by_model: dict[ModelConfig, Start] = {}
     rows: list[dict[str, Any]] = []
-    for name in finished:
-        values = {key: runs[name].get(key) for key in names}
-        settings = {k: word(v) if v is not None and kinds[k] == pl.String else v for k, v in values.items()}
-        run = open_run(directory / name)
-        angle, gradient = start(name, run.config.model)
+    for each in runs:
+        if each.status != "finished":
+            continue
+        values = {name: each.settings.get(name) for name in names}
+        settings = {n: word(v) if v is not None and kinds[n] == pl.String else v for n, v in values.items()}
+        run = open_run(each.path)
+        if run.config.model not in by_model:
+            start = known.get(each.identity, (None, None))
+            by_model[run.config.model] = (
+                exponents_of(run.config.model) if start[0] is None and theory else start
+            )
+        angle, gradient = by_model[run.config.model]
         both = {"angle_total": angle, "gradient_total": gradient}
-        rows += [{"run": name, **settings, **results, **both} for results in _members(run)]
+        rows += [{"run": each.name, **settings, **results, **both} for results in _members(run)]
     schema: dict[str, Any] = {"run": pl.String, **kinds, "seed": pl.Int64}
     schema |= {n: pl.Int64 if n in STEPS else pl.Boolean if n in SHARES else pl.Float64 for n in RESULTS}
     return pl.DataFrame(rows, schema=schema)
@@ -75,47 +81,26 @@ def _kind(values: Sequence[Setting]) -> Any:
 
 
 def _members(run: Run) -> list[dict[str, Any]]:
-    """Each model's seed and what came out."""
+    """The seed of each model and what came out; null for what the run has not logged."""
     metrics = run.metrics.with_columns(run=pl.lit(""))
-    means = {
-        name: _by_seed(lambda n=name, s=split: late(metrics, s, n, ()), name) for name, split in LATE.items()
-    }
-    try:
+    means: dict[str, dict[int, float]] = {}
+    curves: dict[int, dict[str, Any]] = {}
+    for name, split in LATE.items():
+        with contextlib.suppress(DataError):
+            means[name] = dict(late(metrics, split, name, ()).select("member", name).iter_rows())
+    with contextlib.suppress(DataError):
         curves = {row["member"]: row for row in grokking_summary(metrics).members.iter_rows(named=True)}
-    except DataError:
-        curves = {}
     accuracy, frozen = (run.summary.get(key, {}) for key in ("accuracy", "frozen"))
     return [
         {
             "seed": seed,
-            **{name: values.get(seed) for name, values in means.items()},
+            **{name: means.get(name, {}).get(seed) for name in LATE},
             **{f"accuracy_{split}": accuracy.get(split, {}).get(str(seed)) for split in SPLITS},
             **{name: curves.get(seed, {}).get(name) for name in GROKKING},
             "diverged": frozen.get(str(seed)),
         }
         for seed in run.config.seeds
     ]
-
-
-def _by_seed(table: Callable[[], pl.DataFrame], column: str) -> dict[int, float]:
-    """A column by seed; empty where the run has not logged it."""
-    try:
-        return dict(table().select("member", column).iter_rows())
-    except DataError:
-        return {}
-
-
-def _starts(known: Mapping[str, Start], theory: bool) -> Callable[[str, ModelConfig], Start]:
-    """The exponents of a run's model; models that are the same are computed once."""
-    by_model: dict[ModelConfig, Start] = {}
-
-    def start(name: str, model: ModelConfig) -> Start:
-        if model not in by_model:
-            there = known.get(name, (None, None))
-            by_model[model] = exponents_of(model) if there[0] is None and theory else there
-        return by_model[model]
-
-    return start
 
 
 def exponents_of(model: ModelConfig) -> Start:
@@ -148,3 +133,20 @@ def late(metrics: pl.DataFrame, split: str, name: str, settings: Sequence[str]) 
     value = pl.col("value")
     mean = pl.when(value.sort_by("step").last().is_not_null()).then(value.mean())
     return rows.group_by("run", *settings, "member", maintain_order=True).agg(mean.alias(name))
+
+
+def logged(runs: Sequence[NamedRun], out: str | Path) -> pl.DataFrame:
+    """What the finished runs in ``out`` logged, in one tidy table.
+
+    Columns: run (its name), each setting, step, member (its seed), split, name, value. Runs that lack a setting
+    have null there. Raises ``RunError`` naming a damaged file.
+    """
+    directory, data = Path(out) / RUNS, Sentences()
+    frames: list[pl.DataFrame] = []
+    for run in runs:
+        if has_finished(run.config, directory / run.name, data):
+            columns = [pl.lit(value).alias(name) for name, value in {"run": run.name, **run.settings}.items()]
+            metrics = open_run(directory / run.name).metrics
+            frames.append(metrics.select(*columns, *metrics.columns))
+    check(len(frames) > 0, f"finished runs in {directory}", 0, "at least one")
+    return pl.concat(frames, how="diagonal_relaxed")

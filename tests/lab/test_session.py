@@ -13,18 +13,31 @@ import pytest
 import torch
 
 from auxin.errors import ConfigError, RunError
+from auxin.experiment.data import Sentences
 from auxin.experiment.train import train
-from auxin.lab import pool
-from auxin.lab.finished import is_finished, reusable, take_over
+from auxin.lab import worker, workers
 from auxin.lab.named import NamedRun
-from auxin.lab.pool import Job, run_locally
+from auxin.lab.places import has_finished, reusable, take_over
+from auxin.lab.plan import default_workers
 from auxin.lab.progress import SweepProgress
-from auxin.lab.training import SweepInterrupted, default_workers, tables, train_runs
+from auxin.lab.queue import Job, Outcome, train_jobs
+from auxin.lab.session import SweepInterrupted
+from auxin.lab.table import logged
+from auxin.lab.workers import LocalWorkers
 from auxin.runs import RunDirectory, open_run
-from lab.sweeps import content, last_step, tiny
+from lab.sweeps import content, last_step, tiny, train_runs
 
 RUNS = [tiny("a", 0), tiny("b", 1)]
+DATA = Sentences()
 LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
+
+
+def trained(
+    jobs: list[Job], log: Path, most: int = 1, tick: Callable[[], None] = lambda: None
+) -> list[Outcome]:
+    """What becomes of jobs that worker processes train."""
+    pool = LocalWorkers(jobs, log, most, threads=1)
+    return list(train_jobs(jobs, pool, stopping=lambda: False, tick=tick))
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +69,13 @@ def test_finished_runs_are_left_alone_and_new_ones_trained(swept: Path) -> None:
 
 
 def test_tables_have_the_settings_as_columns(swept: Path) -> None:
-    table = tables([*RUNS, tiny("never")], swept)
+    table = logged([*RUNS, tiny("never")], swept)
     assert table.columns == ["run", "seed", "step", "member", "split", "name", "value"]
     assert set(table.select("run", "seed").iter_rows()) == {("a", 0), ("b", 1)}
     own = table.filter(run="b").drop("run", "seed")
     assert own.equals(open_run(swept / "runs" / "b").metrics)
     with pytest.raises(ConfigError, match=r"finished runs in .* is 0; allowed: at least one"):
-        tables([tiny("never")], swept)
+        logged([tiny("never")], swept)
 
 
 def test_a_failed_run_is_reported_and_the_rest_go_on(tmp_path: Path) -> None:
@@ -79,7 +92,6 @@ def test_a_failed_run_is_reported_and_the_rest_go_on(tmp_path: Path) -> None:
 def test_an_unforeseen_error_fails_only_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from auxin.lab import worker
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by zero\nand more")
@@ -91,35 +103,34 @@ def test_an_unforeseen_error_fails_only_its_run(
 
 def test_another_run_of_the_name_is_not_taken_for_this_one(swept: Path) -> None:
     other = tiny("a", 0, steps=31)
-    assert is_finished(RUNS[0], swept / "runs")
-    assert not is_finished(other, swept / "runs")
-    (outcome,) = train_runs([other], swept)
-    assert outcome.status == "failed"
-    assert "holds another run" in outcome.detail
+    assert has_finished(RUNS[0].config, swept / "runs" / "a", DATA)
+    assert not has_finished(other.config, swept / "runs" / "a", DATA)
+    with pytest.raises(RunError, match="holds another run"):
+        train_runs([other], swept)
 
 
 def test_finished_runs_of_another_study_are_copied_where_the_config_is_the_same(
     swept: Path, tmp_path: Path
 ) -> None:
     other = [tiny("same", 0), tiny("changed", 0, steps=31), tiny("measured", 1, measures=("norms",))]
-    same = reusable(other, tmp_path, [swept])
+    same = reusable(other, tmp_path, [swept], DATA)
     assert {name: run.path for name, run in same.items()} == {"same": swept / "runs" / "a"}
     take_over(same, tmp_path)
-    assert is_finished(other[0], tmp_path)
+    assert has_finished(other[0].config, tmp_path / "same", DATA)
     assert content(tmp_path / "same") == content(swept / "runs" / "a")
     assert not (tmp_path / "same" / "lock").exists()
-    assert reusable(other, tmp_path, [swept]) == {}  # what has finished is left alone
+    assert reusable(other, tmp_path, [swept], DATA) == {}  # what has finished is left alone
     with pytest.raises(ConfigError, match=r"reuse is '.*same'; allowed: the directory of a study"):
-        reusable(other, tmp_path, [tmp_path / "same"])
+        reusable(other, tmp_path, [tmp_path / "same"], DATA)
 
 
 def test_a_measured_run_has_all_that_one_without_measures_has(tmp_path: Path) -> None:
     measured = tiny("measured", measures=("norms",))
     train(measured.config, tmp_path / "runs" / "measured")
     plain = tiny("plain", checkpoint_every=10)
-    (found,) = reusable([plain], tmp_path, [tmp_path]).values()
+    (found,) = reusable([plain], tmp_path, [tmp_path], DATA).values()
     assert found.path == tmp_path / "runs" / "measured"
-    own, both = open_run(tmp_path / "runs" / "measured").metrics, tables([measured], tmp_path)
+    own, both = open_run(tmp_path / "runs" / "measured").metrics, logged([measured], tmp_path)
     train(plain.config, tmp_path / "plain")
     names = open_run(tmp_path / "plain").metrics["name"].unique().to_list()
     assert own.filter(own["name"].is_in(names)).equals(open_run(tmp_path / "plain").metrics)
@@ -142,20 +153,20 @@ def killing(
     monkeypatch: pytest.MonkeyPatch, path: Path, times: int, steps: int
 ) -> tuple[Callable[[], None], list[int]]:
     """A tick that kills the worker ``times`` times, each once the run has logged ``steps`` more steps."""
-    workers: list[subprocess.Popen[str]] = []
+    begun: list[subprocess.Popen[str]] = []
     killed: list[int] = []
     popen = subprocess.Popen
 
     def recorded(*arguments: object, **options: object) -> subprocess.Popen[str]:
-        workers.append(popen(*arguments, **options))  # pyright: ignore[reportCallIssue, reportArgumentType]
-        return workers[-1]
+        begun.append(popen(*arguments, **options))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return begun[-1]
 
     def tick() -> None:
-        if len(killed) < times and len(workers) > len(killed) and last_step(path) >= steps * len(workers):
-            workers[-1].kill()
-            killed.append(workers[-1].pid)
+        if len(killed) < times and len(begun) > len(killed) and last_step(path) >= steps * len(begun):
+            begun[-1].kill()
+            killed.append(begun[-1].pid)
 
-    monkeypatch.setattr(pool.subprocess, "Popen", recorded)
+    monkeypatch.setattr(workers.subprocess, "Popen", recorded)
     return tick, killed
 
 
@@ -166,9 +177,7 @@ def test_workers_import_nothing_from_where_the_user_stands(
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not the library')")
     monkeypatch.chdir(tmp_path)
     job = Job("x", tiny("x", steps=2).config, tmp_path / "run", lambda _: "")
-    (outcome,) = run_locally(
-        [job], tmp_path / "log", workers=1, threads=1, stopping=lambda: False, tick=lambda: None
-    )
+    (outcome,) = trained([job], tmp_path / "log")
     assert (outcome.status, outcome.detail) == ("finished", "")
 
 
@@ -191,7 +200,7 @@ def test_a_killed_worker_is_replaced_once(
     tick, killed = killing(monkeypatch, path, times, steps=40)
     jobs = [Job("long", LONG.config, path, lambda _: "")]
     log = tmp_path / "log"
-    (outcome,) = run_locally(jobs, log, workers=1, threads=1, stopping=lambda: False, tick=tick)
+    (outcome,) = trained(jobs, log, tick=tick)
     assert len(killed) == times
     if times == 1:
         assert outcome.status == "finished"
@@ -230,8 +239,7 @@ def test_an_interrupted_sweep_resumes_to_the_same_bytes(
 
 PROGRAM = """
 import sys
-from lab.sweeps import tiny
-from auxin.lab.training import train_runs
+from lab.sweeps import tiny, train_runs
 train_runs([tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)], sys.argv[1])
 """
 
@@ -277,16 +285,14 @@ def test_each_worker_has_a_gpu_of_its_own(
     """Workers that answer with the GPUs that they see, on a machine that seems to have two."""
     popen = subprocess.Popen
     echo = lambda command, **options: popen([sys.executable, "-c", ECHO, command[-1]], **options)
-    monkeypatch.setattr(pool.subprocess, "Popen", echo)
+    monkeypatch.setattr(workers.subprocess, "Popen", echo)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     jobs = [Job(str(i), tiny(str(i), device=device).config, tmp_path, lambda _: "") for i in range(3)]
-    log = tmp_path / "log"
-    ended = run_locally(jobs, log, workers=3, threads=1, stopping=lambda: False, tick=lambda: None)
-    assert sorted(outcome.detail for outcome in ended) == seen
+    assert sorted(outcome.detail for outcome in trained(jobs, tmp_path / "log", most=3)) == seen
 
 
 def test_impossible_sweeps_are_refused(tmp_path: Path) -> None:

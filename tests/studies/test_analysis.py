@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from auxin.studies.answers import FEWEST, Found, Statement, Study, finding
+from auxin.studies.analysis import FEWEST, Found, Statement, Study, finding
 from auxin.studies.statistics import Estimate, written
 
 GAIN = finding("gain", Estimate(0.3, 0.1, 0.5), "It gains 0.3 (0.1 to 0.5).", models=FEWEST)
@@ -59,5 +59,5 @@ def test_the_answer_is_the_sentences_of_the_findings_that_answer() -> None:
 
 def test_numbers_have_true_minus_signs_and_no_negative_zero() -> None:
     assert [written(-0.04, 1), written(-2.5, 1), written(-7.0, "g")] == ["0.0", "−2.5", "−7"]
-    assert Estimate(-0.1, -0.2, 0.0).percent() == "−10% (−20 to 0)"
+    assert f"{Estimate(-0.1, -0.2, 0.0):%}" == "−10% (−20 to 0)"
     assert Estimate(0.3, 0.1, 0.5).columns("r2") == {"r2": 0.3, "r2_low": 0.1, "r2_high": 0.5}

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from auxin.studies.regression import KernelRidge, cross_validated, folds
+from auxin.studies.prediction import KernelRidge, cross_validated
 from auxin.studies.statistics import r_squared
+
+FOLDS = np.random.default_rng(0).permutation(np.arange(64) % 8)
 
 
 def surface(points: np.ndarray) -> np.ndarray:
@@ -15,7 +17,7 @@ def test_a_smooth_function_is_predicted_where_it_was_not_seen() -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(-2, 2, (64, 2))
     values = surface(points) + 0.05 * rng.standard_normal(64)
-    predicted = cross_validated(points, values, folds(64, 8, seed=0))
+    predicted = cross_validated(points, values, FOLDS)
     assert r_squared(values, predicted) > 0.9
     fresh = rng.uniform(-2, 2, (200, 2))
     assert r_squared(surface(fresh), KernelRidge(points, values)(fresh)) > 0.9
@@ -24,13 +26,13 @@ def test_a_smooth_function_is_predicted_where_it_was_not_seen() -> None:
 def test_nothing_is_predicted_from_noise() -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal(64)
-    predicted = cross_validated(rng.standard_normal((64, 2)), values, folds(64, 8, seed=0))
+    predicted = cross_validated(rng.standard_normal((64, 2)), values, FOLDS)
     assert r_squared(values, predicted) < 0.2
 
 
 def test_leave_one_out_errors_are_those_of_leaving_one_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auxin.studies.regression.LENGTHS", (1.0,))
-    monkeypatch.setattr("auxin.studies.regression.RIDGES", (0.1,))
+    monkeypatch.setattr("auxin.studies.prediction.LENGTHS", (1.0,))
+    monkeypatch.setattr("auxin.studies.prediction.RIDGES", (0.1,))
     rng = np.random.default_rng(0)
     points = rng.standard_normal((20, 2))
     values = surface(points)
@@ -48,12 +50,6 @@ def test_leave_one_out_errors_are_those_of_leaving_one_out(monkeypatch: pytest.M
     kernel = np.exp(-((scaled[:, None] - scaled) ** 2).sum(2) / 4)
     expected = values.mean() + kernel @ np.linalg.solve(kernel + 0.1 * np.eye(20), values - values.mean())
     np.testing.assert_allclose(model(points), expected)
-
-
-def test_folds_are_of_equal_size_and_seeded() -> None:
-    assert sorted(np.bincount(folds(64, 8, seed=1))) == [8] * 8
-    assert (folds(64, 8, seed=1) == folds(64, 8, seed=1)).all()
-    assert (folds(64, 8, seed=1) != folds(64, 8, seed=2)).any()
 
 
 def test_a_constant_feature_is_ignored() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from auxin.errors import AuxinError, RunError
-from auxin.lab.directory import Owner, claim, runs_directory
-from auxin.lab.finished import reusable, take_over
-from auxin.lab.session import read_sessions
+from auxin.experiment.data import Sentences
+from auxin.lab.places import Owner, claim, reusable, runs_directory, take_over
+from auxin.lab.session import Session, read_sessions
 from auxin.runs import RunDirectory, open_run
 from auxin.studies.conduct import plan_study, train_study
 from lab.sweeps import tiny
@@ -21,9 +21,9 @@ def test_a_directory_belongs_to_one_study_and_scale(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for use in (train_study, plan_study):
         with pytest.raises(RunError, match="holds the study depth at scale minutes, not"):
-            use("grokking", "minutes", tmp_path)
+            use("grokking", "minutes", Session(tmp_path))
         with pytest.raises(RunError, match="holds the study depth at scale minutes, not"):
-            use("depth", "laptop", tmp_path)
+            use("depth", "laptop", Session(tmp_path))
     with pytest.raises(RunError, match="holds the study depth at scale minutes, not a sweep"):
         claim(tmp_path, Owner())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -69,7 +69,7 @@ def test_what_is_reused_is_copied_file_by_file(source: Path, tmp_path: Path) -> 
     (run / "notes.txt").write_text("not auxin's")
     (run / "again").symlink_to(run)
     (run / "checkpoints" / "again").symlink_to(run)
-    same = reusable([tiny("b")], tmp_path / "out" / "runs", [source])
+    same = reusable([tiny("b")], tmp_path / "out" / "runs", [source], Sentences())
     take_over(same, tmp_path / "out" / "runs")
     copy = open_run(tmp_path / "out" / "runs" / "b")
     assert (copy.finished, copy.checkpoints[0].read(0)) == (True, b"weights")
@@ -85,7 +85,7 @@ def test_a_link_is_not_copied_as_what_it_leads_to(source: Path, tmp_path: Path, 
     secret.write_text("private")
     file.unlink()
     file.symlink_to(secret)
-    same = reusable([tiny("b")], tmp_path / "out", [source])
+    same = reusable([tiny("b")], tmp_path / "out", [source], Sentences())
     with pytest.raises(RunError, match="symbolic link"):
         take_over(same, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
@@ -93,11 +93,11 @@ def test_a_link_is_not_copied_as_what_it_leads_to(source: Path, tmp_path: Path, 
 
 def test_what_may_not_be_looked_into_or_is_too_long_is_our_error(source: Path, tmp_path: Path) -> None:
     with pytest.raises(AuxinError):
-        reusable([tiny("b")], tmp_path / "out", [tmp_path / ("x" * 5000)])
+        reusable([tiny("b")], tmp_path / "out", [tmp_path / ("x" * 5000)], Sentences())
     shutil.rmtree(source / "runs")
     os.mkfifo(source / "runs")
     with pytest.raises(AuxinError, match="reuse is"):
-        reusable([tiny("b")], tmp_path / "out", [source])
+        reusable([tiny("b")], tmp_path / "out", [source], Sentences())
 
 
 def test_sittings_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from auxin.display import Displayed
-from auxin.lab.directory import RUNS
 from auxin.lab.named import NamedRun
-from auxin.lab.pool import Outcome
-from auxin.runs.record import runs_as_recorded, write_study
 from auxin.studies.design import Scale
 from auxin.studies.statistics import Estimate
 
 if TYPE_CHECKING:
     import polars
-
 
 Verdict = Literal["supported", "not supported", "contradicted"]
 
@@ -51,12 +46,12 @@ class Finding:
 def finding(
     name: str,
     estimate: Estimate,
-    sentence: str,
+    template: str,
     published: float | None = None,
     models: int | None = None,
 ) -> Finding:
-    """A finding whose number is an estimate."""
-    return Finding(name, estimate.value, estimate.low, estimate.high, sentence, published, models)
+    """A finding whose number is an estimate, which the template calls {}; it may be a whole sentence as well."""
+    return Finding(name, *estimate, template.format(estimate), published, models)
 
 
 @dataclass(frozen=True)
@@ -157,50 +152,13 @@ class Study:
 
     def analyse(self, metrics: polars.DataFrame) -> Analysis:
         """The answer from the table of all finished runs."""
-        models = self.models(metrics)
-        found = self.estimates(models, metrics)
+        found = self.estimates(self.models(metrics), metrics)
         named = {f.name: f for f in found.findings}
-        answered = [name for name in (*self.answered, *found.answered) if name in named]
-        sentences = found.answer or [named[name].sentence for name in answered]
-        claims = [
+        answered = tuple(name for name in (*self.answered, *found.answered) if name in named)
+        first, *others = found.answer or [named[name].sentence for name in answered]
+        claims = tuple(
             claim.judged(named.get(claim.finding)) if isinstance(claim, Statement) else claim
             for claim in (*self.claims, *found.claims)
-        ]
-        return Analysis(
-            self.question, sentences[0], " ".join(sentences[1:]), tuple(answered), tuple(claims),
-            tuple(found.findings), found.tables,
-        )  # fmt: skip
-
-
-def save_study(
-    out: str | Path,
-    analysis: Analysis,
-    metrics: polars.DataFrame,
-    runs: Sequence[NamedRun],
-    outcomes: Sequence[Outcome],
-    about: Mapping[str, Any],
-) -> None:
-    """Write a study's record into its directory; raises ``RunError`` when it cannot be written.
-
-    ``about`` joins ``study.json``: study, scale, command, sessions, environment.
-    """
-    ends = [
-        {"name": o.name, "status": o.status, "detail": o.detail, "settings": dict(run.settings)}
-        for run, o in zip(runs, outcomes, strict=True)
-    ]
-    shared, rows = runs_as_recorded(ends, Path(out) / RUNS)
-    write_study(
-        out, {**about, **answer_values(analysis), "shared": shared, "runs": rows}, analysis.tables, metrics
-    )
-
-
-def answer_values(analysis: Analysis) -> dict[str, Any]:
-    """What ``study.json`` has of an answer."""
-    return {
-        "question": analysis.question,
-        "answer": analysis.answer,
-        "more": analysis.more,
-        "answered": list(analysis.answered),
-        "claims": [asdict(claim) for claim in analysis.claims],
-        "findings": [asdict(finding) for finding in analysis.findings],
-    }
+        )
+        more = " ".join(others)
+        return Analysis(self.question, first, more, answered, claims, tuple(found.findings), found.tables)
