@@ -13,6 +13,7 @@ import pytest
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import RunError
 from auxin.experiment.train import train
+from auxin.files import dump_signed
 from auxin.lab.queue import Outcome
 from auxin.report.page import page
 from auxin.runs import open_run
