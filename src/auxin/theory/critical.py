@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,28 +121,28 @@ def _boundary(block: Block, names: tuple[str, ...], axes: list[Array], angle: Ar
     for axis in range(len(names)):
         values = np.moveaxis(angle, axis, -1)
         index = np.argwhere(np.sign(values[..., :-1]) * np.sign(values[..., 1:]) < 0)
-        low, high = axes[axis][index[:, -1]], axes[axis][index[:, -1] + 1]
+        ends = axes[axis][index[:, -1]], axes[axis][index[:, -1] + 1]
         fixed = [axes[1 - axis][index[:, 0]]] if len(names) == 2 else []
-        sign = np.sign(values[tuple(index.T)])
-        found.append(_bisect(block, names, axis, fixed, low, high, sign))
+
+        def at(value: Array, axis: int = axis, fixed: list[Array] = fixed) -> list[Array]:
+            return [*fixed[:axis], value, *fixed[axis:]]
+
+        def sign(value: Array, at: Callable[[Array], list[Array]] = at) -> Array:
+            return np.sign(angle_exponents(block, dict(zip(names, at(value), strict=True))))
+
+        found.append(np.array(at(_bisect(sign, *ends, np.sign(values[tuple(index.T)])))))
     exact = np.argwhere(np.abs(angle) <= CRITICAL)
     found.append(np.array([axes[k][exact[:, k]] for k in range(len(names))]))
     return np.concatenate(found, axis=1)
 
 
-def _bisect(
-    block: Block, names: tuple[str, ...], axis: int, fixed: list[Array], low: Array, high: Array, sign: Array
-) -> Array:
-    """Roots of λ_a in the hyperparameter ``axis`` between ``low``, where it has ``sign``, and ``high``."""
-    if not len(low):
-        return np.empty((len(names), 0))
-    for _ in range(HALVINGS):
+def _bisect(sign: Callable[[Array], Array], low: Array, high: Array, at_low: Array) -> Array:
+    """Where a function changes sign between ``low``, where it has ``at_low``, and ``high``."""
+    for _ in range(HALVINGS if len(low) else 0):
         middle = (low + high) / 2
-        point = [*fixed]
-        point.insert(axis, middle)
-        same = np.sign(angle_exponents(block, dict(zip(names, point, strict=True)))) == sign
+        same = sign(middle) == at_low
         low, high = np.where(same, middle, low), np.where(same, high, middle)
-    return np.array([*fixed[:axis], (low + high) / 2, *fixed[axis:]])
+    return (low + high) / 2
 
 
 def _closer(block: Block, names: tuple[str, ...], axes: list[Array], line: Array, index: int) -> Array:

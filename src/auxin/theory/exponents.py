@@ -25,7 +25,7 @@ from auxin.architecture.block import replace
 from auxin.architecture.network import described
 from auxin.display import Displayed, Drawn
 from auxin.theory.fixed import LARGEST, LayerMap, collapsed, settle
-from auxin.theory.propagation import BARELY, check_start, token_count, totals
+from auxin.theory.propagation import BARELY, Totals, check_start, token_count, totals
 from auxin.values import check
 
 Array = NDArray[np.float64]
@@ -122,7 +122,7 @@ def exponents(
     check_start(n, cosine, norm)
     if isinstance(network, Network):
         check(depth in (None, network.depth), "depth", depth, f"that of the network, {network.depth}")
-        return _of_network(network, cosine, norm, n, causal, draws, seed)
+        return _of_network(totals(network, cosine, norm, n, causal, draws, seed), network.depth)
     found = _of_layer(network, cosine, n)
     if depth is None:
         return found
@@ -136,11 +136,7 @@ def exponents(
     )
 
 
-def _of_network(
-    network: Network, cosine: float, norm: float, n: int, causal: bool | None, draws: int, seed: int
-):
-    sums = totals(network, cosine, norm, n, causal, draws, seed)
-    depth = network.depth
+def _of_network(sums: Totals, depth: int) -> Exponents:
     phase = "critical" if abs(sums.angle) < BARELY else str(_phase(np.array(sums.angle)))
     return Exponents(
         angle=sums.angle / depth,

@@ -106,7 +106,20 @@ def totals(
             return _symmetric_totals(network, cosine, norm, n_tokens)
         except PartError:
             pass
-    return _gram_totals(network, cosine, norm, n_tokens, causal is not False, draws, seed)
+    from auxin.theory.gram import propagate_gram  # torch is loaded only where something is drawn
+
+    def run(gap: float) -> Profile:
+        start = norm * (gap * np.eye(n_tokens) + (1 - gap))
+        return propagate_gram(network, start, causal=causal is not False, draws=draws, seed=seed)
+
+    found, near = run(1 - cosine), mean_gap(run(COLLAPSED)["gram"])
+    return Totals(
+        float(np.log(near[-1] / near[0])),
+        found.gradient_total,
+        float(found.error("gradient")[0] / found.gradient[0]),
+        float(found.norm[-1]),
+        1 - float(mean_gap(found["gram"][-1])),
+    )
 
 
 def token_count(network: Network | Layer | Block, n_tokens: int | None) -> int:
@@ -156,22 +169,3 @@ def _symmetric_totals(network: Network, cosine: float, norm: float, n: int) -> T
     with np.errstate(divide="ignore"):
         angle, gradient = float(np.sum(np.log(growths))), float(np.log(found.gradient[0]))
     return Totals(angle, gradient, 0.0, float(found.norm[-1]), float(found.cosine[-1]))
-
-
-def _gram_totals(
-    network: Network, cosine: float, norm: float, n: int, causal: bool, draws: int, seed: int
-) -> Totals:
-    from auxin.theory.gram import propagate_gram  # torch is loaded only where something is drawn
-
-    def run(gap: float) -> Profile:
-        start = norm * (gap * np.eye(n) + (1 - gap))
-        return propagate_gram(network, start, causal=causal, draws=draws, seed=seed)
-
-    found, near = run(1 - cosine), mean_gap(run(COLLAPSED)["gram"])
-    return Totals(
-        float(np.log(near[-1] / near[0])),
-        found.gradient_total,
-        float(found.error("gradient")[0] / found.gradient[0]),
-        float(found.norm[-1]),
-        1 - float(mean_gap(found["gram"][-1])),
-    )

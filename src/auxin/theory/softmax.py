@@ -64,11 +64,11 @@ def pair_moments(n: float, s: float, c: float) -> tuple[float, float]:
     count = int(min((high - low) / 2, -_level(2, -DIGITS, own)) / step) + 1
     if c < 0 or shared < 1.2 * step:
         spacing = step
-        moments = _blur_by_nodes(low, high, step, count, shared, own, -1 if c < 0 else 1)
+        moments = _blur_by_nodes((low, high), step, count, (shared, own), -1 if c < 0 else 1)
     else:
         spacing = step * max(1, int(_width(n, s) / _width(n, own)))
         from_own = _level(2, -DIGITS - 2 * np.log(n), own) - count * step
-        moments = _blur_on_grid((low, high), from_own, step, count, shared, own, round(spacing / step))
+        moments = _blur_on_grid((low, high), from_own, step, count, (shared, own), round(spacing / step))
     area = 2 * spacing * step * np.where(np.arange(count) > 0, 2.0, 1.0)[:, None]  # dτ dτ' = 2 dm dδ; ±δ
     one, two, three = n * area * _others(n, np.log1p(-np.minimum(moments[0], ALMOST_ONE)))
     both, first, second = moments[1:]
@@ -82,9 +82,10 @@ def _others(n: float, log_k: Array) -> Array:
 
 
 def _blur_by_nodes(
-    low: float, high: float, step: float, count: int, shared: float, own: float, sign: int
+    m_range: tuple[float, float], step: float, count: int, spreads: tuple[float, float], sign: int
 ) -> Array:
     """1 − M_00, M_11, M_10, M_01 on (δ, m): a few nodes for the shared part, the narrow one."""
+    (low, high), (shared, own) = m_range, spreads
     nodes, weights = _hermite(4 + round(14 * min(shared / _width(2, own), 1)))
     m_count = int((high - low) / step) + 2
     start, length = low - (count - 1) * step, m_count + 2 * count - 2
@@ -101,14 +102,14 @@ def _blur_on_grid(
     low: float,
     step: float,
     count: int,
-    shared: float,
-    own: float,
+    spreads: tuple[float, float],
     stride: int,
 ) -> Array:
     """The same when the shared part is wide: a product with the Gaussian on a grid of y, m every ``stride``.
 
     1 − M_00 is integrated by parts, −∂(k_0 k_0)/∂y being k_1 k_0 + k_0 k_1, so that its tail is local.
     """
+    shared, own = spreads
     top = np.log(DIGITS) + own * (2 * DIGITS) ** 0.5  # above it k_0 and k_1 vanish
     y_count = int((top - low) / step) + 2
     k = _powers(low - (count - 1) * step, step, y_count + 2 * count - 2, own, 1)
