@@ -76,7 +76,7 @@ def parameters(model: nn.Module, *ends: str) -> list[tuple[str, Tensor]]:
         ("falcon", ("2.mlp.dense_h_to_4h.weight",), lambda p: p.uniform_(-0.02 * 3**0.5, 0.02 * 3**0.5)),
         ("mixtral", ("mlp.gate.weight", "block_sparse_moe.gate.weight"), lambda p: p.mul_(20)),
         ("mixtral", ("embed_tokens.weight",), lambda p: p.normal_()),
-        ("mixtral", ("layers.1.self_attn.q_proj.weight",), lambda p: p.copy_(p * (p.abs() > 0.005) * 1.02)),
+        ("falcon", ("h.1.self_attention.dense.weight",), lambda p: p.copy_(p * (p.abs() > 0.005) * 1.02)),
         ("t5", ("decoder.block.1.layer.2.DenseReluDense.wo.weight",), lambda p: p.normal_(0, 64**-0.5)),
         ("t5", ("SelfAttention.o.weight",), lambda p: p.mul_(3.5)),
         ("deit", ("position_embeddings",), lambda p: p.normal_()),
