@@ -52,13 +52,13 @@ def opened(paths: Sequence[Path], *, trees: bool) -> list[StudyRecord | Sweep | 
     """The studies, sweeps and runs of directories; of few runs with their ``trees``."""
     from auxin.lab.sweep_record import holds_sweep, open_sweep
     from auxin.runs import Run, open_run
-    from auxin.runs.record import open_study
     from auxin.runs.run import holds_run
 
-    found = [
-        open_run(path) if holds_run(path) else open_sweep(path) if holds_sweep(path) else open_study(path)
-        for path in paths
-    ]
+    kinds = ["run" if holds_run(path) else "sweep" if holds_sweep(path) else "study" for path in paths]
+    from auxin.runs.record import open_study  # loads polars
+
+    opening = {"run": open_run, "sweep": open_sweep, "study": open_study}
+    found = [opening[kind](path) for kind, path in zip(kinds, paths, strict=True)]
     few = trees and sum(isinstance(part, Run) for part in found) <= MOST_WITH_TREES
     return [_view(part, trees=few) if isinstance(part, Run) else part for part in found]
 
