@@ -1,4 +1,4 @@
-"""How often auxin.check blames a model that nobody has harmed: python benchmarks/alarms.py [--seeds 10] [--width 64].
+"""How often auxin.check flags a model that nobody has harmed: python benchmarks/alarms.py [--seeds 10] [--width 64].
 
 Fresh random models of every family that the tests know; prints each false alarm, and the rate.
 """
@@ -60,7 +60,7 @@ def main() -> None:
             alarms += bool(found)
             for finding in found:
                 print(f"{kind}, seed {seed}: {finding.sentence}")
-    print(f"{alarms} of {total} fresh models were blamed")
+    print(f"{alarms} of {total} fresh models were flagged")
 
 
 if __name__ == "__main__":
