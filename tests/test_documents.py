@@ -20,8 +20,8 @@ import pytest
 import torch
 
 import auxin
-from auxin.cli import VERBS, main
-from auxin.cli.summary import print_members
+from auxin.cli import VERBS, main, options_of
+from auxin.cli.summary import members_table
 from auxin.measures.grokking import grokking_summary
 from auxin.runs import open_run
 
@@ -190,8 +190,8 @@ def test_the_demo_prints_the_table_that_is_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    print_members(grokking_summary(open_run(ROOT / "docs/records/demo").metrics))
-    assert " ".join(capsys.readouterr().out.split()) in " ".join((ROOT / "README.md").read_text().split())
+    table = members_table(grokking_summary(open_run(ROOT / "docs/records/demo").metrics))
+    assert " ".join(table.split()) in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_what_is_made_smaller_is_still_said() -> None:
@@ -224,9 +224,8 @@ def test_commands_are_understood(
         if verb in RUN:
             assert main(words) == 0
         elif options and not ENDLESS.intersection(options):
-            module, name = VERBS[verb]
             complete = [*options, *_required(verb, options)]
-            assert getattr(importlib.import_module(module), name).parse(f"auxin {verb}", complete)
+            assert options_of(verb).parse(f"auxin {verb}", complete)
 
 
 def _required(verb: str, options: list[str]) -> list[str]:

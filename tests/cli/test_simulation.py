@@ -9,7 +9,7 @@ import pytest
 
 from auxin.architecture.block import Block
 from auxin.cli import main
-from auxin.cli.simulation import _nearest
+from auxin.cli.simulate import _nearest
 from auxin.probes import comparison
 from auxin.probes.comparison import Agreement, compare
 from auxin.probes.simulate import Sampling

@@ -9,7 +9,8 @@ import pytest
 
 from auxin.architecture.block import Block
 from auxin.cli import main
-from auxin.cli.theory import Exponents, Phase, _point
+from auxin.cli.exponents import ExponentsOptions
+from auxin.cli.phase import PhaseOptions, _point
 from auxin.config import preset
 from auxin.theory.critical import critical
 from auxin.theory.exponents import exponents
@@ -57,8 +58,10 @@ def test_a_preset_or_a_run_is_where_options_start_from(tmp_path: Path) -> None:
     RunDirectory(tmp_path / "x", config).close()
     block = Block.of(config.model)
     for origin in (["--preset", "released-code"], ["--run", str(tmp_path / "x")]):
-        assert Exponents.parse("auxin exponents", origin).block == block
-        changed = Exponents.parse("auxin exponents", [*origin, "--norm", "pre", "--activation", "gelu"]).block
+        assert ExponentsOptions.parse("auxin exponents", origin).block == block
+        changed = ExponentsOptions.parse(
+            "auxin exponents", [*origin, "--norm", "pre", "--activation", "gelu"]
+        ).block
         assert (changed.norm, changed.activation, changed.sigma_w) == ("pre", "gelu", block.sigma_w)
 
 
@@ -152,7 +155,7 @@ def test_phase_writes_table_and_figures(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_an_axis_that_was_typed_wins_over_the_other_ones_default() -> None:
-    found = Phase.parse("auxin phase", ["--x", "sigma_w", "1", "5"])
+    found = PhaseOptions.parse("auxin phase", ["--x", "sigma_w", "1", "5"])
     assert (found.x, found.y) == (("sigma_w", 1.0, 5.0), ("alpha_mlp", 0.05, 1.0))
 
 

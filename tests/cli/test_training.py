@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from auxin.cli import main
-from auxin.cli.training import Train
+from auxin.cli.output import Result
+from auxin.cli.train import TrainOptions
 from auxin.config import preset
 from auxin.models.transformer import TransformerLM
 from auxin.runs import open_run
@@ -123,7 +124,7 @@ def test_the_demo_is_the_laptop_preset(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         auxin.experiment.train, "train", lambda *call, **options: calls.append((call, options))
     )
-    monkeypatch.setattr(auxin.cli.summary, "report", lambda run, as_json: None)
+    monkeypatch.setattr(auxin.cli.summary, "summarized", lambda run: Result({}, ""))
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
     assert calls == [((preset("laptop"), tmp_path / "demo"), {"progress": True})]
 
@@ -173,7 +174,7 @@ def test_layers_are_typed_as_json(
 
 def test_a_described_layer_is_typed_with_its_commas() -> None:
     layers = '[{"sublayers": [{"body": {"part": "attention", "window": 3}, "skip": 0.5}]}]'
-    config = Train.parse("auxin train", ["--out", "nowhere", "--model.layers", layers]).config
+    config = TrainOptions.parse("auxin train", ["--out", "nowhere", "--model.layers", layers]).config
     assert config.model.layers[0].sublayers[0].skip == 0.5
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from auxin.cli.training import Train
+from auxin.cli.train import TrainOptions
 from auxin.config import ModelConfig, RunConfig, preset
 from auxin.errors import DataError
 from auxin.report.page import page
@@ -36,7 +36,7 @@ def test_the_command_trains_the_same_run(tmp_path: Path, config: RunConfig) -> N
     assert words[:2] == ["auxin", "train"]
     assert words[-2:] == ["--out", str(tmp_path / "a run")]
     # elsewhere: where the run is, its own settings are the defaults
-    parsed = Train.parse("auxin train", [*words[2:-1], str(tmp_path / "elsewhere")])
+    parsed = TrainOptions.parse("auxin train", [*words[2:-1], str(tmp_path / "elsewhere")])
     model = dataclasses.replace(config.model, vocabulary_size=0)
     assert parsed.config == dataclasses.replace(config, model=model)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from auxin.cli import UsageError
-from auxin.cli.study import Study
+from auxin.cli import UsageError, main
+from auxin.cli.study import StudyOptions
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
 from auxin.lab.named import NamedRun
@@ -98,17 +98,17 @@ def test_the_verb_trains_answers_and_trains_nothing_again(
     ]
     monkeypatch.setattr(conduct, "runs_of", lambda name, scale: runs)
     verb = ["grokking", "--scale", "minutes", "--out", str(tmp_path / "study"), "--workers", "1"]
-    assert Study.parse("auxin study", verb).run() == 0
+    assert main(["study", *verb]) == 0
     shown = capsys.readouterr()
     assert "seed1" in shown.out
     assert "finished" in shown.out
     assert "Does generalization come long after" in shown.out
     assert "over 2 seeds" in shown.out
     assert "2/2 seed1 finished" in shown.err
-    assert Study.parse("auxin study", [*verb, "--json"]).run() == 0
+    assert main(["study", *verb, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["findings"][0]["sentence"] in answer["answer"]
-    assert Study.parse("auxin study", [*verb, "--dry-run", "--json"]).run() == 0
+    assert main(["study", *verb, "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == 0
 
 
@@ -116,7 +116,7 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(
     small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["depth", "--scale", "minutes", "--out", str(tmp_path / "x"), "--dry-run"]
-    assert Study.parse("auxin study", arguments).run() == 0
+    assert main(["study", *arguments]) == 0
     shown = capsys.readouterr().out
     for part in ("runs left to train", "3 (9 models)", "FLOPs", "memory", "disk", "wall time", "CPU"):
         assert part in shown
@@ -131,8 +131,7 @@ def test_failed_runs_are_shown_and_the_rest_answered(
         return {lost.name: lost, **in_session(session, runs[1:], *rest)}
 
     monkeypatch.setattr(Session, "_train", one_fails)
-    verb = Study.parse("auxin study", ["grokking", "--scale", "minutes", "--out", str(tmp_path)])
-    assert verb.run() == 1
+    assert main(["study", "grokking", "--scale", "minutes", "--out", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     assert "of a bad disk" in shown
     assert "On tense" in shown
@@ -143,7 +142,7 @@ def test_so_far_answers_from_what_has_finished_and_trains_nothing(
 ) -> None:
     train_here([run for run in conduct.runs_of("grokking", "minutes") if "tense" not in run.name], tmp_path)
     arguments = ["grokking", "--scale", "minutes", "--out", str(tmp_path), "--so-far"]
-    assert Study.parse("auxin study", arguments).run() == 0
+    assert main(["study", *arguments]) == 0
     shown = capsys.readouterr().out
     assert "1 of 2 runs have finished." in shown
     assert "On question" in shown
@@ -151,7 +150,7 @@ def test_so_far_answers_from_what_has_finished_and_trains_nothing(
     record = json.loads((tmp_path / "study.json").read_text())
     assert {run["status"] for run in record["runs"] if "tense" in run["name"]} == {"stopped"}
     with pytest.raises(UsageError, match="--so-far is True; allowed: without --dry-run"):
-        Study.parse("auxin study", [*arguments, "--dry-run"]).run()
+        StudyOptions.parse("auxin study", [*arguments, "--dry-run"]).run()
 
 
 @pytest.mark.parametrize("option", ["", "--dry-run"])
@@ -160,7 +159,7 @@ def test_a_negative_number_of_workers_is_refused_before_anything_is_written(
 ) -> None:
     arguments = f"grokking --scale minutes --out {tmp_path / 'x'} --workers -1 {option}".split()
     with pytest.raises(ConfigError, match="workers is -1; allowed: 0"):
-        Study.parse("auxin study", arguments).run()
+        StudyOptions.parse("auxin study", arguments).run()
     assert not (tmp_path / "x").exists()
 
 

@@ -11,66 +11,54 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from auxin.errors import AuxinError, Interrupted
 from auxin.screen import screens
 
-VERBS = {
-    "check": ("auxin.cli.check", "Check"),
-    "diff": ("auxin.cli.diff", "Diff"),
-    "exponents": ("auxin.cli.theory", "Exponents"),
-    "phase": ("auxin.cli.theory", "Phase"),
-    "critical": ("auxin.cli.theory", "Critical"),
-    "simulate": ("auxin.cli.simulation", "Simulate"),
-    "attention": ("auxin.cli.theory", "Attention"),
-    "demo": ("auxin.cli.training", "Demo"),
-    "measure": ("auxin.cli.structure", "Measure"),
-    "trees": ("auxin.cli.structure", "Trees"),
-    "train": ("auxin.cli.training", "Train"),
-    "resume": ("auxin.cli.training", "Resume"),
-    "sweep": ("auxin.cli.sweep", "Sweep"),
-    "merge": ("auxin.cli.sweep", "Merge"),
-    "study": ("auxin.cli.study", "Study"),
-    "report": ("auxin.cli.report", "Report"),
-    "figure": ("auxin.cli.figure", "FigureOptions"),
-    "record": ("auxin.cli.record", "Record"),
-    "export": ("auxin.cli.training", "Export"),
+if TYPE_CHECKING:
+    from auxin.cli.options import Verb
+
+GROUPS = {
+    "Is my model's initialization all right?    try: auxin check gpt2.json": {
+        "check": "whether your model's initialization is as it should be",
+        "diff": "what differs between two models: weights, laws, signals",
+        "exponents": "whether tokens collapse and gradients vanish, before any training",
+        "phase": "both exponents over two hyperparameters, as a table and figures",
+        "critical": "hyperparameters at the edge of chaos for a given depth",
+        "simulate": "compare random networks with the theory, layer by layer",
+        "attention": "compare moments of attention with published approximations",
+    },
+    "Watch structure emerge                     try: auxin demo": {
+        "demo": "train the question task until it groks, in minutes, and draw it",
+        "measure": "take structural measures of a run's checkpoints",
+        "trees": "draw the tree that a model computes for a sentence, as it learns",
+    },
+    "Run my own experiment                      try: auxin train --out runs/a": {
+        "train": "train a stack of seeds on a task; a run that was stopped goes on",
+        "resume": "go on with a run, or extend a finished one, from its own settings",
+        "sweep": "train all runs of a sweep file, over its axes and seeds",
+        "merge": "put the parts of a sweep together",
+        "study": "train all runs of a study and answer its question",
+        "report": "one HTML page of studies and runs: answers, figures, how made",
+        "figure": "one figure of that page for a paper, with its data",
+        "record": "keep what a study or a run found, without its checkpoints",
+        "export": "write a run's metrics as one table, or its model for transformers",
+    },
 }
-"""Where each verb's options are declared; its module is imported when it is called."""
-
-HELP = """\
-usage: auxin VERB [OPTIONS]
-
-Predict from its initialization whether a transformer will train, train it, and
-watch structure emerge.
-
-Is my model's initialization all right?    try: auxin check gpt2.json
-  check       whether your model's initialization is as it should be
-  diff        what differs between two models: weights, laws, signals
-  exponents   whether tokens collapse and gradients vanish, before any training
-  phase       both exponents over two hyperparameters, as a table and figures
-  critical    hyperparameters at the edge of chaos for a given depth
-  simulate    compare random networks with the theory, layer by layer
-  attention   compare moments of attention with published approximations
-
-Watch structure emerge                     try: auxin demo
-  demo        train the question task until it groks, in minutes, and draw it
-  measure     take structural measures of a run's checkpoints
-  trees       draw the tree that a model computes for a sentence, as it learns
-
-Run my own experiment                      try: auxin train --out runs/a
-  train       train a stack of seeds on a task; a run that was stopped goes on
-  resume      go on with a run, or extend a finished one, from its own settings
-  sweep       train all runs of a sweep file, over its axes and seeds
-  merge       put the parts of a sweep together
-  study       train all runs of a study and answer its question
-  report      one HTML page of studies and runs: answers, figures, how made
-  figure      one figure of that page for a paper, with its data
-  record      keep what a study or a run found, without its checkpoints
-  export      write a run's metrics as one table, or its model for transformers
-
-auxin help VERB lists a verb's options with an example; auxin --version prints
-the version."""
+"""What each verb does; its options are in the module of its name, which is imported when it is called."""
+VERBS = [verb for group in GROUPS.values() for verb in group]
+HELP = "\n".join(
+    [
+        "usage: auxin VERB [OPTIONS]\n\nPredict from its initialization whether a transformer will train, train it, and"
+        "\nwatch structure emerge.\n",
+        *(
+            "\n".join([heading, *(f"  {verb:<12}{does}" for verb, does in group.items()), ""])
+            for heading, group in GROUPS.items()
+        ),
+        "auxin help VERB lists a verb's options with an example; auxin --version prints\nthe version.",
+    ]
+)
 
 
 class UsageError(Exception):
@@ -114,10 +102,16 @@ def _status_of(verb: str, rest: Sequence[str]) -> int:
         return _fail(f"auxin {verb}: {_explanation(error)}", _status(error))
 
 
+def options_of(verb: str) -> type[Verb]:
+    """The dataclass of a verb's options."""
+    return getattr(importlib.import_module(f"auxin.cli.{verb}"), f"{verb.capitalize()}Options")
+
+
 def _run(verb: str, arguments: Sequence[str]) -> int:
-    module, name = VERBS[verb]
-    options = getattr(importlib.import_module(module), name).parse(f"auxin {verb}", arguments)
-    return options.run() or 0
+    options = options_of(verb).parse(f"auxin {verb}", arguments)
+    result = options.run()
+    result.show(options.json)
+    return result.status
 
 
 def _explanation(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from auxin.architecture import Network
 from auxin.architecture.block import ALPHAS, Block, replace
 from auxin.architecture.mlp import Activation, AnyActivation
 from auxin.cli import UsageError
-from auxin.cli.options import Flag, Verb, parse, parse_known, registry
+from auxin.cli.options import Verb, parse, parse_known, registry
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.values import check
 
@@ -72,8 +72,6 @@ class BlockVerb(Verb):
     alpha_mlp: float | None = None
     """Set the MLP's skip to √(1 − α²) and its branch to α."""
     start: Annotated[Block, tyro.conf.arg(name="")] = field(default_factory=Block)
-    json: Flag = False
-    """Print one JSON object."""
 
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
@@ -97,7 +95,10 @@ class BlockVerb(Verb):
         """The block that all options together describe; ``ConfigError`` for layers that are no block."""
         model = self.model
         if model is not None and model.layers:
-            verb, name = type(self).__name__.lower(), self.preset or str(self.run_path)
+            verb, name = (
+                type(self).__name__.removesuffix("Options").lower(),
+                self.preset or str(self.run_path),
+            )
             check(
                 False,
                 "preset or run",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from auxin.cli import UsageError
-from auxin.cli.options import Flag, Writing
+from auxin.cli.options import Writing
+from auxin.cli.output import Result
 from auxin.errors import ConfigError
 from auxin.values import check
 
@@ -40,7 +41,7 @@ def bad_arguments() -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check(Writing):
+class CheckOptions(Writing):
     """Compare a model with what its initialization should be; exit status 0 nothing found, 3 findings.
 
     SOURCE is a config.json of transformers (or its directory), which is only read: predicted, and measured where
@@ -76,8 +77,6 @@ class Check(Writing):
     """Of the random inputs, and of a config's random weights."""
     out: Path | None = None
     """Stem of the figure (.png, .svg) and of the page (.html)."""
-    json: Flag = False
-    """Print everything as one JSON object."""
 
     def __post_init__(self) -> None:
         check(self.batch >= 1, "batch", self.batch, "1 or more")
@@ -89,27 +88,18 @@ class Check(Writing):
     def _kinds(self) -> list[str]:
         return [kind for kind in self.fail_on.split(",") if kind]
 
-    def run(self) -> int:
-        """Print the findings, or JSON; the status says whether a kind of ``--fail-on`` is among them."""
+    def run(self) -> Result:
+        """The findings; the status says whether a kind of ``--fail-on`` is among them."""
+        from auxin.probes.check_report import remedy_table
+
         report = self._report()
         remedies = report.remedies(self.target) if self.target is not None else []
-        figures = self._write(report)
-        if self.json:
-            from auxin.cli.output import print_json
-
-            more = {"remedies": remedies} if remedies else {}
-            print_json(report.to_dict() | more | {"figures": figures})
-        else:
-            from auxin.probes.check_report import remedy_table
-
-            print(report.summary())
-            if self.loss is not None:
-                print(guess_of(self.loss, report.observation))
-            if remedies:
-                print("\n" + remedy_table(remedies))
-            if figures:
-                print(f"figures: {', '.join(figures)}")
-        return FOUND if any(finding.kinds & set(self._kinds) for finding in report.findings) else 0
+        values = report.to_dict() | ({"remedies": remedies} if remedies else {})
+        text = [report.summary()]
+        text += [] if self.loss is None else [guess_of(self.loss, report.observation)]
+        text += ["", remedy_table(remedies)] if remedies else []
+        found = any(finding.kinds & set(self._kinds) for finding in report.findings)
+        return Result(values, "\n".join(text), self._write(report), FOUND if found else 0)
 
     def _report(self) -> CheckReport:
         from auxin.experiment.sources import arguments_of, build, is_config, model_of_config, tokens_of
@@ -164,16 +154,13 @@ class Check(Writing):
         reference.__name__ = source
         return reference
 
-    def _write(self, report: CheckReport) -> list[str]:
+    def _write(self, report: CheckReport) -> list[Path]:
         if self.out is None:
             return []
         from auxin.report.theme import save
 
-        pictures = [
-            path for path in save(report.plot(), self.out, force=self.force) if path.suffix != ".html"
-        ]
-        page = report.to_html(f"{self.out}.html", force=self.force)
-        return [str(path) for path in (*pictures, page)]
+        pictures = save(report.plot(), self.out, force=self.force)[:2]
+        return [*pictures, report.to_html(f"{self.out}.html", force=self.force)]
 
 
 def guess_of(loss: float, seen: Observation | None) -> str:

@@ -8,14 +8,15 @@ from typing import Annotated
 import tyro
 
 from auxin.cli.check import FOUND, bad_arguments
-from auxin.cli.options import Flag, Verb
+from auxin.cli.options import Verb
+from auxin.cli.output import Result
 from auxin.values import check
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diff(Verb):
+class DiffOptions(Verb):
     """Compare two models, weight by weight and layer by layer; exit status 0 nothing differs, 3 something does.
 
     A SOURCE is a config.json of transformers; a directory with one, and with its weights where there are some; or
@@ -38,25 +39,17 @@ class Diff(Verb):
     """Tokens of each."""
     seed: int = 0
     """Of random weights and inputs."""
-    json: Flag = False
-    """Print everything as one JSON object."""
 
     def __post_init__(self) -> None:
         check(self.batch >= 1, "batch", self.batch, "1 or more")
         check(self.n_tokens >= 2, "n_tokens", self.n_tokens, "2 or more")
 
-    def run(self) -> int:
-        """Print what differs."""
+    def run(self) -> Result:
+        """What differs."""
         from auxin.experiment.sources import arguments_of, model_at
         from auxin.probes.difference import diff
 
         with bad_arguments():
             models = [model_at(s, arguments_of(self.kwargs), self.seed) for s in (self.first, self.second)]
         found = diff(*models, layers=self.layers, batch=self.batch, n_tokens=self.n_tokens, seed=self.seed)
-        if self.json:
-            from auxin.cli.output import print_json
-
-            print_json(found.to_dict())
-        else:
-            print(found.summary())
-        return 0 if found.ok else FOUND
+        return Result(found.to_dict(), found.summary(), status=0 if found.ok else FOUND)

@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from auxin.cli.options import Writing
+from auxin.cli.output import Result
 from auxin.cli.report import opened
 from auxin.errors import ConfigError
 from auxin.values import check
@@ -36,7 +37,7 @@ class FigureOptions(Writing):
     """Directories that auxin study, auxin sweep or auxin train wrote."""
     out: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
     """The file; its ending decides: .pdf, .svg, .png (300 dots an inch) or .html."""
-    width: str = "3.25in"
+    width: Annotated[str, tyro.conf.arg(metavar="LENGTH")] = "3.25in"
     """Width, in in, cm, mm or pt; labels have 8 points."""
     font: str = ""
     """Font of all text, as "Times New Roman"; by default the sans-serif one of the page."""
@@ -51,7 +52,7 @@ class FigureOptions(Writing):
             raise ConfigError(f"width is {self.width!r}; allowed: a number with in, cm, mm or pt, as 3.25in")
         return float(found[1]) * UNITS[found[2]]
 
-    def run(self) -> None:
+    def run(self) -> Result:
         """Write the figure and its data, and print its caption."""
         from auxin.report.page import sections
         from auxin.report.paper import write_figure
@@ -71,4 +72,6 @@ class FigureOptions(Writing):
         for warning in caught:
             print(f"warning: {warning.message}", file=sys.stderr)
         spec = specification(found[0].chart)
-        print(f"{title(spec)}: {title(spec, 'subtitle')}\n{paths[0]}\n{paths[1]}")
+        caption = f"{title(spec)}: {title(spec, 'subtitle')}"
+        values = {"caption": caption, "figure": str(paths[0]), "data": str(paths[1])}
+        return Result(values, "\n".join(values.values()))

@@ -23,6 +23,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from auxin.architecture import Layer, Norm
 from auxin.cli import UsageError
+from auxin.cli.output import Result
 from auxin.errors import ConfigError
 from auxin.values import from_dict, from_json
 
@@ -38,6 +39,8 @@ NARROWEST, WIDEST = 60, 100  # columns that help is laid out for
 class Verb:
     """Base of every verb: its fields are its options, its docstring is its help."""
 
+    json: Flag = False
+    """Print the result as one JSON object."""
     debug: Flag = False
     """Show where an error comes from."""
 
@@ -46,9 +49,9 @@ class Verb:
         """The verb with its options from the command line; raises ``UsageError`` in one line."""
         return parse(cls, program, arguments)
 
-    def run(self) -> int | None:
-        """Do it; the exit status, or None for 0."""
-        raise AssertionError(f"{type(self).__name__} must say what it does")
+    def run(self) -> Result:
+        """Do it."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +62,22 @@ class Writing(Verb):
     """Replace files that auxin did not write."""
 
 
-def parse(
-    cls: type[T],
-    program: str,
-    arguments: Sequence[str],
-    default: T | None = None,
-) -> T:
+@dataclass(frozen=True, kw_only=True)
+class Following(Verb):
+    """Base of the verbs whose metrics can be looked at elsewhere."""
+
+    tensorboard: Path | None = None
+    """Directory for TensorBoard, which gets the metrics as they are written."""
+    wandb: str | None = None
+    """Project of Weights & Biases, which gets them, too."""
+
+    @property
+    def sinks(self) -> dict[str, Any]:
+        """Both by name."""
+        return {"tensorboard": self.tensorboard, "wandb": self.wandb}
+
+
+def parse(cls: type[T], program: str, arguments: Sequence[str], default: T | None = None) -> T:
     """An instance of ``cls`` from the command line; prints help and exits where that is asked for."""
     if "--out=" in arguments or ("--out", "") in itertools.pairwise(arguments):
         raise UsageError("--out is ''; allowed: a path (. is the current directory)")
@@ -144,24 +157,20 @@ def _separated(arguments: Sequence[str], lists: Collection[str]) -> list[str]:
 @contextlib.contextmanager
 def refused(options: Collection[str]) -> Iterator[None]:
     """One line for what a configuration refuses, with the option's name; what tyro refuses it says itself."""
-    told = io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(printed):
             yield
     except ConfigError as error:
         raise UsageError(_with_option(error, options)) from None
     except SystemExit as stop:
-        if cause := _config_error(stop):
+        cause: BaseException | None = stop
+        while cause is not None and not isinstance(cause, ConfigError):
+            cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        if cause is not None:
             raise UsageError(_with_option(cause, options)) from None
-        print(told.getvalue(), end="", file=sys.stderr)
+        print(printed.getvalue(), end="", file=sys.stderr)
         raise
-
-
-def _config_error(error: BaseException | None) -> ConfigError | None:
-    """The complaint of a configuration that an error came from."""
-    while error is not None and not isinstance(error, ConfigError):
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return error
 
 
 def _with_option(error: ConfigError, options: Collection[str]) -> str:
@@ -173,32 +182,23 @@ def _with_option(error: ConfigError, options: Collection[str]) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    """A docstring laid out for the terminal; a command that is cut goes on in the next line, for a shell, too."""
+    """A docstring laid out for the terminal; tyro would join lines that begin with a letter."""
     width = min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
-    found: list[str] = []
-    for paragraph in re.split(r"\n\n|\n(?=Example: )", text):
-        command = paragraph.startswith("Example: ")
-        lines = textwrap.wrap(
-            paragraph,
-            width - 2 * command,
-            initial_indent=" ",  # tyro joins lines that begin with a letter
-            subsequent_indent=" " * (5 if command else 1),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        found.append((" \\\n" if command else "\n").join(lines))
-    return "\n\n".join(found)
+    lines = textwrap.TextWrapper(width, initial_indent=" ", subsequent_indent=" ")
+    return "\n\n".join(
+        f" {paragraph}" if paragraph.startswith("Example: ") else lines.fill(paragraph)
+        for paragraph in re.split(r"\n\n|\n(?=Example: )", text)
+    )
 
 
 @contextlib.contextmanager
 def _legible_width() -> Iterator[None]:
     """Have help and errors laid out for ``NARROWEST`` columns at least: for five it would take minutes."""
-    before = os.environ.get("COLUMNS")
+    before = dict(os.environ)
     if shutil.get_terminal_size().columns < NARROWEST:
         os.environ["COLUMNS"] = str(NARROWEST)
     try:
         yield
     finally:
         os.environ.pop("COLUMNS", None)
-        if before is not None:
-            os.environ["COLUMNS"] = before
+        os.environ.update(before)

@@ -9,10 +9,11 @@ from typing import Annotated
 import tyro
 
 from auxin.cli.options import Verb
+from auxin.cli.output import Result
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Verb):
+class RecordOptions(Verb):
     """Copy what a study or a run found, without its checkpoints: a few hundred kB that make the same page.
 
     Example: auxin record runs/studies/depth --out records/depth
@@ -23,9 +24,9 @@ class Record(Verb):
     out: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
     """The record's directory; a record that is there is replaced."""
 
-    def run(self) -> None:
+    def run(self) -> Result:
         """Copy the record."""
         from auxin.runs.record import keep
 
         keep(self.path, self.out)
-        print(self.out)
+        return Result({"record": str(self.out)}, str(self.out))

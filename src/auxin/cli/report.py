@@ -11,6 +11,7 @@ import tyro
 
 from auxin.cli import UsageError
 from auxin.cli.options import Writing
+from auxin.cli.output import Result
 from auxin.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MOST_WITH_TREES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(Writing):
+class ReportOptions(Writing):
     """Write one HTML page of studies, sweeps and runs: answers, claims, figures, numbers, and how they were made.
 
     Example: auxin report runs/studies/depth runs/question --out report.html
@@ -39,13 +40,13 @@ class Report(Writing):
         if not self.paths:
             raise UsageError("the following arguments are required: DIR...")
 
-    def run(self) -> None:
+    def run(self) -> Result:
         """Write the page of the studies, sweeps and runs."""
         parts = opened(self.paths, trees=True)
         from auxin.report.page import save_page
 
         save_page(parts, self.out, force=self.force)
-        print(self.out)
+        return Result({"page": str(self.out)}, str(self.out))
 
 
 def opened(paths: Sequence[Path], *, trees: bool) -> list[StudyRecord | Sweep | RunView]:
@@ -65,8 +66,8 @@ def opened(paths: Sequence[Path], *, trees: bool) -> list[StudyRecord | Sweep | 
 
 def _view(run: Run, *, trees: bool) -> RunView:
     """A run with its trees, or with the reason why there are none: its sentences may be gone, its numbers are not."""
-    from auxin.cli.structure import tree_drawings
     from auxin.cli.summary import stability
+    from auxin.cli.trees import tree_drawings
     from auxin.measures.grokking import grokking_summary
     from auxin.report.sections import RunView
 

@@ -1,4 +1,4 @@
-"""The verb that conducts a study."""
+"""The verb study."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from auxin.cli.options import Flag, Verb
-from auxin.cli.output import print_json, print_table
+from auxin.cli.output import Result, table
 from auxin.studies.design import Scale, StudyName
 from auxin.values import check
 
 if TYPE_CHECKING:
     from auxin.lab.plan import Plan
     from auxin.lab.queue import Outcome
-    from auxin.studies.analysis import Analysis
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study(Verb):
+class StudyOptions(Verb):
     """Train all runs of a study, as far as they are not trained yet, and answer its question from them.
 
     Example: auxin study depth --scale minutes --out runs/studies/depth
@@ -43,14 +42,12 @@ class Study(Verb):
     """Print what it would cost, measured here, and train nothing."""
     so_far: Flag = False
     """Train nothing and answer from the runs that have finished."""
-    json: Flag = False
-    """Print the answer, or the plan, as one JSON object."""
 
     def __post_init__(self) -> None:
         check(not (self.dry_run and self.so_far), "so_far", True, "without --dry-run")
 
-    def run(self) -> int:
-        """Train what is left of the study and print its answer; the status says whether runs failed."""
+    def run(self) -> Result:
+        """Train what is left of the study; its answer, whose status says whether runs failed."""
         from auxin.lab.session import Session
         from auxin.report.study_figures import save_study_figures
         from auxin.runs.record import open_study
@@ -59,28 +56,33 @@ class Study(Verb):
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
         session = Session(out, self.workers, self.ray, self.reuse, progress=True)
         if self.dry_run:
-            report_plan(plan_study(self.name, self.scale, session), self.json)
-            return 0
-        outcomes = train_study(self.name, self.scale, session) if not self.so_far else []
-        if not self.so_far and not self.json:
-            report_outcomes(outcomes)
+            return planned(plan_study(self.name, self.scale, session))
+        outcomes: list[Outcome] = []
+        if not self.so_far:
+            outcomes = train_study(self.name, self.scale, session)
+            if not self.json:
+                print(outcomes_table(outcomes))
         analysis = answer_study(self.name, self.scale, out, outcomes)
         study = open_study(out)
-        figures = save_study_figures(study)
-        if self.so_far and not self.json:
-            done = sum(run["status"] == "finished" for run in study.values["runs"])
-            print(f"{done} of {len(study.values['runs'])} runs have finished.\n")
-        _report_answer(analysis, out, figures, self.json)
-        return int(any(outcome.status != "finished" for outcome in outcomes))
+        figures = [str(path) for path in save_study_figures(study)]
+        values = {
+            name: value for name, value in asdict(analysis).items() if name not in ("tables", "answered")
+        }
+        done = sum(run["status"] == "finished" for run in study.values["runs"])
+        lines = [f"{done} of {len(study.values['runs'])} runs have finished.\n"] if self.so_far else []
+        lines += [f"{analysis.question}\n\n{analysis.text}\n"]
+        lines += [f"{claim.verdict}: {claim.statement}" for claim in analysis.claims]
+        more = [finding for finding in analysis.findings if finding.name not in analysis.answered]
+        lines += ["", *(f"- {finding.sentence}" for finding in more), ""]
+        lines += [str(out / name) for name in ("study.json", "tables", "figures")]
+        status = int(any(outcome.status != "finished" for outcome in outcomes))
+        return Result(values | {"out": str(out), "figures": figures}, "\n".join(lines), status=status)
 
 
-def report_plan(plan: Plan, as_json: bool) -> None:
-    """Print what the runs would cost."""
+def planned(plan: Plan) -> Result:
+    """What runs would cost."""
     from auxin.report.words import duration
 
-    if as_json:
-        print_json(asdict(plan))
-        return
     rows = [
         ("runs left to train", f"{plan.runs} ({plan.members} models)"),
         ("steps", f"{plan.steps:,}"),
@@ -89,31 +91,12 @@ def report_plan(plan: Plan, as_json: bool) -> None:
         ("disk", f"{plan.disk / 1e9:.1f} GB"),
         ("wall time", f"about {duration(3600 * plan.hours)} on {plan.device}, {plan.workers} at a time"),
     ]
-    print_table(("plan", "estimate"), rows)
+    return Result(asdict(plan), table(("plan", "estimate"), rows))
 
 
-def report_outcomes(outcomes: Sequence[Outcome]) -> None:
-    """Print how each run ended."""
+def outcomes_table(outcomes: Sequence[Outcome]) -> str:
+    """How each run ended."""
     from auxin.report.words import duration
 
     rows = [(o.name, o.status, duration(o.seconds) if o.seconds else "before", o.detail) for o in outcomes]
-    print_table(("run", "status", "time", "what went wrong"), rows)
-
-
-def _report_answer(analysis: Analysis, out: Path, figures: Sequence[Path], as_json: bool) -> None:
-    findings = [asdict(finding) for finding in analysis.findings]
-    if as_json:
-        claims = [asdict(claim) for claim in analysis.claims]
-        answer = {"answer": analysis.answer, "more": analysis.more}
-        summary = {"question": analysis.question, **answer, "claims": claims}
-        paths = [str(path) for path in figures]
-        print_json(summary | {"findings": findings, "out": str(out), "figures": paths})
-        return
-    print(f"{analysis.question}\n\n{analysis.text}\n")
-    for claim in analysis.claims:
-        print(f"{claim.verdict}: {claim.statement}")
-    print()
-    for finding in analysis.findings:
-        if finding.name not in analysis.answered:
-            print(f"- {finding.sentence}")
-    print(f"\n{out / 'study.json'}\n{out / 'tables'}\n{out / 'figures'}")
+    return table(("run", "status", "time", "what went wrong"), rows)

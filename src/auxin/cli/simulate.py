@@ -11,7 +11,7 @@ import numpy as np
 
 from auxin.cli.block import BlockVerb
 from auxin.cli.options import Flag, Writing
-from auxin.cli.output import print_json, print_table
+from auxin.cli.output import Result, table
 from auxin.values import check
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Simulate(BlockVerb, Writing):
+class SimulateOptions(BlockVerb, Writing):
     """Compare random networks with the theory, layer by layer; fails where they disagree.
 
     After l layers of width d a deviation may be l/d, as the theory is the limit of infinite width, plus four
     standard errors; those of few networks are steadied by what is typical.
 
-    Example: auxin simulate --preset released-code --depth 6 --width 256 --draws 8
+    Example: auxin simulate --preset released-code --depth 6 --width 256
     """
 
     cosine: float = 0.3
@@ -69,8 +69,8 @@ class Simulate(BlockVerb, Writing):
         check(self.heads >= 1, "heads", self.heads, "1 or more")
         check(self.draws >= 2, "draws", self.draws, "2 or more")
 
-    def run(self) -> int:
-        """Print theory and simulation, or JSON; the status says whether they agree."""
+    def run(self) -> Result:
+        """Theory and simulation; the status says whether they agree."""
         depth = self.own_depth(self.depth)
         from auxin.probes.comparison import compare
         from auxin.probes.simulate import Sampling
@@ -86,34 +86,30 @@ class Simulate(BlockVerb, Writing):
             from auxin.report.theory_figures import profile_figure
 
             paths = save(profile_figure(found.theory, found.simulation), self.out, force=self.force)
-        if self.json:
-            tables = {name: _fields(agreement) for name, agreement in agreements.items()}
-            tables |= {f"{name}_exponent": numbers for name, numbers in found.exponents.items()}
-            print_json({**tables, "passed": found.passed, "figures": [str(path) for path in paths]})
-            return int(not found.passed)
-        for name, agreement in agreements.items():
-            _print(COMPARED[name], agreement)
+        values = {name: _fields(agreement) for name, agreement in agreements.items()}
+        values |= {f"{name}_exponent": numbers for name, numbers in found.exponents.items()}
+        lines = [_table(COMPARED[name], agreement) for name, agreement in agreements.items()]
         for name, numbers in found.exponents.items():
             theory, measured, error = numbers.values()
-            print(f"{name} exponent: theory {theory:+z.4f} a layer, measured {measured:+z.4f} ± {error:.4f}")
+            lines.append(
+                f"{name} exponent: theory {theory:+z.4f} a layer, measured {measured:+z.4f} ± {error:.4f}"
+            )
         hint = "" if found.passed else "; more --draws tell chance from error"
-        print(f"{'pass' if found.passed else 'FAIL'}: {_nearest(agreements)}{hint}")
-        if paths:
-            print(f"figures: {', '.join(str(path) for path in paths)}")
-        return int(not found.passed)
+        lines.append(f"{'pass' if found.passed else 'FAIL'}: {_nearest(agreements)}{hint}")
+        return Result({**values, "passed": found.passed}, "\n".join(lines), paths, int(not found.passed))
 
 
 def _fields(agreement: Agreement) -> dict[str, Any]:
     return {shown: getattr(agreement, name) for name, shown in COLUMNS.items()}
 
 
-def _print(title: str, agreement: Agreement) -> None:
+def _table(title: str, agreement: Agreement) -> str:
     columns = (getattr(agreement, name) for name in COLUMNS)
     rows = [
         [str(layer), f"{p:.4g}", f"{m:.4g}", f"{e:.1g}", f"{d:+z.1%}", f"{t:.1%}", "" if abs(d) <= t else "!"]
         for layer, (p, m, e, d, t) in enumerate(zip(*columns, strict=True))
     ]
-    print_table(["layer", "theory", "measured", "±", "deviation", "allowed", ""], rows, title)
+    return table(["layer", "theory", "measured", "±", "deviation", "allowed", ""], rows, title)
 
 
 def _nearest(agreements: Mapping[str, Agreement]) -> str:

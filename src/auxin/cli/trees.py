@@ -1,15 +1,16 @@
-"""Verbs that look into a run's checkpoints: measure, trees."""
+"""The verb trees, and the trees of a run's page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from auxin.cli.options import Flag, Verb, Writing
+from auxin.cli.options import Writing
+from auxin.cli.output import Result
 from auxin.values import check
 
 if TYPE_CHECKING:
@@ -25,70 +26,13 @@ SHORT, SLIDER, FEW = 14, 20, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure(Verb):
-    """Take structural measures of a run's checkpoints; what was measured before is not measured again.
-
-    Example: auxin measure runs/question --measures norms projection --checkpoint 1000 3000
-    """
-
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
-    """The run's directory."""
-    checkpoint: tuple[int, ...] = ()
-    """Steps whose checkpoints are measured; by default all."""
-    measures: tuple[Literal["norms", "entropy", "projection"], ...] = ("norms", "entropy", "projection")
-    """Which: norms, entropy, projection."""
-    sentences: int = 0
-    """Training sentences measured; 0 means the published 10,000 (dyck 500)."""
-    data_dir: str = ""
-    """Where the sentences of a run with a --data-dir are now, if they have moved."""
-    json: Flag = False
-    """Print the newest values as one JSON object."""
-
-    def __post_init__(self) -> None:
-        check(len(self.measures) > 0, "measures", "", "one or more of norms, entropy, projection")
-        check(self.sentences >= 0, "sentences", self.sentences, "0 (the published number) or more")
-
-    def run(self) -> None:
-        """Measure the run and print its newest values."""
-        from auxin.runs import open_run
-
-        run = open_run(self.run_path)
-        from auxin.cli.summary import report_measures
-        from auxin.experiment.data import task_of
-        from auxin.experiment.measure import measure
-
-        options = {
-            "measures": self.measures,
-            "sentences": self.sentences,
-            "task": task_of(run, self.data_dir),
-        }
-        run = measure(run, self.checkpoint or None, progress=True, **options)
-        report_measures(run, self._baselines(run), self.json)
-
-    def _baselines(self, run: Run) -> dict[str, float]:
-        """F1 of trees that know nothing of the model, on the sentences measured last."""
-        from auxin.experiment.data import task_of
-        from auxin.measures.structure import measured_sentences, parseval_baselines
-
-        counts = run.metrics.filter(run.metrics["name"] == "projection_sentences")["value"]
-        if counts.is_empty():
-            return {}
-        sentences = measured_sentences(task_of(run, self.data_dir), int(counts[-1]))
-        known = [sentence for sentence in sentences if sentence.has_gold]
-        if not known:
-            return {}
-        baselines = parseval_baselines([s.words for s in known], [s.gold for s in known])
-        return {name.removeprefix("t_parseval/"): f1 for name, f1 in baselines.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trees(Writing):
+class TreesOptions(Writing):
     """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, with the gold tree.
 
     Or of a causal model of transformers in a directory, with its tokenizer: --model path/to/gpt2 --sentence "…".
 
-    Example: auxin trees runs/question --split gen --index 3 --checkpoint 500 1000 3000
-    Example: auxin trees runs/question --sentence "my newt who does sleep doesn't read"
+    Example: auxin trees runs/question --index 3 --checkpoint 500 1000 3000
+    Example: auxin trees runs/question --sentence "my newt does sleep"
     """
 
     run_path: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")] = None
@@ -109,26 +53,27 @@ class Trees(Writing):
     """Where the sentences of a run with a --data-dir are now, if they have moved."""
     out: Path | None = None
     """Stem of the figure (.png, .svg, .html); by default trees in the run's directory."""
-    json: Flag = False
-    """Print the trees as one JSON object."""
 
     def __post_init__(self) -> None:
         given = [
             name for name, value in (("RUN", self.run_path), ("--model", self.model)) if value is not None
         ]
         check(len(given) == 1, "run", " and ".join(given) or "not given", "one of RUN and --model DIR")
-        told = self.model is None or bool(self.sentence.split())
-        check(told, "sentence", self.sentence, "words, with --model")
+        check(
+            self.model is None or bool(self.sentence.split()),
+            "sentence",
+            self.sentence,
+            "words, with --model",
+        )
 
-    def run(self) -> None:
-        """Print the trees of one sentence, of a run or of a model of transformers."""
-        if self.model is not None:
-            self._show({"tree": _foreign(self.model, self.sentence)}, None)
-            return
+    def run(self) -> Result:
+        """The trees of one sentence, of a run or of a model of transformers, drawn."""
+        if self.run_path is None:
+            assert self.model is not None
+            return self._drawn({"tree": _foreign(self.model, self.sentence)}, None)
         from auxin.experiment.data import task_of
         from auxin.runs import open_run
 
-        assert self.run_path is not None
         run = open_run(self.run_path)
         task = task_of(run, self.data_dir)
         sentence = self._sentence(task)
@@ -137,28 +82,21 @@ class Trees(Writing):
         trees = {f"step {step:,}": tree for step, tree in induced}
         if sentence.has_gold:
             trees["gold"] = sentence.gold
-        self._show(trees, run)
+        return self._drawn(trees, run)
 
-    def _show(self, trees: Mapping[str, Tree], run: Run | None) -> None:
-        from auxin.cli.output import print_json
-        from auxin.cli.summary import save_in_run
-        from auxin.report.theme import save
+    def _drawn(self, trees: Mapping[str, Tree], run: Run | None) -> Result:
+        from auxin.report.theme import save, save_inside
         from auxin.report.training_figures import tree_strip
         from auxin.tasks.trees import to_brackets, to_svg
 
         strip = tree_strip([(caption, to_svg(tree)) for caption, tree in trees.items()])
-        out = self.out
-        if out is None and run is not None:
-            paths = save_in_run(strip, run, "trees")
+        if self.out is not None:
+            paths = save(strip, self.out, force=self.force)
         else:
-            paths = [] if out is None else save(strip, out, force=self.force)
+            paths = [] if run is None else save_inside(run.path, {"trees": strip})
         brackets = {caption: to_brackets(tree) for caption, tree in trees.items()}
-        if self.json:
-            print_json({"trees": brackets, "figures": [str(path) for path in paths]})
-            return
-        print("\n".join(f"{caption}: {text}" for caption, text in brackets.items()))
-        if paths:
-            print(f"figures: {', '.join(str(path) for path in paths)}")
+        text = "\n".join(f"{caption}: {tree}" for caption, tree in brackets.items())
+        return Result({"trees": brackets}, text, paths)
 
     def _sentence(self, task: Task) -> Sentence:
         if self.sentence:

@@ -1,0 +1,72 @@
+"""The verb train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Self
+
+import tyro
+
+from auxin.cli.options import Following, parse, parse_known, refused
+from auxin.cli.output import Result
+from auxin.config import PresetName, RunConfig, preset
+from auxin.models.devices import check_device
+from auxin.values import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Defaults:
+    """What decides about the defaults of everything else."""
+
+    preset: PresetName = "laptop"
+    task: str = "question"
+    out: Path | None = None
+
+    def config(self, arguments: Sequence[str]) -> RunConfig:
+        """The preset's; where none is named and a run is there, that run's own, so that ``--out`` goes on with it."""
+        typed = {argument.split("=")[0] for argument in arguments}
+        if "--preset" not in typed and self.out is not None and (self.out / "config.toml").is_file():
+            from auxin.runs import open_run
+
+            return open_run(self.out).config
+        config = preset(self.preset, self.task)
+        return replace(config, model=config.model.for_layers()) if "--model.layers" in typed else config
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Following):
+    """Train a stack of seeds on a task; a run that was stopped goes on where it was.
+
+    Example: auxin train --task question --steps 3000 --seeds 0 1 --out runs/q
+    """
+
+    out: Path
+    """Directory of the run: metrics, checkpoints, figures."""
+    preset: PresetName = "laptop"
+    """Where the defaults of all other options come from; unless it is named, from a run that is in --out."""
+    config: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+
+    @classmethod
+    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
+        with refused(()):
+            chosen = parse_known(_Defaults, program, arguments)
+            default = cls(out=tyro.MISSING, preset=chosen.preset, config=chosen.config(arguments))
+        return parse(cls, program, arguments, default)
+
+    def run(self) -> Result:
+        """Train the run; its summary."""
+        check_device(self.config.device)
+        for name, files in (("data_dir", Path.is_dir), ("grammar", Path.is_file)):
+            path = getattr(self.config, name)
+            check(
+                not path or files(Path(path)),
+                name,
+                path,
+                "a directory" if name == "data_dir" else "a text file",
+            )
+        from auxin.cli.summary import summarized
+        from auxin.experiment.train import train
+
+        return summarized(train(self.config, self.out, progress=True, **self.sinks))
