@@ -39,7 +39,7 @@ class FigureOptions(Writing):
     """The file; its ending decides: .pdf, .svg, .png (300 dots an inch) or .html."""
     width: Annotated[str, tyro.conf.arg(metavar="LENGTH")] = "3.25in"
     """Width, in in, cm, mm or pt; labels have 8 points."""
-    font: str = ""
+    font: Annotated[str, tyro.conf.arg(metavar="FAMILY")] = ""
     """Font of all text, as "Times New Roman"; by default the sans-serif one of the page."""
 
     def __post_init__(self) -> None:

@@ -51,17 +51,25 @@ class ReportOptions(Writing):
 
 def opened(paths: Sequence[Path], *, trees: bool) -> list[StudyRecord | Sweep | RunView]:
     """The studies, sweeps and runs of directories; of few runs with their ``trees``."""
-    from auxin.lab.sweep_record import holds_sweep, open_sweep
-    from auxin.runs import Run, open_run
-    from auxin.runs.run import holds_run
+    found = [_opened(path) for path in paths]
+    from auxin.runs import Run
 
-    kinds = ["run" if holds_run(path) else "sweep" if holds_sweep(path) else "study" for path in paths]
-    from auxin.runs.record import open_study  # loads polars
-
-    opening = {"run": open_run, "sweep": open_sweep, "study": open_study}
-    found = [opening[kind](path) for kind, path in zip(kinds, paths, strict=True)]
     few = trees and sum(isinstance(part, Run) for part in found) <= MOST_WITH_TREES
     return [_view(part, trees=few) if isinstance(part, Run) else part for part in found]
+
+
+def _opened(path: Path) -> StudyRecord | Sweep | Run:
+    from auxin.lab.sweep_record import holds_sweep, open_sweep
+    from auxin.runs import open_run
+    from auxin.runs.run import holds_run
+
+    if holds_run(path):
+        return open_run(path)
+    if holds_sweep(path):
+        return open_sweep(path)
+    from auxin.runs.record import open_study  # which reads tables
+
+    return open_study(path)
 
 
 def _view(run: Run, *, trees: bool) -> RunView:
