@@ -188,3 +188,29 @@ def test_a_network_is_described_once() -> None:
         for field in found & OF_A_NETWORK
     ]
     assert not elsewhere
+
+
+def test_no_public_class_has_a_name_that_stands_twice() -> None:
+    names: dict[str, set[str]] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                names.setdefault(node.name, set()).add(str(path.relative_to(SOURCE)))
+    assert not {name: places for name, places in names.items() if len(places) > 1}
+
+
+def test_few_functions_have_more_than_six_parameters() -> None:
+    many = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+                if len([each for each in given if each.arg not in ("self", "cls")]) > 6:
+                    many.append(f"{path.relative_to(SOURCE)}: {node.name}")
+    assert len(many) <= 8, many
+
+
+def test_modules_are_short() -> None:
+    sizes = {path: path.read_text().count("\n") for path in SOURCE.rglob("*.py")}
+    assert not {str(path.relative_to(SOURCE)): size for path, size in sizes.items() if size > 350}
+    assert sorted(sizes.values())[len(sizes) // 2] <= 180

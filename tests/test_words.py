@@ -70,6 +70,10 @@ def test_the_readme_has_at_most_900_words_and_no_comments() -> None:
         assert "<!--" not in path.read_text(), path
 
 
+def test_a_newcomer_reads_at_most_400_words() -> None:
+    assert words(ROOT / "CONTRIBUTING.md") <= 400
+
+
 def test_a_block_of_the_readme_has_at_most_eight_lines() -> None:
     blocks = re.findall(r"^```\w*\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) > 5
