@@ -27,7 +27,7 @@ TINY = "--model.depth 1 --model.width 16 --model.heads 2 --log-every 3 --checkpo
 
 @pytest.fixture
 def local_ray() -> Iterator[None]:
-    ray = pytest.importorskip("ray", reason="ray is not installed (pip install 'auxin[ray]')")
+    ray = pytest.importorskip("ray", reason="ray is not installed (pip install '.[ray]')")
     paths = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": paths})
     yield

@@ -175,7 +175,7 @@ def test_a_missing_package_is_named_before_anything_is_done(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    wanted = f"{package} is not installed; install it with pip install 'auxin[{package}]'"
+    wanted = f"{package} is not installed; install it in a clone of auxin with pip install '.[{package}]'"
     with pytest.raises(ConfigError) as raised:
         train(CONFIG, tmp_path / "run", **{package: "x"})
     assert str(raised.value) == wanted

@@ -21,7 +21,7 @@ LONG = tiny("long", 2, steps=200, checkpoint_every=20, log_every=10)
 
 @pytest.fixture(scope="module")
 def two_workers() -> Iterator[None]:
-    ray = pytest.importorskip("ray", reason="ray is not installed (pip install 'auxin[ray]')")
+    ray = pytest.importorskip("ray", reason="ray is not installed (pip install '.[ray]')")
     here = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     paths = {"PYTHONPATH": os.pathsep.join(here)}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": paths})

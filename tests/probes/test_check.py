@@ -365,7 +365,7 @@ def test_without_transformers_all_else_works(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "pip install 'auxin[hf]'" in done.stdout
+    assert "pip install '.[hf]'" in done.stdout
 
 
 def test_a_model_that_has_trained_is_not_compared_with_its_initialization() -> None:

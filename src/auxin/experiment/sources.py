@@ -21,7 +21,7 @@ from auxin.errors import AuxinError, ConfigError, DataError
 from auxin.families.preparation import as_config_error
 from auxin.values import check
 
-INSTALL = "install it with pip install 'auxin[hf]'"
+INSTALL = "install it in a clone of auxin with pip install '.[hf]'"
 LARGEST = 1e9
 """Parameters up to which a config's model is built to be measured."""
 
