@@ -24,7 +24,7 @@ from auxin.probes.check_report import CheckReport
 from auxin.report import check_page, theory_figures
 from auxin.report.check_page import Checked, fragment
 from auxin.report.theme import LIGHT, VERSION, specification
-from auxin.report.training_figures import learning_curves
+from auxin.report.training_figures import learning_curves, span_chart
 from auxin.report.words import layers
 from auxin.runs import Run
 from auxin.studies.analysis import Analysis
@@ -113,6 +113,11 @@ def _quantity(name: str, value: Any) -> str:
 def _(projection: Projection) -> str:
     score = _paragraph(f"tree score {number(projection.tree_score)}")
     return _all([Markup(to_svg(projection.tree)), score])
+
+
+@figure.register
+def _(projection: Projection) -> altair.TopLevelMixin:
+    return span_chart(projection)
 
 
 @html.register

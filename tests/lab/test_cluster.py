@@ -80,5 +80,7 @@ def test_without_ray_a_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pyte
         return real(name, *rest)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
-    with pytest.raises(ConfigError, match=r"ray is not installed; allowed: pip install '.\[ray\]' in a clone"):
+    with pytest.raises(
+        ConfigError, match=r"ray is not installed; allowed: pip install '.\[ray\]' in a clone"
+    ):
         train_runs([tiny("a")], tmp_path, ray="auto")

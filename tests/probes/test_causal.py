@@ -96,6 +96,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     out = str(tmp_path / "tree")
     assert main(["trees", "--model", str(tmp_path / "model"), "--sentence", SENTENCES[0], "--out", out]) == 0
+    assert all(Path(f"{out}{end}").stat().st_size for end in (".png", ".svg", "-chart.png", "-chart.html"))
     said = capsys.readouterr().out
     assert said.startswith("tree: (")
     assert all(word in said for word in SENTENCES[0].split())

@@ -9,9 +9,10 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from auxin.errors import DataError, RunError
+from auxin.measures.projection import Projection
 from auxin.report.marks import line_ends
 from auxin.report.theme import save, specification
-from auxin.report.training_figures import dynamics, learning_curves, tree_strip
+from auxin.report.training_figures import dynamics, learning_curves, span_chart, tree_strip
 
 SCHEMA = ["step", "member", "split", "name", "value"]
 
@@ -141,3 +142,16 @@ def test_a_long_run_draws_what_a_screen_can_show() -> None:
     assert len(text) < 500_000
     assert '"step": 0' in text
     assert '"step": 99999' in text
+
+
+def test_a_sentences_chart_outlines_the_spans_of_its_tree(tmp_path: Path) -> None:
+    chart = np.full((3, 3), np.nan)
+    chart[np.triu_indices(3)] = [1.0, 0.9, 1.0, 0.8, 0.2, 0.7]  # ((the newt) sleeps)
+    projection = Projection(("the", "newt", "the"), chart)
+    assert projection.spans == {(0, 1), (0, 2)}
+    spec = span_chart(projection).to_dict()
+    cells, outlined = (spec["datasets"][layer["data"]["name"]] for layer in spec["layer"])
+    assert len(cells) == 6
+    assert {(cell["first"], cell["last"]) for cell in outlined} == {("1 the", "2 newt"), ("1 the", "3 the")}
+    assert [cell["score"] for cell in cells if cell["span"] == "newt the"] == [0.2]
+    assert save(span_chart(projection), tmp_path / "chart")[0].read_bytes().startswith(b"\x89PNG")

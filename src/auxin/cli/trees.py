@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -14,6 +14,7 @@ from auxin.cli.output import Result
 from auxin.values import check
 
 if TYPE_CHECKING:
+    from auxin.measures.projection import Projection
     from auxin.report.sections import TreeDrawing
     from auxin.runs import Run
     from auxin.tasks.sentence import Sentence
@@ -28,6 +29,8 @@ SHORT, SLIDER, FEW = 14, 20, 10_000
 @dataclass(frozen=True, kw_only=True)
 class TreesOptions(Writing):
     """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, with the gold tree.
+
+    Beside it, the scores of all spans at the last checkpoint, as a heat map (…-chart).
 
     Or of a causal model of transformers in a directory, with its tokenizer: --model path/to/gpt2 --sentence "…".
 
@@ -70,7 +73,7 @@ class TreesOptions(Writing):
         """The trees of one sentence, of a run or of a model of transformers, drawn."""
         if self.run_path is None:
             assert self.model is not None
-            return self._drawn({"tree": _foreign(self.model, self.sentence)}, None)
+            return self._drawn({"tree": _foreign(self.model, self.sentence)})
         from auxin.experiment.data import task_of
         from auxin.runs import open_run
 
@@ -79,21 +82,26 @@ class TreesOptions(Writing):
         sentence = self._sentence(task)
         member = run.config.seeds[0] if self.member is None else self.member
         induced = _induced(run, task, sentence, self.checkpoint or _spread(run, 4), member)
-        trees = {f"step {step:,}": tree for step, tree in induced}
-        if sentence.has_gold:
-            trees["gold"] = sentence.gold
-        return self._drawn(trees, run)
+        found = {f"step {step:,}": projection for step, projection in induced}
+        return self._drawn(found, sentence.gold if sentence.has_gold else None, run)
 
-    def _drawn(self, trees: Mapping[str, Tree], run: Run | None) -> Result:
+    def _drawn(
+        self, found: Mapping[str, Projection], gold: Tree | None = None, run: Run | None = None
+    ) -> Result:
         from auxin.report.theme import save, save_inside
-        from auxin.report.training_figures import tree_strip
+        from auxin.report.training_figures import span_chart, tree_strip
         from auxin.tasks.trees import to_brackets, to_svg
 
+        trees = {caption: projection.tree for caption, projection in found.items()}
+        trees |= {} if gold is None else {"gold": gold}
         strip = tree_strip([(caption, to_svg(tree)) for caption, tree in trees.items()])
+        chart = span_chart(list(found.values())[-1])
+        paths: list[Path] = []
         if self.out is not None:
-            paths = save(strip, self.out, force=self.force)
-        else:
-            paths = [] if run is None else save_inside(run.path, {"trees": strip})
+            paths += save(strip, self.out, force=self.force)
+            paths += save(chart, f"{self.out}-chart", force=self.force)
+        elif run is not None:
+            paths += save_inside(run.path, {"trees": strip, "trees-chart": chart})
         brackets = {caption: to_brackets(tree) for caption, tree in trees.items()}
         text = "\n".join(f"{caption}: {tree}" for caption, tree in brackets.items())
         return Result({"trees": brackets}, text, paths)
@@ -112,25 +120,25 @@ class TreesOptions(Writing):
         return sentences[self.index]
 
 
-def _foreign(path: Path, sentence: str) -> Tree:
-    """The tree of a sentence under a model of transformers in a directory; nothing is loaded from elsewhere."""
+def _foreign(path: Path, sentence: str) -> Projection:
+    """A sentence's projection under a model of transformers in a directory; nothing is loaded from elsewhere."""
     from auxin.experiment.sources import pretrained
     from auxin.measures.projection import tree_projections
 
     model, tokenizer = pretrained(path)
-    return tree_projections(model, [sentence], tokenizer)[0].tree
+    return tree_projections(model, [sentence], tokenizer)[0]
 
 
 def _induced(
     run: Run, task: Task, sentence: Sentence, steps: Sequence[int], member: int
-) -> list[tuple[int, Any]]:
-    """Step and greedy tree of every checkpoint asked for."""
+) -> list[tuple[int, Projection]]:
+    """Step and projection of every checkpoint asked for."""
     from auxin.measures.projection import tree_projections
 
     check(bool(run.checkpoints), "checkpoints of the run", str(run.path), "a run with checkpoints")
     models = ((step, run.model(step, member)) for step in sorted(set(steps)))
     sentences = [sentence.words]
-    return [(step, tree_projections(model, sentences, task.vocabulary)[0].tree) for step, model in models]
+    return [(step, tree_projections(model, sentences, task.vocabulary)[0]) for step, model in models]
 
 
 def _spread(run: Run, count: int) -> list[int]:
@@ -158,7 +166,8 @@ def tree_drawings(run: Run) -> tuple[list[TreeDrawing], Tree | None]:
         return [], None
     gold = sentence.gold if sentence.has_gold else None
     drawings: list[TreeDrawing] = []
-    for step, tree in _induced(run, task, sentence, _spread(run, SLIDER), run.config.seeds[0]):
+    for step, projection in _induced(run, task, sentence, _spread(run, SLIDER), run.config.seeds[0]):
+        tree = projection.tree
         f1 = None if gold is None else parseval([tree], [gold]).f1
         drawings.append(TreeDrawing(f"step {step:,}", tree, to_brackets(tree), f1))
     return drawings, gold

@@ -43,7 +43,9 @@ def sinks_of(tensorboard: str | Path | None, wandb: str | None) -> list[Sink]:
 
 def _check_installed(package: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"{package} is not installed; install it in a clone of auxin with pip install '.[{package}]'")
+        raise ConfigError(
+            f"{package} is not installed; install it in a clone of auxin with pip install '.[{package}]'"
+        )
 
 
 def _package(name: str) -> Any:

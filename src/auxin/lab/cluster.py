@@ -72,7 +72,9 @@ def _connected(address: str) -> Any:
     try:
         import ray  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ConfigError("ray is not installed; allowed: pip install '.[ray]' in a clone of auxin, or no --ray") from None
+        raise ConfigError(
+            "ray is not installed; allowed: pip install '.[ray]' in a clone of auxin, or no --ray"
+        ) from None
     if not ray.is_initialized():
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:

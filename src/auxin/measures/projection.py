@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auxin.display import Displayed
+from auxin.display import Displayed, Drawn
 from auxin.errors import ConfigError, DataError
 from auxin.measures.passes import evaluating, length_batches, side_by_side
 from auxin.measures.tokenizers import Tokenizer, tokenize
@@ -39,8 +39,8 @@ class NonFiniteStates(DataError):
 
 
 @dataclass(frozen=True, eq=False)
-class Projection(Displayed):
-    """A sentence of n words, its chart, and the trees that follow from it."""
+class Projection(Displayed, Drawn):
+    """A sentence of n words, its chart, and the trees that follow from it; ``plot`` draws the chart as a heat map."""
 
     words: tuple[str, ...]
     chart: np.ndarray
@@ -74,6 +74,11 @@ class Projection(Displayed):
     def tree(self) -> Tree:
         """Top-down greedy tree: [i, j] is split at the k that maximizes chart(i, k) + chart(k+1, j)."""
         return _tree(self.words, self._greedy)
+
+    @property
+    def spans(self) -> frozenset[tuple[int, int]]:
+        """First and last word of every span of the greedy tree, of two words or more."""
+        return frozenset(self._greedy)
 
     @property
     def greedy_score(self) -> float:

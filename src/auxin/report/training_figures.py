@@ -11,6 +11,7 @@ import polars as pl
 
 from auxin.errors import DataError
 from auxin.measures.intervals import bands
+from auxin.measures.projection import Projection
 from auxin.report.marks import (
     Figure,
     Groups,
@@ -188,6 +189,40 @@ def compared_runs(curves: Sequence[tuple[str, str, pl.DataFrame]], groups: Group
     )
     heading = alt.Title("Accuracy of all runs", subtitle="a line a run, its mean over seeds")
     return Figure("runs", chart.properties(title=heading, description=words))
+
+
+def span_chart(projection: Projection) -> Panel:
+    """The chart of a sentence as a heat map, a cell a span, with the spans of its tree outlined."""
+    words = [f"{i + 1} {word}" for i, word in enumerate(projection.words)]
+    cells = pl.DataFrame(
+        [
+            {
+                "first": words[i],
+                "last": words[j],
+                "span": " ".join(projection.words[i : j + 1]),
+                "score": float(projection.chart[i, j]),
+                "tree": (i, j) in projection.spans,
+            }
+            for i in range(len(words))
+            for j in range(i, len(words))
+        ]
+    )
+    x = alt.X("last:N", title="last word of the span", sort=words, axis=alt.Axis(labelAngle=-45))
+    y = alt.Y("first:N", title="first word of the span", sort=words)
+    color = alt.Color("score:Q", title="score", scale=alt.Scale(scheme="viridis"))
+    tip = ["span:N", alt.Tooltip("score:Q", format=".3f")]
+    heat = alt.Chart(cells).mark_rect(aria=False).encode(x, y, color, tooltip=tip)
+    outline = alt.Chart(cells.filter("tree")).mark_rect(aria=False, fill=None, stroke="black", strokeWidth=2)
+    size = 28 * len(words)
+    heading = alt.Title(
+        "How little the words outside change each span", subtitle="outlined: the spans of the tree"
+    )
+    return alt.layer(heat, outline.encode(x, y)).properties(
+        width=size,
+        height=size,
+        title=heading,
+        description=f"Score of every span of {len(words)} words; the spans of the greedy tree are outlined.",
+    )
 
 
 def tree_strip(drawings: Sequence[tuple[str, str]], wrap: float = 1000) -> str:
