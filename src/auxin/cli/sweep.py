@@ -30,7 +30,7 @@ class SweepOptions(Verb):
     ray: str = ""
     """Address of a Ray cluster that trains the runs instead; auto: the one running here."""
     only: str = ""
-    """i/n: every n-th run from the i-th on, as for one task of an array of n."""
+    """i/n: the i-th of n parts, as for one task of an array of n."""
     reuse: tuple[Path, ...] = ()
     """Directories of other sweeps or studies: runs of the same config that finished there are copied."""
     dry_run: Flag = False

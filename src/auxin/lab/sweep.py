@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def sweep(
             at one sweep and share its runs.
         workers: runs at a time on this machine; 0: as many as its cores, or GPUs, allow.
         ray: address of a Ray cluster that trains them instead, or "auto"; it must see ``out`` under the same path.
-        only: "i/n": every n-th run from the i-th on, as for one task of an array of n.
+        only: "i/n": the i-th of n parts, as for one task of an array of n; they differ by one run at most.
         reuse: directories of other sweeps or studies, from which finished runs of the same settings and sentences are
             copied.
         progress: show a bar on stderr.
@@ -129,7 +130,7 @@ def _plain(value: Any) -> Setting:
 
 def plan_sweep(design: Design, session: Session, only: str = "") -> Plan:
     """What remains to be trained of a sweep, or of its part ``only``, and its cost here."""
-    return session.plan(_part(design.runs, only), _owner(design, Sentences()))
+    return session.plan(part_of(design.runs, only), _owner(design, Sentences()))
 
 
 def train_sweep(design: Design, session: Session, only: str = "") -> list[Outcome]:
@@ -137,7 +138,7 @@ def train_sweep(design: Design, session: Session, only: str = "") -> list[Outcom
 
     A part may be empty. Raises ``RunError``, before anything is written, where ``session.out`` is another sweep's.
     """
-    part, data, out = _part(design.runs, only), Sentences(), Path(session.out)
+    part, data, out = part_of(design.runs, only), Sentences(), Path(session.out)
     configs = {run.name: run.config for run in design.runs}
 
     def done(run: Run) -> bool:
@@ -166,14 +167,16 @@ def _owner(design: Design, data: Data) -> Owner:
     return design.owner if varied or len(places) > 1 else replace(design.owner, data=data(config))
 
 
-def _part(runs: list[NamedRun], only: str) -> list[NamedRun]:
-    """Every n-th run from the i-th on, for ``i/n``; all for nothing."""
+def part_of(runs: list[NamedRun], only: str) -> list[NamedRun]:
+    """The i-th of n parts, for ``i/n``; all for nothing. Runs are dealt out in an order that mixes the axes."""
     if not only:
         return runs
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", only)
     i, n = (int(found[1]), int(found[2])) if found else (0, 0)
     check(1 <= i <= n, "only", only, "i/n with i from 1 to n")
-    return runs[i - 1 :: n]
+    mixed = sorted(runs, key=lambda run: sha256(run.name.encode()).digest())
+    part = {run.name for run in mixed[i - 1 :: n]}
+    return [run for run in runs if run.name in part]
 
 
 def tabulate(
