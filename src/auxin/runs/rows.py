@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +29,8 @@ from auxin.files import (
 if TYPE_CHECKING:
     import polars
 
+FRACTION = re.compile(rb'"(?:step|member)":\s*-?\d*[.eE]')
+"""What polars before 2 reads as a whole number."""
 METRICS, MEASURES, MEASURED = "metrics.jsonl", "measures.jsonl", "measures.json"
 
 
@@ -76,6 +79,7 @@ def read_rows(path: Path) -> polars.DataFrame:
     whole = len(rows) == lines.count(b"\n") + 1 and not any(
         rows[key].has_nulls() for key in Metric._fields[:4]
     )
+    whole = whole and not FRACTION.search(lines)
     if whole and not (rows["step"] < 0).any() and not (rows["member"] < 0).any():
         return rows.with_columns(pl.col("value").fill_null(math.nan))
     wrong = (number for number, line in enumerate(lines.split(b"\n"), 1) if not _is_row(line))
