@@ -46,6 +46,7 @@ ALLOWED["studies"] = BELOW | {"experiment", "lab"}
 ALLOWED["report"] = (BELOW | {"lab"}) - {"display", "screen", "models", "probes", "families", "training"}
 EVERYTHING = BELOW | {"report", "experiment", "lab", "studies"}
 ALLOWED["notebook"] = EVERYTHING
+ALLOWED["pytest_plugin"] = EVERYTHING
 ALLOWED["__init__"] = EVERYTHING | {"notebook"}
 ALLOWED["cli"] = EVERYTHING | {"__init__"}
 ALLOWED["__main__"] = {"cli"}
