@@ -92,7 +92,7 @@ def test_counts_of_seeds_are_those_of_the_tables() -> None:
     passed, high = int(fresh["grokked"].sum()), int((fresh["final"] >= 0.9).sum())
     assert f"{passed} of {n} fresh seeds" in text(FINDINGS)
     assert f"{high} of them end at 90% or more" in text(FINDINGS)
-    depths = pl.read_csv(TABLES / "depth-depths.csv")
+    depths = pl.read_csv(TABLES.parent / "records" / "depth" / "tables" / "depths.csv")
     deep, shallow = depths.filter(pl.col("depth") >= 6), depths.filter(pl.col("depth") < 6)
     assert f"{deep['grokked'].sum()} of {deep['models'].sum()} models with 6, 8 or 10 layers" in text(
         FINDINGS
