@@ -206,6 +206,13 @@ def test_the_verb(source: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     (tmp_path / "text.txt").write_text("the newt who sleeps does read the newt " * 4)
     assert main(["check", "a_users_model:build", "--data", "text.txt", "--n-tokens", "16"]) == 0
 
+    for value in ("-3", "nan", "1e400"):
+        capsys.readouterr()
+        assert main(["check", "a_users_model:build", "--loss", value]) == 2
+        assert "--loss is" in capsys.readouterr().err
+    assert main(["check", "a_users_model:build", "--reference", "a_users_model:absent"]) == 1
+    assert "a_users_model has no 'absent'" in capsys.readouterr().err
+
 
 def other_family(kind: str = "mixtral") -> dict[str, Any]:
     sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4}

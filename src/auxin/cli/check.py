@@ -16,7 +16,7 @@ from auxin.cli import UsageError
 from auxin.cli.options import Writing
 from auxin.cli.output import Result
 from auxin.errors import ConfigError
-from auxin.values import check
+from auxin.values import check, check_finite
 
 if TYPE_CHECKING:
     from auxin.probes.check_report import CheckReport
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FOUND = 3
 """Exit status where something was found."""
+MOST = 100.0
+"""Nats, beyond any loss that training is stuck at."""
 UNIFORM = 0.02
 """Difference from ln V, in nats, up to which a loss counts as that of a uniform guess."""
 KINDS = ("dead", "mismatch", "collapse", "explode", "loss")
@@ -81,6 +83,8 @@ class CheckOptions(Writing):
     def __post_init__(self) -> None:
         check(self.batch >= 1, "batch", self.batch, "1 or more")
         check(self.n_tokens >= 2, "n_tokens", self.n_tokens, "2 or more")
+        if self.loss is not None:
+            check_finite("loss", self.loss, 0, MOST, f"0 to {MOST:g} nats")
         for kind in self._kinds:
             check(kind in KINDS, "fail_on", kind, ",".join(KINDS))
 
@@ -145,8 +149,6 @@ class CheckOptions(Writing):
         source = self.reference
         if source is None or ":" not in source:
             return source
-        with bad_arguments():
-            build(source, {})
 
         def reference() -> Any:
             return build(source, {})
@@ -166,7 +168,7 @@ class CheckOptions(Writing):
 def guess_of(loss: float, seen: Observation | None) -> str:
     """What a loss in nats says of the predictions: as good as a uniform guess among how many tokens."""
     words = None if seen is None else seen.vocabulary
-    equal = f"A loss of {loss:g} is that of a uniform guess among {math.exp(min(loss, 700)):,.0f} tokens"
+    equal = f"A loss of {loss:g} is that of a uniform guess among {math.exp(loss):,.0f} tokens"
     if words is None:
         return f"{equal}."
     whole = f"the whole vocabulary of {words:,} (ln {words:,} = {math.log(words):.2f})"
