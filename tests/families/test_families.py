@@ -422,3 +422,13 @@ def test_towers_of_a_model_are_each_their_own_family() -> None:
     tower = next(name for name, _ in model.named_modules() if name.endswith("encoder.layers"))
     with pytest.raises(NoFamily, match="model_type is 'siglip_vision_model'"):
         describe(model, find_layers(model, tower))
+
+
+def test_a_slip_of_experts_is_said_once() -> None:
+    """Their tensors are no modules: the module that holds them is named, and the tensor in the sentence."""
+    model = models.build("mixtral", depth=4)
+    with torch.no_grad():
+        model.get_parameter("model.layers.2.mlp.experts.down_proj").mul_(3)
+    (finding,) = auxin.check(model, n_tokens=16).findings
+    assert finding.module == "model.layers.2.mlp.experts"
+    assert finding.sentence.startswith("model.layers.2.mlp.experts.down_proj has std 0.0")

@@ -76,8 +76,8 @@ def matrices(layers: Mapping[str, nn.Module], parts: Parts, fused: str, recipe: 
             for path in (paths,) if isinstance(paths, str) else paths:
                 weight, whole = _weight(layer, path)
                 if weight is not None:
-                    module = f"{name}.{path}".removesuffix(".in_proj_weight")
                     parameter = f"{name}.{path}" + (".weight" if whole else "")
+                    module = parameter.rpartition(".")[0]
                     for part, entries in _cut(role, weight, fused, index, recipe):
                         found.append(Matrix(part, index, module, parameter, entries))
                     break

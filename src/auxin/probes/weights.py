@@ -96,7 +96,8 @@ def scheme_mismatches(subject: Subject, described: Described) -> Iterator[Diagno
             scaled = m.role in WRITERS and recipe.scheme.depth_scaled
             why = _reason(m.std, expected, m.entries.shape[1], recipe.depth, scaled)
             usual = f"{recipe.name} ({recipe.scheme.words}) has {expected:.4g}"
-            sentence = f"{m.module}{rows} has std {m.std:.4g} where {usual}: {why}."
+            name = m.module if m.parameter == f"{m.module}.weight" else m.parameter
+            sentence = f"{name}{rows} has std {m.std:.4g} where {usual}: {why}."
             yield Diagnostic("mismatch", m.module, sentence, m.std, expected, m.layer, m.role)
 
 
