@@ -8,7 +8,6 @@ has the same value. A viewer that is open while a run is resumed shows what is n
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import importlib.util
 import math
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from auxin.errors import ConfigError
-from auxin.files import reading
+from auxin.files import reading, sha256
 from auxin.runs import Metric, Run
 from auxin.runs.rows import METRICS, read_rows
 from auxin.runs.run import EVENTS
@@ -58,7 +57,7 @@ def _identity(run: Run, *more: str) -> str:
     path = run.path.resolve()
     with reading(path / EVENTS) as events:
         parts = "".join(f"{part}\n" for part in (path, *more)).encode() + events.readline()
-    return hashlib.sha256(parts).hexdigest()[:16]
+    return sha256(parts)[:16]
 
 
 class TensorBoard:

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +173,7 @@ def part_of(runs: list[NamedRun], only: str) -> list[NamedRun]:
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", only)
     i, n = (int(found[1]), int(found[2])) if found else (0, 0)
     check(1 <= i <= n, "only", only, "i/n with i from 1 to n")
-    mixed = sorted(runs, key=lambda run: sha256(run.name.encode()).digest())
+    mixed = sorted(runs, key=lambda run: files.sha256(run.name.encode()))
     part = {run.name for run in mixed[i - 1 :: n]}
     return [run for run in runs if run.name in part]
 

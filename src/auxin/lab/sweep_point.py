@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any, get_type_hints
 from auxin.architecture.model import ModelConfig
 from auxin.config import RunConfig, preset
 from auxin.errors import ConfigError
+from auxin.files import sha256
 from auxin.lab.named import Setting
 from auxin.lab.sweep_record import word
 from auxin.runs.store import PLACES
@@ -138,4 +138,4 @@ def _word(value: Setting) -> str:
 
 
 def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+    return sha256(json.dumps(value).encode())[:12]

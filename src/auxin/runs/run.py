@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -159,7 +158,7 @@ class Run(Displayed, Drawn):
     def identity(self) -> str:
         """A digest of the settings that the run's numbers depend on and of its sentences."""
         settings = {n: v for n, v in flat(self.config).items() if n not in (*CHANGEABLE, "measures")}
-        return hashlib.sha256(json.dumps([settings, self.data], sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps([settings, self.data], sort_keys=True).encode())
 
     @property
     def scored(self) -> str:
