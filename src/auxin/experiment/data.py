@@ -9,13 +9,14 @@ from typing import Any
 from auxin.config import RunConfig
 from auxin.errors import DataError
 from auxin.runs import Run
+from auxin.runs.run import PLACES
 from auxin.tasks import Task
 from auxin.tasks.problems import problems
 
 
 def anchored(config: RunConfig) -> RunConfig:
     """The config with absolute paths of its data: a run is looked into from other directories, too."""
-    paths = {name: path for name in ("data_dir", "grammar") if (path := getattr(config, name))}
+    paths = {name: path for name in PLACES if (path := getattr(config, name))}
     return replace(config, **{name: os.path.abspath(path) for name, path in paths.items()})
 
 

@@ -18,7 +18,7 @@ from auxin.errors import ConfigError
 from auxin.files import sha256
 from auxin.lab.named import Setting
 from auxin.lab.sweep_record import word
-from auxin.runs.store import PLACES
+from auxin.runs.run import PLACES
 from auxin.values import changed, check, flat, from_dict
 
 FILES = ("config", "model")
