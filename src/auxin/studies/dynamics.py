@@ -128,10 +128,9 @@ def _estimates(models: pl.DataFrame, metrics: pl.DataFrame) -> Found:
     # what tells the depth that generalizes cannot be judged where another than the published generalizes better
     beaten = best.value < 0
     highest, *rest = CLAIMS
-    claims: list[Claim | Statement] = [highest.judged(named[highest.finding]), *rest]
-    if beaten:
-        claims[0] = highest.judged(named[highest.finding]).doubted(best.sentence)
-    claims = [c for c in claims if isinstance(c, Claim) or c.finding in named]
+    first = highest.judged(named[highest.finding])
+    claims: list[Claim | Statement] = [first.doubted(best.sentence) if beaten else first]
+    claims += [claim for claim in rest if claim.finding in named]
     for name in ("weight_norm", "attention_sparsity"):
         decides = count >= FEWEST and not beaten
         verdict = VERDICTS.get(gaps[name].verdict, "not supported") if decides else "not supported"
