@@ -135,13 +135,13 @@ def late(metrics: pl.DataFrame, split: str, name: str, settings: Sequence[str]) 
     return rows.group_by("run", *settings, "member", maintain_order=True).agg(mean.alias(name))
 
 
-def logged(runs: Sequence[NamedRun], out: str | Path) -> pl.DataFrame:
+def logged(runs: Sequence[NamedRun], out: str | Path, data: Sentences | None = None) -> pl.DataFrame:
     """What the finished runs in ``out`` logged, in one tidy table.
 
     Columns: run (its name), each setting, step, member (its seed), split, name, value. Runs that lack a setting
     have null there. Raises ``RunError`` naming a damaged file.
     """
-    directory, data = Path(out) / RUNS, Sentences()
+    directory, data = Path(out) / RUNS, data or Sentences()
     frames: list[pl.DataFrame] = []
     for run in runs:
         if has_finished(run.config, directory / run.name, data):

@@ -61,7 +61,7 @@ def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Ou
     if not outcomes:
         done = [run.name for run in runs if has_finished(run.config, directory / run.name, data)]
         outcomes = [Outcome(run.name, "finished" if run.name in done else "stopped") for run in runs]
-    metrics = logged(runs, out)
+    metrics = logged(runs, out, data)
     claim(out, Owner(name, scale))
     analysis = load_study(name).analyse(metrics)
     about: dict[str, Any] = {
