@@ -26,6 +26,7 @@ from auxin.probes.check import check
 from auxin.probes.check_report import CheckReport
 from auxin.studies.analysis import Finding, Found, Statement, Study, finding
 from auxin.studies.design import Scale, apart, base
+from auxin.studies.prediction import CHANCE, WORDS
 from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean
 from auxin.studies.verdicts import Verdicts
 from auxin.theory.exponents import exponents
@@ -43,9 +44,6 @@ STACKS: Mapping[str, PresetName] = {
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 TRAINS = 2.5
 """Loss (nats a token) below which a model counts as trained."""
-WORDS = 71
-CHANCE = math.log(WORDS)
-"""Loss of a uniform guess, the worst that counts: what diverged is no better."""
 TARGET = -1.0
 """Angle total that the remedy is asked for."""
 HARM = 0.05
@@ -109,7 +107,7 @@ def starts(settings: Mapping[str, Any]) -> dict[str, Any]:
     model = model_of(settings)
     found = exponents(model.network(), norm=model.input_norm(), draws=DRAWS)
     angle, gradient = float(found.angle_total or 0.0), float(found.gradient_total or 0.0)
-    blamed = any(f.kinds & set(DESIGN) for f in _checked(settings).findings)
+    blamed = any(f.kinds & DESIGN for f in _checked(settings).findings)
     return {
         "angle_total": angle,
         "gradient_total": gradient,

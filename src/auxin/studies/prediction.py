@@ -7,6 +7,7 @@ training loss, without dropout, is a test loss.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,9 @@ from auxin.studies.statistics import Array, Estimate, paired, r_squared, spearma
 from auxin.values import changed
 
 TOKENS = 24  # mean length of a sequence of question
-CHANCE = float(np.log(71))
+WORDS = 71
+"""Tokens of question's vocabulary."""
+CHANCE = math.log(WORDS)
 """Loss of a uniform guess (nats a token), the worst that counts: what diverged is no better."""
 RANGES = {
     "alpha_attention": (0.05, 0.7),
