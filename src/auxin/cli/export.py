@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from auxin.cli.options import Writing
+from auxin.cli.options import RunPath, Writing
 from auxin.cli.output import Result
 from auxin.values import check
 
@@ -23,7 +20,7 @@ class ExportOptions(Writing):
     Example: auxin export runs/question --hf model --checkpoint 3000
     """
 
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    run_path: RunPath
     """The run's directory."""
     out: Path | None = None
     """File of the table; its ending decides: .parquet or .csv."""

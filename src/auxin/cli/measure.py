@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
-from auxin.cli.options import Verb
+from auxin.cli.options import RunPath, Verb
 from auxin.cli.output import Result
 from auxin.values import check
 
@@ -23,7 +20,7 @@ class MeasureOptions(Verb):
     Example: auxin measure runs/question --measures norms --checkpoint 1000 3000
     """
 
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    run_path: RunPath
     """The run's directory."""
     checkpoint: tuple[int, ...] = ()
     """Steps whose checkpoints are measured; by default all."""

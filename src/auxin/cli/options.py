@@ -32,6 +32,8 @@ registry = ConstructorRegistry()
 """How options of particular types are read, by all verbs."""
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch without its opposite."""
+RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+"""The run that a verb is about."""
 NARROWEST, WIDEST = 60, 100  # columns that help is laid out for
 
 

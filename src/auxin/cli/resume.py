@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from auxin.cli.options import Flag, Following
+from auxin.cli.options import Flag, Following, RunPath
 from auxin.cli.output import Result
 from auxin.models.devices import check_device
 
@@ -20,7 +16,7 @@ class ResumeOptions(Following):
     Example: auxin resume runs/question --steps 20000
     """
 
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    run_path: RunPath
     """The run's directory."""
     steps: int = 0
     """Optimizer steps in all; 0 means the run's."""
