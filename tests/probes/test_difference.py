@@ -142,6 +142,11 @@ def test_a_parameter_that_only_one_forward_uses_is_named() -> None:
     assert "transformer.h.1.mlp.c_proj.weight has no gradient in the second." in found.findings
 
 
+def test_default_inputs_are_no_longer_than_the_positions_of_both() -> None:
+    found = diff(*port())
+    assert found.profile is not None, found.notes
+
+
 def test_what_does_not_run_is_compared_by_its_weights() -> None:
     found = diff(*port(), torch.zeros(1, shapes.N + 1, dtype=torch.int64))
     assert found.profile is None

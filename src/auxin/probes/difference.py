@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from auxin.families.layers import LayerStack, find_layers, unwrapped
 from auxin.families.preparation import prepared
 from auxin.probes.dead import Reach, reach_of
 from auxin.probes.findings import Thresholds
-from auxin.probes.inputs import Reading, vocabulary_of
+from auxin.probes.inputs import Reading, call_of, vocabulary_of
 from auxin.probes.laws import Law, law_of
 from auxin.probes.observe import Observation, observe
 from auxin.values import check
@@ -307,17 +307,17 @@ def _profiles(
 
 
 def _same_inputs(models: Sequence[nn.Module], reading: Reading) -> Reading:
-    """Token ids that both models know, where both begin with a table of tokens and nothing else is given."""
+    """Token ids that both models know and have positions for, where nothing is given and both read token ids."""
     tables = [vocabulary_of(model) for model in models]
     if reading.inputs is not None or None in tables:
         return reading
-    words = min(table.num_embeddings for table in tables if table is not None)
-    generator = torch.Generator().manual_seed(reading.seed)
-    n_tokens = min(reading.n_tokens, words)
-    tokens = torch.stack(
-        [torch.randperm(words, generator=generator)[:n_tokens] for _ in range(reading.batch)]
-    )
-    return Reading(tokens, reading.layers, reading.batch, n_tokens, reading.batch_first, reading.seed)
+    words = [table.num_embeddings for table in tables if table is not None]
+    calls = [call_of(model, reading, torch.Generator().manual_seed(reading.seed)) for model in models]
+    tokens = [call.tokens for call in calls if call.tokens is not None]
+    if len(tokens) < len(models):
+        return reading
+    shortest = min(ids.shape[1] for ids in tokens)
+    return replace(reading, inputs=tokens[words.index(min(words))][:, :shortest])
 
 
 def _compare_use(reaches: Sequence[Reach], findings: list[str]) -> None:
