@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from auxin.errors import ConfigError
-from auxin.families.description import describe
 from auxin.families.layers import LayerStack, find_layers, unwrapped
 from auxin.families.preparation import prepared
 from auxin.probes.dead import Reach, reach_of
 from auxin.probes.findings import Thresholds
 from auxin.probes.inputs import Reading, call_of, vocabulary_of
 from auxin.probes.laws import Law, law_of
+from auxin.probes.matching import matched
 from auxin.probes.observe import Observation, observe
 from auxin.values import check
 
@@ -32,23 +32,6 @@ STANDARD_ERRORS = 5.0
 """Scatter that profiles of different weights may leave: after l layers of width d one network's is about √(l/d)."""
 MOST = 30
 """Rows that the summary shows."""
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """A parameter, a map's share of one, or a buffer."""
-
-    name: str
-    layer: int | None
-    part: str
-    """Its name inside the layer."""
-    entries: Tensor
-    parameter: str
-    """The whole parameter's name."""
-
-
-Match = tuple[_Tensor | None, _Tensor | None, str]
-"""Of the first and the second model, and by what: name, role, place, none."""
 
 
 @dataclass(frozen=True)
@@ -149,17 +132,17 @@ def diff(
         varied = sum(row["matched"] != "none" and not row["constant"] for row in rows)
         findings = _folded(rows, copies > varied / 2, [len(stack.layers) for stack in stacks])
         equal = all(row["same"] for row in rows)
-    profile, notes = _profiles(models, read, equal, findings)
+    profile, more, notes = _profiles(models, read, equal)
     columns = ("name", "other", "matched", "layer", "size", "other_size", "same", "difference")
     table = pl.DataFrame([{name: row[name] for name in columns} for row in rows], infer_schema_length=None)
-    return Difference(table, profile, tuple(findings), tuple(notes))
+    return Difference(table, profile, (*findings, *more), tuple(notes))
 
 
 def _rows(
     models: Sequence[nn.Module], stacks: Sequence[LayerStack], limits: Thresholds
 ) -> Iterator[dict[str, Any]]:
     """Matched tensors compared, and those without a match."""
-    for one, other, how in _matched(models, stacks):
+    for one, other, how in matched(models, stacks):
         present = one or other
         assert present is not None
         here, there = (None if each is None else law_of(each.entries) for each in (one, other))
@@ -218,73 +201,10 @@ def _words(row: dict[str, Any], copies: bool) -> str | None:
     return row["difference"] or None
 
 
-def _matched(models: Sequence[nn.Module], stacks: Sequence[LayerStack]) -> list[Match]:
-    """Pairs of tensors in the first model's order, and those that are in one model alone."""
-    tensors = [_tensors(model, stack) for model, stack in zip(models, stacks, strict=True)]
-    first, second = (dict(each) for each in tensors)  # what is left to be matched
-    pairs: list[Match] = []
-    for name, tensor in tensors[0].items():
-        if name in second and _fits(tensor.entries, second[name].entries):
-            pairs.append((first.pop(name), second.pop(name), "name"))
-    here, there = (_maps(model, stack) for model, stack in zip(models, stacks, strict=True))
-    roles = [(here[key], there[key]) for key in here if key in there]
-    roles = [
-        (a, b)
-        for a, b in roles
-        if a.parameter in first and b.parameter in second and _fits(a.entries, b.entries)
-    ]
-    pairs += [(one, other, "role") for one, other in roles]
-    for one, other in roles:
-        first.pop(one.parameter, None)
-        second.pop(other.parameter, None)
-    places: list[dict[Any, list[_Tensor]]] = [defaultdict(list), defaultdict(list)]
-    for rest, place in zip((first, second), places, strict=True):
-        for tensor in rest.values():
-            place[tensor.layer, tuple(sorted(tensor.entries.shape))].append(tensor)
-    for key, group in places[0].items():
-        if len(group) == len(places[1][key]):
-            for one, other in zip(group, places[1][key], strict=True):
-                pairs.append((first.pop(one.name), second.pop(other.name), "place"))
-    order = {name: i for i, name in enumerate(tensors[0])}
-    pairs += [(tensor, None, "none") for tensor in first.values()]
-    pairs.sort(key=lambda pair: order[pair[0].parameter] if pair[0] else 0)
-    return pairs + [(None, tensor, "none") for tensor in second.values()]
-
-
-def _tensors(model: nn.Module, stack: LayerStack) -> dict[str, _Tensor]:
-    """Parameters and buffers of floats by name."""
-    named = (*model.named_parameters(), *model.named_buffers())
-    return {
-        name: _Tensor(name, *stack.place(name), tensor.detach(), name)
-        for name, tensor in named
-        if tensor.is_floating_point()
-    }
-
-
-def _maps(model: nn.Module, stack: LayerStack) -> dict[tuple[str, int], _Tensor]:
-    """Maps of a model of a known family by role and layer."""
-    try:
-        described = describe(model, stack)
-    except ConfigError:
-        return {}
-    whole = {name: p.numel() for name, p in model.named_parameters()}
-    found = {}
-    for m in described.matrices:
-        share = "" if m.entries.numel() == whole.get(m.parameter) else f" [{m.role}]"
-        found[m.role, m.layer] = _Tensor(
-            m.parameter + share, m.layer, m.role, m.entries.detach(), m.parameter
-        )
-    return found
-
-
-def _fits(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape or (one.ndim == 2 and one.shape == other.mT.shape)
-
-
 def _profiles(
-    models: Sequence[nn.Module], reading: Reading, equal: bool, findings: list[str]
-) -> tuple[pl.DataFrame | None, list[str]]:
-    """Both streams on the same inputs; adds what differs to the findings."""
+    models: Sequence[nn.Module], reading: Reading, equal: bool
+) -> tuple[pl.DataFrame | None, list[str], list[str]]:
+    """Both streams on the same inputs, what differs in them, and notes."""
     try:
         shared = _same_inputs(models, reading)
         seen = [observe(model, shared) for model in models]
@@ -293,17 +213,16 @@ def _profiles(
             for model in models
         ]
     except ConfigError as error:
-        return None, [f"layers were not compared: {error}"]
-    _compare_use(reaches, findings)
+        return None, [], [f"layers were not compared: {error}"]
+    findings = _compared_use(reaches)
     if seen[0].depth != seen[1].depth:
-        findings.append(f"The first runs {seen[0].depth} layers, the second {seen[1].depth}.")
-        return None, []
-    names = [n for n in PROFILED if all(n in each.columns for each in seen)]
+        return None, [*findings, f"The first runs {seen[0].depth} layers, the second {seen[1].depth}."], []
+    names = [n for n in PROFILED if all(n in observation.columns for observation in seen)]
     columns = {"layer": np.arange(seen[0].depth + 1)}
     for name in names:
         columns |= {name: seen[0][name], f"other_{name}": seen[1][name]}
-    _compare_streams(seen, names, equal, findings)
-    return pl.DataFrame(columns).fill_nan(None), []
+    findings += _compared_streams(seen, names, equal)
+    return pl.DataFrame(columns).fill_nan(None), findings, []
 
 
 def _same_inputs(models: Sequence[nn.Module], reading: Reading) -> Reading:
@@ -320,23 +239,23 @@ def _same_inputs(models: Sequence[nn.Module], reading: Reading) -> Reading:
     return replace(reading, inputs=tokens[words.index(min(words))][:, :shortest])
 
 
-def _compare_use(reaches: Sequence[Reach], findings: list[str]) -> None:
+def _compared_use(reaches: Sequence[Reach]) -> list[str]:
     """Parameters of one name that the output of one model alone depends on."""
+    findings: list[str] = []
     for which, (here, there) in enumerate((reaches, reaches[::-1])):
         idle = (here.unused | here.blocked) & there.updates.keys()
         findings += [f"{name} has no gradient in the {('first', 'second')[which]}." for name in sorted(idle)]
+    return findings
 
 
-def _compare_streams(
-    seen: Sequence[Observation], names: Sequence[str], equal: bool, findings: list[str]
-) -> None:
+def _compared_streams(seen: Sequence[Observation], names: Sequence[str], equal: bool) -> list[str]:
     """Where each column differs first: forward from the input, gradients from the output."""
     layers = np.arange(seen[0].depth + 1)
     differing = []
     for name in names:
         one, other = seen[0][name], seen[1][name]
         passed = layers[::-1] if name == "gradient" else layers
-        chance = STANDARD_ERRORS * np.sqrt(2 * (passed + 1) / min(each.width for each in seen))
+        chance = STANDARD_ERRORS * np.sqrt(2 * (passed + 1) / min(observation.width for observation in seen))
         scale = np.ones(len(layers)) if name == "cosine" else np.maximum(np.abs(one), 1e-12)
         close = np.abs(other - one) <= (ROUNDING if equal else chance) * scale
         wrong = np.flatnonzero(~close & ~(np.isnan(one) & np.isnan(other)))
@@ -346,4 +265,4 @@ def _compare_streams(
             word = {"norm": "norm²", "gradient": "squared gradient"}.get(name, name.replace("_", " "))
             values = f"{one[at]:.4g}, in the second {other[at]:.4g}"
             differing.append((name == "gradient", at, f"The {word} differs first {where}: {values}."))
-    findings += [sentence for *_, sentence in sorted(differing)]
+    return [sentence for *_, sentence in sorted(differing)]
