@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auxin.architecture import MLP, Attention, Layer, Network
+from auxin.architecture import Layer, Network
 from auxin.architecture.model import ModelConfig
 from auxin.families.configs import NAMES
 from auxin.families.matrices import HEADS
-from auxin.families.targets import TARGETS, Target, form_of
+from auxin.families.targets import TARGETS, Target, bodies_of, form_of
 from auxin.models.stack import norms_of
 from auxin.models.transformer import TransformerLM
 from auxin.values import check
@@ -62,13 +62,6 @@ def _only_layer(network: Network) -> Layer:
     return layer
 
 
-def _bodies(layer: Layer) -> tuple[Attention, MLP]:
-    attention, mlp = (sublayer.body for sublayer in layer.sublayers)
-    assert isinstance(attention, Attention)
-    assert isinstance(mlp, MLP)
-    return attention, mlp
-
-
 def _target(form: Mapping[str, Any]) -> Target:
     """The class that a model can be; else ``ConfigError`` for the first thing that the closest one does not have."""
 
@@ -84,7 +77,7 @@ def _target(form: Mapping[str, Any]) -> Target:
 
 def _settings(config: ModelConfig, layer: Layer) -> dict[str, Any]:
     """The model's settings by all the names that configs of transformers have for them."""
-    attention, mlp = _bodies(layer)
+    attention, mlp = bodies_of(layer)
     epsilons = [norm.epsilon for sublayer in layer.sublayers for norm in norms_of(sublayer).values()]
     values = {
         "width": config.width,
@@ -115,7 +108,7 @@ def _settings(config: ModelConfig, layer: Layer) -> dict[str, Any]:
 def _check_numbers(config: ModelConfig, network: Network, target: Target) -> None:
     """Refuse what the class has no setting for."""
     sizes, layer = config.sizes, network.layers[0]
-    attention, mlp = _bodies(layer)
+    attention, mlp = bodies_of(layer)
     head_dim = attention.dimensions(sizes)
 
     def allow(condition: bool, name: str, value: object, allowed: object) -> None:

@@ -10,11 +10,17 @@ from auxin.families.table import BY_TYPE, Family
 from auxin.models.stack import norms_of
 
 
-def form_of(layer: Layer, *, causal: bool, embedding_norm: bool) -> dict[str, Any]:
-    """What a class of transformers has fixed about a model whose layers are all one: attention, then an MLP."""
+def bodies_of(layer: Layer) -> tuple[Attention, MLP]:
+    """The two branches of a layer of plain attention, then an MLP."""
     attention, mlp = (sublayer.body for sublayer in layer.sublayers)
     assert isinstance(attention, Attention)
     assert isinstance(mlp, MLP)
+    return attention, mlp
+
+
+def form_of(layer: Layer, *, causal: bool, embedding_norm: bool) -> dict[str, Any]:
+    """What a class of transformers has fixed about a model whose layers are all one: attention, then an MLP."""
+    attention, mlp = bodies_of(layer)
     places = [norms_of(sublayer) for sublayer in layer.sublayers]
     kinds = [norm.kind for norms in places for norm in norms.values()]
     return {
