@@ -49,6 +49,11 @@ USUAL = (
 """Schemes that people use; of embeddings, where it is known how they go with it."""
 
 
+def size_of(p: Tensor) -> float:
+    """Root mean square of the entries."""
+    return p.detach().float().square().mean().sqrt().item()
+
+
 @dataclass(frozen=True)
 class Matrix:
     """A map of a layer, or its share of a joint matrix."""
@@ -65,7 +70,7 @@ class Matrix:
     @cached_property
     def std(self) -> float:
         """Root mean square of the entries."""
-        return self.entries.detach().float().square().mean().sqrt().item()
+        return size_of(self.entries)
 
 
 def matrices(layers: Mapping[str, nn.Module], parts: Parts, fused: str, recipe: Recipe) -> list[Matrix]:

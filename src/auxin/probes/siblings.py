@@ -13,11 +13,11 @@ from scipy.stats import theilslopes
 from torch import Tensor, nn
 
 from auxin.families.layers import LayerStack
-from auxin.families.matrices import chance
+from auxin.families.matrices import chance, size_of
 from auxin.probes.findings import Diagnostic, Thresholds
 from auxin.probes.laws import FEW
 from auxin.probes.residual import is_norm
-from auxin.probes.weights import owner, size_of
+from auxin.probes.weights import owner
 
 
 def parts_of(stack: LayerStack) -> dict[str, list[tuple[int, str, nn.Parameter]]]:

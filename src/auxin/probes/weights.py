@@ -14,7 +14,7 @@ from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import WRITERS, Recipe
 from auxin.families.description import Described, config_of
 from auxin.families.layers import LayerStack
-from auxin.families.matrices import chance
+from auxin.families.matrices import chance, size_of
 from auxin.families.table import BY_TYPE
 from auxin.probes.findings import Diagnostic, Thresholds
 from auxin.probes.inputs import vocabulary_of
@@ -164,11 +164,6 @@ def _foreign(model: nn.Module, name: str, recipe: Recipe) -> bool:
     config = config_of(model, name)
     family = None if config is None else BY_TYPE.get(config.model_type)
     return config is not None and (family is None or family.name != recipe.name)
-
-
-def size_of(p: Tensor) -> float:
-    """Root mean square of the entries."""
-    return p.detach().float().square().mean().sqrt().item()
 
 
 def gain_of(module: nn.Module) -> Tensor | None:
