@@ -71,9 +71,7 @@ def _(run: Run) -> str:
 
 @figure.register
 def _(run: Run) -> altair.TopLevelMixin:
-    saturation = grokking_summary(run.metrics).members["saturation_step"].median()
-    step = None if saturation is None else round(saturation)  # pyright: ignore[reportArgumentType]
-    return learning_curves(run.metrics, saturation=step)
+    return learning_curves(run.metrics, saturation=grokking_summary(run.metrics).saturation)
 
 
 @html.register

@@ -31,9 +31,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 def summarized(run: Run) -> Result:
     """A trained run's grokking summary; its learning curves are drawn beside its metrics."""
     summary = grokking_summary(run.metrics)
-    saturation = summary.members["saturation_step"].median()
-    step = None if saturation is None else round(saturation)  # pyright: ignore[reportArgumentType]
-    figure = learning_curves(run.metrics, saturation=step, note=stability(summary.members))
+    figure = learning_curves(run.metrics, saturation=summary.saturation, note=stability(summary.members))
     accuracy = run.summary.get("accuracy", {})
     values = {
         "run": str(run.path),

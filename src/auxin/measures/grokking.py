@@ -42,6 +42,12 @@ class GrokkingSummary(Displayed):
     overall: pl.DataFrame
     """A row a quantity: quantity, value, low, high, members (those that have it)."""
 
+    @property
+    def saturation(self) -> int | None:
+        """Median step at which members saturate in domain; None where none does."""
+        median = self.members["saturation_step"].median()
+        return None if median is None else round(median)  # pyright: ignore[reportArgumentType]
+
 
 def grokking_summary(metrics: pl.DataFrame) -> GrokkingSummary:
     """Summarize the accuracies of one run, or of the members of one group.
