@@ -125,8 +125,7 @@ def test_swapping_constituents(written):
     task = written(text + "\n%before N_sg was\n%before N_pl were\n%after by\n", train_size=100)
     for s in task.splits["gen"]:
         verb = next(i for i, w in enumerate(s.words) if w in ("hurt", "washed"))
-        subject, (new, *_) = s.words[:verb], [s.words[verb + 1 :]]
-        new = s.words[verb + 1 :]
+        subject, new = s.words[:verb], s.words[verb + 1 :]
         passive = "were" if new[1].endswith("s") else "was"
         assert s.target.split() == [*new, passive, s.words[verb], "by", *subject, "."]
         assert task.scorer.contrast(s) == (1, new[1], s.words[5])  # the noun of the clause is the second

@@ -57,10 +57,8 @@ class Projection(Displayed, Drawn):
     @cached_property
     def _optimal(self) -> tuple[Splits, float]:
         """By CKY, in O(n³)."""
-        n, inside = (
-            len(self.words),
-            self._wide.copy(),
-        )  # of [i, j] as a child: chart(i, j) + the best sum inside it
+        n = len(self.words)
+        inside = self._wide.copy()  # of [i, j] as a child: chart(i, j) + the best sum inside it
         choice, score = np.zeros((n, n), dtype=np.int64), 0.0
         for length in range(1, n):
             for i in range(n - length):
