@@ -186,9 +186,7 @@ def _checked(report: CheckReport) -> Checked:
 @html.register
 def _(analysis: Analysis) -> str:
     claims = [[claim.verdict, claim.statement, claim.evidence] for claim in analysis.claims]
-    findings = [
-        [each.sentence, *(number(v) for v in (each.value, each.low, each.high))] for each in analysis.findings
-    ]
+    findings = [[f.sentence, *(number(v) for v in (f.value, f.low, f.high))] for f in analysis.findings]
     return _all(
         [
             _heading(analysis.question),
@@ -225,11 +223,11 @@ def _paragraph(text: str) -> Markup:
 
 
 def _pairs(rows: Mapping[str, str]) -> Markup:
-    each = [
+    lines = [
         Markup('<tr><th style="text-align: left">{}</th><td>{}</td></tr>').format(*row)
         for row in rows.items()
     ]
-    return Markup("<table><tbody>{}</tbody></table>").format(Markup("").join(each))
+    return Markup("<table><tbody>{}</tbody></table>").format(Markup("").join(lines))
 
 
 def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:

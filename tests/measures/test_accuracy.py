@@ -41,8 +41,8 @@ class Answering:
             for end in range(2, len(ids) + 1):
                 source = vocabulary.decode(ids[1:end])
                 if source in self.answers:
-                    said = [*vocabulary.encode(self.answers[source]), vocabulary.eos]
-                    for offset, word in enumerate(said[: len(ids) - end + 1]):
+                    answer = [*vocabulary.encode(self.answers[source]), vocabulary.eos]
+                    for offset, word in enumerate(answer[: len(ids) - end + 1]):
                         logits[row, end - 1 + offset, word] = 1.0
                     break
         return Output(logits)

@@ -90,12 +90,12 @@ def zeroed(*ends: str) -> nn.Module:
 def test_what_begins_at_zero_in_every_layer_is_a_design() -> None:
     branches = found(zeroed("c_proj.weight", "c_proj.bias"))
     assert not branches.findings
-    (said,) = [note for note in branches.notes if "zero by design" in note]
-    assert said.startswith(
+    (note,) = [text for text in branches.notes if "zero by design" in text]
+    assert note.startswith(
         "branches begin at zero: the network is the identity at initialization; zero by design"
     )
     # at first the output maps with their biases, the tables, the final norm and the head
-    assert "the first update moves 17 of 41 tensors, gradients reach all of them from update 2 on" in said
+    assert "the first update moves 17 of 41 tensors, gradients reach all of them from update 2 on" in note
     both = found(zeroed("c_proj.weight", "c_proj.bias", "head.weight"))
     assert not both.findings
     assert any("the first update moves 1 of 41 tensors" in n and "from update 3 on" in n for n in both.notes)

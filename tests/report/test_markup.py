@@ -40,10 +40,10 @@ def test_whatever_the_text_it_stays_text(text: str) -> None:
 
 def test_a_term_is_marked_where_it_first_stands_in_a_section() -> None:
     glossary = Glossary()
-    told = glossary.mark("Seeds <b> grok at R² = −0.5 (−1.2 to 0.3), seeds again.")
-    assert told.count("<button") == 3
-    assert "&lt;b&gt;" in told
-    assert "= −0.5 (−1.2 to 0.3), seeds again." in told
+    text = glossary.mark("Seeds <b> grok at R² = −0.5 (−1.2 to 0.3), seeds again.")
+    assert text.count("<button") == 3
+    assert "&lt;b&gt;" in text
+    assert "= −0.5 (−1.2 to 0.3), seeds again." in text
     assert "<button" not in glossary.mark("a seed")
     assert list(glossary.used) == ["seed", "grokking", "R²"]
     glossary.begin()

@@ -232,12 +232,12 @@ USE = """<script>
     select.dispatchEvent(new Event("change", { bubbles: true }));
     await pause();
     document.body.dataset.moved = before !== dots();
-    const range = document.querySelector(".slider input"), told = document.querySelector("output");
-    document.body.dataset.trees = told.textContent;
+    const range = document.querySelector(".slider input"), caption = document.querySelector("output");
+    document.body.dataset.trees = caption.textContent;
     range.value = 0;
     range.dispatchEvent(new Event("input"));
     const seen = [...document.querySelectorAll(".slider svg")].filter((tree) => tree.checkVisibility()).length;
-    document.body.dataset.trees += ", then " + told.textContent + (seen === 1 ? " alone" : " among others");
+    document.body.dataset.trees += ", then " + caption.textContent + (seen === 1 ? " alone" : " among others");
     const term = document.querySelector(".term");
     term.click();
     document.body.dataset.term = document.querySelector(":popover-open").id === term.getAttribute("popovertarget");
@@ -301,20 +301,20 @@ MEASURE = """<script>
       window.dispatchEvent(new Event("beforeprint"));
       await new Promise((go) => setTimeout(go, 300));
     }
-    const told = { height: document.body.offsetHeight, drawn: document.querySelectorAll(".drawn").length };
-    told.cut = cut("body *").map((e) => e.outerHTML.slice(0, 80));
+    const sizes = { height: document.body.offsetHeight, drawn: document.querySelectorAll(".drawn").length };
+    sizes.cut = cut("body *").map((e) => e.outerHTML.slice(0, 80));
     for (const folded of document.querySelectorAll("details")) folded.open = true;
-    told.cut.push(...cut("p, h2, h3, pre, button, summary").map((e) => e.outerHTML.slice(0, 80)));
-    parent.postMessage(told, "*");
+    sizes.cut.push(...cut("p, h2, h3, pre, button, summary").map((e) => e.outerHTML.slice(0, 80)));
+    parent.postMessage(sizes, "*");
   }
   measured();
 </script></body>"""
 FRAMES = """<!doctype html><body><iframe width="390" height="800" src="report.html"></iframe>
 <iframe width="1400" height="800" src="report.html"></iframe><pre></pre><script>
-  const told = {};
+  const sizes = {};
   window.addEventListener("message", ({ data, source }) => {
-    told[source === frames[0] ? "phone" : "screen"] = data;
-    document.querySelector("pre").textContent = JSON.stringify(told);
+    sizes[source === frames[0] ? "phone" : "screen"] = data;
+    document.querySelector("pre").textContent = JSON.stringify(sizes);
   });
 </script></body>"""
 
@@ -327,9 +327,9 @@ def test_on_a_phone_and_on_a_screen_nothing_is_cut_and_five_studies_are_short(tm
     (tmp_path / "frames.html").write_text(FRAMES)
     dom, console = browse(tmp_path / "frames.html", tmp_path / "profile")
     assert console == ""
-    told = json.loads(html.unescape(re.findall(r"<pre>(.*?)</pre>", dom)[0]))
+    sizes = json.loads(html.unescape(re.findall(r"<pre>(.*?)</pre>", dom)[0]))
     for frame in ("phone", "screen"):
-        assert told[frame]["cut"] == []
-        assert told[frame]["drawn"] == 5  # one a study
-    assert told["phone"]["height"] < 12_000
-    assert told["screen"]["height"] < 9_000
+        assert sizes[frame]["cut"] == []
+        assert sizes[frame]["drawn"] == 5  # one a study
+    assert sizes["phone"]["height"] < 12_000
+    assert sizes["screen"]["height"] < 9_000

@@ -87,11 +87,11 @@ class _Pair:
         axes = [self.first] if self.second is None else [self.first, self.second]
         rows = [self._rows(table, response) for response in shown]
         if any(axis.drawn for axis in axes):
-            dots = [self._dots(each, response) for each, response in zip(rows, shown, strict=True)]
+            dots = [self._dots(part, response) for part, response in zip(rows, shown, strict=True)]
             chart = alt.hconcat(*dots).resolve_scale(color="independent")
             subtitle, words = f"a dot for each of {len(table)} models, whose settings were drawn", ""
         else:
-            means = [_means(each, response) for each, response in zip(rows, shown, strict=True)]
+            means = [_means(part, response) for part, response in zip(rows, shown, strict=True)]
             chart = self._grid(means, shown)
             subtitle = f"mean and 95% interval over models ({len(table)} in all)"
             subtitle += ", over all other axes, too" * others
