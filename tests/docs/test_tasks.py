@@ -45,10 +45,11 @@ def test_every_file_and_every_command(
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert [name for name, _ in FILES] == [
         *(f"reflexive/{s}.tsv" for s in ("train", "val", "gen")),
+        "pairs.tsv",
         "reflexive.gr",
         "reflexives.toml",
     ]
-    assert len(COMMANDS) == 9
+    assert len(COMMANDS) == 10
     for command in COMMANDS:
         for large, small in SMALL.items():
             command = command.replace(large, small)

@@ -7,7 +7,7 @@ from auxin.errors import ConfigError, DataError
 from auxin.experiment.train import train
 from auxin.measures.accuracy import Evaluator
 from auxin.tasks import Contrast, load_task
-from auxin.tasks.problems import problems
+from auxin.tasks.problems import doubts, shortages
 
 REFLEXIVES = {
     "train.tsv": "der Bär wäscht sich . refl\tder Bär wäscht sich\n",
@@ -130,7 +130,22 @@ def test_line_ends_of_every_system_are_read_and_a_mixture_is_refused(tmp_path):
 def test_what_is_not_what_it_seems_is_counted(tmp_path, gen, expected):
     train = lines("newt", "cat".upper(), "élan") + b"the cat reads\tcat\n"
     task = load_task("files", data_dir=written(tmp_path, train=train, val=lines("newt"), gen=gen))
-    assert problems(task.splits) == expected
+    assert doubts(task.splits) == expected
+
+
+def test_too_few_lines_and_words_that_no_model_can_answer_are_named(tmp_path):
+    many = b"".join(lines(f"w{i}") for i in range(600))
+    task = load_task("files", data_dir=written(tmp_path, train=many, val=many, gen=many))
+    assert shortages(task.splits) == []
+    gen = lines("w1", "w2") + b"the w3\tno\n"
+    task = load_task("files", data_dir=written(tmp_path, train=lines("w1", "w2", "w2"), val=many, gen=gen))
+    few, val, gen, size = shortages(task.splits)
+    assert few.startswith("train has 2 different lines: ")
+    assert val.startswith("598 of 600 lines of val cannot be answered: ")
+    assert (gen[:45], size) == (
+        "1 of 3 lines of gen cannot be answered: train",
+        "gen has 3 lines: each is 33 points of its accuracy",
+    )
 
 
 def test_training_begins_with_a_warning(tmp_path, capsys):

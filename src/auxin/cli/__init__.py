@@ -35,6 +35,7 @@ GROUPS = {
         "trees": "draw the tree that a model computes for a sentence, as it learns",
     },
     "Run my own experiment                      try: auxin train --out runs/a": {
+        "data": "split a table of your own pairs into the folder of a files task",
         "train": "train a stack of seeds on a task; a run that was stopped goes on",
         "resume": "go on with a run, or extend a finished one, from its own settings",
         "sweep": "train all runs of a sweep file, over its axes and seeds",

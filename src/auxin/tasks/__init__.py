@@ -3,7 +3,7 @@
 from auxin.tasks.registry import load_task
 from auxin.tasks.scorers import Answers, Brackets, Choices, Contrast
 from auxin.tasks.sentence import Annotation, Sentence, Structure
-from auxin.tasks.task import DataOptions, Dials, Task
+from auxin.tasks.task import DataSource, Dials, Task
 from auxin.tasks.vocabulary import Vocabulary
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "Brackets",
     "Choices",
     "Contrast",
-    "DataOptions",
+    "DataSource",
     "Dials",
     "Sentence",
     "Structure",

@@ -11,7 +11,7 @@ from auxin.tasks.files import read_published
 from auxin.tasks.sampling import UniformStream
 from auxin.tasks.scorers import Brackets
 from auxin.tasks.sentence import Sentence
-from auxin.tasks.task import DataOptions, Task
+from auxin.tasks.task import DataSource, Task
 from auxin.tasks.vocabulary import Vocabulary
 
 TYPES = "abcdefghijklmnopqrst"
@@ -97,7 +97,7 @@ def _walks(uniforms: UniformStream, count: int) -> tuple[NDArray[np.int8], NDArr
         step += 1
 
 
-def load(name: str, options: DataOptions) -> Task:
+def load(name: str, options: DataSource) -> Task:
     """The Dyck task, generated or read from published files."""
     if options.data_dir:
         splits = read_published(name, options)

@@ -24,7 +24,7 @@ from auxin.tasks.language import Language, read_language
 from auxin.tasks.rules import Reinflect
 from auxin.tasks.scorers import Answers, Choices
 from auxin.tasks.sentence import Sentence, Structure, belongs
-from auxin.tasks.task import DataOptions, Task
+from auxin.tasks.task import DataSource, Task
 from auxin.tasks.vocabulary import Vocabulary
 
 SIZES = {"train": 100_000, "val": 1_000, "test": 10_000, "gen": 10_000}
@@ -42,7 +42,7 @@ def language(name: str) -> Language:
     return replace(found, markers=None, continued=True) if name == "agreement" else found
 
 
-def load(name: str, options: DataOptions) -> Task:
+def load(name: str, options: DataSource) -> Task:
     """A task of this module, generated or, where it has published files, read.
 
     Without a size, train has 100k lines; val has 1k, test and gen 10k, whatever the size.

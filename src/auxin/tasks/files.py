@@ -6,18 +6,20 @@ train.tsv, val.tsv, gen.tsv and perhaps test.tsv.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from auxin.errors import DataError
 from auxin.tasks.language import Language
 from auxin.tasks.scorers import Answers, Contrast, every
 from auxin.tasks.sentence import Annotation, Sentence
-from auxin.tasks.task import DataOptions, Splits, Task
-from auxin.tasks.trees import binarize, bracket_tree, leaves, read_penn
+from auxin.tasks.task import DataSource, Splits, Task
+from auxin.tasks.trees import binarize, bracket_tree, leaves, read_penn, to_brackets
 from auxin.tasks.vocabulary import BOS, EOS, PAD
 from auxin.values import check
 
+Line = TypeVar("Line")
 PUBLISHED = {
     "train": ("{task}.train", "k-20_d-10_train.txt"),
     "val": ("{task}.val", "{task}.dev", "k-20_d-10_val.txt"),
@@ -26,10 +28,11 @@ PUBLISHED = {
 }
 """File names of each split; the k-20_d-10 ones are those of the published Dyck data, for dyck only."""
 COLUMNS = ("source", "target", "bracketing of the source", "hierarchical target", "linear target")
+SPLITS = ("train", "val", "gen", "test")
 MOST_MARKERS = 10
 
 
-def read_published(task: str, options: DataOptions, language: Language | None = None) -> Splits:
+def read_published(task: str, options: DataSource, language: Language | None = None) -> Splits:
     """The published files of a directory; ``train_size`` keeps only the first training lines.
 
     A test file all of whose lines tell the rules apart, without a gen file, is gen: the released code calls the
@@ -65,11 +68,12 @@ def read_split(path: Path, task: str, language: Language | None = None) -> list[
     Raises ``DataError`` as ``file:line: what is wrong`` for a missing or empty file, bytes that are not
     UTF-8, and a malformed line. About 15 µs a line.
     """
-    return _read_lines(path, _dyck if language is None else lambda line: _english(task, language, line))
+    return read_lines(path, _dyck if language is None else lambda line: _english(task, language, line))
 
 
-def _read_lines(path: Path, read: Callable[[str], Sentence]) -> list[Sentence]:
-    sentences: list[Sentence] = []
+def read_lines(path: Path, read: Callable[[str], Line]) -> list[Line]:
+    """What ``read`` makes of every line of a file; its ``DataError`` gets the file and the number of the line."""
+    found: list[Line] = []
     text = read_text(path)
     lines = text.split("\n" if "\n" in text else "\r")  # with any system's ends
     for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
@@ -77,12 +81,12 @@ def _read_lines(path: Path, read: Callable[[str], Sentence]) -> list[Sentence]:
         try:
             if "\r" in line:
                 raise DataError("a carriage return inside the line; allowed: one kind of line end")
-            sentences.append(read(line))
+            found.append(read(line))
         except DataError as error:
             raise DataError(f"{path}:{number}: {error}") from None
-    if not sentences:
+    if not found:
         raise DataError(f"{path} is empty; allowed: one line or more")
-    return sentences
+    return found
 
 
 def read_text(path: Path) -> str:
@@ -131,7 +135,7 @@ def _dyck(line: str) -> Sentence:
     return Sentence(" ".join(tokens), "")
 
 
-def load(name: str, options: DataOptions) -> Task:
+def load(name: str, options: DataSource) -> Task:
     """The task of a directory.
 
     A line is ``source<TAB>target``, then optionally a Penn-style bracketing of the source (or of its first words), the
@@ -145,10 +149,10 @@ def load(name: str, options: DataOptions) -> Task:
     check(directory is not None, "data_dir", "", "a directory with train.tsv, val.tsv and gen.tsv")
     assert directory is not None
     splits = Splits({}, str(directory))
-    for split in ("train", "val", "gen", "test"):
+    for split in SPLITS:
         path = directory / f"{split}.tsv"
         if path.exists():
-            splits[split] = _read_lines(path, _annotated)
+            splits[split] = read_lines(path, _annotated)
         elif split != "test":
             raise DataError(
                 f"{directory} has no {path.name}; allowed: train.tsv, val.tsv, gen.tsv[, test.tsv]"
@@ -185,11 +189,18 @@ def _annotated(line: str) -> Sentence:
         fields.pop()
     if not 2 <= len(fields) <= len(COLUMNS):
         raise DataError(f"{line[:80]!r} has {len(fields)} columns; allowed: 2 to 5: {', '.join(COLUMNS)}")
+    return annotated(fields)
+
+
+def annotated(fields: Sequence[str]) -> Sentence:
+    """The sentence of a line's ``COLUMNS``, two or more of them; ``DataError`` for what is wrong with them."""
     for name, field in zip(COLUMNS, fields, strict=False):
         _refuse_special(name, field.split())
     source, target, brackets, hierarchical, linear = (*fields, "", "", "")[:5]
     if not (source and target):
-        raise DataError(f"{'target' if source else 'source'} of {line[:80]!r} is empty; allowed: words")
+        raise DataError(
+            f"{'target' if source else 'source'} of {' '.join(fields)[:80]!r} is empty; allowed: words"
+        )
     tree = None
     if brackets:
         trees = read_penn(brackets)
@@ -202,3 +213,13 @@ def _annotated(line: str) -> Sentence:
                 f"bracketing {brackets[:80]!r} is not of the source's words; allowed: its first words"
             )
     return Sentence(source, target, Annotation(tree, hierarchical, linear))
+
+
+def line_of(sentence: Sentence) -> str:
+    """The line that is read as this sentence."""
+    assert isinstance(sentence.structure, Annotation)
+    tree, rules = sentence.structure.tree, sentence.structure
+    brackets = "" if tree is None else to_brackets(tree)
+    return "\t".join((sentence.source, sentence.target, brackets, rules.hierarchical, rules.linear)).rstrip(
+        "\t"
+    )

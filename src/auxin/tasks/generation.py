@@ -13,13 +13,13 @@ from auxin.tasks.language import Language, Source, read_language
 from auxin.tasks.sampling import UniformStream
 from auxin.tasks.scorers import Answers
 from auxin.tasks.sentence import Sentence
-from auxin.tasks.task import DataOptions, Dials, Splits, Task
+from auxin.tasks.task import DataSource, Dials, Splits, Task
 from auxin.tasks.vocabulary import Vocabulary
 
 _BARREN = 50  # draws of a thousand sentences without a new one before the request counts as impossible
 
 
-def load(name: str, options: DataOptions) -> Task:
+def load(name: str, options: DataSource) -> Task:
     """The task of a grammar file: rules of the grammar as the built-in ones are written, and lines ``%directive …``.
 
     The training set has ``train_size`` lines, by default half of the in-domain sentences, at most 100,000; val, test
@@ -46,7 +46,7 @@ def load(name: str, options: DataOptions) -> Task:
 
 
 def generated_splits(
-    name: str, language: Language, text: str, sizes: Mapping[str, int], options: DataOptions
+    name: str, language: Language, text: str, sizes: Mapping[str, int], options: DataSource
 ) -> Splits:
     """The splits of a language that ``text`` describes, from the cache where they have been generated before."""
     structures = {str(number): structure for number, structure in enumerate(language.structures)}

@@ -9,10 +9,17 @@ from collections.abc import Mapping, Sequence
 from auxin.tasks.sentence import Sentence
 
 BYTE_ORDER_MARK = "\ufeff"
+FEW_TO_LEARN, FEW_TO_SCORE = 500, 50
+"""Lines of train, and of another split, of which there should be more."""
 
 
 def problems(splits: Mapping[str, Sequence[Sentence]]) -> list[str]:
-    """A line for each problem, with a count and the first example: what a person should read before training.
+    """A line for each problem: what a person should read before training."""
+    return [*shortages(splits), *doubts(splits)]
+
+
+def doubts(splits: Mapping[str, Sequence[Sentence]]) -> list[str]:
+    """What is not what it seems, with a count and the first example.
 
     Words that differ only in what cannot be seen (Unicode forms, invisible characters), byte order marks inside a
     file, words of another split that train lacks, and lines of gen or test that train has.
@@ -39,6 +46,27 @@ def problems(splits: Mapping[str, Sequence[Sentence]]) -> list[str]:
         if repeated and split in ("gen", "test"):
             lines, are = _count(splits[split], "line"), "are" if repeated > 1 else "is"
             found.append(f"{repeated:,} of {lines} of {split} {are} in train, too")
+    return found
+
+
+def shortages(splits: Mapping[str, Sequence[Sentence]]) -> list[str]:
+    """What makes training vain: too few lines to learn from or to score, and answers whose words train lacks."""
+    known = {word for s in splits.get("train", ()) for word in s.text.split()}
+    found: list[str] = []
+    if "train" in splits and (different := len({s.text for s in splits["train"]})) < FEW_TO_LEARN:
+        few = _count(range(different), "different line")
+        found.append(f"train has {few}: a model learns so few by heart, and no rule; {FEW_TO_LEARN} are few")
+    for split in [split for split in splits if split != "train"]:
+        lines = splits[split]
+        if hopeless := sum(not known.issuperset(s.target.split()) for s in lines):
+            count = _count(lines, "line")
+            found.append(
+                f"{hopeless:,} of {count} of {split} cannot be answered: train lacks a word of the target"
+            )
+        if 0 < len(lines) < FEW_TO_SCORE:
+            found.append(
+                f"{split} has {_count(lines, 'line')}: each is {100 / len(lines):.0f} points of its accuracy"
+            )
     return found
 
 

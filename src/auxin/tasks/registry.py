@@ -9,7 +9,7 @@ from typing import Literal
 
 from auxin.errors import DataError
 from auxin.tasks import dyck, english, files, generation
-from auxin.tasks.task import DataOptions, Dials, Task
+from auxin.tasks.task import DataSource, Dials, Task
 from auxin.values import check
 
 Scoring = Literal["answers", "choices"]
@@ -19,7 +19,7 @@ Scoring = Literal["answers", "choices"]
 class Kind:
     """How a task is loaded, and what is known of it before."""
 
-    load: Callable[[str, DataOptions], Task]
+    load: Callable[[str, DataSource], Task]
     """From its name and the options."""
     dialled: bool = False
     """Whether its training data have dials."""
@@ -33,7 +33,7 @@ class Kind:
     """Steps of the published runs."""
 
 
-def _handed(name: str, options: DataOptions) -> Task:
+def _handed(name: str, options: DataSource) -> Task:
     raise DataError("task 'custom' is not loaded by name; allowed: hand it over, as in train(…, task=task)")
 
 
@@ -87,7 +87,7 @@ def load_task(
     check(allowed, "dials", dials, f"those of a generated task: {dialled}")
     check(not str(grammar) or name == "grammar", "grammar", str(grammar), "none, but for the task grammar")
     check(bool(str(grammar)) or name != "grammar", "grammar", "", "a grammar file, for the task grammar")
-    options = DataOptions(
+    options = DataSource(
         seed=seed,
         train_size=train_size,
         data_dir=Path(data_dir) if str(data_dir) else None,

@@ -45,7 +45,7 @@ class Dials(Value):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
+class DataSource:
     """Where a task's sentences come from: the options of ``load_task``, for the function that loads a task."""
 
     seed: int = 0
