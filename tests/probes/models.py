@@ -36,25 +36,69 @@ CLASSES = {
     "bert": "BertForMaskedLM",
     "roberta": "RobertaForMaskedLM",
     "vit": "ViTForImageClassification",
+    "falcon": "FalconForCausalLM",
+    "gpt_bigcode": "GPTBigCodeForCausalLM",
+    "bloom": "BloomForCausalLM",
+    "cohere2": "Cohere2ForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
+    "glm": "GlmForCausalLM",
+    "glm4": "Glm4ForCausalLM",
+    "nanochat": "NanoChatForCausalLM",
+    "exaone4": "Exaone4ForCausalLM",
+    "arcee": "ArceeForCausalLM",
+    "helium": "HeliumForCausalLM",
+    "ministral": "MinistralForCausalLM",
+    "hunyuan_v1_dense": "HunYuanDenseV1ForCausalLM",
+    "distilbert": "DistilBertForMaskedLM",
+    "electra": "ElectraForMaskedLM",
+    "deberta-v2": "DebertaV2ForMaskedLM",
+    "modernbert": "ModernBertForMaskedLM",
+    "deit": "DeiTForImageClassification",
+    "dinov2": "Dinov2ForImageClassification",
+    "clip_vision_model": "CLIPVisionModel",
+    "clip_text_model": "CLIPTextModel",
+    "siglip_vision_model": "SiglipVisionModel",
+    "siglip_text_model": "SiglipTextModel",
 }
+
+
+NAMES = {
+    "gpt2": ("n_embd", "n_layer", "n_head", "n_inner"),
+    "gptj": ("n_embd", "n_layer", "n_head", "n_inner"),
+    "gpt_bigcode": ("n_embd", "n_layer", "n_head", "n_inner"),
+    "bloom": ("hidden_size", "n_layer", "n_head", ""),
+    "falcon": ("hidden_size", "num_hidden_layers", "num_attention_heads", "ffn_hidden_size"),
+    "distilbert": ("dim", "n_layers", "n_heads", "hidden_dim"),
+    "opt": ("hidden_size", "num_hidden_layers", "num_attention_heads", "ffn_dim"),
+}
+"""What some families call width, layers, heads and hidden units."""
+USUAL = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+GROUPED = """
+llama mistral qwen2 qwen3 gemma2 gemma3_text phi3 olmo2 olmo3 olmo gemma granite cohere starcoder2 phi stablelm mixtral
+qwen2_moe qwen3_moe olmoe granitemoe gptj cohere2 smollm3 glm glm4 nanochat exaone4 arcee helium ernie4_5 seed_oss
+ministral hunyuan_v1_dense
+""".split()  # noqa: SIM905
+IMAGES = "vit deit ijepa dinov2 dinov2_with_registers clip_vision_model siglip_vision_model".split()  # noqa: SIM905
+HEAD_DIM = """
+qwen3 qwen3_moe gemma gemma2 gemma3_text cohere2 glm glm4 helium ernie4_5 seed_oss ministral arcee hunyuan_v1_dense
+""".split()  # noqa: SIM905
 
 
 def settings(kind: str, depth: int = 3, width: int = 96, **more: Any) -> dict[str, Any]:
     """Settings of a small config of a family."""
-    vocabulary: dict[str, Any] = {"vocab_size": 200}
+    sizes = (width, depth, 4, 4 * width if kind in ("gpt2", "gptj", "opt", "bloom") else 2 * width)
+    own: dict[str, Any] = dict(zip(NAMES.get(kind, USUAL), sizes, strict=True))
+    own.pop("", None)
     if kind in ("gpt2", "gptj"):
-        own: dict[str, Any] = {"n_embd": width, "n_layer": depth, "n_head": 4}
-        own |= {"rotary_dim": 8} if kind == "gptj" else {}
-    elif kind == "opt":
-        own = {"ffn_dim": 4 * width, "word_embed_proj_dim": width}
-    else:
-        own = {"intermediate_size": 2 * width}
-    if kind not in ("gpt2", "gptj"):
-        own |= {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": 4}
-    if kind not in ("gpt2", "gptj", "gpt_neox", "opt", "bert", "roberta", "vit"):
+        own.pop("n_inner")
+    if kind in GROUPED and kind != "gptj":
         own |= {"num_key_value_heads": 2, "pad_token_id": 0}
-    if kind in ("qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3_text"):
+    if kind in HEAD_DIM:
         own |= {"head_dim": width // 4}
+    if kind == "gptj":
+        own |= {"rotary_dim": 8}
+    if kind == "opt":
+        own |= {"word_embed_proj_dim": width}
     if kind in ("gemma2", "gemma3_text"):
         own |= {"query_pre_attn_scalar": width // 4}
     if kind in ("mixtral", "granitemoe"):
@@ -65,9 +109,15 @@ def settings(kind: str, depth: int = 3, width: int = 96, **more: Any) -> dict[st
         own |= {"moe_intermediate_size": width, "mlp_only_layers": [1]}
     if kind == "qwen2_moe":
         own |= {"shared_expert_intermediate_size": width}
-    if kind == "vit":
-        own, vocabulary = own | {"image_size": 64}, {}
-    return own | vocabulary | more
+    if kind == "electra":
+        own |= {"embedding_size": width // 2}
+    if kind in ("dinov2", "dinov2_with_registers"):
+        own.pop("intermediate_size")
+    if kind in IMAGES:
+        return own | {"image_size": 64, "patch_size": 16} | more
+    if kind in ("glm", "glm4", "modernbert", "cohere2", "clip_text_model", "nanochat"):
+        own |= {"eos_token_id": 1, "bos_token_id": 1, "pad_token_id": 0}
+    return own | {"vocab_size": 200} | more
 
 
 def build(kind: str, seed: int = 0, **more: Any) -> nn.Module:

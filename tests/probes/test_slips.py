@@ -33,8 +33,7 @@ def test_a_slip_is_named(kind: str, slip: str) -> None:
 
 @pytest.mark.parametrize("kind", [*slips.NAMES, *models.CLASSES])
 def test_an_unharmed_model_is_left_in_peace(kind: str) -> None:
-    for seed in range(2):
-        assert not check(fresh(kind, seed), n_tokens=32, seed=seed).findings
+    assert not check(fresh(kind, 0), n_tokens=32).findings
 
 
 class LayerScaled(shapes.MinGPT):

@@ -154,10 +154,10 @@ class Attention(Value):
         d, k, biased = sizes.width, self.dimensions(sizes), sizes.attention_bias
         root, joint = self.sigma_v**0.5, (sizes.heads + 2 * sizes.key_heads) * k
         return {
-            "query": Map(d, sizes.heads * k, self.sigma_q, biased=biased, joint=joint),
-            "key": Map(d, sizes.key_heads * k, self.sigma_k, biased=biased, joint=joint),
-            "value": Map(d, sizes.key_heads * k, root, biased=biased, joint=joint),
-            "out": Map(sizes.heads * k, d, root, self.sigma_b, biased, branches=branches),
+            "query": Map(d, sizes.heads * k, self.sigma_q, biased=biased, joint=joint, attention=True),
+            "key": Map(d, sizes.key_heads * k, self.sigma_k, biased=biased, joint=joint, attention=True),
+            "value": Map(d, sizes.key_heads * k, root, biased=biased, joint=joint, attention=True),
+            "out": Map(sizes.heads * k, d, root, self.sigma_b, biased, branches=branches, attention=True),
         }
 
     def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> Attention:

@@ -33,6 +33,8 @@ class Map:
     """Of a map whose output is added to the stream: how many of them the network has."""
     joint: int = 0
     """Of queries, keys and values: rows of the one matrix in which all three may stand."""
+    attention: bool = False
+    """Whether it is one of attention's maps."""
 
 
 @dataclass(frozen=True)

@@ -9,84 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from auxin.architecture import MLP, Attention, Experts, Layer, Network, Rotary, Sublayer
-from auxin.architecture.initialization import normal_scheme
+from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
+from auxin.families.family import Family
+from auxin.families.names import ACTIVATIONS, FULL, KINDS, LARGEST, NAMES, SLIDING, without_effect
 from auxin.families.rotary import rotary_of
-from auxin.families.table import BY_TYPE, FAMILIES, SPECIAL, Family
+from auxin.families.table import BY_TYPE, FAMILIES, SPECIAL
 from auxin.values import check
-
-NAMES = {
-    "width": ("hidden_size", "n_embd", "d_model"),
-    "depth": ("num_hidden_layers", "n_layer", "num_layers"),
-    "heads": ("num_attention_heads", "n_head"),
-    "hidden": ("intermediate_size", "ffn_dim", "n_inner"),
-    "experts": ("num_local_experts", "num_experts"),
-    "expert_hidden": ("moe_intermediate_size", "intermediate_size"),
-    "activation": ("hidden_activation", "hidden_act", "activation_function"),
-    "epsilon": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
-    "std": ("initializer_range", "init_std"),
-    "base": ("rope_theta", "rotary_emb_base"),
-    "fraction": ("partial_rotary_factor", "rotary_pct"),
-    "pattern": ("sliding_window_pattern", "_sliding_window_pattern"),
-    "key_heads": ("num_key_value_heads",),
-    "longest": ("max_position_embeddings", "n_positions"),
-}
-"""What each setting is called, by the first that is there."""
-ACTIVATIONS = {
-    "gelu_new": "gelu",
-    "gelu_pytorch_tanh": "gelu",
-    "gelu_fast": "gelu",
-    "gelu_python": "gelu",
-    "swish": "silu",
-}
-"""Other names of activations that differ by less than a percent."""
-LARGEST = 2**30
-FULL, SLIDING = "full_attention", "sliding_attention"
-KINDS = {FULL, SLIDING}
-"""What ``layer_types`` may be."""
-
-_ANY = """
-model_type architectures auto_map transformers_version torch_dtype dtype auxin unsloth_version unsloth_fixed
-_name_or_path name_or_path _commit_hash _attn_implementation _attn_implementation_internal
-_attn_implementation_autoset _experts_implementation attn_implementation experts_implementation
-tokenizer_class prefix problem_type finetuning_task task_specific_params id2label label2id num_labels
-return_dict output_hidden_states output_attentions use_cache use_return_dict torchscript use_bfloat16
-tf_legacy_loss tie_encoder_decoder gradient_checkpointing chunk_size_feed_forward pretraining_tp
-cache_implementation reorder_and_upcast_attn base_model_tp_plan base_model_pp_plan
-max_length min_length do_sample early_stopping num_beams num_beam_groups temperature top_k top_p typical_p
-repetition_penalty length_penalty diversity_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size
-num_return_sequences output_scores return_dict_in_generate remove_invalid_values bad_words_ids
-exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
-dropout attention_dropout activation_dropout hidden_dropout resid_pdrop embd_pdrop attn_pdrop layerdrop
-hidden_dropout_prob attention_probs_dropout_prob classifier_dropout summary_first_dropout
-residual_dropout embedding_dropout
-attention_bias mlp_bias qkv_bias enable_bias use_bias use_qkv_bias
-logit_scale logits_scaling final_logit_softcapping
-summary_type summary_use_proj summary_activation summary_proj_to_labels
-pooler_output_size pooler_act encoder_stride
-vocab_size tie_word_embeddings max_position_embeddings n_positions n_ctx type_vocab_size
-image_size patch_size num_channels max_window_layers
-output_router_logits router_aux_loss_coef router_jitter_noise
-"""
-WITHOUT_EFFECT = frozenset(_ANY.split())
-"""Settings that change no network at initialization, of any value: names, tokens, dropout, files, generation; biases
-start at 0, gains at 1, heads and poolers stand after the stream."""
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "add_cross_attention": (False,),
-    "is_decoder": (False,),
-    "is_encoder_decoder": (False,),
-    "qk_layernorm": (False,),
-    "use_qk_norm": (False,),
-    "position_embedding_type": ("absolute",),
-    "use_bidirectional_attention": (False,),
-    "use_sliding_window": (False,),
-    "_remove_final_layer_norm": (False,),
-    "layer_norm_elementwise_affine": (True,),
-}
-"""These values alone."""
-UNSET = (None, "", [], {}, ())
 
 
 class NoFamily(ConfigError):
@@ -142,14 +73,12 @@ class _Reader:
         family, template = self.family, self.family.layer
         width, depth, heads = self.whole("width"), self.whole("depth"), self.whole("heads")
         check(depth <= 10_000, "number of layers", depth, "1 to 10000")
-        embedded = self.whole("word_embed_proj_dim", width)
-        check(embedded == width, "word_embed_proj_dim", embedded, f"the width, {width}")
-        head_dim, key_heads = self.whole("head_dim", max(1, width // heads)), self.whole("key_heads", heads)
-        hidden = self.whole("hidden", 4 * width)
+        head_dim, key_heads = self.whole("head_dim", max(1, width // heads)), self._key_heads(heads)
+        hidden = self.whole("hidden", round(self.number("mlp_ratio", 4) * width))
         of_expert, of_shared = self._expert_sizes(template)
         sizes = Sizes(width, heads, key_heads, hidden, expert_hidden=of_expert, shared_hidden=of_shared)
         std, causal = self.number("std", 0.02), family.causal or self.flag("is_decoder", False)
-        parallel = template.parallel and self.flag("use_parallel_residual", True)
+        parallel = template.parallel and self.flag("parallel", True)
         attention, mlp = (self._sublayer(sublayer) for sublayer in template.sublayers)
         made: dict[tuple[Attention, MLP | Experts], Layer] = {}  # equal layers are one object
         bodies = [
@@ -160,12 +89,11 @@ class _Reader:
             if (first, second) not in made:
                 sublayers = replace(attention, body=first), replace(mlp, body=second)
                 made[first, second] = Layer(sublayers, parallel)
-        embedding = self._embedding(std, width)
+        scheme = family.scheme(std, depth)
+        embedding = self._embedding(scheme.embeddings(Map(width, 1)).std, width)
         network = Network(tuple(made[pair] for pair in bodies), attention.before or attention.after)
         self._refuse_the_rest()
-        return Recipe(
-            family.name, network, sizes, normal_scheme(std, scaled=family.scaled), embedding, causal
-        )
+        return Recipe(family.name, network, sizes, scheme, embedding, causal)
 
     def whole(self, name: str, default: int | None = None) -> int:
         """A positive whole number."""
@@ -199,7 +127,7 @@ class _Reader:
 
     def _refuse_the_rest(self) -> None:
         for name, value in self.values.items():
-            known = name in self.read or _without_effect(name, value)
+            known = name in self.read or without_effect(name, value)
             check(known, name, value, f"none, as it is not covered for {self.family.name}")
 
     def _sublayer(self, template: Sublayer) -> Sublayer:
@@ -224,7 +152,7 @@ class _Reader:
                 active=active,
                 normalized=normalized,
             )
-        return replace(template, body=body, branch=self.number("residual_multiplier", 1.0), **places)
+        return replace(template, body=body, branch=self.number("branch", 1.0), **places)
 
     def _mlp(self, template: MLP) -> MLP:
         """With the config's activation."""
@@ -250,6 +178,13 @@ class _Reader:
         dense, step = self._find("mlp_only_layers")[1] or (), self.whole("decoder_sparse_step", 1)
         return body.expert if layer in dense or (layer + 1) % step else body
 
+    def _key_heads(self, heads: int) -> int:
+        """How many heads of keys there are; Falcon and StarCoder say whether there is one."""
+        keys, grouped = self.whole("key_heads", heads), self.flag("new_decoder_architecture", False)
+        if grouped or "multi_query" not in self.family.special:
+            return keys
+        return 1 if self.flag("multi_query", False) else heads
+
     def _attention(self, template: Any, layer: int, depth: int, head_dim: int) -> Attention:
         """What one layer's attention does."""
         natural = head_dim**-0.5
@@ -258,7 +193,8 @@ class _Reader:
         scale = scale if self.flag("scale_attn_weights", True) else 1.0
         scale /= layer + 1 if self.flag("scale_attn_by_inverse_layer_idx", False) else 1
         kind, rotary = self._kind(layer, depth), None
-        if template.rotary and (settings := self._rotation(kind, head_dim)) is not None:
+        turned = template.rotary and self._turns(kind, layer, depth)
+        if turned and (settings := self._rotation(kind, head_dim)) is not None:
             rotary, strength = rotary_of(settings, head_dim, self.whole("longest", LARGEST))
             scale *= strength**2
         return replace(
@@ -266,7 +202,8 @@ class _Reader:
             head_dim=head_dim,
             scale=None if scale == natural else scale,
             rotary=rotary,
-            window=self.whole("sliding_window") if kind == SLIDING else None,
+            alibi=self.whole("heads") if template.alibi else 0,
+            window=self._window() if kind == SLIDING else None,
             softcap=self.number("attn_logit_softcapping", 0.0) or None,
         )
 
@@ -283,7 +220,7 @@ class _Reader:
             check(value is None or isinstance(value, Mapping), "rope_parameters", value, "settings by name")
         settings = scaling[0] or scaling[1] or {}
         local = self.family.local_unscaled and kind == SLIDING
-        base = self.number("rope_local_base_freq", base) if local else base
+        base = self.number("local_base", base) if local else base
         if KINDS & set(settings):
             settings = settings.get(kind, {})
             if settings is None:
@@ -300,7 +237,7 @@ class _Reader:
         period = self.family.period
         if period is None:
             return FULL
-        size, used = self._find("sliding_window")[1], self.flag("use_sliding_window", True)
+        size, used = self._find("window")[1], self.flag("use_sliding_window", True)
         first, kinds = self.number("max_window_layers", 0), self._find("layer_types")[1]
         period = self.whole("pattern", period) if period else 0
         if kinds is not None:
@@ -309,21 +246,32 @@ class _Reader:
             return kinds[layer]
         if size is None or not used:
             return FULL
-        local = (layer + 1) % period != 0 if period else layer >= first
+        local = (layer + self.family.phase) % period != 0 if period else layer >= first
         return SLIDING if local else FULL
 
+    def _window(self) -> int:
+        """Tokens that a layer with a window sees; ModernBERT's counts both sides, without the token itself."""
+        size = self.whole("window")
+        return size // 2 + 1 if self._find("window")[0] == "local_attention" else size
+
+    def _turns(self, kind: str, layer: int, depth: int) -> bool:
+        """Whether a layer rotates: not those that SmolLM 3 lists with 0, nor Cohere 2's that see all."""
+        kinds, every = self._find("no_rope_layers")[1], self.whole("no_rope_layer_interval", LARGEST)
+        if kinds is not None:
+            given = isinstance(kinds, (list, tuple)) and len(kinds) == depth and set(kinds) <= {0, 1}
+            check(given, "no_rope_layers", kinds, f"{depth} of 0 and 1")
+            return kinds[layer] == 1
+        return (layer + 1) % every != 0 and not (self.family.unrotated and kind == FULL)
+
     def _embedding(self, std: float, width: int) -> EmbeddingLaw:
-        tables = 1 + self.family.positions
-        if self.family.embedding == "vectors":
+        family, tables = self.family, 1 + self.family.positions
+        key, embedded = self._find("embedded")[0], self.whole("embedded", width)
+        projected = key == "embedding_size" and embedded != width
+        check(embedded == width or projected, key, embedded, f"the width, {width}")
+        if family.embedding == "vectors":
             return EmbeddingLaw()
-        if self.family.embedding == "normalized":  # all tokens share the row of their segment
-            return EmbeddingLaw(std, 1.0, 1 / tables)
-        scale = width if self.family.embedding == "scaled" else self.number("embedding_multiplier", 1.0) ** 2
+        if family.embedding == "normalized":
+            size = embedded * std**2 if projected else 1.0
+            return EmbeddingLaw(std, size, size * family.shared / tables)
+        scale = width if family.embedding == "scaled" else self.number("embedding_multiplier", 1.0) ** 2
         return EmbeddingLaw(std, tables * std**2 * scale)
-
-
-def _without_effect(name: str, value: Any) -> bool:
-    """Whether a setting of this value changes nothing at initialization."""
-    if value in UNSET or name.endswith(("_token_id", "_token_ids", "_token_index")):
-        return True
-    return name in WITHOUT_EFFECT or value in NEUTRAL.get(name, ())

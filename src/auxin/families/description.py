@@ -21,10 +21,11 @@ from auxin.architecture.sizes import Sizes
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily, read_config, recipe_of
+from auxin.families.family import GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
 from auxin.families.layers import LayerStack, find_layers
 from auxin.families.matrices import TORCH, Matrix, matrices, recognized
 from auxin.families.preparation import as_config_error, hooks, prepared
-from auxin.families.table import BY_TYPE, GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
+from auxin.families.table import BY_TYPE
 from auxin.models.transformer import TransformerLM
 from auxin.values import check
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from auxin.architecture import Layer, Network
 from auxin.architecture.model import ModelConfig
-from auxin.families.configs import NAMES
 from auxin.families.matrices import HEADS
+from auxin.families.names import NAMES
 from auxin.families.targets import TARGETS, Target, bodies_of, form_of
 from auxin.models.stack import norms_of
 from auxin.models.transformer import TransformerLM

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from auxin.architecture.initialization import SCHEMES, Map, Scheme, normal_scheme
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
-from auxin.families.table import Parts
+from auxin.families.family import Parts
 
 GATES, HEADS = ("gate", "up"), ("query", "key", "value")
 AGREEING = 0.6
@@ -115,9 +115,10 @@ def _cut(role: str, weight: Tensor, fused: str, layer: int, recipe: Recipe) -> I
     elif role != "qkv":
         yield role, weight
     elif fused == "heads":
-        rows = weight.unflatten(0, (recipe.sizes.heads, 3, -1))
-        for i, part in enumerate(HEADS):
-            yield part, rows[:, i].flatten(0, 1)
+        keys = recipe.sizes.key_heads
+        rows = weight.unflatten(0, (keys, recipe.sizes.heads // keys + 2, -1))
+        for part, of in zip(HEADS, rows.split([rows.shape[1] - 2, 1, 1], 1), strict=True):
+            yield part, of.flatten(0, 2)
     else:
         rows = [recipe.maps[layer][part].fan_out for part in HEADS]
         yield from zip(HEADS, weight.split(rows), strict=True)

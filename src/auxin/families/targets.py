@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from auxin.architecture import MLP, Attention, Layer
-from auxin.families.table import BY_TYPE, Family
+from auxin.families.family import Family
+from auxin.families.table import BY_TYPE
 from auxin.models.stack import norms_of
 
 

@@ -160,7 +160,7 @@ def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckRe
             causes += () if moved else strength_mismatches(seen, described, limits)
             effects += () if moved else branch_mismatches(seen, described, limits)
             tokens = Tokens.observed(seen)
-            notes += [] if tokens is not None else ["no prediction for padded or zero inputs"]
+            notes += [] if tokens is not None else ["no prediction for padded inputs"]
         effects += _verdict(seen, "measured", stack.name, limits)
     elif seen is not None:
         notes.append(

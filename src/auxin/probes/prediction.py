@@ -15,6 +15,8 @@ from auxin.theory.profile import Profile
 
 Array = NDArray[np.float64]
 
+ZERO = 1e-28
+"""Norm² that stands for that of a token of zeros."""
 DRAWS = 64
 """Attention matrices a layer and direction: their error is a tenth of what networks of usual width scatter by."""
 
@@ -41,12 +43,13 @@ class Tokens:
 
     @classmethod
     def observed(cls, seen: Observation) -> Tokens | None:
-        """Those of an observation; None where padding or inputs of zero forbid a prediction."""
+        """Those of an observation; None where padding forbids a prediction."""
         gram, different = seen.grams[0].mean(0), None
         if seen.equal is not None and seen.equal.sum() > seen.equal.shape[0] * seen.equal.shape[1]:
             gram, different = seen.grams[0][0], ~seen.equal[0]  # a mean would blur which tokens are equal
-        if not seen.kept.all() or not (np.diag(gram) > 0).all():
+        if not seen.kept.all():
             return None
+        gram = gram + np.diag(np.where(np.diag(gram) == 0, ZERO, 0.0))
         return cls(gram, seen.causal, seen.width, different)
 
 
