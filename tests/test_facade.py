@@ -14,7 +14,8 @@ PUBLIC = {
     "load_task", "measure", "open", "Run", "phase_diagram", "preset",
     "propagate", "propagate_gram", "simulate", "train",
     "tree_projections", "Task", "resume",
-    "assert_healthy", "check", "diff", "network_of", "rescale_", "CheckReport", "Thresholds",
+    "assert_healthy", "check", "diff",
+    "watch", "network_of", "rescale_", "CheckReport", "Thresholds",
     "sweep", "NamedRun",
 }  # fmt: skip
 

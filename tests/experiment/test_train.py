@@ -10,6 +10,7 @@ import torch
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
 from auxin.errors import ConfigError, DataError, RunError
 from auxin.experiment.train import train
+from auxin.report.training_figures import run_figures
 from auxin.runs import open_run
 
 CONFIG = RunConfig(
@@ -133,3 +134,16 @@ def test_the_summary_scores_every_sentence(undisturbed: Path) -> None:
     summary = json.loads((undisturbed / "summary.json").read_text())
     assert set(summary["accuracy"]) == {"val", "test", "gen"}
     assert all(0 <= summary["accuracy"]["gen"][seed] <= 1 for seed in ("0", "1"))
+
+
+def test_a_watched_run_has_the_same_weights_and_more_metrics(undisturbed: Path, tmp_path: Path) -> None:
+    run = train(CONFIG, tmp_path / "run", watched=20)
+    for one, other in zip(run.checkpoints, open_run(undisturbed).checkpoints, strict=True):
+        weights = [
+            sorted(p.read_bytes() for p in c.path.glob("*.safetensors") if "state" not in p.name)
+            for c in (one, other)
+        ]
+        assert weights[0] == weights[1]
+    rows = run.metrics.filter(split="watch", name="norm")
+    assert rows["step"].to_list() == [20, 20, 40, 40, 60, 60]
+    assert [figure.name for figure in run_figures(run.metrics)][-1] == "watch"

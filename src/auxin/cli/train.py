@@ -46,6 +46,8 @@ class TrainOptions(Following):
     """Directory of the run: metrics, checkpoints, figures."""
     preset: PresetName = "laptop"
     """Where the defaults of all other options come from; unless it is named, from a run that is in --out."""
+    watch: int = 0
+    """Steps between two looks at each member's signals (docs/watch.md); 0: none."""
     config: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
 
     @classmethod
@@ -69,4 +71,4 @@ class TrainOptions(Following):
         from auxin.cli.summary import summarized
         from auxin.experiment.train import train
 
-        return summarized(train(self.config, self.out, progress=True, **self.sinks))
+        return summarized(train(self.config, self.out, progress=True, watched=self.watch, **self.sinks))

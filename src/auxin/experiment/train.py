@@ -21,6 +21,7 @@ from auxin.measures.structure import measured_sentences, structure
 from auxin.models.devices import check_device
 from auxin.models.formats import model_bytes
 from auxin.models.threads import on_threads
+from auxin.probes.watch import Watch, watch
 from auxin.runs import Metric, Run, RunDirectory, open_run
 from auxin.runs.run import CHANGEABLE, is_finished
 from auxin.tasks import Task
@@ -28,7 +29,7 @@ from auxin.tasks.problems import problems
 from auxin.training.batches import check_length
 from auxin.training.loop import Trainer, float32_products
 from auxin.training.schedule import learning_rate, milestones
-from auxin.values import changed, check
+from auxin.values import changed, check, check_whole
 
 MEASURED_SENTENCES = 1000  # of the structural measures taken during training
 
@@ -41,6 +42,7 @@ def train(
     progress: bool = False,
     tensorboard: str | Path | None = None,
     wandb: str | None = None,
+    watched: int = 0,
 ) -> Run:
     """Train every member of ``config`` to its last step and return the run in ``out``.
 
@@ -51,7 +53,9 @@ def train(
     early stopping. Ctrl-C and SIGTERM finish the step, save, and raise ``Interrupted``. Raises ``RunError`` for a
     directory that holds something else, ``ConfigError`` and ``DataError`` for what cannot be trained.
 
-    ``tensorboard``, a directory, and ``wandb``, a project, get the metrics as they are written; docs/sinks.md.
+    ``tensorboard``, a directory, and ``wandb``, a project, get the metrics as they are written; docs/sinks.md. With
+    ``watched`` each member is looked at every so many steps (``auxin.watch``): metrics of the split ``watch``, and
+    alarms in the events.
 
     >>> tiny = ModelConfig(depth=1, width=8, heads=2)
     >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
@@ -59,7 +63,8 @@ def train(
     >>> run.config.steps, run.checkpoints[-1].step
     (2, 2)
     """
-    return _train(config, out, task, progress, sinks_of(tensorboard, wandb))
+    check_whole("watched", watched, 0, 10**9)
+    return _train(config, out, task, progress, sinks_of(tensorboard, wandb), watched=watched)
 
 
 def resume(
@@ -112,6 +117,7 @@ def _train(
     progress: bool,
     sinks: Sequence[Sink],
     extend: bool = False,
+    watched: int = 0,
 ) -> Run:
     check_device(config.device)
     with contextlib.ExitStack() as inside:
@@ -136,6 +142,7 @@ def _train(
             bar.warn(
                 f"automatic logs and checkpoints follow the schedule of {config.steps} steps from here on"
             )
+        session.watched = watched
         session.run(directory, bar, signals, inside.enter_context(sending(run, sinks, bar.warn)))
     return open_run(out)
 
@@ -171,6 +178,8 @@ class _Session:
         self.loss_sums = torch.zeros(len(config.seeds), dtype=torch.float64, device=config.device)
         self.loss_count = 0
         self.gradient_norms = torch.zeros(len(config.seeds), device=config.device)
+        self.watched = 0
+        self.watchers: dict[int, Watch] = {}
 
     def run(
         self,
@@ -181,7 +190,10 @@ class _Session:
     ) -> None:
         """Train to the end; ``write`` takes the rows that have been appended to the metrics."""
         self.directory, self.bar, self.signals, self.write = directory, bar, signals, write
-        if not self._resume():
+        recorded = self._resume()
+        if self.watched:
+            self.watchers = {seed: watch(model, self.watched) for seed, model in self.models.items()}
+        if not recorded:
             self._record()
         while self.trainer.count < self.config.steps:
             result = self.trainer.step()
@@ -189,6 +201,7 @@ class _Session:
             self.loss_count += 1
             self.gradient_norms = result.gradient_norms
             bar.advance(self.trainer.count, result.tokens)
+            self._watch()
             self._record()
         self._finish()
 
@@ -238,6 +251,18 @@ class _Session:
             self.bar.show(rows)
         if kept:
             self._save(keep=True, recorded=True)
+
+    def _watch(self) -> None:
+        """Look at members whose turn it is, or whose updates jump."""
+        step, rows = self.trainer.count, list[Metric]()
+        for seed, watcher in self.watchers.items():
+            for alarm in watcher.step(step):
+                self.directory.log(f"seed {seed}: {alarm}")
+            if step % self.watched == 0:
+                rows += [Metric(step, seed, "watch", name, value) for name, value in watcher.summary.items()]
+        if rows:
+            self.directory.append_metrics(rows)
+            self.write(rows)
 
     def _logged(self) -> list[Metric]:
         """This step's training numbers (after step 0) and accuracies of every member."""

@@ -37,6 +37,16 @@ PANELS = {
     ("train", "attention_sparsity"): "attention sparsity (nats)",
 }
 """What ``dynamics`` shows: (split, name) and the axis title."""
+WATCHED = {
+    ("watch", "norm"): "norm² after the last layer",
+    ("watch", "cosine"): "cosine of tokens after it",
+    ("watch", "gradient"): "squared gradient, input / output",
+    ("watch", "entropy"): "least attention entropy, relative",
+    ("watch", "spread"): "largest spread of attention's logits",
+    ("watch", "update"): "largest update of a layer, relative",
+    ("watch", "experts"): "least share of experts used",
+}
+"""What is drawn of a run that was watched."""
 MOST_MEMBERS, MEMBERS_POINTS = 50, 8000
 """Thin lines of a figure of learning curves, and the points of all of them together."""
 MOST_COLORS, MOST_POINTS = 8, 12_000
@@ -51,6 +61,10 @@ def run_figures(metrics: pl.DataFrame, note: str = "") -> list[Figure]:
     if metrics["name"].is_in([name for split, name in PANELS if split == "train"]).any():
         words = "Generalization and structural measures against steps."
         found.append(Figure("dynamics", dynamics(metrics).properties(description=words)))
+    if (metrics["split"] == "watch").any():
+        words = "Norms, cosines, gradients, attention and updates against steps."
+        chart = dynamics(metrics, panels=WATCHED, title="Signals while the model trains")
+        found.append(Figure("watch", chart.properties(description=words)))
     return found
 
 
@@ -122,7 +136,13 @@ def _means(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     return means.with_columns(pl.col("low", "high").fill_null(pl.col("value")))
 
 
-def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None) -> alt.ConcatChart:
+def dynamics(
+    metrics: pl.DataFrame,
+    baselines: Mapping[str, float] | None = None,
+    *,
+    panels: Mapping[tuple[str, str], str] = PANELS,
+    title: str = "What changes while the model generalizes",
+) -> alt.ConcatChart:
     """Generalization and the structural measures against steps, a panel each, a mean and 95% band a group.
 
     ``metrics`` may hold a column ``group`` (say, the depth); ``baselines`` maps the names of trees that know
@@ -130,34 +150,38 @@ def dynamics(metrics: pl.DataFrame, baselines: Mapping[str, float] | None = None
     """
     group = pl.col("group").cast(pl.String) if "group" in metrics.columns else pl.lit("all seeds")
     rows = metrics.filter(
-        pl.any_horizontal((pl.col("split") == split) & (pl.col("name") == name) for split, name in PANELS)
+        pl.any_horizontal((pl.col("split") == split) & (pl.col("name") == name) for split, name in panels)
     )
     rows = drawable(rows.with_columns(series=group), "structural measure on the expected splits")
     groups = Groups.of(rows)
     means = [
         _means(part, str(name)).with_columns(name=pl.lit(name)) for (name,), part in rows.group_by("name")
     ]
-    panels = measured_panels(pl.concat(means), groups, width=280, baselines=baselines)
-    title = alt.Title("What changes while the model generalizes", subtitle=band_words(groups))
-    return alt.concat(*panels, columns=2).properties(title=title)
+    drawn = measured_panels(pl.concat(means), groups, width=280, baselines=baselines, panels=panels)
+    return alt.concat(*drawn, columns=2).properties(title=alt.Title(title, subtitle=band_words(groups)))
 
 
 def measured_panels(
-    means: pl.DataFrame, groups: Groups, *, width: int, baselines: Mapping[str, float] | None = None
+    means: pl.DataFrame,
+    groups: Groups,
+    *,
+    width: int,
+    baselines: Mapping[str, float] | None = None,
+    panels: Mapping[tuple[str, str], str] = PANELS,
 ) -> list[Panel]:
-    """A panel for each of ``PANELS`` that a table with columns name, series, step, value, low and high has."""
-    panels: list[Panel] = []
-    for (_, name), title in PANELS.items():
+    """A panel for each of ``panels`` that a table with columns name, series, step, value, low and high has."""
+    drawn: list[Panel] = []
+    for (_, name), title in panels.items():
         rows = means.filter(name=name).select("series", "step", "value", "low", "high")
         if len(rows):
             y, form = (share(title), ".1%") if name == "accuracy" else (number(title), ".3f")
             layers = groups.bands(rows, steps(), y, tips(form, "series:N", "step:Q"))
             if baselines and name == "t_parseval":
                 layers += marked(alt.Y, dict(baselines))
-            panels.append(panel(layers, "", width, 190))
-    if not panels:
+            drawn.append(panel(layers, "", width, 190))
+    if not drawn:
         raise DataError("there is no structural measure to draw")
-    return panels
+    return drawn
 
 
 def compared_runs(curves: Sequence[tuple[str, str, pl.DataFrame]], groups: Groups) -> Figure:

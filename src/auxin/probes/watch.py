@@ -1,0 +1,270 @@
+"""``auxin.watch``: whether a model drifts away while it trains, by its profile and the size of its updates."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auxin.errors import ConfigError
+from auxin.families.layers import unwrapped
+from auxin.families.preparation import as_config_error, check_readable
+from auxin.probes.bands import Alarm, Bands, Updates
+from auxin.probes.glance import Glance
+from auxin.probes.inputs import Reading
+from auxin.probes.states import NotFinite
+from auxin.theory.profile import Profile
+from auxin.theory.states import Array
+from auxin.values import check_whole
+
+ENTRIES = 2048
+"""Entries of a tensor whose update is measured."""
+SUMMARY: dict[str, Callable[[Array], float]] = {
+    "norm": lambda x: x[-1], "cosine": lambda x: x[-1], "gradient": lambda x: x[0], "attention_share": np.nanmax,
+    "mlp_share": np.nanmax, "entropy": np.nanmin, "spread": np.nanmax, "experts": np.nanmin, "update": np.nanmax,
+}  # fmt: skip
+"""One number of a profile's columns: after the last layer, of the input's gradient, or of the extreme layer."""
+_torch: Any = torch
+"""Whose operations on lists of tensors have private names."""
+Sink = Callable[[int, Profile, Sequence[Alarm]], None]
+
+
+def watch(
+    model: nn.Module,
+    every: int = 100,
+    inputs: Any = None,
+    *,
+    sinks: Sequence[Sink] = (),
+    precision: torch.dtype | None = None,
+    **reading: Any,
+) -> Watch:
+    """Watch a model that trains; call ``step`` of what is returned after every step of the optimizer.
+
+    Every step: the norm of each tensor's update, of 2,048 of its entries. Every ``every`` steps, and where an update
+    jumps: the profile on one small batch. A quantity that leaves its band is an ``Alarm``, and a warning of the logger
+    ``auxin``. Bands end at limits (cosine 0.999, entropy 0.02, spread 50, experts 0.25) and at three times the largest
+    change of the last eight looks. Weights, gradients, modes and random state are left as they are.
+
+    Args:
+        model: any module that ``check`` measures, whose layers return the stream.
+        every: steps between two looks.
+        inputs: as of ``check``; a batch of real data shows more than random tokens.
+        sinks: functions of (step, profile, alarms), called at every look: ``json_lines``, ``tensorboard``, ``wandb``.
+        precision: the type of autocast, if the model is trained in one.
+        reading: ``layers``, ``batch`` (2), ``n_tokens`` (32), ``batch_first``, ``seed``, as of ``check``.
+
+    Cost: a look takes a pass forward and one back of 64 tokens.
+
+    Raises ``ConfigError`` as ``check`` does, and where layers do not return the stream.
+
+    >>> import torch
+    >>> model = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(32, 4), 2, enable_nested_tensor=False)
+    >>> watcher = watch(model, every=10)
+    >>> watcher.step(10)
+    []
+    >>> watcher.profile.depth
+    2
+    """
+    check_whole("every", every, 1, 10**9)
+    small: dict[str, Any] = {"n_tokens": 32}
+    return Watch(unwrapped(model), every, Reading(inputs, **(small | reading)), sinks, precision)
+
+
+class Watch:
+    """A model that is watched; made by ``watch``."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        every: int,
+        reading: Reading,
+        sinks: Sequence[Sink] = (),
+        precision: torch.dtype | None = None,
+    ) -> None:
+        check_readable(model)
+        self.model, self.every, self.sinks = model, every, tuple(sinks)
+        self.alarms: list[Alarm] = []
+        """All so far."""
+        self._glance = Glance(model, reading, precision)
+        self.profile = self._glance.profile()
+        """Of the last look; its column update is of layers, at 0 of what is outside them."""
+        self._bands = Bands(self._glance.layers, self.profile)
+        self._sampled = _Sampled(model, list(self._glance.stack.layers))
+        self._updates = Updates(self._sampled.names)
+        self._finite = True
+        self._step: int | None = None
+
+    def step(self, step: int) -> list[Alarm]:
+        """What has left its band; ``step`` is the number of the optimizer's step that was taken last."""
+        if step == self._step:  # a batch whose gradients are only added up
+            return []
+        self._step = step
+        update = self._sampled.update()
+        found: list[Alarm] = []
+        if update is not None and np.isfinite(update).all() and update.any():
+            jump = self._updates.judge(step, update, self._sampled.relative(update))
+            found += [jump] if jump else []
+        broken = update is not None and not np.isfinite(update).all()
+        if found or (broken and self._finite) or step % self.every == 0:
+            found += self._look(step, update)
+        self.alarms += found
+        for alarm in found:
+            logging.getLogger("auxin").warning("%s", alarm)
+        return found
+
+    def _look(self, step: int, update: Array | None) -> list[Alarm]:
+        found: list[Alarm] = []
+        try:
+            profile = self._glance.profile()
+        except NotFinite as error:
+            if self._finite:
+                found.append(Alarm(step, "nan", error.module, str(error), math.nan, math.inf))
+            self._finite = False
+        else:
+            self._finite = True
+            layers = (
+                np.full(profile.depth + 1, math.nan) if update is None else self._sampled.by_layer(update)
+            )
+            if len(layers) == profile.depth + 1:
+                profile = Profile({**profile.columns, "update": layers})
+            self._sampled.weigh()
+            found += self._bands.judge(step, profile)
+            self.profile = profile
+        for sink in self.sinks:
+            sink(step, self.profile, found)
+        return found
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """A number for each quantity of the last look: ``summary_of``."""
+        return summary_of(self.profile)
+
+    def trainer_callback(self) -> Any:
+        """A ``TrainerCallback`` of transformers: ``Trainer(model, callbacks=[watcher.trainer_callback()])``."""
+        from transformers import TrainerCallback
+
+        return _callback(
+            TrainerCallback, on_step_end=lambda _, args, state, *__, **___: self.step(state.global_step)
+        )
+
+    def lightning_callback(self) -> Any:
+        """A ``Callback`` of Lightning: ``Trainer(callbacks=[watcher.lightning_callback()])``."""
+        with as_config_error("Lightning is not installed", "pip install lightning"):
+            from lightning.pytorch import Callback  # pyright: ignore[reportMissingImports]
+
+        return _callback(Callback, on_train_batch_end=lambda _, trainer, *__: self.step(trainer.global_step))
+
+
+def _callback(base: type, **methods: Callable[..., Any]) -> Any:
+    """An instance of a callback's class with these methods, which return nothing."""
+    quiet = {name: lambda *a, act=act, **k: (act(*a, **k), None)[1] for name, act in methods.items()}
+    return type("AuxinCallback", (base,), quiet)()
+
+
+def summary_of(profile: Profile) -> dict[str, float]:
+    """One number a quantity: norm² and cosine after the last layer, the input's gradient, else the extreme layer."""
+    columns = ((name, reduce, profile.columns.get(name)) for name, reduce in SUMMARY.items())
+    return {name: float(reduce(x)) for name, reduce, x in columns if x is not None and not np.isnan(x).all()}
+
+
+def json_lines(path: str | Path) -> Sink:
+    """A sink: a JSON object a look, of the step, all columns and the alarms, appended to a file."""
+
+    def write(step: int, profile: Profile, alarms: Sequence[Alarm]) -> None:
+        columns = {n: [float(v) if math.isfinite(v) else None for v in x] for n, x in profile.columns.items()}
+        row = {"step": step, **columns, "alarms": [str(alarm) for alarm in alarms]}
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    return write
+
+
+def tensorboard(writer: Any) -> Sink:
+    """A sink: the summary as scalars ``watch/…`` of a SummaryWriter, alarms as text."""
+
+    def write(step: int, profile: Profile, alarms: Sequence[Alarm]) -> None:
+        for name, value in summary_of(profile).items():
+            writer.add_scalar(f"watch/{name}", value, step)
+        for alarm in alarms:
+            writer.add_text("watch/alarm", str(alarm), step)
+
+    return write
+
+
+def wandb(run: Any) -> Sink:
+    """A sink: the summary as ``watch/…`` of a run of Weights & Biases, with the number of alarms."""
+
+    def write(step: int, profile: Profile, alarms: Sequence[Alarm]) -> None:
+        values = {f"watch/{name}": value for name, value in summary_of(profile).items()}
+        run.log({**values, "watch/alarms": len(alarms), "watch/step": step})
+
+    return write
+
+
+class _Sampled:
+    """Some entries of every parameter, as they are and as they were one step ago."""
+
+    def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
+        self._model = model
+        named = {name: p for name, p in model.named_parameters() if type(p.data) is Tensor and p.numel()}
+        if not named:
+            raise ConfigError(f"{type(model).__name__} has no plain parameters; allowed: one or more")
+        self.names, self._parameters = list(named), list(named.values())
+        inside = lambda name: next(
+            (i for i, layer in enumerate(layers, 1) if name.startswith(f"{layer}.")), 0
+        )
+        self._layer = np.array([inside(name) for name in self.names])
+        self._depth = len(layers)
+        self._take()
+
+    def _take(self) -> None:
+        """Views of the entries, which follow the weights, and copies."""
+        self._places = [p.data_ptr() for p in self._parameters]
+        strides = [-(-p.numel() // ENTRIES) for p in self._parameters]
+        with torch.no_grad():
+            self._views = [
+                p.detach().as_strided((-(-p.numel() // stride),), (stride,), p.storage_offset())
+                for p, stride in zip(self._parameters, strides, strict=True)
+            ]
+            self._before = [view.clone() for view in self._views]
+        self.weigh()
+
+    @torch.no_grad()
+    def weigh(self) -> None:
+        """Note the size of the weights."""
+        self._sizes = _norms(self._views)
+
+    @torch.no_grad()
+    def update(self) -> Array | None:
+        """[P]: norms of the entries' updates since the last call; None where the weights have moved elsewhere."""
+        if [p.data_ptr() for p in self._parameters] != self._places:
+            self._take()
+            return None
+        found = _norms(_torch._foreach_sub(self._views, self._before))
+        _torch._foreach_copy_(self._before, self._views)
+        return found
+
+    def relative(self, update: Array) -> Array:
+        """[P]: updates relative to the weights, as those were at the last look."""
+        return update / np.maximum(self._sizes, 1e-12)
+
+    def by_layer(self, update: Array) -> Array:
+        """[depth + 1] of relative updates; at 0 of all that is outside the layers."""
+        squares = [
+            np.bincount(self._layer, weights=x**2, minlength=self._depth + 1) for x in (update, self._sizes)
+        ]
+        return np.sqrt(squares[0] / np.maximum(squares[1], 1e-24))
+
+
+def _norms(tensors: Sequence[Tensor]) -> Array:
+    """Euclidean norms, [P]."""
+    norms = _torch._foreach_norm(list(tensors))
+    device = norms[0].device
+    return torch.stack([norm.to(device, torch.float32) for norm in norms]).cpu().numpy().astype(np.float64)
