@@ -20,7 +20,7 @@ from torch.func import functional_call
 from auxin.families.layers import LayerStack
 from auxin.families.preparation import hooks, prepared
 from auxin.probes.findings import Diagnostic
-from auxin.probes.inputs import Call, Reading, call_of
+from auxin.probes.inputs import Call, Reading, accepts, call_of
 from auxin.probes.states import tensors_of
 from auxin.probes.weights import Subject, owner
 
@@ -32,6 +32,8 @@ SHOWN = 3
 """Names that a note lists."""
 UPDATES = 8
 """Updates that are tried at most."""
+ENCODED, CROSS = "encoder_hidden_states", re.compile("cross|encoder|enc_")
+"""Where decoders of transformers take an encoder's states, and what the names of their cross-attention have."""
 STEP = 0.02
 """Root mean square of what a zero tensor is moved by."""
 
@@ -81,8 +83,10 @@ class Reach:
     """Trainable parameters that the output does not depend on."""
     called: set[str] = field(default_factory=set)
     """Modules that ran."""
+    waiting: set[str] = field(default_factory=set)
+    """Parameters of cross-attention in a decoder that runs without an encoder's states."""
     notes: tuple[str, ...] = ()
-    """Why it was not measured."""
+    """Why it was not measured, or not all of it."""
 
 
 def reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
@@ -102,6 +106,10 @@ def reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
             reason = " ".join(str(error).split())[:120]
             return Reach(notes=(f"gradients of parameters were not measured: {reason}",))
     found.unused = {n for n in trainable if n not in found.updates and n not in found.blocked}
+    if accepts(model, ENCODED) and ENCODED not in call.kwargs:
+        found.waiting = {n for n in found.unused if owner(n) not in found.called and CROSS.search(n)}
+    if found.waiting:
+        found.notes = (f"cross-attention does not run: pass {ENCODED} in inputs=",)
     return found
 
 
@@ -192,7 +200,7 @@ def unreached(reach: Reach, stack: LayerStack, ran: Sequence[str]) -> Iterator[D
         elif name in reach.blocked or (layer is not None and layers[layer] in ran):
             lifeless.setdefault(group, name)
     for (layer, part), name in lifeless.items():
-        if (layer, part) not in alive:
+        if (layer, part) not in alive and name not in reach.waiting:
             module = owner(name)
             what = "is never used" if module not in reach.called and name not in reach.blocked else "runs"
             sentence = f"{module} {what}: no gradient reaches its weights, now or after the first updates."

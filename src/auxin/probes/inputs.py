@@ -134,16 +134,17 @@ def _kept(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _made_up(model: nn.Module, reading: Reading, generator: torch.Generator) -> Call:
-    config, batch = getattr(model, "config", None), reading.batch
-    size = getattr(config, "image_size", None)
-    if size is not None and accepts(model, "pixel_values"):
-        height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        shape = (batch, getattr(config, "num_channels", 3), height, width)
-        pixels = torch.randn(shape, generator=generator).to(next(model.parameters()).dtype)
-        return Call(kwargs={"pixel_values": pixels}, notes=("inputs: random N(0, 1) pixels",))
-    table = vocabulary_of(model)
-    if table is not None:
-        return _random_tokens(model, table, reading, generator)
+    sensed, table = _sensed(model, reading), vocabulary_of(model)
+    dtype = next(model.parameters()).dtype
+    drawn = {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in sensed.items()}
+    args = tuple(value for name, value in drawn.items() if not name)
+    kwargs = {name: value for name, value in drawn.items() if name}
+    notes = tuple(f"inputs: random N(0, 1) {name or 'pixels'} {shape}" for name, shape in sensed.items())
+    if table is not None and (not sensed or accepts(model, "input_ids", "decoder_input_ids")):
+        call = _random_tokens(model, table, reading, generator)
+        return Call(call.args, call.kwargs | kwargs, notes=(*call.notes, *notes))
+    if sensed:
+        return Call(args, kwargs, notes=notes)
     width = _input_width(model)
     if width is None:
         raise ConfigError(
@@ -151,10 +152,42 @@ def _made_up(model: nn.Module, reading: Reading, generator: torch.Generator) -> 
             "arguments or a dict of named ones"
         )
     first = next((m.batch_first for m in model.modules() if isinstance(m, nn.MultiheadAttention)), True)
-    shape = (batch, reading.n_tokens, width) if first else (reading.n_tokens, batch, width)
-    vectors = torch.randn(shape, generator=generator).to(next(model.parameters()).dtype)
+    shape = (reading.batch, reading.n_tokens, width) if first else (reading.n_tokens, reading.batch, width)
+    vectors = torch.randn(shape, generator=generator).to(dtype)
     args = (vectors, vectors.clone()) if accepts(model, "memory", "tgt") else (vectors,)
     return Call(args, notes=(f"inputs: random N(0, 1) vectors {tuple(shape)}",))
+
+
+def _sensed(model: nn.Module, reading: Reading) -> Mapping[str, tuple[int, ...]]:
+    """Shapes of pixels and sounds by the name of the argument, as the model's own config tells."""
+    config = getattr(model, "config", None)
+    get: Any = lambda name, default=None: getattr(config, name, default)
+    batch, n = reading.batch, reading.n_tokens
+    both = hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
+    if accepts(model, "pixel_values") and (both or not accepts(model, "input_ids")):
+        seeing = get("vision_config", config)
+        size: Any = getattr(seeing, "image_size", None)
+        height, width = size if isinstance(size, (tuple, list)) else (size, size)
+        frames = (seeing.num_frames,) if isinstance(getattr(seeing, "num_frames", None), int) else ()
+        channels = getattr(seeing, "num_channels", None) or 3
+        shape = (batch, *frames, channels, height, width)
+        return {"pixel_values": shape} if height else {}
+    if accepts(model, "input_values") and get("conv_stride") and get("conv_kernel"):
+        for kernel, stride in zip(reversed(get("conv_kernel")), reversed(get("conv_stride")), strict=True):
+            n = (n - 1) * stride + kernel
+        return {"input_values": (batch, n)}
+    if accepts(model, "input_values") and get("max_length") and get("num_mel_bins"):
+        return {"input_values": (batch, get("max_length"), get("num_mel_bins"))}
+    if accepts(model, "input_features") and not accepts(model, "input_ids"):
+        if get("max_source_positions") and get("num_mel_bins"):  # two frames a position
+            return {"input_features": (batch, get("num_mel_bins"), 2 * get("max_source_positions"))}
+        size = get("feature_projection_input_dim", get("input_feat_per_channel", get("num_mel_bins")))
+        return {"input_features": (batch, 4 * n, size)} if size else {}
+    images = getattr(model, "default_cfg", None)  # timm's
+    if isinstance(images, Mapping) and len(images.get("input_size", ())) == 3:
+        size = getattr(getattr(model, "patch_embed", None), "img_size", None) or images["input_size"][1:]
+        return {"": (batch, images["input_size"][0], *size)}
+    return {}
 
 
 def _random_tokens(
@@ -172,7 +205,7 @@ def _random_tokens(
         notes.append("the vocabulary is small: pairs of one token are left out of the cosines")
     tokens = pool[torch.stack(drawn)]
     kwargs = {"input_ids": tokens} if accepts(model, "input_ids") else {}
-    if kwargs and accepts(model, "decoder_input_ids"):
+    if accepts(model, "decoder_input_ids"):
         kwargs["decoder_input_ids"] = tokens.flip(1)
     return Call(() if kwargs else (tokens,), kwargs, notes=tuple(notes))
 

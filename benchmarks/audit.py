@@ -1,0 +1,268 @@
+"""auxin.check on a small model of every class with a config in the installed transformers.
+
+    python benchmarks/audit.py [--seeds 1] [--limit 60] [--again] [CLASS …]
+
+A row a class: whether its stream is measured, and how far from what plain forward hooks show; how far the prediction is
+from the mean over drawn networks; what its weights were compared with; what is flagged although nothing was harmed; why
+it is refused. Rows that docs/tables/audit.csv has are kept, unless ``--again``; docs/audit.md is made from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import re
+import time
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from auxin.errors import AuxinError
+from auxin.families.preparation import prepared
+from auxin.probes.check import check
+from auxin.probes.check_report import CheckReport
+from auxin.probes.inputs import Reading, call_of
+from auxin.probes.prediction import Tokens, predict
+from auxin.probes.states import stream_of
+from small_models import classes
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+TABLE, PAGE = DOCS / "tables" / "audit.csv", DOCS / "audit.md"
+TOKENS = 16
+WIDE, DRAWS = 256, 16
+"""Of the networks that a prediction is compared with."""
+EQUAL = 1e-6
+"""Difference between check's stream and that of plain hooks up to which they count as equal."""
+CLOSE = {"cosine": 0.03, "norm": 0.06, "gradient": 0.12}
+"""Difference between prediction and mean over networks up to which a class counts as predicted."""
+SCHEMA: dict[str, Any] = {
+    "model": pl.String,
+    "stack": pl.String,
+    "layers": pl.Int64,
+    "equal": pl.Float64,
+    "reference": pl.String,
+    "cosine": pl.Float64,
+    "norm": pl.Float64,
+    "gradient": pl.Float64,
+    "fresh": pl.Int64,
+    "flagged": pl.Int64,
+    "finding": pl.String,
+    "note": pl.String,
+    "refused": pl.String,
+    "seconds": pl.Float64,
+}
+
+Build = Callable[..., nn.Module]
+
+
+def row_of(build: Build, seeds: int) -> dict[str, Any]:
+    """What check makes of a class."""
+    row: dict[str, Any] = {"fresh": 0, "flagged": 0}
+    try:
+        model = _seeded(build, 0)
+    except Exception as error:
+        return row | {"refused": f"not built small: {type(error).__name__}: {_line(error)}"}
+    start, layers = time.perf_counter(), None
+    try:
+        try:
+            report = check(model, n_tokens=TOKENS)
+        except AuxinError as error:  # of two stacks, the one that is named first
+            named = re.search(r"has two stacks.*layers='(.+?)'", str(error))
+            if named is None:
+                raise
+            layers = row["stack"] = named[1]
+            report = check(model, n_tokens=TOKENS, layers=layers)
+    except AuxinError as error:
+        return row | {"refused": _line(error)}
+    row["seconds"] = round(time.perf_counter() - start, 2)
+    row |= {"reference": report.known, "note": next((n for n in report.notes if "not predicted" in n), None)}
+    seen = report.observation
+    if seen is not None:
+        row["layers"] = seen.depth
+        if seen.closed:
+            row["equal"] = _difference(model, report)
+        else:
+            row["refused"] = next(note for note in report.notes if note.startswith("the branches found"))
+    if report.predicted is not None and seen is not None:
+        row |= _deviations(build, layers)
+    for seed in range(seeds):
+        found = (
+            report if seed == 0 else check(_seeded(build, seed), n_tokens=TOKENS, seed=seed, layers=layers)
+        ).findings
+        row["fresh"] += 1
+        row["flagged"] += bool(found)
+        if found and "finding" not in row:
+            row["finding"] = found[0].sentence
+    return row
+
+
+def _seeded(build: Build, seed: int, **sizes: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(None):
+        torch.manual_seed(seed)
+        return build(**sizes)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def hooked(model: nn.Module, names: list[str], seed: int = 0) -> list[Tensor]:
+    """The stream before the first layer and after every run of one, by plain forward hooks."""
+    states: list[Tensor] = []
+
+    def entering(_: nn.Module, args: Any, kwargs: Any) -> None:
+        if not states:
+            x = stream_of((args, kwargs))
+            assert x is not None
+            states.append(x if x.requires_grad else x.requires_grad_())
+
+    def leaving(_: nn.Module, __: Any, output: Any) -> None:
+        x = output if isinstance(output, Tensor) else stream_of(output)
+        assert x is not None
+        states.append(x)
+
+    handles = [model.get_submodule(names[0]).register_forward_pre_hook(entering, with_kwargs=True)]
+    handles += [model.get_submodule(name).register_forward_hook(leaving) for name in dict.fromkeys(names)]
+    try:
+        with prepared(model):
+            call = call_of(model, Reading(n_tokens=TOKENS, seed=seed), torch.Generator().manual_seed(seed))
+            model(*call.args, **call.kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return states
+
+
+def _summary(x: Tensor) -> tuple[float, float]:
+    """Norm² per dimension and mean cosine over pairs, of x [B, n, d]."""
+    x = x.detach().double()
+    unit = x / x.norm(dim=-1, keepdim=True)
+    n = x.shape[1]
+    cosines = (unit @ unit.mT).sum((1, 2)) - n
+    return x.square().mean().item(), cosines.mean().item() / (n * (n - 1))
+
+
+def _difference(model: nn.Module, report: CheckReport) -> float | None:
+    """Largest difference of cosines and, relative, of norms² between check's and plain hooks."""
+    seen = report.observation
+    assert seen is not None
+    states = hooked(model, list(seen.layers))
+    if seen.equal is not None and seen.equal.sum() > seen.equal.shape[0] * seen.equal.shape[1]:
+        states = []  # pairs of one token are left out
+    if len(states) != seen.depth + 1:
+        return None
+    axes = seen.grams.shape[1:3]
+    found = np.array([_summary(x if x.shape[:2] == axes else x.transpose(0, 1)) for x in states])
+    return float(max(np.abs(found[:, 0] / seen.norm - 1).max(), np.abs(found[:, 1] - seen.cosine).max()))
+
+
+def _deviations(build: Build, layers: str | None) -> dict[str, float]:
+    """Largest differences over the layers between prediction and mean over wider networks."""
+    grams, gradients = [], []
+    report = check(_seeded(build, 0, width=WIDE), n_tokens=TOKENS, layers=layers)
+    seen = report.observation
+    assert seen is not None
+    assert report.intended is not None
+    generator = torch.Generator().manual_seed(0)
+    for draw in range(DRAWS):
+        model = _seeded(build, draw, width=WIDE)
+        states = hooked(model, list(seen.layers))
+        squares = [
+            [
+                g.double().square().mean().item()
+                for g in torch.autograd.grad(states[-1], states, probe, retain_graph=True)
+            ]
+            for probe in (torch.randn(states[-1].shape, generator=generator) for _ in range(2))
+        ]
+        gradients.append(np.mean(squares, 0))
+        axes = seen.grams.shape[1:3]
+        doubles = [x.detach().double() for x in states]
+        doubles = [x if x.shape[:2] == axes else x.transpose(0, 1) for x in doubles]
+        grams.append([(x @ x.mT / x.shape[-1]).mean(0).numpy() for x in doubles])
+    gram, gradient = np.mean(grams, 0), np.mean(gradients, 0)
+    found = predict(report.intended, Tokens(gram[0], seen.causal, seen.width), draws=256)
+    norm = np.einsum("lii->li", gram)
+    cosines = gram / np.sqrt(norm[:, :, None] * norm[:, None])
+    n = gram.shape[1]
+    cosine = (cosines.sum((1, 2)) - n) / (n * (n - 1))
+    return {
+        "cosine": float(np.abs(found.cosine - cosine).max()),
+        "norm": float(np.abs(found.norm / norm.mean(1) - 1).max()),
+        "gradient": float(np.abs(found.gradient / (gradient / gradient[-1]) - 1).max()),
+    }
+
+
+def _work(build: Build, seeds: int, out: Connection) -> None:
+    warnings.simplefilter("ignore")
+    with open(os.devnull, "w") as silent, contextlib.redirect_stderr(silent):
+        try:
+            out.send(row_of(build, seeds))
+        except BaseException as error:
+            out.send({"refused": f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"})
+
+
+def apart(build: Build, seeds: int, limit: float) -> dict[str, Any]:
+    """A row, made in a process of its own that may crash, or be ended after so many seconds."""
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    process = fork.Process(target=_work, args=(build, seeds, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv() if receiver.poll(limit) else {"refused": f"more than {limit:g} seconds"}
+    except EOFError:
+        return {"refused": "the process crashed"}
+    finally:
+        process.kill()
+        process.join()
+
+
+def read() -> pl.DataFrame:
+    """The committed table."""
+    return pl.read_csv(TABLE, schema=SCHEMA) if TABLE.exists() else pl.DataFrame(schema=SCHEMA)
+
+
+def write(rows: dict[str, dict[str, Any]]) -> None:
+    """The table, sorted by class, with few digits."""
+    table = pl.DataFrame(list(rows.values()), schema=SCHEMA).sort("model")
+    errors = [pl.col(name).round_sig_figs(3) for name in ("equal", "cosine", "norm", "gradient")]
+    table.with_columns(errors).write_csv(TABLE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--limit", type=float, default=60)
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--refused", action="store_true", help="try those again that were refused")
+    parser.add_argument("classes", nargs="*", metavar="CLASS")
+    options = parser.parse_args()
+    import transformers.generation
+    import transformers.masking_utils
+    import transformers.modeling_layers
+    import transformers.models.auto.modeling_auto  # what every class needs, once for all processes
+    from transformers import BertForMaskedLM, LlamaForCausalLM, T5Model, ViTModel  # noqa: F401
+
+    transformers.logging.set_verbosity_error()
+    every = dict(classes())
+    rows = {row["model"]: row for row in read().to_dicts() if row["model"] in every}
+    for name, build in every.items():
+        chosen = not options.classes or any(re.fullmatch(pattern, name) for pattern in options.classes)
+        known = name in rows and not (options.refused and rows[name]["refused"])
+        if chosen and (options.again or not known):
+            rows[name] = {"model": name} | apart(build, options.seeds, options.limit)
+            print({key: value for key, value in rows[name].items() if value is not None}, flush=True)
+            write(rows)
+
+
+if __name__ == "__main__":
+    main()
