@@ -13,7 +13,7 @@ PUBLIC = {
     "critical", "exponents", "grokking_summary", "initialize_",
     "load_task", "measure", "open", "Run", "phase_diagram", "preset",
     "propagate", "propagate_gram", "simulate", "train",
-    "tree_projections", "Task", "resume",
+    "tree_projections", "minimal_pairs", "Task", "resume",
     "assert_healthy", "check", "diff",
     "watch", "network_of", "rescale_", "CheckReport", "Thresholds",
     "sweep", "NamedRun",

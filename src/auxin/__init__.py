@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from auxin.lab.opening import open
     from auxin.lab.sweep import sweep
     from auxin.measures.grokking import grokking_summary
+    from auxin.measures.pairs import minimal_pairs
     from auxin.measures.projection import tree_projections
     from auxin.models.initialize import initialize_
     from auxin.models.transformer import TransformerLM
@@ -51,6 +52,7 @@ _MODULES = {
     "auxin.experiment.measure": ("measure",),
     "auxin.experiment.train": ("resume", "train"),
     "auxin.measures.grokking": ("grokking_summary",),
+    "auxin.measures.pairs": ("minimal_pairs",),
     "auxin.measures.projection": ("tree_projections",),
     "auxin.models.initialize": ("initialize_",),
     "auxin.models.transformer": ("TransformerLM",),
@@ -92,7 +94,7 @@ __all__ = [  # noqa: RUF022
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM",
     "Vocabulary", "Task", "load_task", "train", "resume", "measure", "Run", "open", "grokking_summary",
     "sweep", "NamedRun",
-    "tree_projections",
+    "tree_projections", "minimal_pairs",
     "AuxinError",
 ]  # fmt: skip
 

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from auxin.errors import AuxinError
 from auxin.measures.grokking import QUANTITIES, GrokkingSummary, grokking_summary
 from auxin.measures.intervals import SHARES
+from auxin.measures.pairs import PairScores
 from auxin.measures.projection import Projection
 from auxin.probes.check_report import CheckReport
 from auxin.report import check_page, theory_figures
@@ -116,6 +117,15 @@ def _(projection: Projection) -> str:
 @figure.register
 def _(projection: Projection) -> altair.TopLevelMixin:
     return span_chart(projection)
+
+
+@html.register
+def _(scores: PairScores) -> str:
+    rows = [
+        [name, f"{pairs:,}", *(f"{share:.1%}" for share in shares)]
+        for name, pairs, *shares in scores.accuracy.iter_rows()
+    ]
+    return _all([_table("Minimal pairs", ("", "pairs", "accuracy", "95% from", "to"), rows)])
 
 
 @html.register

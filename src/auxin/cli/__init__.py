@@ -32,6 +32,7 @@ GROUPS = {
     "Watch structure emerge                     try: auxin demo": {
         "demo": "train the question task until it groks, in minutes, and draw it",
         "measure": "take structural measures of a run's checkpoints",
+        "pairs": "score minimal pairs on a run's checkpoints or any causal model",
         "trees": "draw the tree that a model computes for a sentence, as it learns",
     },
     "Run my own experiment                      try: auxin train --out runs/a": {

@@ -197,7 +197,7 @@ def projections(
         with evaluating(causal) as device:
             states = _states(causal, bos, layer, device)
             if number == 0:
-                _check_causal(states, [token for word in tokens[chunk[0]] for token in word], bos)
+                check_causal(causal, [token for word in tokens[chunk[0]] for token in word], bos, device)
             charts = _charts(causal, states, [tokens[s] for s in chunk], metric, max_tokens)
         for s, chart in zip(chunk, charts, strict=True):
             if not np.isfinite(chart[np.triu_indices(len(chart))]).all():
@@ -229,8 +229,9 @@ def _states(model: CausalModel, bos: int, layer: int, device: torch.device) -> S
     return states
 
 
-def _check_causal(states: States, tokens: list[int], bos: int) -> None:
+def check_causal(model: CausalModel, tokens: list[int], bos: int, device: torch.device) -> None:
     """Refuse a model in which the last token changes the states before it."""
+    states = _states(model, bos, -1, device)
     changed = [*tokens[:-1], bos if tokens[-1] != bos else tokens[0]]
     positions = np.arange(1, len(tokens) + 1)
     before, after = states(np.array([tokens, changed]), np.stack([positions, positions]))[:, :-1]

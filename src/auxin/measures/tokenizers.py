@@ -51,11 +51,7 @@ def tokenize(
     """
     causal = as_causal_model(model)
     check_vocabulary(causal, vocabulary)
-    if not callable(getattr(vocabulary, "encode", None)):
-        raise ConfigError(
-            f"vocabulary is {type(vocabulary).__name__}; allowed: an auxin.Vocabulary, or a tokenizer with encode"
-        )
-    tokenizer: Tokenizer = vocabulary if hasattr(vocabulary, "bos") else _Foreign(vocabulary)
+    tokenizer = tokenizer_of(vocabulary)
     words = [tuple(s.split() if isinstance(s, str) else s) for s in sentences]
     for number, sentence in enumerate(words):
         if len(sentence) < least:
@@ -66,6 +62,15 @@ def tokenize(
         if not tokens:
             raise DataError(f"word {word!r} has no tokens; allowed: one or more a word")
     return Tokenized(causal, words, [[ids[word] for word in sentence] for sentence in words], tokenizer.bos)
+
+
+def tokenizer_of(vocabulary: Tokenizer | Any) -> Tokenizer:
+    """The vocabulary, or what makes a ``Tokenizer`` of a library's; ``ConfigError`` for anything without encode."""
+    if not callable(getattr(vocabulary, "encode", None)):
+        raise ConfigError(
+            f"vocabulary is {type(vocabulary).__name__}; allowed: an auxin.Vocabulary, or a tokenizer with encode"
+        )
+    return vocabulary if hasattr(vocabulary, "bos") else _Foreign(vocabulary)
 
 
 def check_vocabulary(model: CausalModel, vocabulary: Tokenizer) -> None:
@@ -99,6 +104,10 @@ class _Foreign:
 
     def encode(self, text: str) -> list[int]:
         return self._ids(f" {text}" if self._joins_spaces else text)
+
+    def encode_sentence(self, text: str) -> list[int]:
+        """Tokens of a whole sentence, as the tokenizer parts it."""
+        return self._ids(text)
 
     def _ids(self, text: str) -> list[int]:
         try:

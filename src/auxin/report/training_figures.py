@@ -25,6 +25,7 @@ from auxin.report.marks import (
     steps,
     tips,
 )
+from auxin.report.pair_figures import pair_figures
 from auxin.report.tables import drawable, rounded, stretch_length, thinned
 from auxin.report.theme import BLUE, GRAY, VERMILION, Panel
 
@@ -65,7 +66,7 @@ def run_figures(metrics: pl.DataFrame, note: str = "") -> list[Figure]:
         words = "Norms, cosines, gradients, attention and updates against steps."
         chart = dynamics(metrics, panels=WATCHED, title="Signals while the model trains")
         found.append(Figure("watch", chart.properties(description=words)))
-    return found
+    return found + pair_figures(metrics)
 
 
 def learning_curves(
