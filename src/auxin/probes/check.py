@@ -18,7 +18,15 @@ from auxin.families.layers import find_layers, unwrapped
 from auxin.families.preparation import prepared
 from auxin.probes.branches import branch_mismatches, strength_mismatches
 from auxin.probes.check_report import CheckReport
-from auxin.probes.dead import bad_entries, reach_of, unreached, unset_tensors, zero_by_design
+from auxin.probes.dead import (
+    SHOWN,
+    bad_entries,
+    reach_of,
+    unreached,
+    unreached_by_class,
+    unset_tensors,
+    zero_by_design,
+)
 from auxin.probes.expectation import Expectation
 from auxin.probes.findings import KINDS, Diagnostic, Kind, Thresholds, folded
 from auxin.probes.inputs import Reading
@@ -147,7 +155,12 @@ def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckRe
             causes.append(Diagnostic("dead", error.module or stack.name, f"{error}."))
     if seen is not None:
         reach = reach_of(model, reading, subject.trainable)
-        causes.add(unreached(reach, stack, seen.layers))
+        dead = list(unreached(reach, stack, seen.layers))
+        usual = unreached_by_class(dead, subject, reading)
+        causes.add(finding for finding in dead if finding.module not in usual)
+        if usual:
+            where = f"not reached in a fresh {type(model).__name__} either, on such inputs"
+            notes.append(f"{', '.join(sorted(usual)[:SHOWN])}: {where}")
         identity = bool(np.allclose(seen.grams, seen.grams[0], rtol=1e-9))
         notes += [*reach.notes, *zero_by_design(subject, reach, causes.modules, identity=identity)]
     if all_copies(stack):
@@ -244,7 +257,7 @@ def _verdict(profile: Profile, how: str, stack: str, limits: Thresholds) -> Iter
         yield Diagnostic("collapse", stack, sentence, float(cosine[-1]), limits.cosine)
     # where embeddings are small, the first layers multiply gradients whatever the design; and without damping they
     # grow as a power of the depth, which the second half hardly shows, while an explosion goes on in it
-    middle = depth // 2
+    middle = max(depth // 2, min(2, depth))
     growth = float(gradient[middle] / gradient[-1])
     if not np.isfinite(growth) or not 1 / limits.gradient <= growth <= limits.gradient:
         what = "explode" if growth > 1 or not np.isfinite(growth) else "vanish"

@@ -10,17 +10,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from auxin.families.layers import LayerStack
+from auxin.errors import ConfigError
+from auxin.families.layers import LayerStack, find_layers
 from auxin.families.preparation import hooks, prepared
 from auxin.probes.findings import Diagnostic
-from auxin.probes.inputs import Call, Reading, accepts, call_of
+from auxin.probes.inputs import Call, Reading, call_of
+from auxin.probes.laws import library_twin
 from auxin.probes.states import tensors_of
 from auxin.probes.weights import Subject, owner
 
@@ -32,8 +34,6 @@ SHOWN = 3
 """Names that a note lists."""
 UPDATES = 8
 """Updates that are tried at most."""
-ENCODED, CROSS = "encoder_hidden_states", re.compile("cross|encoder|enc_")
-"""Where decoders of transformers take an encoder's states, and what the names of their cross-attention have."""
 STEP = 0.02
 """Root mean square of what a zero tensor is moved by."""
 
@@ -42,7 +42,9 @@ def bad_entries(model: nn.Module) -> dict[str, int]:
     """How many entries of each parameter and buffer are NaN or infinite; masks, which are buffers, may hold −∞."""
     counts = {name: int((~p.detach().isfinite()).sum()) for name, p in model.named_parameters()}
     for name, buffer in model.named_buffers():
-        if buffer.is_floating_point():
+        if buffer.is_floating_point() and (
+            buffer.ndim or bool(buffer.isnan())
+        ):  # a number alone may be a bound
             counts[name] = int((buffer.isnan() | (buffer == float("inf"))).sum())
     return {name: count for name, count in counts.items() if count}
 
@@ -83,10 +85,8 @@ class Reach:
     """Trainable parameters that the output does not depend on."""
     called: set[str] = field(default_factory=set)
     """Modules that ran."""
-    waiting: set[str] = field(default_factory=set)
-    """Parameters of cross-attention in a decoder that runs without an encoder's states."""
     notes: tuple[str, ...] = ()
-    """Why it was not measured, or not all of it."""
+    """Why it was not measured."""
 
 
 def reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
@@ -106,10 +106,6 @@ def reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
             reason = " ".join(str(error).split())[:120]
             return Reach(notes=(f"gradients of parameters were not measured: {reason}",))
     found.unused = {n for n in trainable if n not in found.updates and n not in found.blocked}
-    if accepts(model, ENCODED) and ENCODED not in call.kwargs:
-        found.waiting = {n for n in found.unused if owner(n) not in found.called and CROSS.search(n)}
-    if found.waiting:
-        found.notes = (f"cross-attention does not run: pass {ENCODED} in inputs=",)
     return found
 
 
@@ -200,11 +196,29 @@ def unreached(reach: Reach, stack: LayerStack, ran: Sequence[str]) -> Iterator[D
         elif name in reach.blocked or (layer is not None and layers[layer] in ran):
             lifeless.setdefault(group, name)
     for (layer, part), name in lifeless.items():
-        if (layer, part) not in alive and name not in reach.waiting:
+        if (layer, part) not in alive:
             module = owner(name)
             what = "is never used" if module not in reach.called and name not in reach.blocked else "runs"
             sentence = f"{module} {what}: no gradient reaches its weights, now or after the first updates."
             yield Diagnostic("dead", module, sentence, layer=layer, part=part)
+
+
+def unreached_by_class(found: Sequence[Diagnostic], subject: Subject, reading: Reading) -> set[str]:
+    """Of modules that are not reached, those that are not in a fresh model of a library's class either.
+
+    Experts of another kind of input, cross-attention in a decoder alone, or an index that a loss of its own trains.
+    Cost: one more model, and one more pass forward and back.
+    """
+    fresh = library_twin(subject.model) if found else None
+    if fresh is None:
+        return set()
+    names = list(subject.stack.layers)
+    try:
+        stack = find_layers(fresh, names)
+        reach = reach_of(fresh, replace(reading, layers=stack), subject.trainable)
+    except ConfigError:  # its layers have other names
+        return set()
+    return {finding.module for finding in unreached(reach, stack, names)}
 
 
 def zero_by_design(subject: Subject, reach: Reach, named: Container[str], *, identity: bool) -> Iterator[str]:

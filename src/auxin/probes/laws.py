@@ -196,6 +196,16 @@ def _built_from_config(model: nn.Module) -> tuple[str, Any]:
     return "", model
 
 
+def library_twin(model: nn.Module) -> nn.Module | None:
+    """Another model of the same class and config, where that class is one of transformers'; torch's state is kept."""
+    if not type(model).__module__.startswith("transformers.") or not hasattr(model, "config"):
+        return None
+    try:
+        return next(_draws(lambda: type(model)(copy.deepcopy(model.config))))
+    except Exception:  # of a class that needs more than its config
+        return None
+
+
 def _needed(function: Any) -> list[str]:
     """The parameters of a method, after self, that have no default."""
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
