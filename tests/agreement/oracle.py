@@ -61,7 +61,8 @@ class Random:
         d, m, phi = self.width, 4 * self.width, PHI[body.activation]
         up = x @ self.matrix(d, m, body.sigma_w) + self.bias(m, body.sigma_b)
         if body.gated:
-            hidden = phi(x @ self.matrix(d, m, body.sigma_gate) + self.bias(m, body.sigma_b)) * up
+            gate = phi(x @ self.matrix(d, m, body.sigma_gate) + self.bias(m, body.sigma_b))
+            hidden = gate * (up + body.shift)
         else:
             hidden = phi(up)
         return hidden @ self.matrix(m, d, body.sigma_o) + self.bias(d, body.output_bias)
@@ -88,10 +89,10 @@ class Random:
         split = lambda y: y.view(len(y), n, H, h).transpose(1, 2)  # [B, H, n, h]
         q, k = x @ self.matrix(d, d, body.sigma_q), x @ self.matrix(d, d, body.sigma_k)
         if body.qk_norm == "all":
-            q, k = (y / y.square().mean(-1, keepdim=True).sqrt() for y in (q, k))
+            q, k = (y / (y.square().mean(-1, keepdim=True) + body.qk_epsilon).sqrt() for y in (q, k))
         q, k, v = split(q), split(k), split(x @ self.matrix(d, d, body.sigma_v))
         if body.qk_norm is True:
-            q, k = (y / y.square().mean(-1, keepdim=True).sqrt() for y in (q, k))
+            q, k = (y / (y.square().mean(-1, keepdim=True) + body.qk_epsilon).sqrt() for y in (q, k))
         if body.rotary is not None:
             rotary = body.rotary
             q, k = (self.rotate(y, rotary.base, rotary.fraction, rotary.factors) for y in (q, k))
@@ -103,10 +104,32 @@ class Random:
             assert body.alibi == H
             slopes = torch.tensor(alibi_slopes(H))
             logits = logits - slopes[:, None, None] * (i - j).abs()
+        if body.relative is not None:
+            logits = (
+                logits + self.matrix(1, H * 64, body.relative.sigma).view(H, 64)[:, self.buckets(n, mask)]
+            )
         if body.window is not None:
             mask = mask & ((i - j).abs() < body.window)
-        a = logits.masked_fill(~mask, -math.inf).softmax(-1)
+        a = logits.masked_fill(~mask, -math.inf)
+        if body.sink is not None:  # one more key, whose value is 0
+            a = torch.cat([a, torch.full_like(a[..., :1], body.sink)], -1)
+            v = F.pad(v, (0, 0, 0, 1))
+        a = a.softmax(-1)
         return (a @ v).transpose(1, 2).reshape(x.shape) @ self.matrix(d, d, 1.0) + self.bias(d, body.sigma_b)
+
+    @staticmethod
+    def buckets(n: int, mask: torch.Tensor) -> torch.Tensor:
+        """T5's 32 rows, up to distance 128, pair by pair: exact to 7 (causal 15), then by powers of 16 (8) to 128."""
+        both = bool(mask.triu(1).any())
+        exact = 8 if both else 16
+        rows = torch.zeros(n, n, dtype=torch.long)
+        for i in range(n):
+            for j in range(n):
+                distance = abs(i - j) if both else max(i - j, 0)
+                far = 0 if distance == 0 else exact * (1 + math.log(distance / exact, 128 / exact))
+                row = distance if distance < exact else min(int(far + 1e-9), 2 * exact - 1)
+                rows[i, j] = row + (2 * exact if both and j > i else 0)
+        return rows
 
     @staticmethod
     def rotate(

@@ -5,6 +5,7 @@ import pytest
 
 from agreement.oracle import errors, measure
 from auxin.architecture import MLP, Attention, Block, Experts, Layer, Network, Norm, Rotary, Sublayer
+from auxin.architecture.attention import Relative
 from auxin.theory.gram import propagate_gram
 
 RMS = Norm("rms")
@@ -28,15 +29,15 @@ def tokens(n: int = 12, norm: float = 1.0) -> np.ndarray:
 
 
 CASES = {
-    "gated MLP": pre(HEAD, MLP("silu", gated=True, sigma_w=1.2, sigma_g=1.6)),
+    "gated MLP": pre(HEAD, MLP("silu", gated=True, sigma_w=1.2, sigma_g=1.6, shift=0.7)),
     "RMS norm with ε": pre(HEAD, GELU, norm=Norm("rms", epsilon=0.5)),
-    "QK-norm": attention(qk_norm=True, scale=0.3),
-    "QK-norm over all heads": attention(qk_norm="all", scale=0.3),
+    "QK-norm with ε": attention(qk_norm=True, scale=0.3, qk_epsilon=2.0),
+    "QK-norm over all heads": attention(qk_norm="all", scale=0.3, qk_epsilon=0.5),
     "rotary": attention(rotary=Rotary()),
     "partial rotary": attention(rotary=Rotary(base=1000.0, fraction=0.25)),
     "rotary with slowed pairs": attention(rotary=Rotary(base=100.0, factors=(1.0,) * 8 + (0.1,) * 24)),
     "ALiBi": attention(alibi=12),
-    "window": attention(window=4),
+    "window, relative bias and sink": attention(window=8, relative=Relative(sigma=1.5), sink=0.7),
     "soft cap": attention(softcap=2.0, sigma_q=3.0),
     "soft cap, Gaussian logits": attention(softcap=2.0, head_dim=None),
     "rotary, QK-norm, window and cap": attention(

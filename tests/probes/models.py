@@ -49,6 +49,8 @@ CLASSES = {
     "helium": "HeliumForCausalLM",
     "ministral": "MinistralForCausalLM",
     "hunyuan_v1_dense": "HunYuanDenseV1ForCausalLM",
+    "gpt_oss": "GptOssForCausalLM",
+    "glm4_moe": "Glm4MoeForCausalLM",
     "distilbert": "DistilBertForMaskedLM",
     "electra": "ElectraForMaskedLM",
     "deberta-v2": "DebertaV2ForMaskedLM",
@@ -76,11 +78,12 @@ USUAL = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediat
 GROUPED = """
 llama mistral qwen2 qwen3 gemma2 gemma3_text phi3 olmo2 olmo3 olmo gemma granite cohere starcoder2 phi stablelm mixtral
 qwen2_moe qwen3_moe olmoe granitemoe gptj cohere2 smollm3 glm glm4 nanochat exaone4 arcee helium ernie4_5 seed_oss
-ministral hunyuan_v1_dense
+ministral hunyuan_v1_dense gpt_oss glm4_moe
 """.split()  # noqa: SIM905
 IMAGES = "vit deit ijepa dinov2 dinov2_with_registers clip_vision_model siglip_vision_model".split()  # noqa: SIM905
 HEAD_DIM = """
 qwen3 qwen3_moe gemma gemma2 gemma3_text cohere2 glm glm4 helium ernie4_5 seed_oss ministral arcee hunyuan_v1_dense
+gpt_oss glm4_moe
 """.split()  # noqa: SIM905
 
 
@@ -109,6 +112,10 @@ def settings(kind: str, depth: int = 3, width: int = 96, **more: Any) -> dict[st
         own |= {"moe_intermediate_size": width, "mlp_only_layers": [1]}
     if kind == "qwen2_moe":
         own |= {"shared_expert_intermediate_size": width}
+    if kind == "gpt_oss":
+        own |= {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}
+    if kind == "glm4_moe":
+        own |= {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": width, "n_group": 2}
     if kind == "electra":
         own |= {"embedding_size": width // 2}
     if kind in ("dinov2", "dinov2_with_registers"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from auxin.architecture.initialization import Map
 from auxin.architecture.sizes import Sizes
 from auxin.values import Value, check, check_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,40 @@ class Rotary(Value):
 
 
 @dataclass(frozen=True)
+class Relative(Value):
+    """Relative positions (T5, Raffel et al. 2020): a logit gets its head's entry of a table, of the row of j − i.
+
+    Half of the rows are for one distance each, the others for ranges that grow to ``longest`` by a constant factor.
+    Without causality half of all rows are for tokens ahead.
+
+    >>> Relative(sigma=0.1).sigma
+    0.1
+    """
+
+    sigma: float = 1.0
+    """Standard deviation of the table's entries; one table serves all layers, which at many heads does not matter."""
+    buckets: int = 32
+    """Rows of the table."""
+    longest: int = 128
+    """Distance from which on all have the last row."""
+
+    ranges = {"sigma": (0, 1e3), "buckets": (4, 65_536), "longest": (2, 1e9)}  # noqa: RUF012
+
+    def map(self, sizes: Sizes) -> Map:
+        """Its table, as a map from rows to heads."""
+        return Map(self.buckets, sizes.heads, self.sigma * self.buckets**0.5, attention=True)
+
+    def rows(self, ahead: Tensor, *, both: bool) -> Tensor:
+        """Rows of the table of differences j − i, int64; ``both``: whether tokens ahead are seen."""
+        count = self.buckets // 2 if both else self.buckets
+        distance = ahead.abs() if both else (-ahead).clamp_min(0)
+        near = count // 2
+        spread = (distance.float().clamp_min(1) / near).log() / math.log(self.longest / near)
+        far = (near + (spread * (count - near)).long()).clamp_max(count - 1)
+        return distance.where(distance < near, far) + (count * (ahead > 0) if both else 0)
+
+
+@dataclass(frozen=True)
 class Attention(Value):
     """softmax_j(cap(q_i·k_j·scale) + bias_ij)·v_j, merged by an output map.
 
@@ -72,6 +110,8 @@ class Attention(Value):
     """Factor on q·k; None: 1/√d_h."""
     qk_norm: bool | Literal["all"] = False
     """RMS norm of queries and keys before rotation: of every head (Qwen 3), or of all heads together (OLMo 2)."""
+    qk_epsilon: float = 1e-6
+    """ε of that norm."""
     rotary: Rotary | None = None
     alibi: int = 0
     """Heads with a penalty linear in the distance (Press et al. 2022), by ``alibi_slopes``; 0: none."""
@@ -79,6 +119,10 @@ class Attention(Value):
     """A token sees itself and the window − 1 tokens before it (without causality: so many on either side)."""
     softcap: float | None = None
     """Logits a become softcap·tanh(a/softcap) (Gemma 2)."""
+    relative: Relative | None = None
+    """Bias of logits by the distance (T5)."""
+    sink: float | None = None
+    """Logit of one more key, whose value is 0 (gpt-oss begins with 0)."""
 
     ranges = {  # noqa: RUF012
         "sigma_q": (0, 1e3),
@@ -87,6 +131,8 @@ class Attention(Value):
         "sigma_b": (0, 1e3),
         "head_dim": (1, 65_536),
         "scale": (0, 1e3),
+        "qk_epsilon": (0, 1e3),
+        "sink": (-1e3, 1e3),
         "alibi": (0, 1024),
         "window": (1, 1e9),
     }
@@ -99,6 +145,8 @@ class Attention(Value):
             check(self.rotary is None, "head_dim", None, f"{needs}, with rotary positions")
             check(self.qk_norm is not True, "head_dim", None, f"{needs}, with qk_norm")
             check(self.scale is None, "head_dim", None, f"{needs}, with a scale")
+        if self.relative is not None:
+            check(self.alibi == 0, "alibi", self.alibi, "0, beside a relative bias")
         if self.rotary is not None and head_dim is not None:
             check(head_dim % 2 == 0, "head_dim", head_dim, "an even number, with rotary positions")
             turned = self.rotary.turned(head_dim)
@@ -134,6 +182,7 @@ class Attention(Value):
     def plain(self) -> bool:
         """Whether logits are Gaussian with nothing done to them, which has closed forms."""
         nothing = not self.qk_norm and self.rotary is None and not self.alibi
+        nothing = nothing and self.relative is None and self.sink is None
         return nothing and self.head_dim is None and self.window is None and self.softcap is None
 
     def dimensions(self, sizes: Sizes) -> int:
@@ -158,6 +207,7 @@ class Attention(Value):
             "key": Map(d, sizes.key_heads * k, self.sigma_k, biased=biased, joint=joint, attention=True),
             "value": Map(d, sizes.key_heads * k, root, biased=biased, joint=joint, attention=True),
             "out": Map(sizes.heads * k, d, root, self.sigma_b, biased, branches=branches, attention=True),
+            **({} if self.relative is None else {"relative": self.relative.map(sizes)}),
         }
 
     def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> Attention:
@@ -165,8 +215,12 @@ class Attention(Value):
 
         Those of queries and keys change logits by O(1/d), and are left out.
         """
+        relative = self.relative
+        if relative is not None:
+            relative = replace(relative, sigma=sigmas["relative"] / relative.buckets**0.5)
         return replace(
             self,
+            relative=relative,
             sigma_q=sigmas["query"],
             sigma_k=sigmas["key"],
             sigma_v=sigmas["value"] * sigmas["out"],

@@ -36,6 +36,9 @@ class Experts(Value):
     normalized: bool = True
     """Whether the scores that are kept are divided by their sum."""
     factor: float = 1.0
+    groups: int = 1
+    """Groups of as many experts each; a token's are of the ``kept_groups`` whose two largest scores sum to most."""
+    kept_groups: int = 1
     shared: MLP | None = None
     """What every token passes as well."""
     sigma_s: float | None = None
@@ -48,6 +51,10 @@ class Experts(Value):
         check(
             1 <= self.active <= self.count, "active", self.active, f"1 to the number of experts, {self.count}"
         )
+        divides = self.groups >= 1 and self.count % self.groups == 0
+        check(divides, "groups", self.groups, f"a divisor of the number of experts, {self.count}")
+        kept = 1 <= self.kept_groups <= self.groups
+        check(kept, "kept_groups", self.kept_groups, f"1 to the number of groups, {self.groups}")
         check(
             self.sigma_s is None or self.shared is not None,
             "sigma_s",

@@ -16,7 +16,7 @@ AnyActivation = Activation | Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class MLP(Value):
-    """W_o φ(W_1 x + b_1) + b_2, or with a gate W_o(φ(W_g x + b_g) ∘ (W_1 x + b_1)) + b_2.
+    """W_o φ(W_1 x + b_1) + b_2, or with a gate W_o(φ(W_g x + b_g) ∘ (W_1 x + b_1 + shift)) + b_2.
 
     >>> MLP("silu", gated=True, sigma_w=0.5).sigma_gate
     0.5
@@ -35,6 +35,8 @@ class MLP(Value):
     """Standard deviation of b_1 and b_g."""
     sigma_b_out: float | None = None
     """Standard deviation of b_2; None: that of b_1."""
+    shift: float = 0.0
+    """With a gate: added to W_1 x + b_1 before the product (gpt-oss has 1)."""
 
     ranges = {  # noqa: RUF012
         "sigma_w": (0, 1e3),
@@ -42,11 +44,13 @@ class MLP(Value):
         "sigma_o": (0, 1e3),
         "sigma_b": (0, 1e3),
         "sigma_b_out": (0, 1e3),
+        "shift": (-1e3, 1e3),
     }
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_activation(self.activation)
+        check(self.gated or self.shift == 0, "shift", self.shift, "0, without a gate")
         check(self.gated or self.sigma_g is None, "sigma_g", self.sigma_g, "nothing, without a gate")
 
     @property

@@ -141,22 +141,25 @@ class _Reader:
         if isinstance(body, MLP):
             body = self._mlp(body)
         elif isinstance(body, Experts):
-            shared = None if body.shared is None else self._mlp(body.shared)
-            normalized = body.normalized or self.flag("norm_topk_prob", False)
-            count, active = self.whole("experts"), self.whole("num_experts_per_tok")
+            groups = self.whole("n_group", 1)
             body = replace(
                 body,
                 expert=self._mlp(body.expert),
-                shared=shared,
-                count=count,
-                active=active,
-                normalized=normalized,
+                shared=None if body.shared is None else self._mlp(body.shared),
+                count=self.whole("experts"),
+                active=self.whole("num_experts_per_tok"),
+                normalized=body.normalized or self.flag("norm_topk_prob", False),
+                factor=self.number("routed_scaling_factor", 1.0),
+                groups=groups,
+                kept_groups=self.whole("topk_group", groups),
             )
         return replace(template, body=body, branch=self.number("branch", 1.0), **places)
 
     def _mlp(self, template: MLP) -> MLP:
-        """With the config's activation."""
+        """With the config's activation; gpt-oss's config names another than its code has."""
         key, name = self._find("activation")
+        if template.shift:
+            return template
         check(name is None or isinstance(name, str), key, name, "the name of an activation")
         activation: Any = ACTIVATIONS.get(str(name), name) or template.activation
         known = ("gelu", "quick_gelu", "relu", "relu2", "silu", "tanh")
@@ -168,15 +171,17 @@ class _Reader:
         body = template.sublayers[1].body
         if not isinstance(body, Experts):
             return 0, 0
-        shared = 0 if body.shared is None else self.whole("shared_expert_intermediate_size")
-        return self.whole("expert_hidden"), shared
+        hidden = self.whole("expert_hidden")
+        together = self.whole("n_shared_experts", 1) * hidden
+        return hidden, 0 if body.shared is None else self.whole("shared_expert_intermediate_size", together)
 
     def _after_attention(self, body: Any, layer: int) -> MLP | Experts:
         """A layer's experts, or the one MLP that it has instead."""
         if not isinstance(body, Experts):
             return body
         dense, step = self._find("mlp_only_layers")[1] or (), self.whole("decoder_sparse_step", 1)
-        return body.expert if layer in dense or (layer + 1) % step else body
+        first = self.number("first_k_dense_replace", 0)
+        return body.expert if layer < first or layer in dense or (layer + 1) % step else body
 
     def _key_heads(self, heads: int) -> int:
         """How many heads of keys there are; Falcon and StarCoder say whether there is one."""
@@ -197,9 +202,12 @@ class _Reader:
         if turned and (settings := self._rotation(kind, head_dim)) is not None:
             rotary, strength = rotary_of(settings, head_dim, self.whole("longest", LARGEST))
             scale *= strength**2
+        norms = self.family.layer.sublayers[0]
+        epsilon = max(norm.epsilon for norm in (norms.before, norms.after, norms.stream) if norm)
         return replace(
             template,
             head_dim=head_dim,
+            qk_epsilon=self.number("epsilon", epsilon) if template.qk_norm else template.qk_epsilon,
             scale=None if scale == natural else scale,
             rotary=rotary,
             alibi=self.whole("heads") if template.alibi else 0,

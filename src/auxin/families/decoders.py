@@ -1,6 +1,6 @@
 """Families of decoders."""
 
-from auxin.architecture import MLP, Attention, Experts, Norm
+from auxin.architecture import MLP, Attention, Experts, Norm, Rotary
 from auxin.families.family import (
     ALL_HEADS,
     ATTENTION_PARTS,
@@ -17,6 +17,19 @@ from auxin.families.family import (
     plain,
 )
 from auxin.families.schemes import attention_scaled, depth_scaled
+
+DEEPSEEK = Experts(score="sigmoid", normalized=False, shared=MLP("silu", gated=True))
+DEEPSEEK_PARTS = EXPERT_PARTS | {
+    f"shared_{role}": f"mlp.shared_experts.{role}_proj" for role in ("gate", "up", "down")
+}
+DEEPSEEK_SETTINGS = (
+    "n_routed_experts",
+    "n_shared_experts",
+    "n_group",
+    "topk_group",
+    "routed_scaling_factor",
+    "first_k_dense_replace",
+)
 
 DECODERS = (
     Family(
@@ -220,6 +233,23 @@ DECODERS = (
     ),
     Family(
         "Hunyuan", ("hunyuan_v1_dense",), "as Qwen 3", gated(PER_HEAD),
+    ),
+    Family(
+        "gpt-oss", ("gpt_oss",), "as Mixtral, gates x·sigmoid(1.702·x) times one more than what is gated, a sink in "
+        "every head, every other layer a sliding window",
+        mixture(
+            Attention(head_dim=2, rotary=Rotary(), sink=0.0), Experts(MLP("quick_gelu", gated=True, shift=1.0)), 1e-5
+        ),
+        parts=ATTENTION_PARTS | {
+            "router": "mlp.router", "gate_up": "mlp.experts.gate_up_proj", "down": "mlp.experts.down_proj",
+        },
+        fused="turns", period=2, defaults={"sliding_window": 128},
+    ),
+    Family(
+        "GLM 4 MoE", ("glm4_moe",), "as GLM, with experts by sigmoid beside an MLP, the first layers an MLP alone",
+        mixture(ROTARY, DEEPSEEK, 1e-5), parts=DEEPSEEK_PARTS,
+        defaults={"partial_rotary_factor": 0.5, "first_k_dense_replace": 1, "norm_topk_prob": True},
+        special=DEEPSEEK_SETTINGS,
     ),
     Family(
         "OPT", ("opt",), "pre-norm, relu, learned positions; N(0, .02²)", plain("relu"),

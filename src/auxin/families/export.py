@@ -116,15 +116,16 @@ def _check_numbers(config: ModelConfig, network: Network, target: Target) -> Non
 
     for sublayer in layer.sublayers:
         allow(sublayer.skip == 1, "skip strength", sublayer.skip, 1)
-    for name in ("scale", "window", "softcap", "alibi"):
+    for name in ("scale", "window", "softcap", "alibi", "relative", "sink"):
         value = getattr(attention, name)
-        allow(not value, name, value, "none")
+        allow(value is None or (name != "sink" and not value), name, value, "none")
     if attention.rotary is not None:
         rotary, partial = attention.rotary, "rotary_pct" in target.settings
         allow(not rotary.factors, "factors of rotary", rotary.factors, "none")
         fits = int(head_dim * rotary.fraction) == rotary.turned(head_dim) if partial else rotary.fraction == 1
         even = "one that turns an even number of dimensions" if partial else "1"
         allow(fits, "fraction of rotary", rotary.fraction, even)
+    allow(mlp.shift == 0, "shift", mlp.shift, 0)
     allow(mlp.activation != "erf", "activation", mlp.activation, "relu, gelu, tanh, silu, linear")
     if not target.shared_keys:
         allow(sizes.key_heads == sizes.heads, "key_heads", sizes.key_heads, "as many as heads")

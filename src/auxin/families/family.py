@@ -112,8 +112,9 @@ class Family:
     layer: Layer
     """With what the config does not say; sizes, windows and σ's are the config's."""
     parts: Parts = field(default_factory=lambda: LLAMA_PARTS)
-    fused: Literal["rows", "heads"] = "rows"
-    """Joint matrices: one part below the other, or a key's queries, the key and the value together (GPT-NeoX)."""
+    fused: Literal["rows", "heads", "turns"] = "rows"
+    """Joint matrices: one part below the other; a key's queries, the key and the value together (GPT-NeoX); or gate
+    and up row by row in turn, of experts whose matrices are [fan_in, fan_out] (gpt-oss)."""
     scheme: Callable[[float, int], Scheme] = plain_normal
     """The law of weights, from the config's standard deviation and its number of layers."""
     causal: bool = True

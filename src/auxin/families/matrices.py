@@ -108,7 +108,10 @@ def _weight(layer: object, path: str) -> tuple[Tensor | None, bool]:
 
 
 def _cut(role: str, weight: Tensor, fused: str, layer: int, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
-    if role == "gate_up":
+    weight = weight.mT if fused == "turns" and weight.ndim == 3 else weight
+    if role == "gate_up" and fused == "turns":
+        yield from zip(GATES, (weight[:, i::2].flatten(0, 1) for i in range(2)), strict=True)
+    elif role == "gate_up":
         yield from zip(GATES, (half.reshape(-1, half.shape[-1]) for half in weight.chunk(2, -2)), strict=True)
     elif weight.ndim == 3:
         yield role, weight.flatten(0, 1)

@@ -59,7 +59,7 @@ qa_dropout seq_classif_dropout summary_last_dropout pooler_dropout dropout_rate 
 attention_bias mlp_bias qkv_bias enable_bias use_bias use_qkv_bias
 bias norm_bias attention_out_bias rope_interleave
 logit_scale logits_scaling final_logit_softcapping
-projection_dim projection_size vision_use_head
+projection_dim projection_size vision_use_head num_nextn_predict_layers
 summary_type summary_use_proj summary_activation summary_proj_to_labels
 pooler_output_size pooler_act pooler_hidden_act pooler_hidden_size encoder_stride
 decoder_bias classifier_pooling classifier_bias classifier_activation
@@ -87,6 +87,10 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "initializer_factor": (1.0,),
     "initializer_cutoff_factor": (2.0,),
     "alibi": (False,),
+    "swiglu_alpha": (1.702,),
+    "swiglu_limit": (7.0,),
+    "topk_method": ("greedy", "noaux_tc"),
+    "scoring_func": ("sigmoid",),
     "relative_attention": (False,),
     "position_biased_input": (True,),
     "sinusoidal_pos_embds": (False,),

@@ -18,8 +18,6 @@ from auxin.models.basic import Dropout, Linear
 from auxin.models.context import Context, causal_mask
 from auxin.models.norm import RMSNorm
 
-QK_NORM = Norm("rms", epsilon=1e-6)
-
 
 class AttentionModule(nn.Module):
     """softmax(cap(q·kᵀ·scale) + bias + mask)·v of every head, merged by an output map. Cost O(L·d² + L²·d)."""
@@ -38,8 +36,12 @@ class AttentionModule(nn.Module):
         if described.qk_norm:
             one = described.qk_norm is True
             self.q_norm, self.k_norm = (
-                RMSNorm(QK_NORM, self.dimensions if one else width) for width in (queries, keys)
+                RMSNorm(self._qk_norm, self.dimensions if one else width) for width in (queries, keys)
             )
+        if described.relative is not None:
+            self.relative = Linear(described.relative.buckets, self.heads, bias=False)
+        if described.sink is not None:
+            self.sinks = nn.Parameter(torch.empty(self.heads))
         self.dropout = Dropout(dropout)
 
     @staticmethod
@@ -51,18 +53,28 @@ class AttentionModule(nn.Module):
         """Its matrices, and the maps that each holds."""
         yield self.qkv, ("query", "key", "value")
         yield self.out, ("out",)
+        if self.described.relative is not None:
+            yield self.relative, ("relative",)
 
+    @property
+    def _qk_norm(self) -> Norm:
+        return Norm("rms", epsilon=self.described.qk_epsilon)
+
+    @torch.no_grad()
     def set_(self) -> None:
-        """Norms of queries and keys that multiply by 1."""
+        """Norms of queries and keys that multiply by 1, and sinks of the described logit."""
         if self.described.qk_norm:
-            self.q_norm.set_(QK_NORM)
-            self.k_norm.set_(QK_NORM)
+            self.q_norm.set_(self._qk_norm)
+            self.k_norm.set_(self._qk_norm)
+        if self.described.sink is not None:
+            self.sinks.fill_(self.described.sink)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, L, d], or packed."""
         q, k, v = self._heads(context.unpack(self.qkv(x)), context)  # each [B, H, L, k]
         visible = context.visible(self.described.window)
-        if context.weights is None and self.described.softcap is None and not self.dropout.active(context):
+        stepwise = self.described.softcap is not None or self.described.sink is not None
+        if context.weights is None and not stepwise and not self.dropout.active(context):
             y = self._fused(q, k, v, visible, context)
         else:
             weights = self._weights(q, k, visible, context)
@@ -96,8 +108,8 @@ class AttentionModule(nn.Module):
         """[B, H, L, k]: in one operation, which keeps no weights."""
         causal = visible is None and context.causal
         mask = visible
-        if self.described.alibi:
-            mask = context.once("alibi", lambda: alibi(self.described, context)).to(q.dtype)
+        if (bias := self._bias(context)) is not None:
+            mask = bias.to(q.dtype)
             if context.causal or visible is not None:
                 seen = causal_mask(q.shape[2], q.device) if visible is None else visible
                 mask = mask.masked_fill(~seen, -torch.inf)
@@ -109,13 +121,27 @@ class AttentionModule(nn.Module):
         logits = (q @ k.mT) * self.scale
         if self.described.softcap is not None:
             logits = self.described.softcap * torch.tanh(logits / self.described.softcap)
-        if self.described.alibi:
-            logits = logits + context.once("alibi", lambda: alibi(self.described, context))
+        if (bias := self._bias(context)) is not None:
+            logits = logits + bias
         if visible is None and context.causal:
             visible = causal_mask(q.shape[2], q.device)
         if visible is not None:
             logits = logits.masked_fill(~visible, -torch.inf)
-        return logits.softmax(-1)
+        if self.described.sink is None:
+            return logits.softmax(-1)
+        sinks = self.sinks[:, None, None].expand(*logits.shape[:-1], 1)
+        return torch.cat([logits, sinks], -1).softmax(-1)[..., :-1]
+
+    def _bias(self, context: Context) -> Tensor | None:
+        """[H, L, L] or [B, H, L, L]: what is added to logits by the distance; None where nothing is."""
+        if self.described.alibi:
+            return context.once("alibi", lambda: alibi(self.described, context))
+        if (relative := self.described.relative) is None:
+            return None
+        rows = lambda: relative.rows(-context.once("distance", context.distance), both=not context.causal)
+        rows = context.once(relative, rows)
+        table = self.relative.weight[:, rows]  # [H, L, L], or [H, B, 1, L, L]
+        return table if rows.ndim == 2 else table.movedim(0, 2).squeeze(1)
 
 
 def rotations(rotary: description.Rotary, dimensions: int, context: Context) -> tuple[Tensor, Tensor]:

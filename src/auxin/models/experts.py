@@ -60,7 +60,18 @@ class ExpertsModule(nn.Module):
     def weights(self, logits: Tensor) -> Tensor:
         """[..., E]: what every expert's output is multiplied by; 0 for those that are not chosen."""
         scores = logits.softmax(-1) if self.described.score == "softmax" else logits.sigmoid()
-        kept, chosen = scores.topk(self.described.active, -1)
+        chosen = self._open(scores).topk(self.described.active, -1).indices
+        kept = scores.gather(-1, chosen)
         if self.described.normalized:
             kept = kept / kept.sum(-1, keepdim=True)
         return torch.zeros_like(scores).scatter(-1, chosen, self.described.factor * kept)
+
+    def _open(self, scores: Tensor) -> Tensor:
+        """The scores, below 0 outside the groups that a token chooses from."""
+        groups, kept = self.described.groups, self.described.kept_groups
+        if groups == 1:
+            return scores
+        grouped = scores.unflatten(-1, (groups, -1))
+        best = grouped.topk(min(2, grouped.shape[-1]), -1).values.sum(-1)
+        shut = torch.ones_like(best, dtype=torch.bool).scatter(-1, best.topk(kept, -1).indices, False)
+        return grouped.masked_fill(shut[..., None], -1.0).flatten(-2)

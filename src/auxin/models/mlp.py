@@ -39,6 +39,7 @@ class MLPModule(nn.Module):
         names = ", ".join(ACTIVATIONS)
         check(described.activation in ACTIVATIONS, "activation", described.activation, names)
         self.activation = ACTIVATIONS[str(described.activation)]
+        self.shift = described.shift
         self.dropout = Dropout(dropout)
 
     @staticmethod
@@ -58,5 +59,6 @@ class MLPModule(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, L, d], or packed."""
-        h = self.activation(self.up(x)) if self.gate is None else self.activation(self.gate(x)) * self.up(x)
+        up = self.up(x) + self.shift if self.shift else self.up(x)
+        h = self.activation(up) if self.gate is None else self.activation(self.gate(x)) * up
         return self.down(self.dropout(h, context))

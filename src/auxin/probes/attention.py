@@ -17,9 +17,9 @@ MASKED = -1e4
 class SoftmaxWatch(TorchDispatchMode):
     """Reports every attention matrix as it is computed: a softmax of products of queries and keys, [..., n, m].
 
-    The router of a mixture of experts takes a softmax of products with a parameter; that is none. Queries and keys
-    are known by what depends on the stream, whose beginning requires gradients: both do in self-attention, one of
-    them in cross-attention.
+    It may be over one logit more, a sink, which is left out (gpt-oss). The router of a mixture of experts takes a
+    softmax of products with a parameter; that is none. Queries and keys are known by what depends on the stream, whose
+    beginning requires gradients: both do in self-attention, one of them in cross-attention.
     """
 
     SOFTMAXES = ("aten::_softmax", "aten::_safe_softmax")
@@ -44,10 +44,14 @@ class SoftmaxWatch(TorchDispatchMode):
                 self._products.append((result.numel(), result.shape[-1], depending))
         elif name in self.SOFTMAXES and args[0].ndim >= 3:
             logits = args[0]
-            depending = [d for *size, d in self._products if size == [logits.numel(), logits.shape[-1]]]
-            if max(depending, default=0) and logits.shape[-1] > 1:
-                self._report(logits.detach(), result.detach(), max(depending) == 1)
-                self._weights = (logits.numel(), logits.shape[-1])
+            for sinks in (0, 1):
+                scores, weights = (x[..., : x.shape[-1] - sinks].detach() for x in (logits, result))
+                size = [scores.numel(), scores.shape[-1]]
+                depending = max((d for *of, d in self._products if of == size), default=0)
+                if depending and size[1] > 1:
+                    self._report(scores, weights, depending == 1)
+                    self._weights = (size[0], size[1])
+                    break
             self._products = []
         return result
 

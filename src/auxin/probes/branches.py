@@ -157,7 +157,11 @@ class _Expectation:
         bias = {role: recipe.bias_std(role, layer) ** 2 for role in maps}
         if isinstance(body, MLP):
             if body.gated:
-                return float(gains["down"] * gains["up"] * second_moment(body.activation, gains["gate"]))
+                return float(
+                    gains["down"]
+                    * (gains["up"] + body.shift**2)
+                    * second_moment(body.activation, gains["gate"])
+                )
             hidden = second_moment(body.activation, gains["up"] + bias["up"])
             return float(gains["down"] * hidden) + bias["down"]
         mixed = branch.mixed_raw if self.sublayer.before is None else branch.mixed

@@ -80,15 +80,20 @@ def gram(body: Attention, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
     """The output's Gram matrix from that of what attention sees, and the way back."""
     from auxin.theory.parts import heads, logits  # torch is loaded only where something is drawn
 
-    sampled = heads if body.head_dim is not None or body.softcap is not None else logits
+    gaussian = body.head_dim is None and body.softcap is None and body.relative is None and body.sink is None
+    if gaussian:
+        return (
+            logits.forward(body, seen, draws) + body.sigma_b**2,
+            lambda gradient: logits.backward(body, seen, gradient, draws),
+        )
     return (
-        sampled.forward(body, seen, draws) + body.sigma_b**2,
-        lambda gradient: sampled.backward(body, seen, gradient, draws),
+        heads.forward(body, seen, draws) + body.sigma_b**2,
+        lambda gradient: sum(heads.backward(body, seen, gradient, draws)),  # pyright: ignore[reportReturnType]
     )
 
 
 def _beyond_gaussian(body: Attention) -> dict[str, Any]:
     """The settings of ``body`` that only sampled heads, or a mask, can express."""
     plain = Attention()
-    names = ("head_dim", "qk_norm", "rotary", "alibi", "window", "softcap")
+    names = ("head_dim", "qk_norm", "rotary", "alibi", "window", "softcap", "relative", "sink")
     return {name: getattr(body, name) for name in names if getattr(body, name) != getattr(plain, name)}

@@ -57,7 +57,14 @@ def gram(body: Experts, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
 def routed(body: Experts, logits: Tensor) -> Tensor:
     """A token's weights of the experts from its logits, [..., E]."""
     scores = logits.softmax(-1) if body.score == "softmax" else logits.sigmoid()
-    kept, experts = scores.topk(body.active, -1)
+    open_scores = scores
+    if body.groups > 1:
+        groups = scores.unflatten(-1, (body.groups, -1))
+        best = groups.topk(min(2, groups.shape[-1]), -1).values.sum(-1)
+        last = best.topk(body.kept_groups, -1).values[..., -1:]
+        open_scores = groups.masked_fill((best < last)[..., None], -1.0).flatten(-2)
+    experts = open_scores.topk(body.active, -1).indices
+    kept = scores.gather(-1, experts)
     if body.normalized:
         kept = kept / kept.sum(-1, keepdim=True)
     return scores.new_zeros(scores.shape).scatter(-1, experts, body.factor * kept)

@@ -5,7 +5,8 @@ what the MLP sees. Without a gate φ takes h and the factors Cov(h) are 1:
 
     C → σ_o² E[φ(h_g)φ(h_g')] Cov(h) + σ_b2²      G → σ_o²{σ_g² E[φ'φ'] Cov(h) + σ_w² E[φφ]} ∘ G
 
-(the gate's second term is absent without one). For symmetric tokens both are functions of the norm² and the gap.
+(the gate's second term is absent without one). What is added to h before the product (gpt-oss: 1) adds its square to
+Cov(h). For symmetric tokens both are functions of the norm² and the gap.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class SymmetricMLP:
         square, difference = m.square, m.gap
         slope, slope_pair = inner * m.slope, inner * m.slope_pair
         if body.gated:
-            factor, lost = body.sigma_w**2 * u + body.sigma_b**2, body.sigma_w**2 * u * gap
+            factor, lost = body.sigma_w**2 * u + body.sigma_b**2 + body.shift**2, body.sigma_w**2 * u * gap
             slope = slope * factor + body.sigma_w**2 * m.square
             slope_pair = slope_pair * (factor - lost) + body.sigma_w**2 * (m.square - m.gap)
             square, difference = square * factor, m.square * lost + m.gap * (factor - lost)
@@ -61,7 +62,7 @@ def gram(body: MLP, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
     inner, gain = body.sigma_gate**2, body.sigma_o**2
     hidden = inner * seen + body.sigma_b**2
     products = kernel(body.activation, hidden)
-    factor = body.sigma_w**2 * seen + body.sigma_b**2 if body.gated else 1.0
+    factor = body.sigma_w**2 * seen + body.sigma_b**2 + body.shift**2 if body.gated else 1.0
 
     def back(g: Tensor) -> Tensor:
         slopes = inner * kernel_derivative(body.activation, hidden) * factor
