@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from auxin import display
 
 if TYPE_CHECKING:
-    from auxin.architecture import MLP, Attention, Block, Experts, Layer, Network, Norm, Rotary, Sublayer
+    from auxin.architecture import (
+        MLP,
+        Attention,
+        Block,
+        CrossAttention,
+        Experts,
+        Layer,
+        Network,
+        Norm,
+        Rotary,
+        Sublayer,
+    )
     from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
     from auxin.errors import AuxinError
     from auxin.experiment.measure import measure
@@ -71,6 +82,7 @@ _MODULES = {
         "Attention",
         "Block",
         "Experts",
+        "CrossAttention",
         "Layer",
         "Network",
         "Norm",
@@ -88,7 +100,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
     "check", "assert_healthy", "rescale_", "diff", "watch", "CheckReport", "Thresholds",
-    "Norm", "Rotary", "Attention", "MLP", "Experts", "Sublayer", "Layer", "Network",
+    "Norm", "Rotary", "Attention", "MLP", "Experts", "CrossAttention", "Sublayer", "Layer", "Network",
     "Block", "exponents", "propagate", "propagate_gram", "phase_diagram",
     "critical", "simulate", "initialize_", "network_of",
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from auxin.architecture import MLP, Attention, Experts, Layer, Network, Norm
+from auxin.architecture import MLP, Attention, CrossAttention, Experts, Layer, Network, Norm
 
 PHI = {
     "relu": F.relu,
@@ -83,14 +83,20 @@ class Random:
             y = y + gate * self.mlp(body.shared, x)
         return y
 
-    def attention(self, body: Attention, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def attention(
+        self, body: Attention, x: torch.Tensor, mask: torch.Tensor, source: torch.Tensor | None = None
+    ) -> torch.Tensor:
         d, H = self.width, self.heads
         n, h = x.shape[1], d // H
-        split = lambda y: y.view(len(y), n, H, h).transpose(1, 2)  # [B, H, n, h]
-        q, k = x @ self.matrix(d, d, body.sigma_q), x @ self.matrix(d, d, body.sigma_k)
+        if source is None:
+            source = x
+        else:
+            mask = torch.ones(n, source.shape[1], dtype=torch.bool)
+        split = lambda y: y.view(len(y), -1, H, h).transpose(1, 2)  # [B, H, n, h]
+        q, k = x @ self.matrix(d, d, body.sigma_q), source @ self.matrix(d, d, body.sigma_k)
         if body.qk_norm == "all":
             q, k = (y / (y.square().mean(-1, keepdim=True) + body.qk_epsilon).sqrt() for y in (q, k))
-        q, k, v = split(q), split(k), split(x @ self.matrix(d, d, body.sigma_v))
+        q, k, v = split(q), split(k), split(source @ self.matrix(d, d, body.sigma_v))
         if body.qk_norm is True:
             q, k = (y / (y.square().mean(-1, keepdim=True) + body.qk_epsilon).sqrt() for y in (q, k))
         if body.rotary is not None:
@@ -143,7 +149,9 @@ class Random:
         half = torch.cat([-part[..., size // 2 :], part[..., : size // 2]], -1)
         return torch.cat([part * angle.cos() + half * angle.sin(), rest], -1)
 
-    def layer(self, layer: Layer, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def layer(
+        self, layer: Layer, x: torch.Tensor, mask: torch.Tensor, memory: torch.Tensor | None = None
+    ) -> torch.Tensor:
         groups = [layer.sublayers] if layer.parallel else [[s] for s in layer.sublayers]
         for group in groups:
             total = group[0].skip * x
@@ -151,7 +159,7 @@ class Random:
                 seen = self.normalize(s.before, x)
                 body = s.body
                 if isinstance(body, Attention):
-                    y = self.attention(body, seen, mask)
+                    y = self.attention(body, seen, mask, memory if isinstance(body, CrossAttention) else None)
                 else:
                     y = self.experts(body, seen) if isinstance(body, Experts) else self.mlp(body, seen)
                 total = total + s.branch * self.normalize(s.after, y)

@@ -2,10 +2,22 @@
 
 from auxin.architecture.attention import Attention, Rotary
 from auxin.architecture.block import Block
+from auxin.architecture.cross import CrossAttention
 from auxin.architecture.experts import Experts
 from auxin.architecture.layer import Layer, Sublayer
 from auxin.architecture.mlp import MLP
 from auxin.architecture.network import Network
 from auxin.architecture.norm import Norm
 
-__all__ = ["MLP", "Attention", "Block", "Experts", "Layer", "Network", "Norm", "Rotary", "Sublayer"]
+__all__ = [
+    "MLP",
+    "Attention",
+    "Block",
+    "CrossAttention",
+    "Experts",
+    "Layer",
+    "Network",
+    "Norm",
+    "Rotary",
+    "Sublayer",
+]

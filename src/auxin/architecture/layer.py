@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from auxin.architecture.attention import Attention
+from auxin.architecture.cross import CrossAttention
 from auxin.architecture.experts import Experts
 from auxin.architecture.mlp import MLP
 from auxin.architecture.norm import Norm
@@ -23,7 +24,7 @@ class Sublayer(Value):
     Sublayer(body=Attention(...), skip=1.0, branch=0.5, before=Norm(...), after=None, stream=None)
     """
 
-    body: Attention | MLP | Experts
+    body: Attention | MLP | Experts | CrossAttention
     skip: float = 1.0
     branch: float = 1.0
     before: Norm | None = None

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from auxin.architecture.attention import Attention
+from auxin.architecture.cross import CrossAttention
 from auxin.architecture.experts import Experts
 from auxin.architecture.initialization import Map, Scheme
 from auxin.architecture.layer import Sublayer
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WRITERS = ("out", "down", "shared_down")
+WRITERS = ("out", "down", "shared_down", "cross_out")
 """Maps whose output is added to the stream."""
-BODIES = {"attention": Attention, "mlp": (MLP, Experts)}
+BODIES = {"attention": (Attention,), "cross": (CrossAttention,), "mlp": (MLP, Experts)}
 """By the kind of a branch."""
 
 
@@ -57,6 +58,8 @@ class Recipe:
     scheme: Scheme
     embedding: EmbeddingLaw = EmbeddingLaw()
     causal: bool = True
+    encoder: Recipe | None = None
+    """Of the encoder whose last stream, behind its final norm, attention to another stream reads."""
 
     @property
     def drawn(self) -> Network:
@@ -92,6 +95,6 @@ class Recipe:
         return own | dict(measured)
 
     def sublayer(self, layer: int, kind: str) -> Sublayer | None:
-        """That of a layer whose body is of a kind, attention or mlp (experts, too); None where there is none."""
+        """That of a layer whose body is of a kind: attention, cross or mlp (experts, too); None where there is none."""
         sublayers = self.network.layers[layer].sublayers
-        return next((s for s in sublayers if isinstance(s.body, BODIES.get(kind, ()))), None)
+        return next((s for s in sublayers if type(s.body) in BODIES.get(kind, ())), None)

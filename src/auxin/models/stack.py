@@ -9,22 +9,24 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from auxin.architecture import attention, experts, layer, mlp
+from auxin.architecture import attention, cross, experts, layer, mlp
 from auxin.architecture.network import Network
 from auxin.architecture.norm import Norm
 from auxin.architecture.sizes import Sizes
 from auxin.models.attention import AttentionModule
 from auxin.models.basic import Dropout
 from auxin.models.context import Context
+from auxin.models.cross import CrossAttentionModule
 from auxin.models.experts import ExpertsModule
 from auxin.models.mlp import MLPModule
 from auxin.models.norm import norm_module
 
-Body = AttentionModule | MLPModule | ExpertsModule
+Body = AttentionModule | MLPModule | ExpertsModule | CrossAttentionModule
 BODIES: dict[type, type[Body]] = {
     attention.Attention: AttentionModule,
     mlp.MLP: MLPModule,
     experts.Experts: ExpertsModule,
+    cross.CrossAttention: CrossAttentionModule,
 }
 
 

@@ -231,7 +231,7 @@ def _gram_sum(group: Sequence[Sublayer], state: Tensor, draws: Draws) -> tuple[T
         gradient = stream(gradient)
         result = skip * gradient
         for strength, before, body, after in backs:
-            result = result + strength * before(body(after(gradient)))
+            result = result + before(body(after(strength * gradient)))
         return result
 
     return total, back

@@ -14,6 +14,16 @@ SATURATED, FROZEN = 30.0, 1e8
 for that."""
 
 
+@dataclass
+class Memory:
+    """Another stream, which attention reads."""
+
+    gram: Tensor
+    """[replicas, m, m]."""
+    gradient: Tensor
+    """The same of gradients, which add up on the way back."""
+
+
 @dataclass(frozen=True)
 class Draws:
     """Sampling of attention, the same for all layers."""
@@ -23,6 +33,7 @@ class Draws:
     count: int
     """Attention matrices for each replica, layer and direction."""
     generator: torch.Generator
+    memory: Memory | None = None
 
     def gaussians(self, *shape: int, dtype: torch.dtype) -> Tensor:
         """Independent N(0, 1)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from auxin.architecture import Attention, Block, Layer, Network
 from auxin.errors import ConfigError
 from auxin.theory import compose
 from auxin.theory.compose import as_network
-from auxin.theory.draws import Draws
+from auxin.theory.draws import Draws, Memory
 from auxin.theory.profile import Profile, norm_and_overlap
 from auxin.theory.states import Array
 from auxin.values import check
@@ -40,6 +41,7 @@ def propagate_gram(
     *,
     mask: ArrayLike | None = None,
     gradient: ArrayLike | None = None,
+    memory: ArrayLike | None = None,
     draws: int = 0,
     seed: int = 0,
 ) -> Profile:
@@ -62,6 +64,8 @@ def propagate_gram(
         causal: token i attends to tokens 0 … i; otherwise to all. A ``mask`` replaces this.
         mask: bool [n, n], true where the row's token may attend to the column's.
         gradient: [n, n], Gram matrix of the gradients at the output; the identity by default.
+        memory: [m, m], Gram matrix of what ``CrossAttention`` reads; the profile then has memory_gradient as well,
+            [depth + 1, m, m], the Gram matrix of the gradients that the layers from each on send into it.
         draws: attention matrices drawn per layer and direction, at least 2 for each of the 8 replicas; 0 chooses
             between 64 and 2048 so that the work is about that of 128 draws at n = 128.
         seed: of the draws.
@@ -86,18 +90,22 @@ def propagate_gram(
     per_replica = _rounded(-(-(draws or min(2048, max(64, 2**28 // n**3))) // REPLICAS), network)
     allowed = _checked_mask(mask, n, causal)
     ends = torch.from_numpy(start)[None], torch.from_numpy(end)[None]
+    other = None if memory is None else torch.from_numpy(checked_gram("memory", memory))[None]
 
-    def replica(r: int) -> tuple[Tensor, Tensor]:
-        return _propagate(network, *ends, Draws(allowed, per_replica, _generator(seed, r)))
+    def replica(r: int) -> tuple[Tensor, ...]:
+        read = None if other is None else Memory(other, torch.zeros_like(other))
+        return _propagate(network, *ends, Draws(allowed, per_replica, _generator(seed, r), read))
 
     # side by side, a thread each: operations on matrices as small as these gain nothing from two threads inside
     with ThreadPoolExecutor(
         torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
         runs = list(pool.map(replica, range(REPLICAS)))
-    states, gradients = (torch.cat(matrices, 1) for matrices in zip(*runs, strict=True))
+    states, gradients, *sent = (torch.cat(matrices, 1) for matrices in zip(*runs, strict=True))
     check(bool(gradients.isfinite().all()), "gradient", "infinite on the way back", "gradients below 1e308")
-    return _profile(*(f(m, 1).numpy() for m in (states, gradients) for f in (torch.mean, torch.std)))
+    found = _profile(*(f(m, 1).numpy() for m in (states, gradients) for f in (torch.mean, torch.std)))
+    into = {"memory_gradient": sent[0].mean(1).numpy()} if sent else {}
+    return replace(found, columns={**found.columns, **into})
 
 
 def _profile(gram: Array, gram_spread: Array, gradient: Array, gradient_spread: Array) -> Profile:
@@ -136,17 +144,21 @@ def _rounded(draws: int, network: Network) -> int:
     return -(-draws // slopes) * slopes
 
 
-def _propagate(network: Network, start: Tensor, end: Tensor, sample: Draws) -> tuple[Tensor, Tensor]:
-    """Gram matrices of states and gradients, [depth + 1, replicas, n, n], from those at either end."""
+def _propagate(network: Network, start: Tensor, end: Tensor, sample: Draws) -> tuple[Tensor, ...]:
+    """Gram matrices of states and gradients, [depth + 1, replicas, n, n], from those at either end; and of gradients
+    of the memory, where there is one."""
     states, backs = [start], []
     for layer in network.layers:
         state, back = compose.gram(layer, states[-1], sample)
         states.append(state)
         backs.append(back)
-    gradients = [end]
+    gradients, memory = [end], sample.memory
+    sent = [] if memory is None else [memory.gradient.clone()]
     while backs:  # what a layer has kept is freed as soon as it is behind
         gradients.append(backs.pop()(gradients[-1]))
-    return torch.stack(states), torch.stack(gradients[::-1])
+        if memory is not None:
+            sent.append(memory.gradient.clone())
+    return tuple(torch.stack(matrices) for matrices in (states, gradients[::-1], sent[::-1]) if matrices)
 
 
 def checked_gram(name: str, value: ArrayLike) -> NDArray[np.float64]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from auxin.architecture import MLP, Attention, Experts
-from auxin.theory.parts import attention, experts, mlp
+from auxin.architecture import MLP, Attention, CrossAttention, Experts
+from auxin.theory.parts import attention, cross, experts, mlp
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,11 +21,13 @@ SYMMETRIC: dict[type, Any] = {
     Attention: attention.SymmetricAttention,
     MLP: mlp.SymmetricMLP,
     Experts: experts.symmetric,
+    CrossAttention: cross.symmetric,
 }
 """By the kind of a branch's body: ``Symmetric(body, n_tokens, seen)``, see ``attention.SymmetricAttention``."""
 GRAM: dict[type, Callable[[Any, Tensor, Draws], tuple[Tensor, Back]]] = {
     Attention: attention.gram,
     MLP: mlp.gram,
     Experts: experts.gram,
+    CrossAttention: cross.gram,
 }
 """By the kind of a branch's body: its output's Gram matrix from what it sees, and the way back."""
