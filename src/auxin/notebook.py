@@ -72,7 +72,8 @@ def _(run: Run) -> str:
 
 @figure.register
 def _(run: Run) -> altair.TopLevelMixin:
-    return learning_curves(run.metrics, saturation=grokking_summary(run.metrics).saturation)
+    saturation = grokking_summary(run.metrics).saturation
+    return learning_curves(run.metrics, saturation=saturation, accuracy=run.accuracy)
 
 
 @html.register

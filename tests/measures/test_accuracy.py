@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -6,7 +8,19 @@ from auxin.errors import ConfigError, DataError
 from auxin.measures.accuracy import Evaluator, closing_distances, greedy_decode
 from auxin.models.protocol import Output
 from auxin.models.transformer import TransformerLM
-from auxin.tasks import Brackets, Task, Vocabulary, dyck, english, load_task
+from auxin.tasks import (
+    Annotation,
+    Answers,
+    Brackets,
+    Choices,
+    Contrast,
+    Sentence,
+    Task,
+    Vocabulary,
+    dyck,
+    english,
+    load_task,
+)
 from auxin.tasks.generation import generate
 
 
@@ -290,3 +304,19 @@ def test_what_cannot_be_scored(tasks):
         Evaluator(Task("question", {"val": statements}, task.vocabulary, task.scorer), "val")
     with pytest.raises(ConfigError, match="vocabulary has 71 tokens; allowed: the model's 43"):
         accuracy(transformer(tasks["dyck"]), task, "gen")
+
+
+def test_what_accuracy_counts_is_said_with_its_chance_level() -> None:
+    def sentence(source: str, target: str, linear: str = "") -> Sentence:
+        return Sentence(source, target, Annotation(None, target, linear))
+
+    lines = [sentence("a b", "b a", "a b"), sentence("b a", "a b", "b a")]
+    plain = [sentence("a b", "b a"), lines[0]]
+    contrast = lambda s: Contrast(0, s.target[0], s.structure.linear[0]) if s.structure.linear else None
+    task = Task("mine", {"val": plain[:1], "gen": lines, "test": plain}, scorer=Answers(contrast=contrast))
+    chance = 1 / len(task.vocabulary)
+    assert Evaluator(task, "val").meaning == ("whole answer", 0.0)
+    assert Evaluator(task, "gen").meaning == ("word where the rules differ", chance)
+    assert Evaluator(task, "test").meaning == ("word where the rules differ, or whole answer", chance / 2)
+    choices = replace(task, scorer=Choices(alternative=lambda s: s.structure.linear))
+    assert Evaluator(choices, "gen").meaning == ("right answer likelier than the other", 0.5)

@@ -12,7 +12,14 @@ from auxin.errors import DataError, RunError
 from auxin.measures.projection import Projection
 from auxin.report.marks import line_ends
 from auxin.report.theme import save, specification
-from auxin.report.training_figures import dynamics, learning_curves, span_chart, tree_strip
+from auxin.report.training_figures import (
+    dynamics,
+    learning_curves,
+    rule_shares,
+    run_figures,
+    span_chart,
+    tree_strip,
+)
 
 SCHEMA = ["step", "member", "split", "name", "value"]
 
@@ -65,11 +72,39 @@ def test_saturation_is_marked() -> None:
     assert caption in drawn(learning_curves(metrics(1), saturation=100), "text")[1]
 
 
+def test_splits_that_count_otherwise_have_a_panel_each_with_their_chance() -> None:
+    word = ("word where the rules differ", 0.02)
+    same = learning_curves(metrics(2), accuracy={"val": word, "gen": word}).to_dict()
+    assert "layer" in same
+    assert "accuracy: word where the rules differ (chance 2%)" in same["title"]["subtitle"]
+    spec = learning_curves(metrics(2), accuracy={"val": ("whole answer", 0.0), "gen": word}).to_dict()
+    headings = [part["title"]["text"] for part in spec["concat"]]
+    assert headings == [
+        "accuracy: whole answer (chance 0%)",
+        "accuracy: word where the rules differ (chance 2%)",
+    ]
+    fields = [
+        {layer["encoding"].get("y", {}).get("field") for layer in part["layer"]} for part in spec["concat"]
+    ]
+    assert ["chance" in field for field in fields] == [False, True]
+
+
+def test_shares_of_both_rules_are_drawn_where_they_are_known() -> None:
+    gen = metrics(2).filter(split="gen")
+    frame = pl.concat(
+        [metrics(2), *(gen.with_columns(name=pl.lit(n)) for n in ("hierarchical", "linear", "neither"))]
+    )
+    assert [figure.name for figure in run_figures(frame)] == ["learning-curves", "rules"]
+    (data,) = rule_shares(frame).to_dict()["datasets"].values()
+    assert {point["series"] for point in data} == {"hierarchical rule", "linear rule", "neither"}
+    assert len(data) == 9
+
+
 def test_nothing_to_draw_is_an_error() -> None:
-    with pytest.raises(DataError, match="no metric 'accuracy' on val or gen to draw"):
+    with pytest.raises(DataError, match="no accuracy of val or gen to draw"):
         learning_curves(metrics(0).with_columns(pl.col("value").cast(pl.Float64)))
-    with pytest.raises(DataError, match="no metric 'loss'"):
-        learning_curves(metrics(2), name="loss")
+    with pytest.raises(DataError, match="no accuracy of val or gen"):
+        learning_curves(metrics(2).with_columns(name=pl.lit("loss")))
     with pytest.raises(DataError, match="no structural measure"):
         dynamics(metrics(2).with_columns(split=pl.lit("test")))
 

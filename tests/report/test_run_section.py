@@ -106,7 +106,7 @@ def _seen(path: Path) -> RunView:
 
 def test_an_unfinished_run_says_where_it_is_and_one_without_curves_is_an_error(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "x", RunConfig()) as directory:
-        with pytest.raises(DataError, match="no metric 'accuracy'"):
+        with pytest.raises(DataError, match="no accuracy of val or gen"):
             run_section(_seen(tmp_path / "x"))
         directory.append_metrics([Metric(30, 0, "gen", "accuracy", 0.5)])
     section = run_section(_seen(tmp_path / "x"))

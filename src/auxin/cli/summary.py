@@ -31,7 +31,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 def summarized(run: Run) -> Result:
     """A trained run's grokking summary; its learning curves are drawn beside its metrics."""
     summary = grokking_summary(run.metrics)
-    figure = learning_curves(run.metrics, saturation=summary.saturation, note=stability(summary.members))
+    note = stability(summary.members)
+    figure = learning_curves(run.metrics, saturation=summary.saturation, note=note, accuracy=run.accuracy)
     accuracy = run.summary.get("accuracy", {})
     values = {
         "run": str(run.path),
@@ -43,7 +44,9 @@ def summarized(run: Run) -> Result:
     for split, scores in accuracy.items():
         found = [score for score in scores.values() if score is not None]
         if found:
-            lines.append(f"accuracy on {run.scored} of {split}: {sum(found) / len(found):.1%}")
+            what, chance = run.accuracy.get(split, ("", 0.0))
+            of = f" ({what}; chance {chance:.0%})" if what else ""
+            lines.append(f"accuracy on {run.scored} of {split}{of}: {sum(found) / len(found):.1%}")
     lines.append(f"metrics: {run.path / 'metrics.jsonl'}")
     return Result(values, "\n".join(lines), save_inside(run.path, {"learning-curves": figure}))
 

@@ -128,7 +128,10 @@ def _train(
         config = anchored(settled(config, task))
         # before the directory takes the config, which it keeps
         session = None if is_finished(out) and not extend else _Session(config, task)
-        directory = inside.enter_context(RunDirectory(out, config, task.sha256, extend=extend))
+        meanings = session.meanings if session else None
+        directory = inside.enter_context(
+            RunDirectory(out, config, task.sha256, accuracy=meanings, extend=extend)
+        )
         run = open_run(out)
         if not session or directory.finished:
             send(run, sinks)
@@ -167,6 +170,7 @@ class _Session:
         self.trainer = Trainer(config, np.split(encoded.tokens, encoded.offsets[1:-1]))
         held_out = sorted(set(task.splits) - {"train"})
         self.evaluators = {split: Evaluator(task, split, limit=config.eval_size) for split in ("val", "gen")}
+        self.meanings = {split: evaluator.meaning for split, evaluator in self.evaluators.items()}
         self.finals = {split: Evaluator(task, split, limit=config.final_size or None) for split in held_out}
         for split, evaluator in (*self.evaluators.items(), *self.finals.items()):
             longest = max(s.text.count(" ") + 2 for s in evaluator.sentences)  # with <bos>; <eos> is not read

@@ -28,6 +28,8 @@ Judge: TypeAlias = Callable[..., dict[str, Tensor]]
 """Of a model and a batch's tokens and facts: whether it is right, by name of the share, wherever it is asked."""
 Facts: TypeAlias = list[Sequence[Any]]
 """What a judge needs to know, each a sequence of integers a sentence."""
+Meaning: TypeAlias = tuple[str, float]
+"""What is right where ``accuracy`` counts, in words, and the accuracy of a model that gives all words alike."""
 
 
 class Evaluator:
@@ -49,6 +51,8 @@ class Evaluator:
       closing ones.
 
     ``decode`` adds what greedily decoded answers show, for a task that says so: see ``auxin.tasks.english``.
+
+    ``meaning`` says in words what ``accuracy`` counts on this split, and its chance level.
 
     Definitions: McCoy, Frank, Linzen 2020; Yao et al. 2021; Murty et al. 2023. Raises ``DataError`` when the
     split has no eligible sentence, ``ConfigError`` when a model has another vocabulary.
@@ -76,11 +80,11 @@ class Evaluator:
         self.sentences = [known[i] for i in chosen]
         self.decoded = scorer.decoded if decode and isinstance(scorer, Answers) else None
         if isinstance(scorer, Answers):
-            facts, self._judge = _answers(scorer, task.vocabulary, self.sentences)
+            facts, self._judge, self.meaning = _answers(scorer, task.vocabulary, self.sentences)
         elif isinstance(scorer, Choices):
-            facts, self._judge = _choices(scorer, task.vocabulary, self.sentences)
+            facts, self._judge, self.meaning = _choices(scorer, task.vocabulary, self.sentences)
         else:
-            facts, self._judge = _brackets(scorer, task.vocabulary, self.sentences)
+            facts, self._judge, self.meaning = _brackets(scorer, task.vocabulary, self.sentences)
         encoded = task.encoded(split)
         texts = [encoded.tokens[encoded.offsets[i] : encoded.offsets[i + 1]] for i in chosen]
         lengths = np.array([len(text) for text in texts])
@@ -163,7 +167,9 @@ def _given(following: Tensor, source: Tensor) -> Tensor:
     return within | (following == Vocabulary.pad)
 
 
-def _answers(scorer: Answers, vocabulary: Vocabulary, sentences: list[Sentence]) -> tuple[Facts, Judge]:
+def _answers(
+    scorer: Answers, vocabulary: Vocabulary, sentences: list[Sentence]
+) -> tuple[Facts, Judge, Meaning]:
     contrasts = [scorer.contrast(s) for s in sentences]
     ids = vocabulary.ids
     facts: list[list[int]] = []
@@ -194,10 +200,14 @@ def _answers(scorer: Answers, vocabulary: Vocabulary, sentences: list[Sentence])
             right |= {"hierarchical": by_rule[:, 0], "linear": by_rule[:, 1], "neither": ~by_rule.any(1)}
         return right
 
-    return [facts], judge
+    words = sum(contrast is not None for contrast in contrasts) / len(contrasts)
+    what = "word where the rules differ" if words else "whole answer"
+    return [facts], judge, (what + ", or whole answer" * (0 < words < 1), words / len(vocabulary))
 
 
-def _choices(scorer: Choices, vocabulary: Vocabulary, sentences: list[Sentence]) -> tuple[Facts, Judge]:
+def _choices(
+    scorer: Choices, vocabulary: Vocabulary, sentences: list[Sentence]
+) -> tuple[Facts, Judge, Meaning]:
     others = [scorer.alternative(s) for s in sentences]
     facts = [[_source_length(s), not other] for s, other in zip(sentences, others, strict=True)]
     texts = [f"{s.source} {other or s.target}" for s, other in zip(sentences, others, strict=True)]
@@ -216,10 +226,14 @@ def _choices(scorer: Choices, vocabulary: Vocabulary, sentences: list[Sentence])
         preferred = right > likelihood(model, others, facts[:, 0])[0]
         return {"accuracy": torch.where(facts[:, 1].bool(), whole, preferred), "full_sentence": whole}
 
-    return [facts, np.split(tokens, offsets[1:-1])], judge
+    pairs = sum(map(bool, others)) / len(others)
+    what = "right answer likelier than the other" if pairs else "whole answer"
+    return [facts, np.split(tokens, offsets[1:-1])], judge, (what, pairs / 2)
 
 
-def _brackets(scorer: Brackets, vocabulary: Vocabulary, sentences: list[Sentence]) -> tuple[Facts, Judge]:
+def _brackets(
+    scorer: Brackets, vocabulary: Vocabulary, sentences: list[Sentence]
+) -> tuple[Facts, Judge, Meaning]:
     known = torch.tensor([i for word, i in vocabulary.ids.items() if word.endswith(")")], dtype=torch.int64)
     distances = [[*closing_distances(s.source), 0] for s in sentences]  # of each following token
 
@@ -231,4 +245,5 @@ def _brackets(scorer: Brackets, vocabulary: Vocabulary, sentences: list[Sentence
         ranked = closing[scores[:, closing].argmax(-1)] == truth
         return {"accuracy": ranked[far], "unrestricted": (scores.argmax(-1) == truth)[far], "closing": ranked}
 
-    return [distances], judge
+    what = f"closing bracket, {scorer.distance} tokens or more after its opening one"
+    return [distances], judge, (what, 1 / max(1, len(known)))

@@ -26,8 +26,8 @@ from auxin.runs.record import StudyRecord
 from auxin.tasks.trees import Tree
 from auxin.values import flat
 
-OF_THE_RUN = ("seeds", "data_seed", "threads", "device")
-"""What ``environment.json`` repeats of a run's settings."""
+OF_THE_RUN = ("seeds", "data_seed", "threads", "device", "accuracy")
+"""What ``environment.json`` repeats of a run's settings, and what the figures say."""
 OF_A_PLACE = ("seeds", "threads", "device")
 """Settings by which no curves are coloured."""
 SHOWN: dict[str, tuple[str, str, Callable[..., str]]] = {
@@ -105,7 +105,7 @@ def run_section(view: RunView) -> Section:
         "command": command(run),
         "settings": flat(config),
     }
-    return Section("run.html", title, run_figures(view.metrics, view.note), values)
+    return Section("run.html", title, run_figures(view.metrics, view.note, run.accuracy), values)
 
 
 def command(run: Run) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import altair as alt
 import polars as pl
@@ -30,6 +31,10 @@ from auxin.report.tables import drawable, rounded, stretch_length, thinned
 from auxin.report.theme import BLUE, GRAY, VERMILION, Panel
 
 SPLITS = {"val": "in-domain", "gen": "generalization"}
+RULES = {"hierarchical": "hierarchical rule", "linear": "linear rule", "neither": "neither"}
+"""Shares of answers: metric and what its line is called."""
+Accuracy: TypeAlias = Mapping[str, tuple[str, float]]
+"""``Run.accuracy``."""
 PANELS = {
     ("gen", "accuracy"): "generalization accuracy",
     ("train", "t_score"): "tree score",
@@ -54,11 +59,14 @@ MOST_COLORS, MOST_POINTS = 8, 12_000
 """Groups of runs that get a colour each, and the points of all curves together."""
 
 
-def run_figures(metrics: pl.DataFrame, note: str = "") -> list[Figure]:
-    """Learning curves and, where they were measured, the structural measures; ``DataError`` without curves."""
-    curves = learning_curves(metrics, note=note)
+def run_figures(metrics: pl.DataFrame, note: str = "", accuracy: Accuracy | None = None) -> list[Figure]:
+    """Learning curves, the shares of both rules, structural measures, signals and minimal pairs, as far as they were
+    taken; ``DataError`` without curves."""
+    curves = learning_curves(metrics, note=note, accuracy=accuracy)
     words = "In-domain and generalization accuracy against steps."
     found = [Figure("learning-curves", curves.properties(description=words))]
+    if metrics["name"].is_in(list(RULES)).any():
+        found.append(Figure("rules", rule_shares(metrics)))
     if metrics["name"].is_in([name for split, name in PANELS if split == "train"]).any():
         words = "Generalization and structural measures against steps."
         found.append(Figure("dynamics", dynamics(metrics).properties(description=words)))
@@ -72,46 +80,88 @@ def run_figures(metrics: pl.DataFrame, note: str = "") -> list[Figure]:
 def learning_curves(
     metrics: pl.DataFrame,
     *,
-    name: str = "accuracy",
     log: bool = False,
     saturation: int | None = None,
     note: str = "",
-) -> Panel:
+    accuracy: Accuracy | None = None,
+) -> Panel | alt.ConcatChart:
     """In-domain and generalization accuracy against steps: a thin line a member, the mean, its 95% band.
 
-    ``saturation`` marks the step at which in-domain accuracy passed 99%; ``log`` spaces the steps
-    logarithmically; ``note`` stands below the title. Raises ``DataError`` when the metrics hold no such accuracy.
+    ``saturation`` marks the step at which in-domain accuracy passed 99%; ``log`` spaces the steps logarithmically;
+    ``note`` stands below the title. By ``accuracy``, words say what is counted, and a dashed line is chance; where the
+    splits differ in that, each has a panel. Raises ``DataError`` when the metrics hold no such accuracy.
     """
-    rows = metrics.filter(
-        pl.col("name") == name, pl.col("split").is_in(list(SPLITS)), pl.col("step") >= int(log)
-    )
-    rows = drawable(rows, f"metric {name!r} on {' or '.join(SPLITS)}")
+    chosen = pl.col("split").is_in(list(SPLITS)) & (pl.col("step") >= int(log))
+    rows = drawable(metrics.filter(pl.col("name") == "accuracy", chosen), "accuracy of val or gen")
     rows = rows.select("step", "member", "value", series=pl.col("split").replace_strict(SPLITS))
     members = rows["member"].n_unique()
-    means = _means(rows, name)
+    means = _means(rows, "accuracy")
     stretch = stretch_length(means, "series")
     shown = thinned(means, "series")["step"].unique()
     means = rounded(means.filter(pl.col("step").is_in(shown.implode())))
+    known = {SPLITS[split]: meaning for split, meaning in (accuracy or {}).items() if split in SPLITS}
     order = [title for title in SPLITS.values() if title in means["series"]]
-    scale = alt.Scale(domain=order, range=[BLUE, VERMILION][: len(order)])
-    color = alt.Color("series:N", legend=None, scale=scale)
-    scale = alt.Scale(type="log" if log else "linear", nice=not log)
-    x, y = alt.X("step:Q", title="optimizer steps", scale=scale), share("accuracy")
-    ends = line_ends(means, 0.07).mark_text(align="left", dx=6)
-    layers: list[alt.Chart] = [ends.encode(x, y, color, text="series:N")]
-    if members > 1:
-        band = alt.Chart(means).mark_area(opacity=0.18, clip=True)
-        layers += [band.encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)]
-        layers += [_members(rows).encode(x, y, color, detail="member:N")]
-    if saturation is not None:
-        layers += marked(alt.X, {"in-domain ≥ 99%": saturation})
-    layers += [alt.Chart(means).mark_line(strokeWidth=2.5).encode(x, y, color)]
-    layers += [_reader(means.pivot(on="series", index="step", values="value"), x, order)]
-    subtitle = [f"mean and 95% interval of {members} seeds" if members > 1 else f"seed {rows['member'][0]}"]
+    parts = [order] if len({known.get(title) for title in order}) == 1 else [[title] for title in order]
+    x = steps().scale(type="log" if log else "linear", nice=not log)
+    panels: list[Panel] = []
+    for part in parts:
+        chosen = pl.col("series").is_in(part)
+        layers = _curves(means.filter(chosen), rows.filter(chosen), x, known.get(part[0]))
+        if saturation is not None and "in-domain" in part:
+            layers += marked(alt.X, {"in-domain ≥ 99%": saturation})
+        counted = _counted(known.get(part[0]))
+        alone = len(parts) == 1
+        panels.append(
+            alt.layer(*layers).properties(width=560, height=320)
+            if alone
+            else panel(layers, counted, 330, 240)
+        )
+    subtitle = [_counted(known.get(order[0]))] if len(parts) == 1 and known else []
+    subtitle += [f"mean and 95% interval of {members} seeds" if members > 1 else f"seed {rows['member'][0]}"]
     subtitle += [note] if note else []
     subtitle += [f"of every {stretch:,} evaluations the lowest and the highest"] if stretch > 1 else []
     title = alt.Title("Learning curves", subtitle=subtitle if len(subtitle) > 1 else subtitle[0])
-    return alt.layer(*layers).properties(title=title, width=560, height=320)
+    return (panels[0] if len(panels) == 1 else alt.concat(*panels, columns=2)).properties(title=title)
+
+
+def _counted(meaning: tuple[str, float] | None) -> str:
+    """What accuracy is, with its chance level."""
+    return f"accuracy: {meaning[0]} (chance {meaning[1]:.0%})" if meaning else ""
+
+
+def _curves(
+    means: pl.DataFrame, rows: pl.DataFrame, x: alt.X, meaning: tuple[str, float] | None
+) -> list[alt.Chart]:
+    """The lines of one panel, and its chance level."""
+    chance, y = meaning[1] if meaning else 0.0, share("accuracy")
+    order = means["series"].unique(maintain_order=True).sort(descending=True).to_list()
+    scale = alt.Scale(domain=list(SPLITS.values()), range=[BLUE, VERMILION])
+    color = alt.Color("series:N", legend=None, scale=scale)
+    ends = line_ends(means, 0.07).mark_text(align="left", dx=6)
+    layers: list[alt.Chart] = [ends.encode(x, y, color, text="series:N")]
+    if chance:
+        rule = alt.Chart(pl.DataFrame({"chance": [chance]})).mark_rule(color=GRAY, strokeDash=[4, 3])
+        layers += [rule.encode(alt.Y("chance:Q"))]
+    if rows["member"].n_unique() > 1:
+        band = alt.Chart(means).mark_area(opacity=0.18, clip=True)
+        layers += [band.encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)]
+        layers += [_members(rows).encode(x, y, color, detail="member:N")]
+    layers += [alt.Chart(means).mark_line(strokeWidth=2.5).encode(x, y, color)]
+    return [*layers, _reader(means.pivot(on="series", index="step", values="value"), x, order)]
+
+
+def rule_shares(metrics: pl.DataFrame) -> Panel:
+    """Shares of generalization answers by either rule and by neither, against steps: means with 95% bands."""
+    rows = metrics.filter(pl.col("split") == "gen", pl.col("name").is_in(list(RULES)))
+    rows = drawable(rows.with_columns(series=pl.col("name").replace_strict(RULES)), "share of a rule")
+    groups = Groups(list(RULES.values()), palette=(VERMILION, BLUE, GRAY))
+    layers = groups.bands(
+        _means(rows, "linear"), steps(), share("generalization answers"), tips(".1%", "series:N", "step:Q")
+    )
+    heading = alt.Title("Which rule the answers follow", subtitle=band_words(groups))
+    chart = groups.choosing(alt.layer(*layers))
+    words = "Shares of answers by the hierarchical rule, by the linear rule and by neither, against steps."
+    return chart.properties(title=heading, width=560, height=240, description=words)
 
 
 def _members(rows: pl.DataFrame) -> alt.Chart:
@@ -125,7 +175,8 @@ def _members(rows: pl.DataFrame) -> alt.Chart:
 
 def _reader(wide: pl.DataFrame, x: alt.X, series: Sequence[str]) -> alt.Chart:
     """A rule that follows the pointer and shows the numbers of the nearest step."""
-    nearest = alt.selection_point(nearest=True, on="pointerover", fields=["step"], empty=False)
+    name = "nearest_" + "_".join(series).replace("-", "_")
+    nearest = alt.selection_point(name, nearest=True, on="pointerover", fields=["step"], empty=False)
     tip = ["step:Q", *(alt.Tooltip(f"{title}:Q", format=".1%") for title in series)]
     opacity = alt.when(nearest).then(alt.value(0.5)).otherwise(alt.value(0))
     return alt.Chart(wide).mark_rule(color=GRAY).encode(x, opacity=opacity, tooltip=tip).add_params(nearest)

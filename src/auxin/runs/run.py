@@ -155,6 +155,16 @@ class Run(Displayed, Drawn):
         return ""
 
     @property
+    def accuracy(self) -> dict[str, tuple[str, float]]:
+        """What accuracy counts on each split, in words, and its chance level; empty for runs that did not note it."""
+        with contextlib.suppress(RunError):
+            return {
+                split: (str(of), float(chance))
+                for split, (of, chance) in self.environment.get("accuracy", {}).items()
+            }
+        return {}
+
+    @property
     def identity(self) -> str:
         """A digest of the settings that the run's numbers depend on and of its sentences."""
         settings = {n: v for n, v in flat(self.config).items() if n not in (*CHANGEABLE, "measures")}

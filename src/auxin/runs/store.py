@@ -60,14 +60,23 @@ class RunDirectory:
     around, another version than the one that began.
     """
 
-    def __init__(self, path: str | Path, config: RunConfig, data: str = "", *, extend: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        config: RunConfig,
+        data: str = "",
+        *,
+        accuracy: Mapping[str, tuple[str, float]] | None = None,
+        extend: bool = False,
+    ) -> None:
         """Create a run's directory, or resume the unfinished run of the same config that it holds.
 
         Settings in ``CHANGEABLE`` may differ; with ``extend`` the steps may be more, and a finished run goes on. What
         changes is noted in ``events.log``, and config.toml has the new settings.
 
         Resuming goes back to the newest checkpoint whose hashes verify: later metrics and checkpoints are
-        dropped. ``data`` is the hash of its sentences. Raises ``RunError`` when the
+        dropped. ``data`` is the hash of its sentences, ``accuracy`` what that is on each split (words, chance level);
+        both are noted in its environment. Raises ``RunError`` when the
         directory holds another run, one on other data or other files, cannot be written, or is in use.
         """
         self.path, self.config = directory(path, make=True), config
@@ -83,7 +92,7 @@ class RunDirectory:
             if not self.finished:
                 remove_temporaries(self.path)
                 remove_temporaries(subdirectory(self.path / CHECKPOINTS, make=True))
-                self._note_environment(data)
+                self._note_environment({"data": data, "accuracy": accuracy})
                 self._metrics = RowFile(self.path / METRICS)
                 self._roll_back()
                 self._note_changes(changes)
@@ -124,9 +133,9 @@ class RunDirectory:
             return read_signed(self.path / ENVIRONMENT).get("data", "")
         return None
 
-    def _note_environment(self, data: str) -> None:
+    def _note_environment(self, facts: Mapping[str, Any]) -> None:
         """Record environment and data; or warn of another environment than at first."""
-        now = environment(self.config) | ({"data": data} if data else {})
+        now = environment(self.config) | {name: fact for name, fact in facts.items() if fact}
         if not is_file(self.path / ENVIRONMENT):
             replace(self.path / ENVIRONMENT, dump_signed(now))
             self.log("created")
