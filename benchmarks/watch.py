@@ -200,12 +200,12 @@ def faulty(count: int, every: int, first: int) -> None:
             if at is None:
                 counts[3] += 1
                 continue
-            lead = (STEPS if out is None else out) - at
+            lead = float("inf") if out is None else out - at
             leads.append(lead)
             counts[0 if lead > 0 else 1 if lead == 0 else 2] += 1
         every_lead += leads + [-float("inf")] * counts[3]
-        runs = len(leads) + counts[3]
-        median = f"{statistics.median(leads):g}" if leads else "–"
+        runs, finite = len(leads) + counts[3], [lead for lead in leads if lead < STEPS]
+        median = f"{statistics.median(finite):g}" if finite else "–"
         print(
             f"{fault.name:<28}{runs:>5}"
             f"{counts[0]:>8}{counts[1]:>9}{counts[2]:>7}{counts[3]:>8}{median:>6}  {counts[4]}",

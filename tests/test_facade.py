@@ -15,7 +15,7 @@ PUBLIC = {
     "propagate", "propagate_gram", "simulate", "train",
     "tree_projections", "minimal_pairs", "Task", "resume",
     "assert_healthy", "check", "diff",
-    "watch", "network_of", "rescale_", "CheckReport", "Thresholds",
+    "watch", "transfer", "network_of", "rescale_", "CheckReport", "Thresholds",
     "sweep", "NamedRun",
 }  # fmt: skip
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from auxin.probes.findings import Thresholds
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
+    from auxin.probes.transfer import transfer
     from auxin.probes.watch import watch
     from auxin.runs import Run
     from auxin.tasks import Task, Vocabulary, load_task
@@ -72,6 +73,7 @@ _MODULES = {
     "auxin.probes.remedy": ("rescale_",),
     "auxin.probes.simulate": ("simulate",),
     "auxin.probes.watch": ("watch",),
+    "auxin.probes.transfer": ("transfer",),
     "auxin.lab.opening": ("open",),
     "auxin.runs": ("Run",),
     "auxin.lab.named": ("NamedRun",),
@@ -99,7 +101,7 @@ _NAMESPACES = {"trees": "auxin.tasks.trees", "tasks": "auxin.tasks", "theory": "
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
-    "check", "assert_healthy", "rescale_", "diff", "watch", "CheckReport", "Thresholds",
+    "check", "assert_healthy", "rescale_", "diff", "watch", "transfer", "CheckReport", "Thresholds",
     "Norm", "Rotary", "Attention", "MLP", "Experts", "CrossAttention", "Sublayer", "Layer", "Network",
     "Block", "exponents", "propagate", "propagate_gram", "phase_diagram",
     "critical", "simulate", "initialize_", "network_of",

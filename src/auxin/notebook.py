@@ -22,10 +22,12 @@ from auxin.measures.intervals import SHARES
 from auxin.measures.pairs import PairScores
 from auxin.measures.projection import Projection
 from auxin.probes.check_report import CheckReport
+from auxin.probes.transfer import TransferReport
 from auxin.report import check_page, theory_figures
 from auxin.report.check_page import Checked, fragment
 from auxin.report.theme import LIGHT, VERSION, specification
 from auxin.report.training_figures import learning_curves, span_chart
+from auxin.report.transfer_figures import transfer_figure
 from auxin.report.words import layers
 from auxin.runs import Run
 from auxin.studies.analysis import Analysis
@@ -74,6 +76,11 @@ def _(run: Run) -> str:
 def _(run: Run) -> altair.TopLevelMixin:
     saturation = grokking_summary(run.metrics).saturation
     return learning_curves(run.metrics, saturation=saturation, accuracy=run.accuracy)
+
+
+@figure.register
+def _(report: TransferReport) -> altair.TopLevelMixin:
+    return transfer_figure(report.table)
 
 
 @html.register

@@ -16,6 +16,7 @@ from auxin.cli import main
 from auxin.errors import ConfigError
 from auxin.experiment.sources import arguments_of, tokens_of
 from auxin.probes.check import UnhealthyModel
+from auxin.probes.saved import changes
 from probes import models, shapes, slips
 
 SOURCE = """
@@ -425,3 +426,31 @@ def test_the_verdict_says_what_the_weights_were_compared_with() -> None:
     assert (
         "the initialization is what it should be" in auxin.check(models.build("gpt2"), n_tokens=16).summary()
     )
+
+
+def test_a_refactor_is_compared_with_the_state_that_was_saved(
+    source: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Another draw has changed nothing; harmed, the tensor, the signals and the finding are named, also for GitHub."""
+    check = ["check", f"{source.name}:build", "--n-tokens", "16"]
+    state = str(tmp_path / "start.json")
+    assert main([*check, "--save", state]) == 0
+    assert main([*check, "--against", state, "--kwargs", "depth=3"]) == 0
+    assert "nothing changed." in capsys.readouterr().out
+    assert main([*check, "--against", state, "--kwargs", "harmed=true", "--github"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    changed = lines[lines.index(f"Since {state}:") + 1 :]
+    assert any(line.startswith("transformer.h.0.mlp.c_proj.weight has size 0.0") for line in changed)
+    assert any(
+        line.startswith("Found, and not before: transformer.h.0.mlp.c_proj has std") for line in changed
+    )
+    assert lines[-1].startswith(f"::error file={source.name},line=")
+    assert ",title=auxin mismatch::transformer.h.0.mlp.c_proj: " in lines[-1]
+    now = json.loads(Path(state).read_text())
+    now["profile"]["norm"][2] *= 5
+    (sentence,) = changes(now, json.loads(Path(state).read_text()))
+    assert sentence.startswith("The norm² has changed, first after layer 2: before 0.0")
+    assert "; now 0.0" in sentence
+    (tmp_path / "other.json").write_text('{"laws": 3}')
+    assert main([*check, "--against", str(tmp_path / "other.json")]) == 1
+    assert "the saved state is damaged" in capsys.readouterr().err

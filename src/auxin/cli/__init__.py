@@ -1,7 +1,7 @@
 """The command line: ``auxin VERB [OPTIONS]`` parses and delegates, nothing else.
 
-Exit status: 0 done, 1 failed (or what it printed could not be written), 2 bad arguments, 3 ``check`` or ``diff`` has
-found something, 128 + n stopped by signal n (130: Ctrl-C).
+Exit status: 0 done, 1 failed (or what it printed could not be written), 2 bad arguments, 3 ``check``, ``diff`` or
+``transfer`` has found something, 128 + n stopped by signal n (130: Ctrl-C).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ GROUPS = {
     "Is my model's initialization all right?    try: auxin check gpt2.json": {
         "check": "whether your model's initialization is as it should be",
         "diff": "what differs between two models: weights, laws, signals",
+        "transfer": "whether hyperparameters carry over to wider and deeper models",
         "exponents": "whether tokens collapse and gradients vanish, before any training",
         "phase": "both exponents over two hyperparameters, as a table and figures",
         "critical": "hyperparameters at the edge of chaos for a given depth",

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from auxin.cli import UsageError
-from auxin.cli.options import Writing
+from auxin.cli.options import Flag, Writing
 from auxin.cli.output import Result
 from auxin.errors import ConfigError
 from auxin.values import check, check_finite
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from auxin.probes.check_report import CheckReport
     from auxin.probes.observe import Observation
 
@@ -77,6 +79,12 @@ class CheckOptions(Writing):
     """Kinds of findings that give exit status 3, between commas."""
     seed: int = 0
     """Of the random inputs, and of a config's random weights."""
+    save: Path | None = None
+    """A file that keeps the state at initialization, for --against."""
+    against: Path | None = None
+    """A file of --save: what has changed since is said, and gives exit status 3."""
+    github: Flag = False
+    """Print findings as annotations of GitHub's workflows, too."""
     out: Path | None = None
     """Stem of the figure (.png, .svg) and of the page (.html)."""
 
@@ -96,16 +104,40 @@ class CheckOptions(Writing):
         """The findings; the status says whether a kind of ``--fail-on`` is among them."""
         from auxin.probes.check_report import remedy_table
 
-        report = self._report()
+        report, model = self._report()
         remedies = report.remedies(self.target) if self.target is not None else []
         values = report.to_dict() | ({"remedies": remedies} if remedies else {})
         text = [report.summary()]
         text += [] if self.loss is None else [guess_of(self.loss, report.observation)]
         text += ["", remedy_table(remedies)] if remedies else []
         found = any(finding.kinds & set(self._kinds) for finding in report.findings)
+        if self.save is not None or self.against is not None:
+            changed = self._compared(report, model)
+            values |= {"changes": changed}
+            text += (
+                []
+                if self.against is None
+                else ["", f"Since {self.against}:", *(changed or ["nothing changed."])]
+            )
+            found = found or bool(changed)
+        text += annotations(self.source, report) if self.github else []
         return Result(values, "\n".join(text), self._write(report), FOUND if found else 0)
 
-    def _report(self) -> CheckReport:
+    def _compared(self, report: CheckReport, model: nn.Module | None) -> list[str]:
+        """What has changed since the state in ``against``; the present one is kept in ``save``."""
+        from auxin.files import dump_json, read_json
+        from auxin.outputs import MARK, write_output
+        from auxin.probes.saved import changes, state_of
+
+        if model is None:
+            raise ConfigError(f"{self.source} is predicted alone; allowed with --save and --against: a model")
+        state = state_of(model, report)
+        before = None if self.against is None else read_json(self.against)
+        if self.save is not None:
+            write_output(self.save, dump_json({"auxin": MARK.decode(), **state}), force=self.force)
+        return [] if before is None else changes(state, before)
+
+    def _report(self) -> tuple[CheckReport, nn.Module | None]:
         from auxin.experiment.sources import arguments_of, build, is_config, model_of_config, tokens_of
         from auxin.families.configs import read_config, recipe_of
         from auxin.probes.check import check as examine
@@ -123,7 +155,7 @@ class CheckOptions(Writing):
                     raise UsageError(f"{error}; {model}") from error
 
                 report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
-                return dataclasses.replace(report, remarks=(*report.remarks, model))
+                return dataclasses.replace(report, remarks=(*report.remarks, model)), None
         else:
             with bad_arguments():
                 model = build(self.source, arguments_of(self.kwargs))
@@ -132,7 +164,7 @@ class CheckOptions(Writing):
             table = vocabulary_of(model)
             size = None if table is None else table.num_embeddings
             inputs = tokens_of(self.data, size, self.batch, self.n_tokens)
-        return examine(
+        report = examine(
             model,
             inputs,
             layers=self.layers,
@@ -142,6 +174,7 @@ class CheckOptions(Writing):
             branch=self.branch,
             reference=self._reference(),
         )
+        return report, model
 
     def _reference(self) -> Any:
         from auxin.experiment.sources import build
@@ -163,6 +196,24 @@ class CheckOptions(Writing):
 
         pictures = save(report.plot(), self.out, force=self.force)[:2]
         return [*pictures, report.to_html(f"{self.out}.html", force=self.force)]
+
+
+def annotations(source: str, report: CheckReport) -> list[str]:
+    """Findings as lines that GitHub shows at the source: ``::error file=…,line=…,title=…::sentence``."""
+    from auxin.experiment.sources import place_of
+
+    file, line = place_of(source)
+    place = f"file={_escaped(file, properties=True)},line={line}"
+    return [
+        f"::{f.severity} {place},title=auxin {f.kind}::{_escaped(f'{f.module}: {f.sentence}')}"
+        for f in report.findings
+    ]
+
+
+def _escaped(text: str, *, properties: bool = False) -> str:
+    """As GitHub's commands want it."""
+    codes = {"%": "%25", "\r": "%0D", "\n": "%0A"} | ({":": "%3A", ",": "%2C"} if properties else {})
+    return "".join(codes.get(c, c) for c in text)
 
 
 def guess_of(loss: float, seen: Observation | None) -> str:

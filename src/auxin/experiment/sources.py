@@ -25,6 +25,16 @@ INSTALL = "install it in a clone of auxin with pip install '.[hf]'"
 LARGEST = 1e9
 """Parameters up to which a config's model is built to be measured."""
 
+GROWING = (
+    "intermediate_size",
+    "n_inner",
+    "ffn_dim",
+    "moe_intermediate_size",
+    "head_dim",
+    "word_embed_proj_dim",
+)
+"""Settings of configs that grow with the width."""
+
 
 def is_config(source: str) -> bool:
     """Whether a source is a config.json or its directory, and no module."""
@@ -38,24 +48,77 @@ def build(source: str, arguments: Mapping[str, Any]) -> nn.Module:
     Raises ``ConfigError`` for a source that cannot be imported (with what it raised), a function that is not there,
     needs other arguments or raises, and a result that is no module.
     """
+    factory = function_at(source)
+    if isinstance(factory, nn.Module):
+        return factory
+    check(callable(factory), source, type(factory).__name__, "a function that returns a torch.nn.Module")
+    _check_arguments(source, factory, arguments)
+    with _running(source.rpartition(":")[0], f"{source} raised"):
+        model = factory(**arguments)
+    check(isinstance(model, nn.Module), f"result of {source}", type(model).__name__, "a torch.nn.Module")
+    return model
+
+
+def function_at(source: str) -> Any:
+    """What ``package.module:name`` or ``file.py:name`` stands for. Importing it runs it."""
     place, colon, name = source.rpartition(":")
     if not colon or not place or not name:
         raise ConfigError(
             f"source is {source!r}; allowed: module:function, file.py:function, or a config.json or its directory"
         )
     with _running(place, f"{place} cannot be imported:"):
-        factory: Any = _imported(place)
+        found: Any = _imported(place)
     for step in name.split("."):
-        if not hasattr(factory, step):
+        if not hasattr(found, step):
             raise ConfigError(f"{place} has no {step!r}; allowed: a function that returns a torch.nn.Module")
-        factory = getattr(factory, step)
-    if isinstance(factory, nn.Module):
-        return factory
-    check(callable(factory), source, type(factory).__name__, "a function that returns a torch.nn.Module")
-    _check_arguments(source, factory, arguments)
-    with _running(place, f"{source} raised"):
-        model = factory(**arguments)
-    check(isinstance(model, nn.Module), f"result of {source}", type(model).__name__, "a torch.nn.Module")
+        found = getattr(found, step)
+    return found
+
+
+def place_of(source: str) -> tuple[str, int]:
+    """File, relative to the current directory where it is inside, and line of what a source names."""
+    if is_config(source):
+        return source, 1
+    function = function_at(source)
+    file, line = str(inspect.getsourcefile(function)), inspect.getsourcelines(function)[1]
+    path = Path(file).resolve()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path), line
+
+
+def scaled_models(source: str, names: Sequence[str]) -> Callable[[int, int], Any]:
+    """A function of width and depth: the one that a source names, or that of a config with other sizes.
+
+    ``names`` are those of a config's width and depth. Sizes of heads and of MLPs grow with the width, the number of
+    heads is kept.
+    """
+    if not is_config(source):
+        function = function_at(source)
+
+        def built(width: int, depth: int) -> Any:
+            with _running(source.rpartition(":")[0], f"{source} raised"):
+                return function(width, depth)
+
+        return built
+    from auxin.families.configs import read_config
+
+    settings = read_config(source)
+    check(
+        len(names) == 2 and set(names) <= set(settings), "names", tuple(names), "the config's width and depth"
+    )
+    old = settings[names[0]]
+
+    def of_config(width: int, depth: int) -> nn.Module:
+        sizes = {k: settings[k] * width // old for k in GROWING if isinstance(settings.get(k), int)}
+        return _of_settings(settings | sizes | {names[0]: width, names[1]: depth})
+
+    return of_config
+
+
+def _of_settings(settings: Mapping[str, Any]) -> nn.Module:
+    seed = int(torch.randint(2**31, ()))
+    model = model_of_config(settings, seed)
+    if isinstance(model, str):
+        raise ConfigError(f"a config alone cannot be measured; {model}")
     return model
 
 

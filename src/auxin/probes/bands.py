@@ -72,8 +72,8 @@ QUANTITIES = (
     Quantity("gradient", "gradient", "squared gradient, relative to the output's", *_size, np.log(20)),
     Quantity("attention_share", "branch", "share of attention", *_size, np.log(8)),
     Quantity("mlp_share", "branch", "share of the MLP", *_size, np.log(8)),
-    Quantity("experts", "experts", "effective share of experts used", _negative, lambda x: np.exp(-x),
-             np.log(1.6), 0.25),
+    Quantity("experts", "experts", "entropy of the choice of experts, relative to uniform", _negative,
+             lambda x: np.exp(-x), np.log(3), 0.3),
 )  # fmt: skip
 """Margins and limits are set by judgement; docs/watch.md has the rate of false alarms."""
 

@@ -21,7 +21,8 @@ from auxin.probes.findings import Thresholds
 from auxin.probes.inputs import Reading, call_of, vocabulary_of
 from auxin.probes.laws import Law, law_of
 from auxin.probes.matching import matched
-from auxin.probes.observe import Observation, observe
+from auxin.probes.observe import observe
+from auxin.theory.profile import Profile
 from auxin.values import check
 
 PROFILED = ("norm", "cosine", "gradient", "attention_share", "mlp_share", "entropy", "spread")
@@ -221,7 +222,7 @@ def _profiles(
     columns = {"layer": np.arange(seen[0].depth + 1)}
     for name in names:
         columns |= {name: seen[0][name], f"other_{name}": seen[1][name]}
-    findings += _compared_streams(seen, names, equal)
+    findings += compared_streams(seen, min(observation.width for observation in seen), names, equal)
     return pl.DataFrame(columns).fill_nan(None), findings, []
 
 
@@ -248,14 +249,14 @@ def _compared_use(reaches: Sequence[Reach]) -> list[str]:
     return findings
 
 
-def _compared_streams(seen: Sequence[Observation], names: Sequence[str], equal: bool) -> list[str]:
+def compared_streams(seen: Sequence[Profile], width: int, names: Sequence[str], equal: bool) -> list[str]:
     """Where each column differs first: forward from the input, gradients from the output."""
     layers = np.arange(seen[0].depth + 1)
     differing = []
     for name in names:
         one, other = seen[0][name], seen[1][name]
         passed = layers[::-1] if name == "gradient" else layers
-        chance = STANDARD_ERRORS * np.sqrt(2 * (passed + 1) / min(observation.width for observation in seen))
+        chance = STANDARD_ERRORS * np.sqrt(2 * (passed + 1) / width)
         scale = np.ones(len(layers)) if name == "cosine" else np.maximum(np.abs(one), 1e-12)
         close = np.abs(other - one) <= (ROUNDING if equal else chance) * scale
         wrong = np.flatnonzero(~close & ~(np.isnan(one) & np.isnan(other)))

@@ -67,7 +67,8 @@ class Glance:
         return self._call[1]
 
     def profile(self) -> Profile:
-        """Columns of ``Observation``, shares of the layer's output; and experts: exp(entropy of the load)/their number.
+        """Columns of ``Observation``, shares of the layer's output; and experts: entropy of the first choices of
+        experts, relative to uniform.
 
         The gradient is that of one random combination of the output. Raises ``NotFinite``, which names the first
         module whose output has NaN or infinite entries.

@@ -49,7 +49,7 @@ def watch(
 
     Every step: the norm of each tensor's update, of 2,048 of its entries. Every ``every`` steps, and where an update
     jumps: the profile on one small batch. A quantity that leaves its band is an ``Alarm``, and a warning of the logger
-    ``auxin``. Bands end at limits (cosine 0.999, entropy 0.02, spread 50, experts 0.25) and at three times the largest
+    ``auxin``. Bands end at limits (cosine 0.999, entropy 0.02, spread 50, experts 0.3) and at three times the largest
     change of the last eight looks. Weights, gradients, modes and random state are left as they are.
 
     Args:
@@ -266,5 +266,6 @@ class _Sampled:
 def _norms(tensors: Sequence[Tensor]) -> Array:
     """Euclidean norms, [P]."""
     norms = _torch._foreach_norm(list(tensors))
-    device = norms[0].device
-    return torch.stack([norm.to(device, torch.float32) for norm in norms]).cpu().numpy().astype(np.float64)
+    if len({(norm.device, norm.dtype) for norm in norms}) > 1:
+        norms = [norm.to("cpu", torch.float32) for norm in norms]
+    return torch.stack(norms).double().cpu().numpy()
