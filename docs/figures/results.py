@@ -51,8 +51,13 @@ FIGURES = {
 
 
 def studies(docs: Path = DOCS) -> list[StudyRecord]:
-    """All studies, each from its record or from its tables."""
-    return [_study(docs, name) for name in get_args(StudyName)]
+    """All studies that have run, each from its record or from its tables."""
+    known = [
+        name
+        for name in get_args(StudyName)
+        if (docs / "records" / name).is_dir() or (docs / "tables" / f"{name}.json").exists()
+    ]
+    return [_study(docs, name) for name in known]
 
 
 def _study(docs: Path, name: str) -> StudyRecord:

@@ -6,9 +6,11 @@ Claims of what the papers say come with the paper's sentence; tests/test_quoted.
 import json
 import sys
 from pathlib import Path
+from typing import get_args
+
+from auxin.studies.design import StudyName
 
 HERE = Path(__file__).parent
-STUDIES = ("grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures")
 HEAD = """# Claims and verdicts
 
 Every claim that a study judges: where it comes from, the verdict, and the numbers that decide, with their 95%
@@ -20,9 +22,12 @@ intervals. *Supported*: the whole interval agrees with the claim. *Contradicted*
 
 def page() -> str:
     parts = [HEAD]
-    for study in STUDIES:
+    for study in get_args(StudyName):
         kept = HERE.parent / "records" / study / "study.json"
-        record = json.loads((kept if kept.exists() else HERE / f"{study}.json").read_text())
+        kept = kept if kept.exists() else HERE / f"{study}.json"
+        if not kept.exists():  # not run yet
+            continue
+        record = json.loads(kept.read_text())
         parts.append(
             f"\n## {record['question']}\n\n| claim | source | verdict | numbers |\n|---|---|---|---|\n"
         )

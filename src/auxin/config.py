@@ -105,7 +105,7 @@ class RunConfig(Value):
     final_size: int = 0
     """Sentences of each held-out split scored for the summary of the finished run; 0: all."""
     measures: tuple[str, ...] = ()
-    """Structural measures taken at every kept checkpoint: norms, entropy, projection."""
+    """Structural measures taken at every kept checkpoint: norms, entropy, projection, signals."""
     device: str = "cpu"
     """Device that trains: cpu or cuda."""
     precision: Precision = "float32"
@@ -134,7 +134,7 @@ class RunConfig(Value):
         check(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 (automatic) or more")
         check(self.eval_size >= 1, "eval_size", self.eval_size, "1 or more sentences")
         check(self.final_size >= 0, "final_size", self.final_size, "0 (all) or more sentences")
-        known = ("norms", "entropy", "projection")
+        known = ("norms", "entropy", "projection", "signals")
         check(all(measure in known for measure in self.measures), "measures", self.measures, ", ".join(known))
         device = re.fullmatch(r"cpu|cuda(:\d{1,3})?", self.device)
         check(device is not None, "device", self.device, "cpu, cuda, cuda:0, …")

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 from collections import namedtuple
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from auxin.models.batch import lay_out
 from auxin.models.dropout import HashedDropout
 from auxin.models.fast.ensemble import FastEnsemble as Ensemble
 from auxin.studies.conduct import plan_study, runs_of
+from auxin.studies.design import StudyName
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
 from auxin.training.schedule import milestones
@@ -198,16 +200,7 @@ def test_a_step_is_timed_with_the_real_trainer(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_study_has_valid_runs_at_every_scale() -> None:
-    for name in (
-        "grokking",
-        "depth",
-        "dynamics",
-        "trainability",
-        "joint",
-        "repair",
-        "totals",
-        "architectures",
-    ):
+    for name in get_args(StudyName):
         for scale in ("minutes", "laptop", "paper"):
             runs = runs_of(name, scale)
             assert len({run.name for run in runs}) == len(runs)

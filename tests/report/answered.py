@@ -1,6 +1,7 @@
 """Directories of studies and runs as auxin leaves them, from curves that are made up."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -13,10 +14,11 @@ from auxin.runs import Metric, RunDirectory, open_run
 from auxin.runs.environment import environment
 from auxin.studies.analysis import Analysis
 from auxin.studies.conduct import load_study, save_study
+from auxin.studies.design import StudyName
 from auxin.studies.dynamics import MEASURES
 from studies.synthetic import Curves, ramp, table
 
-STUDIES = ("grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures")
+STUDIES = get_args(StudyName)
 
 
 def everything(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
@@ -31,6 +33,10 @@ def everything(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
         ("gen", "neither"): 0.1 * (1 - ramp(0, end)),
         ("train", "loss"): ramp(4.0, 1 + rng.random()),
         ("train", "gradient_norm"): ramp(1 + rng.random(), 1),
+        ("train", "angle_total"): ramp(-5 * rng.random(), 0),
+        ("train", "gradient_total"): ramp(5 * rng.random(), 0),
+        ("train", "near_unit_mass"): ramp(rng.random(), 0.5),
+        ("train", "loss_gradient"): ramp(1 + rng.random(), 1),
     }
 
 

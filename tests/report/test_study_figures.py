@@ -24,6 +24,7 @@ NAMES = {
     "repair": ["repair", "repair-curves"],
     "totals": ["predictions", "scores"],
     "architectures": ["loss-by-totals", "loss-by-scale"],
+    "failure": ["calibration", "areas"],
 }
 
 

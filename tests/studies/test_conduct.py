@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
@@ -16,7 +17,7 @@ from auxin.lab.queue import Outcome
 from auxin.lab.session import Session
 from auxin.studies import conduct
 from auxin.studies.conduct import answer_study, load_study, train_study
-from auxin.studies.design import Scale
+from auxin.studies.design import Scale, StudyName
 from published import write_published
 
 LINES = {"train": 100, "dev": 20, "test": 20, "gen": 20}
@@ -55,9 +56,7 @@ def in_session(session: Session, runs: list[NamedRun], *_: object) -> dict[str, 
     return {outcome.name: outcome for outcome in train_here(runs, Path(session.out))}
 
 
-@pytest.mark.parametrize(
-    "name", ["grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures"]
-)
+@pytest.mark.parametrize("name", get_args(StudyName))
 def test_a_study_from_its_runs_to_its_files(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

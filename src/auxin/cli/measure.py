@@ -24,15 +24,19 @@ class MeasureOptions(Verb):
     """The run's directory."""
     checkpoint: tuple[int, ...] = ()
     """Steps whose checkpoints are measured; by default all."""
-    measures: tuple[Literal["norms", "entropy", "projection"], ...] = ("norms", "entropy", "projection")
-    """Which: norms, entropy, projection."""
+    measures: tuple[Literal["norms", "entropy", "projection", "signals"], ...] = (
+        "norms",
+        "entropy",
+        "projection",
+    )
+    """Which: norms, entropy, projection, signals."""
     sentences: int = 0
     """Training sentences measured; 0 means the published 10,000 (dyck 500)."""
     data_dir: str = ""
     """Where the sentences of a run with a --data-dir are now, if they have moved."""
 
     def __post_init__(self) -> None:
-        check(len(self.measures) > 0, "measures", "", "one or more of norms, entropy, projection")
+        check(len(self.measures) > 0, "measures", "", "one or more of norms, entropy, projection, signals")
         check(self.sentences >= 0, "sentences", self.sentences, "0 (the published number) or more")
 
     def run(self) -> Result:

@@ -27,7 +27,8 @@ class StudyOptions(Verb):
     """
 
     name: Annotated[StudyName, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """Which: grokking, depth, dynamics, trainability, joint, repair, totals, architectures."""
+    """Which: grokking, depth, dynamics, trainability, joint, repair, totals, architectures,
+    failure."""
     scale: Scale = "laptop"
     """minutes: tiny models; laptop: hours on two cores; paper: the published sizes, on a GPU."""
     out: Path | None = None

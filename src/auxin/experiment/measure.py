@@ -11,7 +11,7 @@ from rich.console import Console
 from auxin.errors import CheckpointError, RunError
 from auxin.experiment.bars import bar
 from auxin.experiment.data import task_of
-from auxin.measures.structure import MEASURES, measured_sentences, structure
+from auxin.measures.structure import KNOWN, MEASURES, measured_sentences, structure
 from auxin.models.devices import has_device
 from auxin.models.threads import on_threads
 from auxin.models.transformer import TransformerLM
@@ -21,6 +21,9 @@ from auxin.screen import errors_screen
 from auxin.tasks import Task
 from auxin.training.loop import float32_products
 from auxin.values import check
+
+WITHOUT_SENTENCES = {"norms": "weight_norm", "signals": "angle_total"}
+"""Measures that read no sentence, and a number of each."""
 
 
 def measure(
@@ -37,7 +40,7 @@ def measure(
     Args:
         path: the run's directory; it may still be training.
         checkpoints: steps whose checkpoints are measured; by default all.
-        measures: norms, entropy, projection; see ``auxin.measures.structure.structure`` for their names.
+        measures: norms, entropy, projection, signals; see ``auxin.measures.structure.structure`` for their names.
         sentences: training sentences measured; 0 stands for the task's own number, 10,000 (dyck 500).
         task: that of a run whose task was handed over, or whose sentences have moved since.
         progress: show a bar on stderr.
@@ -53,7 +56,7 @@ def measure(
     >>> "weight_norm" in run.metrics["name"]
     True
     """
-    check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
+    check(set(measures) <= set(KNOWN), "measures", tuple(measures), ", ".join(KNOWN))
     check(sentences >= 0, "sentences", sentences, "0 (the published number) or more")
     run = open_run(path)
     chosen, config = _chosen(run, checkpoints), run.config
@@ -101,7 +104,7 @@ def _missing(
         for member in checkpoint.members:
             at = (checkpoint.step, member)
             done = {name for name in measures if known.get((*at, f"{name}_sentences")) == count}
-            done |= {"norms"} if (*at, "weight_norm") in known else set()
+            done |= {name for name, value in WITHOUT_SENTENCES.items() if (*at, value) in known}
             if names := [name for name in measures if name not in done]:
                 found.append((checkpoint, member, names))
     return found

@@ -11,6 +11,7 @@ from auxin.errors import DataError
 from auxin.measures.entropy import attention_entropy, attention_sparsity
 from auxin.measures.norms import weight_norms
 from auxin.measures.projection import NonFiniteStates, Projection, projections
+from auxin.measures.signals import signals
 from auxin.models.transformer import TransformerLM
 from auxin.tasks import Sentence, Task, Vocabulary
 from auxin.tasks.sampling import random_sample
@@ -18,6 +19,7 @@ from auxin.tasks.trees import Tree, balanced, left_branching, parseval, random_t
 from auxin.values import check
 
 MEASURES = ("norms", "entropy", "projection")
+KNOWN = (*MEASURES, "signals")
 
 
 def measured_sentences(task: Task, count: int) -> list[Sentence]:
@@ -49,14 +51,17 @@ def structure(
     - entropy: ``attention_sparsity`` over the sentences' words, and ``attention_sparsity/<layer>/<head>``.
     - projection: ``t_score``, the mean tree score; ``t_parseval``, pooled unlabeled F1 of the greedy trees
       against gold (Murty et al. 2023, §4); ``parseval_baselines``, on the same sentences.
+    - signals: ``angle_total``, ``gradient_total`` and ``near_unit_mass`` on random tokens (``auxin.measures.signals``).
 
     ``<measure>_sentences`` says how many sentences the last two saw. A diverged model's numbers are NaN.
     Raises ``ConfigError`` for an unknown measure, and what each of them raises.
     """
-    check(set(measures) <= set(MEASURES), "measures", tuple(measures), ", ".join(MEASURES))
+    check(set(measures) <= set(KNOWN), "measures", tuple(measures), ", ".join(KNOWN))
     values: dict[str, float] = {}
     if "norms" in measures:
         values |= weight_norms(model, model.config.depth)
+    if "signals" in measures:
+        values |= signals(model)
     if "entropy" in measures:
         values |= attention_sparsity(attention_entropy(model, [s.words for s in sentences], vocabulary))
         values["entropy_sentences"] = len(sentences)

@@ -12,6 +12,7 @@ from polars.exceptions import PolarsError
 
 from auxin.errors import DataError
 from auxin.report import exponent_figures as exponent
+from auxin.report import failure_figures as failure
 from auxin.report.marks import (
     Figure,
     Groups,
@@ -200,6 +201,7 @@ STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "repair": (repair, partial(curves_by_depth, name="repair-curves", lines=LINES)),
     "totals": (exponent.predictions, exponent.scores_by_predictor),
     "architectures": (exponent.loss_by_totals, exponent.loss_by_scale),
+    "failure": (failure.calibration, failure.areas),
 }
 """Each study's figures, its headline first."""
 

@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 import torch
 
-from auxin.architecture import Attention, Layer
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.errors import ConfigError
 from auxin.lab.named import NamedRun
@@ -25,7 +24,7 @@ from auxin.models.transformer import TransformerLM
 from auxin.probes.check import check
 from auxin.probes.check_report import CheckReport
 from auxin.studies.analysis import Finding, Found, Statement, Study, finding
-from auxin.studies.design import Scale, apart, base
+from auxin.studies.design import Scale, apart, base, resized
 from auxin.studies.prediction import CHANCE, WORDS
 from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean
 from auxin.studies.verdicts import Verdicts
@@ -82,21 +81,8 @@ def configs(scale: Scale) -> list[NamedRun]:
 
 def model_of(settings: Mapping[str, Any]) -> ModelConfig:
     """The model of a stack, its branches scaled; heads have a quarter of the width."""
-    model, head_dim = preset(STACKS[settings["stack"]]).model, settings["width"] // 4
-
-    def narrow(layer: Layer) -> Layer:
-        """With heads of the model's width, where it gives their dimensions."""
-        sublayers = (
-            dataclasses.replace(s, body=dataclasses.replace(s.body, head_dim=head_dim))
-            if isinstance(s.body, Attention) and s.body.head_dim
-            else s
-            for s in layer.sublayers
-        )
-        return dataclasses.replace(layer, sublayers=tuple(sublayers))
-
     sizes = {name: settings[name] for name in ("depth", "width", "branch_scale")}
-    strengths = {"attention_branch": 1.0, "mlp_branch": 1.0, "heads": 4, "max_length": 64}
-    return dataclasses.replace(model, layers=tuple(map(narrow, model.layers)), **strengths, **sizes)
+    return resized(preset(STACKS[settings["stack"]]).model, heads=4, **sizes)
 
 
 def starts(settings: Mapping[str, Any]) -> dict[str, Any]:

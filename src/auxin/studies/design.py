@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
+from auxin.architecture import Attention, Layer
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig, preset
 from auxin.lab.named import NamedRun, seed_by_seed
 from auxin.values import changed
@@ -13,7 +15,7 @@ Scale = Literal["minutes", "laptop", "paper"]
 """minutes: tiny models, to see that everything works; laptop: two cores; paper: the published sizes, a GPU."""
 
 StudyName = Literal[
-    "grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures"
+    "grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures", "failure"
 ]
 
 FIVE_SEEDS = {"steps": 10_000, "seeds": [0, 1, 2, 3, 4], "eval_size": 500, "final_size": 500}
@@ -55,3 +57,21 @@ def apart(runs: Iterable[NamedRun], scale: Scale) -> list[NamedRun]:
     one core), which can be spread over the cores; a GPU wants the stack, and tiny runs to load their data once.
     """
     return list(runs) if scale != "laptop" else seed_by_seed(runs)
+
+
+def resized(model: ModelConfig, *, heads: int, **sizes: Any) -> ModelConfig:
+    """A model with other sizes and branches of strength 1; where its layers say how large a head is, of that width."""
+    head_dim = sizes["width"] // heads
+
+    def narrow(layer: Layer) -> Layer:
+        sublayers = (
+            dataclasses.replace(s, body=dataclasses.replace(s.body, head_dim=head_dim))
+            if isinstance(s.body, Attention) and s.body.head_dim
+            else s
+            for s in layer.sublayers
+        )
+        return dataclasses.replace(layer, sublayers=tuple(sublayers))
+
+    strengths = {"attention_branch": 1.0, "mlp_branch": 1.0, "max_length": 64}
+    layers = tuple(map(narrow, model.layers))
+    return dataclasses.replace(model, layers=layers, heads=heads, **strengths, **sizes)

@@ -1,0 +1,56 @@
+"""Figures of the study of failures: who ranks them, and whether the probabilities are right."""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from auxin.report.marks import Figure, Groups, figure, grid, panel, share, tips
+from auxin.report.tables import Tables, columns, in_words
+from auxin.report.theme import GRAY
+
+
+def calibration(tables: Tables) -> Figure:
+    """Share that failed against the probability that was said, in bins of equally many models, a colour a predictor."""
+    bins = columns(tables, "calibration", "probability models failed failed_low failed_high", "predictor")
+    bins = bins.rename({"predictor": "series", "failed": "value", "failed_low": "low", "failed_high": "high"})
+    groups = Groups.of(bins)
+    unit = alt.Scale(domain=[0, 1])
+    x = alt.X(
+        "probability:Q", title="probability of failure, as predicted", scale=unit, axis=alt.Axis(format="%")
+    )
+    ends = pl.DataFrame({"probability": [0.0, 1.0], "value": [0.0, 1.0]})
+    diagonal = (
+        alt.Chart(ends).mark_line(color=GRAY, strokeDash=[4, 3]).encode(x, alt.Y("value:Q", scale=unit))
+    )
+    points = groups.intervals(
+        bins, x, share("share that failed"), tips(".0%", "series:N", "probability:Q", "models:Q")
+    )
+    errors = columns(tables, "scores", "error error_low error_high", "predictor")
+    words = in_words(errors.select("predictor", "error", "error_low", "error_high").iter_rows(), ".2f")
+    return figure(
+        "calibration",
+        grid([panel([diagonal, *points], "", 420, 320)], groups.chosen, 1),
+        ("Failures, predicted and seen", "stacks left out; ten bins of equally many models, 95% intervals"),
+        f"Share of models that failed against the probability that was predicted. Mean deviation, {words}.",
+    )
+
+
+def areas(tables: Tables) -> Figure:
+    """Area under the ROC curve of every predictor on stacks left out."""
+    scores = columns(tables, "scores", "area area_low area_high", "predictor")
+    scores = scores.select("predictor", "area", "area_low", "area_high")
+    order = scores["predictor"].to_list()
+    unit = alt.Scale(domain=[0.5, 1.0], clamp=True)
+    y = alt.Y("predictor:N", title=None, sort=order)
+    numbers = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("area", "area_low", "area_high")]
+    chart = alt.Chart(scores)
+    rule = chart.mark_rule(strokeWidth=1.5).encode(alt.X("area_low:Q", scale=unit), y, x2="area_high")
+    x = alt.X("area:Q", title="area under the ROC curve", scale=unit)
+    dots = chart.mark_point(filled=True, size=60, opacity=1).encode(x, y, tooltip=["predictor:N", *numbers])
+    return figure(
+        "areas",
+        alt.layer(rule, dots).properties(width=360, height=150),
+        ("What ranks the failures of a stack that it has not seen", "95% intervals; 0.5 is chance"),
+        f"Area under the ROC curve, {in_words(scores.iter_rows(), '.2f')}.",
+    )
