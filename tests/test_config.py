@@ -122,7 +122,11 @@ def test_a_config_cannot_be_changed() -> None:
         (RunConfig, {"seeds": ()}, r"seeds is \(\); allowed: at least one seed"),
         (RunConfig, {"seeds": (1, 1)}, r"seeds is \(1, 1\); allowed: each seed once"),
         (RunConfig, {"seeds": (-1,)}, r"seeds is \(-1,\); allowed: whole numbers from 0 to 2\^63 − 1"),
-        (RunConfig, {"measures": ("bleu",)}, r"measures is \('bleu',\); allowed: norms, entropy, projection, signals"),
+        (
+            RunConfig,
+            {"measures": ("bleu",)},
+            r"measures is \('bleu',\); allowed: norms, entropy, projection, signals",
+        ),
         (RunConfig, {"device": "tpu"}, r"device is 'tpu'; allowed: cpu, cuda, cuda:0, …"),
         (RunConfig, {"device": "cuda:x"}, r"device is 'cuda:x'; allowed: cpu, cuda, cuda:0, …"),
         (RunConfig, {"data_dir": "\ud800"}, r"data_dir is '\\ud800'; allowed: printable text"),

@@ -113,7 +113,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --out x --model.heads 3", "--model.heads is 3; allowed: a divisor of the width (64)"),
         ("train --out x --optimizer.beta1 2", "--optimizer.beta1 is 2.0; allowed: 0 ≤ beta1 < 1"),
         ("train --out x --steps 0", "--steps is 0; allowed: 1 to 10^9"),
-        ("measure x --measures", "--measures is ''; allowed: one or more of norms, entropy, projection, signals"),
+        (
+            "measure x --measures",
+            "--measures is ''; allowed: one or more of norms, entropy, projection, signals",
+        ),
         ("measure x --sentences -1", "--sentences is -1; allowed: 0 (the published number) or more"),
         ("demo --steps -5", "--steps is -5; allowed: 0 (those of the preset) to 10^9"),
         ("demo --seed -1", "--seed is -1; allowed: 0 to 2^63 − 1"),

@@ -100,5 +100,7 @@ def test_a_diverged_model_has_no_numbers_and_stops_nothing(task: Task) -> None:
 
 
 def test_unknown_measure_is_refused(task: Task) -> None:
-    with pytest.raises(ConfigError, match=r"measures is .'norm',.; allowed: norms, entropy, projection, signals"):
+    with pytest.raises(
+        ConfigError, match=r"measures is .'norm',.; allowed: norms, entropy, projection, signals"
+    ):
         structure(small_model(), task.splits["train"], VOCABULARY, ["norm"])

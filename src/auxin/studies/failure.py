@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from auxin.architecture.attention import Attention, Rotary
+from auxin.architecture.attention import Attention, Relative, Rotary
 from auxin.architecture.experts import Experts
 from auxin.architecture.layer import Layer, Sublayer
 from auxin.architecture.mlp import MLP
@@ -45,7 +45,7 @@ STACKS: Mapping[str, ModelConfig] = {
     "GPT-2": preset("gpt2").model,
     "Llama": LLAMA,
     "Qwen": preset("qwen3").model,
-    "T5": _llama(Attention(scale=1.0, head_dim=HEAD_DIM), MLP("relu"), tied=True),
+    "T5": _llama(Attention(scale=1.0, head_dim=HEAD_DIM, relative=Relative()), MLP("relu"), tied=True),
     "experts": _llama(ROTATED, Experts(count=4, active=2)),
     "sandwich": _llama(ROTATED, MLP("gelu", gated=True), after=RMS),
     "post-norm": preset("laptop").model,
