@@ -236,7 +236,7 @@ def test_a_config_of_any_model_of_transformers_is_built_and_measured(
     assert printed["layers"][3]["predicted_norm"] is None
 
 
-@pytest.mark.parametrize("kind", ["ernie4_5_moe", "arcee"])
+@pytest.mark.parametrize("kind", ["ernie4_5_moe", "apertus"])
 def test_a_model_of_no_known_family_is_compared_with_a_fresh_one_of_its_class(kind: str) -> None:
     import transformers
 

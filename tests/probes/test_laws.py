@@ -120,6 +120,23 @@ def test_a_copied_layer_is_named() -> None:
     (finding,) = found(model).findings
     assert finding.module == "model.layers.2"
     assert "has the weights of model.layers.1 in 7 of 7 matrices" in finding.sentence
+    model = models.build("llama", depth=3, width=64)
+    attention = model.model.layers[1].self_attn
+    attention.v_proj.load_state_dict(attention.k_proj.state_dict())
+    (finding,) = found(model).findings
+    assert finding.module == "model.layers.1.self_attn.v_proj"
+    assert (
+        "v_proj.weight has the entries of model.layers.1.self_attn.k_proj.weight: a copy" in finding.sentence
+    )
+
+
+def test_a_norm_that_is_never_called_is_named_though_its_like_runs() -> None:
+    model: Any = built("t5")
+    norm = model.decoder.block[1].layer[0].layer_norm
+    norm.__class__ = type("T5LayerNorm", (type(norm),), {"__call__": lambda self, x: x})
+    finding = found(model).findings[0]
+    assert finding.module == "decoder.block.1.layer.0.layer_norm"
+    assert "is never used" in finding.sentence
     model = models.build("llama", depth=4, width=64)
     up = [layer.mlp.up_proj for layer in model.model.layers]
     up[3].load_state_dict(up[0].state_dict())

@@ -33,7 +33,7 @@ from auxin.probes.inputs import Reading
 from auxin.probes.laws import Given, laws_of
 from auxin.probes.observe import Observation, observe
 from auxin.probes.prediction import Tokens
-from auxin.probes.siblings import all_copies, copies, odd_layers, unlike_layers, zeros_in_some
+from auxin.probes.siblings import all_copies, copied_parts, copies, odd_layers, unlike_layers, zeros_in_some
 from auxin.probes.states import NotFinite
 from auxin.probes.weights import (
     Subject,
@@ -223,11 +223,15 @@ def _compare(causes: _Causes, subject: Subject, expected: Expectation) -> None:
     for finding in alike:
         causes.add([finding] if finding.module not in agreed else [])
     causes.add(copies(stack))
+    causes.add(copied_parts(stack, reference.copies if reference is not None else ()))
     if scheme is not None:
         causes.add(scheme_mismatches(subject, scheme))
         causes.add(table_mismatches(subject, scheme))
     if reference is not None:
-        others = {name: law for name, law in here.items() if name not in covered}
+        intended = (
+            scheme is not None and expected.known == "given"
+        )  # by the caller, and not as the class draws it
+        others = {name: law for name, law in here.items() if not intended or name not in covered}
         causes.add(reference_mismatches(subject, reference, others))
         causes.add(missing_norms(subject, reference))
         causes.add(tie_mismatches(subject, reference))

@@ -190,17 +190,30 @@ def unreached(reach: Reach, stack: LayerStack, ran: Sequence[str]) -> Iterator[D
     lifeless: dict[tuple[int | None, str], str] = {}
     for name in (*reach.updates, *sorted(reach.blocked | reach.unused)):
         layer, part = stack.place(owner(name))
-        group = layer, re.sub(r"\d+", "#", part)
+        groups = [(layer, re.sub(r"\d+", "#", part))]  # of what runs, ln_2 has a gradient where ln_1 has one
+        if layer is not None:
+            groups.append((layer, _numbered(stack.layers[layers[layer]], part)))
         if name in reach.updates:
-            alive.add(group)
+            alive.update(groups)
         elif name in reach.blocked or (layer is not None and layers[layer] in ran):
-            lifeless.setdefault(group, name)
+            lifeless.setdefault(groups[0] if owner(name) in reach.called else groups[-1], name)
     for (layer, part), name in lifeless.items():
         if (layer, part) not in alive:
             module = owner(name)
             what = "is never used" if module not in reach.called and name not in reach.blocked else "runs"
             sentence = f"{module} {what}: no gradient reaches its weights, now or after the first updates."
             yield Diagnostic("dead", module, sentence, layer=layer, part=part)
+
+
+def _numbered(layer: nn.Module, part: str) -> str:
+    """A part's name without the numbers of siblings of one class and size, which are experts."""
+    steps = part.split(".")
+    for i, step in enumerate(steps):
+        if step.isdigit():
+            siblings = layer.get_submodule(".".join(steps[:i])).children()
+            sizes = {(type(m), sum(p.numel() for p in m.parameters())) for m in siblings}
+            steps[i] = "#" if len(sizes) == 1 else step
+    return ".".join(steps)
 
 
 def unreached_by_class(found: Sequence[Diagnostic], subject: Subject, reading: Reading) -> set[str]:
@@ -218,7 +231,8 @@ def unreached_by_class(found: Sequence[Diagnostic], subject: Subject, reading: R
         reach = reach_of(fresh, replace(reading, layers=stack), subject.trainable)
     except ConfigError:  # its layers have other names
         return set()
-    return {finding.module for finding in unreached(reach, stack, names)}
+    parts = {finding.part for finding in unreached(reach, stack, names)}
+    return {finding.module for finding in found if finding.part in parts}
 
 
 def zero_by_design(subject: Subject, reach: Reach, named: Container[str], *, identity: bool) -> Iterator[str]:

@@ -12,7 +12,7 @@ import inspect
 import io
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -120,6 +120,8 @@ class Reference:
     """Of a parameter with several names, the first by each of the others."""
     norms: Mapping[str, str]
     """Classes of the modules that are norms."""
+    copies: Set[str]
+    """Parameters that have another one's entries."""
     draws: int
 
 
@@ -150,6 +152,27 @@ def ties_of(model: nn.Module) -> dict[str, str]:
     first: dict[int, str] = {}
     names = model.named_parameters(remove_duplicate=False)
     return {name: of for name, p in names if (of := first.setdefault(id(p), name)) != name}
+
+
+def equal_pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Names of two matrices with equal entries, which are no ties; the later one first."""
+    first: dict[tuple[float, ...], tuple[str, Tensor]] = {}
+    for name, p in module.named_parameters():
+        if varied(p):
+            key = *p.shape, *p.detach().flatten()[:8].tolist()
+            source, other = first.setdefault(key, (name, p))
+            if equal(other, p):
+                yield name, source
+
+
+def varied(p: Tensor) -> bool:
+    """Whether a tensor is a matrix of random entries."""
+    return p.ndim >= 2 and p.numel() >= FEW and bool((p != p.flatten()[0]).any())
+
+
+def equal(p: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same entries, and are not one."""
+    return p is not other and p.flatten()[:8].equal(other.flatten()[:8]) and torch.equal(p, other)
 
 
 def reference_of(model: nn.Module, given: Given | None) -> Reference | None:
@@ -258,16 +281,18 @@ def _reference(title: str, prefix: str, models: Iterable[nn.Module]) -> Referenc
     draws: list[dict[str, Law]] = []
     ties: dict[str, str] = {}
     norms: dict[str, str] = {}
+    copies: set[str] = set()
     for model in models:
         draws.append({f"{prefix}{name}": law for name, law in laws_of(model).items()})
         ties = {f"{prefix}{name}": f"{prefix}{other}" for name, other in ties_of(model).items()}
         norms = {f"{prefix}{name}": type(m).__name__ for name, m in model.named_modules() if is_norm(m)}
+        copies = {f"{prefix}{name}" for name, _ in equal_pairs(model)}
     names = [name for name in draws[0] if all(name in draw for draw in draws)]
     varied = [name for name in names if not draws[0][name].constant]
     if all(torch.equal(draws[0][name].entries, draws[-1][name].entries) for name in varied):  # pyright: ignore[reportArgumentType]
         del draws[1:]  # a function that seeds itself: its draws are one
     laws = {name: _mean([draw[name] for draw in draws]) for name in names}
-    return Reference(title, laws, ties, norms, len(draws))
+    return Reference(title, laws, ties, norms, copies, len(draws))
 
 
 def _mean(draws: list[Law]) -> Law:

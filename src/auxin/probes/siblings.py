@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from statistics import median
 
 import numpy as np
 import torch
 from scipy.stats import theilslopes
-from torch import Tensor, nn
+from torch import nn
 
 from auxin.families.layers import LayerStack
 from auxin.families.matrices import chance, size_of
 from auxin.probes.findings import Diagnostic, Thresholds
-from auxin.probes.laws import FEW
+from auxin.probes.laws import equal, equal_pairs, varied
 from auxin.probes.residual import is_norm
 from auxin.probes.weights import owner
 
@@ -98,31 +98,34 @@ def odd_layers(stack: LayerStack, limits: Thresholds) -> Iterator[Diagnostic]:
 
 def copies(stack: LayerStack) -> Iterator[Diagnostic]:
     """Layers that have the matrices of another one; nothing where all layers are copies."""
-    varied = {part: members for part, members in parts_of(stack).items() if _varied(members[0][2])}
+    drawn = {part: members for part, members in parts_of(stack).items() if varied(members[0][2])}
     sources: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for part, members in varied.items():
-        if all(_equal(members[0][2], p) for _, _, p in members[1:]):
+    for part, members in drawn.items():
+        if len(members) == len(stack.layers) and all(equal(members[0][2], p) for _, _, p in members[1:]):
             continue
         for place, (index, _, p) in enumerate(members):
-            source = next((i for i, _, other in members[:place] if _equal(other, p)), None)
+            source = next((i for i, _, other in members[:place] if equal(other, p)), None)
             if source is not None:
                 sources[index][source].append(part)
     names = list(stack.layers)
     for index, found in sources.items():
+        own = sum(any(index == i for i, _, _ in members) for members in drawn.values())
         for source, parts in found.items():
-            whole = len(parts) == len(varied)
+            whole = len(parts) == own
             name = names[index] if whole else owner(f"{names[index]}.{parts[0]}")
-            count = f"{len(parts)} of {len(varied)} matrices"
+            count = f"{len(parts)} of {own} matrices"
             sentence = f"{name} has the weights of {names[source]} in {count}: a copy."
             yield Diagnostic("mismatch", name, sentence, layer=index, part=f"copy of {source}")
 
 
-def _varied(p: Tensor) -> bool:
-    return p.ndim >= 2 and p.numel() >= FEW and bool((p != p.flatten()[0]).any())
-
-
-def _equal(p: Tensor, other: Tensor) -> bool:
-    return p is not other and p.flatten()[:8].equal(other.flatten()[:8]) and torch.equal(p, other)
+def copied_parts(stack: LayerStack, usual: Container[str]) -> Iterator[Diagnostic]:
+    """Matrices of a layer that are another one's of the same layer, but those that ``usual``ly are copies."""
+    for index, (layer, module) in enumerate(stack.layers.items()):
+        for part, other in equal_pairs(module):
+            name, source = (f"{layer}.{p}".removeprefix(".") for p in (part, other))
+            if name not in usual:
+                sentence = f"{name} has the entries of {source}: a copy."
+                yield Diagnostic("mismatch", owner(name), sentence, layer=index, part=part)
 
 
 def all_copies(stack: LayerStack) -> bool:
