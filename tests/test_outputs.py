@@ -32,7 +32,7 @@ def test_a_file_that_auxin_did_not_write_stays_unless_forced(run: Path, tmp_path
         path = tmp_path / name
         path.write_text("years,of\nwork,\n")
         write = (lambda p, **o: write_output(p, PAGE, **o)) if name.endswith("md") else None
-        write = write or (lambda p, **o: export(open_run(run), p, **o))
+        write = write or (lambda p, **o: export(open_run(run).metrics, p, **o))
         with pytest.raises(RunError, match="not written by auxin; --force replaces it"):
             write(path)
         assert path.read_text() == "years,of\nwork,\n"
@@ -58,7 +58,7 @@ def test_figures_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
 def test_a_missing_directory_is_named_and_not_made(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "missing" / "metrics.csv"
     with pytest.raises(RunError, match="missing: no such directory"):
-        export(open_run(run), out)
+        export(open_run(run).metrics, out)
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="file: a file, not a directory"):
         write_output(tmp_path / "file" / "page.html", PAGE)

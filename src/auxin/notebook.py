@@ -17,6 +17,7 @@ import vl_convert
 from markupsafe import Markup
 
 from auxin.errors import AuxinError
+from auxin.lab.sweep_record import Sweep
 from auxin.measures.grokking import QUANTITIES, GrokkingSummary, grokking_summary
 from auxin.measures.intervals import SHARES
 from auxin.measures.pairs import PairScores
@@ -25,6 +26,7 @@ from auxin.probes.check_report import CheckReport
 from auxin.probes.transfer import TransferReport
 from auxin.report import check_page, theory_figures
 from auxin.report.check_page import Checked, fragment
+from auxin.report.sweep_figures import sweep_figures
 from auxin.report.theme import LIGHT, VERSION, specification
 from auxin.report.training_figures import learning_curves, span_chart
 from auxin.report.transfer_figures import transfer_figure
@@ -81,6 +83,24 @@ def _(run: Run) -> altair.TopLevelMixin:
 @figure.register
 def _(report: TransferReport) -> altair.TopLevelMixin:
     return transfer_figure(report.table)
+
+
+@html.register
+def _(sweep: Sweep) -> str:
+    rows = {axis.name: ", ".join(map(str, axis.values)) for axis in sweep.axes}
+    state = f"{len(sweep.finished)} of {len(sweep.runs)} runs have finished"
+    parts = [_heading(f"Sweep {sweep.path}"), _paragraph(state), _pairs(rows)]
+    return _all([*parts, *([_picture(found[0].chart)] if (found := sweep_figures(sweep)) else [])])
+
+
+@figure.register
+def _(sweep: Sweep) -> altair.TopLevelMixin:
+    found = sweep_figures(sweep)
+    if not found:
+        raise AuxinError(
+            f"{sweep.path}: nothing to draw; allowed: a sweep of two values or more that has finished runs"
+        )
+    return found[0].chart
 
 
 @html.register

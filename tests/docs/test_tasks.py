@@ -67,6 +67,15 @@ def test_every_file_and_every_command(
     assert (sweep.path / "figures" / "model-depth.png").stat().st_size > 10_000
     for page in ("reflexive.html", "reflexives.html"):
         assert (tmp_path / page).stat().st_size > 10_000
+    text = (tmp_path / "reflexives.html").read_text()
+    for shown in ("<b>Learning curves</b>", "answers by the linear rule", "Settings of all runs"):
+        assert shown in text
+    assert "linear" in str(sweep.plot().to_dict())
+    assert main(["measure", "runs/reflexives", "--measures", "norms"]) == 0
+    assert main(["export", "runs/reflexives", "--out", "all.csv"]) == 0
+    header = (tmp_path / "all.csv").read_text().partition("\n")[0]
+    assert header == "run,model.depth,step,member,split,name,value"
+    assert set(sweep.metrics.filter(name="weight_norm")["model.depth"]) == {1, 2}
 
 
 def test_both_definitions_say_the_same(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_exported_tables_hold_the_metrics(out: Path, tmp_path: Path, ending: str) -> None:
     run = open_run(out)
-    export(run, tmp_path / f"metrics.{ending}")
+    export(run.metrics, tmp_path / f"metrics.{ending}")
     read = polars.read_parquet if ending == "parquet" else polars.read_csv
     assert read(tmp_path / f"metrics.{ending}").equals(run.metrics)
     assert [p.name for p in tmp_path.iterdir()] == [f"metrics.{ending}"]
@@ -86,6 +86,6 @@ def test_exported_tables_hold_the_metrics(out: Path, tmp_path: Path, ending: str
 
 def test_export_refuses_other_endings_and_lost_directories(out: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'\.xls'; allowed: \.parquet, \.csv"):
-        export(open_run(out), tmp_path / "metrics.xls")
+        export(open_run(out).metrics, tmp_path / "metrics.xls")
     with pytest.raises(RunError, match=r"missing: no such directory"):
-        export(open_run(out), tmp_path / "missing" / "metrics.csv")
+        export(open_run(out).metrics, tmp_path / "missing" / "metrics.csv")

@@ -14,14 +14,14 @@ from auxin.values import check
 class ExportOptions(Writing):
     """Write a run's metrics as one table, or for TensorBoard, or its model as a folder that transformers loads.
 
-    The table's columns are step, member, split, name and value.
+    The table's columns are step, member, split, name and value; that of a sweep has the run and its settings, too.
 
     Example: auxin export runs/question --out question.parquet
     Example: auxin export runs/question --hf model --checkpoint 3000
     """
 
     run_path: RunPath
-    """The run's directory."""
+    """The run's directory; with --out alone, also a sweep's."""
     out: Path | None = None
     """File of the table; its ending decides: .parquet or .csv."""
     tensorboard: Path | None = None
@@ -44,12 +44,18 @@ class ExportOptions(Writing):
 
     def run(self) -> Result:
         """Write the run to every place that is named."""
+        from auxin.lab.sweep_record import holds_sweep, open_sweep
         from auxin.runs import export, open_run
 
+        if self.out is not None and holds_sweep(self.run_path):
+            other = [name for name in ("hf", "tensorboard", "wandb") if getattr(self, name) is not None]
+            check(not other, "run", str(self.run_path), f"a run, with --{other and other[0]}")
+            export(open_sweep(self.run_path).metrics, self.out, force=self.force)
+            return Result({"written": [str(self.out)]}, str(self.out))
         run = open_run(self.run_path)
         written: list[str] = []
         if self.out is not None:
-            export(run, self.out, force=self.force)
+            export(run.metrics, self.out, force=self.force)
             written.append(str(self.out))
         if self.tensorboard is not None or self.wandb is not None:
             from auxin.experiment.sinks import send, sinks_of

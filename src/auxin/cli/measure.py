@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureOptions(Verb):
-    """Take structural measures of a run's checkpoints; what was measured before is not measured again.
+    """Take structural measures of checkpoints, of a run or of all that a sweep has finished.
+
+    What was measured before is not measured again.
 
     Example: auxin measure runs/question --measures norms --checkpoint 1000 3000
     """
 
     run_path: RunPath
-    """The run's directory."""
+    """The run's directory, or a sweep's."""
     checkpoint: tuple[int, ...] = ()
     """Steps whose checkpoints are measured; by default all."""
     measures: tuple[Literal["norms", "entropy", "projection", "signals"], ...] = (
@@ -41,9 +43,17 @@ class MeasureOptions(Verb):
 
     def run(self) -> Result:
         """Measure the run; its structural measures."""
+        from auxin.lab.sweep_record import holds_sweep, open_sweep
         from auxin.runs import open_run
 
-        run = open_run(self.run_path)
+        if not holds_sweep(self.run_path):
+            return self._measured(open_run(self.run_path))
+        found = [self._measured(run) for run in open_sweep(self.run_path).finished]
+        text = "\n\n".join(f"{result.values['run']}\n{result.text}" for result in found)
+        figures = [path for result in found for path in result.figures or ()]
+        return Result({"runs": [result.values for result in found]}, text or "no run has finished", figures)
+
+    def _measured(self, run: Run) -> Result:
         from auxin.cli.summary import measured
         from auxin.experiment.data import task_of
         from auxin.experiment.measure import measure

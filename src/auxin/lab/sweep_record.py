@@ -14,9 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auxin.display import Displayed, Drawn
 from auxin.errors import RunError
 from auxin.files import directory, dump_signed, is_file, read, read_signed, replace, sha256
 from auxin.lab.named import Setting
+from auxin.runs.run import Run, open_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,13 +63,33 @@ class SweepRun:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """A sweep's axes, its runs, and the table of what came out."""
+class Sweep(Displayed, Drawn):
+    """A sweep's axes, its runs, and the table of what came out; ``plot`` draws the first two axes, or the only one."""
 
     path: Path
     axes: tuple[Axis, ...]
     runs: tuple[SweepRun, ...]
     table_sha256: str
+
+    @property
+    def finished(self) -> list[Run]:
+        """Its finished runs in their order."""
+        return [open_run(run.path) for run in self.runs if run.status == "finished"]
+
+    @property
+    def metrics(self) -> pl.DataFrame:
+        """What all finished runs logged: run, a column for each axis, step, member, split, name, value."""
+        import polars as pl
+
+        frames: list[pl.DataFrame] = []
+        for run in self.runs:
+            if run.status == "finished":
+                settings = {name: word(v) if isinstance(v, bool) else v for name, v in run.settings.items()}
+                columns = [pl.lit(value).alias(name) for name, value in {"run": run.name, **settings}.items()]
+                frames.append(open_run(run.path).metrics.select(*columns, pl.all()))
+        if not frames:
+            raise RunError(f"{self.path}: no run has finished")
+        return pl.concat(frames, how="diagonal_relaxed")
 
     @cached_property
     def table(self) -> pl.DataFrame:

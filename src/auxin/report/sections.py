@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import altair as alt
 import polars as pl
 
 from auxin.config import preset
-from auxin.errors import DataError
+from auxin.errors import DataError, RunError
 from auxin.lab.sweep_record import Sweep
 from auxin.measures.intervals import bands
 from auxin.report.facing import facing
@@ -30,10 +31,13 @@ OF_THE_RUN = ("seeds", "data_seed", "threads", "device", "accuracy")
 """What ``environment.json`` repeats of a run's settings, and what the figures say."""
 OF_A_PLACE = ("seeds", "threads", "device")
 """Settings by which no curves are coloured."""
+MOST_CURVES = 60
+"""Runs of a sweep whose learning curves are drawn, a line a seed."""
 SHOWN: dict[str, tuple[str, str, Callable[..., str]]] = {
     "loss": ("training loss", "loss", number),
     "accuracy_val": ("in-domain accuracy", "accuracy", percent),
     "accuracy_gen": ("generalization", "accuracy", percent),
+    "linear": ("linear rule", "accuracy", percent),
     "grokked": ("passes 80%", "accuracy", percent),
     "angle_total": ("L·λ_a at initialization", "", number),
     "gradient_total": ("L·λ_g at initialization", "", number),
@@ -178,11 +182,20 @@ def _compared(views: Sequence[RunView], varied: Mapping[str, Sequence[Any]]) -> 
 def sweep_section(sweep: Sweep) -> Section:
     """A sweep: a figure for each pair of its axes, and its table; raises ``RunError`` for a damaged one."""
     axes, figures, undrawn = [axis.name for axis in sweep.axes], list[Figure](), list[str]()
+    runs: list[Run] = []
     try:
         figures = sweep_figures(sweep)
-    except DataError as error:
+        runs = sweep.finished
+        figures += [_seed_curves(sweep, runs)] if 0 < len(runs) <= MOST_CURVES else []
+    except (DataError, RunError) as error:
         undrawn = [str(error)]
+    configs = [flat(run.config) for run in runs]
+    first = configs[0] if configs else {}
     values = {
+        "axes": [(axis.name, ", ".join(map(setting, axis.values))) for axis in sweep.axes],
+        "settings": {name: v for name, v in first.items() if all(c.get(name) == v for c in configs)},
+        "environment": runs[0].environment if runs else {},
+        "path": sweep.path,
         "undrawn": undrawn,
         "unfinished": [run for run in sweep.runs if run.status != "finished"],
         "runs": len(sweep.runs),
@@ -190,6 +203,20 @@ def sweep_section(sweep: Sweep) -> Section:
     }
     title = f"{sweep.path.name}: a sweep over {' and '.join(map(label, axes)) or 'seeds'}"
     return Section("sweep.html", title, figures, values)
+
+
+def _seed_curves(sweep: Sweep, runs: Sequence[Run]) -> Figure:
+    """Both accuracies over the steps, a line a seed, coloured as ``_compared`` colours runs."""
+    views = [
+        RunView(replace(run, path=run.path / str(seed)), rows)
+        for run in runs
+        for (seed,), rows in run.metrics.group_by("member", maintain_order=True)
+    ]
+    settings = {run.path: run.settings for run in sweep.runs}
+    varied = {axis.name: [settings[view.run.path.parent][axis.name] for view in views] for axis in sweep.axes}
+    figure = _compared(views, varied)
+    heading = alt.Title("Learning curves", subtitle="a line a seed")
+    return Figure("learning-curves", figure.chart.properties(title=heading))
 
 
 def _points(table: pl.DataFrame, axes: list[str]) -> Table:

@@ -20,7 +20,8 @@ from auxin.report.tables import drawable, in_words
 from auxin.report.theme import BLUE, Panel, save_inside
 from auxin.report.words import label
 
-SIZE = 230, 180
+SIZE, COLUMNS = (230, 180), 2
+"""Of a panel, and panels side by side."""
 MOST_LINES = 6
 """Values of a second axis that are told apart by colour; of more there is the heat map alone."""
 MOST_NUMBERS = 12
@@ -41,7 +42,10 @@ RESPONSES = (
     Response("loss", "training loss (nats)", ".2f", "loss"),
     Response("accuracy_val", "in-domain accuracy", ".0%", "accuracy"),
     Response("accuracy_gen", "generalization accuracy", ".0%", "accuracy"),
+    Response("linear", "answers by the linear rule", ".0%", "accuracy"),
 )
+MOST_DOTS = 300
+"""Models up to which lines have a dot for each."""
 
 
 def sweep_figures(sweep: Sweep) -> list[Figure]:
@@ -52,7 +56,7 @@ def sweep_figures(sweep: Sweep) -> list[Figure]:
     """
     axes = [axis for axis in sweep.axes if len(axis.values) > 1]
     table = sweep.table
-    shown = [r for r in RESPONSES if table[r.column].is_not_null().any()]
+    shown = [r for r in RESPONSES if r.column in table.columns and table[r.column].is_not_null().any()]
     if not axes or not shown:
         return []
     pairs = list(itertools.combinations(axes, 2)) or [(axes[0], None)]
@@ -88,12 +92,12 @@ class _Pair:
         rows = [self._rows(table, response) for response in shown]
         if any(axis.drawn for axis in axes):
             dots = [self._dots(part, response) for part, response in zip(rows, shown, strict=True)]
-            chart = alt.hconcat(*dots).resolve_scale(color="independent")
+            chart = alt.concat(*dots, columns=COLUMNS).resolve_scale(color="independent")
             subtitle, words = f"a dot for each of {len(table)} models, whose settings were drawn", ""
         else:
             means = [_means(part, response) for part, response in zip(rows, shown, strict=True)]
-            chart = self._grid(means, shown)
-            subtitle = f"mean and 95% interval over models ({len(table)} in all)"
+            chart = self._grid(means, rows, shown)
+            subtitle = f"mean and 95% interval over models ({len(table)} in all, a small dot each)"
             subtitle += ", over all other axes, too" * others
             words = " ".join(f"{r.title}: {_in_words(m, r)}." for m, r in zip(means, shown, strict=True))
         over = " and ".join(label(axis.name) for axis in axes)
@@ -116,36 +120,46 @@ class _Pair:
         rows = table.select("run", "seed", x=x, y=y, value=pl.col(response.column))
         return rows.filter(pl.col("value").is_finite()).drop_nulls()
 
-    def _grid(self, means: Sequence[pl.DataFrame], shown: Sequence[Response]) -> Any:
+    def _grid(
+        self, means: Sequence[pl.DataFrame], rows: Sequence[pl.DataFrame], shown: Sequence[Response]
+    ) -> Any:
         """Lines with bands, a panel a response, and for two axes heat maps below them."""
         second = self.second
         if second is None:
             groups = Groups([""])
         else:
             groups = Groups(_order(second), label(second.name), ordered=not second.categorical)
-        lines = [self._lines(m, groups, r) for m, r in zip(means, shown, strict=True)]
+        lines = [self._lines(m, part, groups, r) for m, part, r in zip(means, rows, shown, strict=True)]
         lines[0] = groups.choosing(lines[0])
-        upper = alt.hconcat(*lines).resolve_scale(color="shared")
+        upper = alt.concat(*lines, columns=COLUMNS).resolve_scale(color="shared")
         if second is None:
             return upper
         maps = [self._map(m, second, r) for m, r in zip(means, shown, strict=True)]
-        lower = alt.hconcat(*maps).resolve_scale(color="independent")
+        lower = alt.concat(*maps, columns=COLUMNS).resolve_scale(color="independent")
         if len(groups.names) > MOST_LINES:
             return lower
         return alt.vconcat(upper, lower, spacing=30).resolve_scale(color="independent")
 
-    def _lines(self, means: pl.DataFrame, groups: Groups, response: Response) -> Panel:
+    def _lines(self, means: pl.DataFrame, rows: pl.DataFrame, groups: Groups, response: Response) -> Panel:
+        """The means with their intervals, and where they are few a dot a model."""
         tip = tips(response.form, "place:N", *(["series:N"] if groups.title else []), "models:Q")
         x, y = _along(alt.X, "x", self.first), _height(response)
+        models = [self._models(rows, groups, x, y)] if len(rows) <= MOST_DOTS else []
         if self.first.categorical:
-            return panel(groups.intervals(means, x, y, tip), "", *SIZE)
+            return panel([*models, *groups.intervals(means, x, y, tip)], "", *SIZE)
         chart = alt.Chart(drawable(means, response.title).sort("series", "x"))
         band = chart.mark_area(clip=True).encode(
             x, alt.Y("low:Q"), alt.Y2("high:Q"), groups.color, opacity=groups.opacity(0.18)
         )
         line = chart.mark_line(strokeWidth=2, point={"size": 40})
         line = line.encode(x, y, groups.color, opacity=groups.opacity(1), tooltip=tip)
-        return panel([band, line], "", *SIZE)
+        return panel([band, *models, line], "", *SIZE)
+
+    def _models(self, rows: pl.DataFrame, groups: Groups, x: Any, y: alt.Y) -> alt.Chart:
+        series = pl.Series([_text(value) for value in rows["y"]], dtype=pl.String)
+        dots = alt.Chart(rows.with_columns(series=series)).mark_point(filled=True, size=14)
+        tip = [alt.Tooltip("run:N"), alt.Tooltip("seed:N"), alt.Tooltip("value:Q")]
+        return dots.encode(x, y, groups.color, opacity=groups.opacity(0.45), tooltip=tip)
 
     def _map(self, means: pl.DataFrame, second: Axis, response: Response) -> Panel:
         """A cell a point, coloured by the mean, with its number where there is room."""

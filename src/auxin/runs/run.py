@@ -246,14 +246,14 @@ def open_run(path: str | Path | Run) -> Run:
     return Run(path, read_config(path))
 
 
-def export(run: Run, path: str | Path, *, force: bool = False) -> None:
-    """Write a run's metrics as one table, Parquet or CSV by the ending of ``path``; see ``write_output``."""
+def export(metrics: polars.DataFrame, path: str | Path, *, force: bool = False) -> None:
+    """Write metrics as one table, Parquet or CSV by the ending of ``path``; see ``write_output``."""
     path = Path(path)
     endings = (".parquet", ".csv")
     check(path.suffix in endings, "the ending of the exported file", path.suffix, ", ".join(endings))
     content = io.BytesIO()
     if path.suffix == ".csv":
-        run.metrics.write_csv(content)
+        metrics.write_csv(content)
     else:
-        run.metrics.write_parquet(content, metadata={"auxin": MARK.decode()})
+        metrics.write_parquet(content, metadata={"auxin": MARK.decode()})
     write_output(path, content.getvalue(), force=force)
