@@ -219,7 +219,7 @@ def _along(channel: Any, column: str, axis: Axis) -> Any:
     if axis.categorical:
         ticks = alt.Axis(labelAngle=0 if channel is alt.X else alt.Undefined)
         return channel(f"{column}:N", title=title, sort=_order(axis), axis=ticks)
-    form: dict[str, Any] = {"format": "~g"} if axis.log else {}
+    form: dict[str, Any] = {"format": "~g"}
     few = not axis.drawn and len(axis.values) <= MOST_LINES
     form |= {"values": [float(value) for value in axis.values]} if few else {"tickCount": 4}
     scale = alt.Scale(type="log" if axis.log else "linear", zero=False, nice=False, padding=8)
