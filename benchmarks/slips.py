@@ -2,7 +2,8 @@
 
     python benchmarks/slips.py [--seed 0] [MODEL …]
 
-Writes docs/tables/slips.csv, a row a model and slip: the module that is to be named, and the first finding.
+Writes docs/tables/slips.csv, a row a model and slip: the module that is to be named, and the first finding. Models that
+it has are kept, unless they are given.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ MODELS = {
     "GptOssForCausalLM": "model.layers",
     "Glm4MoeForCausalLM": "model.layers",
     "PhimoeForCausalLM": "model.layers",
+    "BitNetForCausalLM": "model.layers",
+    "DiffLlamaForCausalLM": "model.layers",
+    "Dots1ForCausalLM": "model.layers",
+    "EuroBertForMaskedLM": "model.layers",
     "MPNetForMaskedLM": "mpnet.encoder.layer",
     "EsmForMaskedLM": "esm.encoder.layer",
     "T5ForConditionalGeneration": "decoder.block",
@@ -84,7 +89,8 @@ class Planted:
         found = []
         for layer, module in self.layers.items():
             for name, inner in module.named_modules():
-                if is_norm(inner) and name.count(".") <= 2:
+                gain = getattr(inner, "weight", None)
+                if is_norm(inner) and isinstance(gain, Tensor) and name.count(".") <= 2:
                     found.append((layer, name, inner))
                     break
         return found
@@ -284,16 +290,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("models", nargs="*", metavar="MODEL")
     options = parser.parse_args()
-    found: list[dict[str, Any]] = []
-    for model in options.models or MODELS:
-        assert getattr(transformers, model).config_class.model_type not in BY_TYPE, model
-        for row in rows(model, options.seed):
-            found.append(row)
-            if not row["named"]:
-                print(row, flush=True)
+    unknown = [m for m in MODELS if getattr(transformers, m).config_class.model_type not in BY_TYPE]
+    kept = pl.read_csv(TABLE).filter(pl.col("model").is_in(unknown)).to_dicts() if TABLE.exists() else []
+    found: list[dict[str, Any]] = [row for row in kept if row["model"] not in options.models]
+    for model in unknown:
+        if not any(row["model"] == model for row in found):
+            found += rows(model, options.seed)
     table = pl.DataFrame(found)
-    if not options.models:
-        table.write_csv(TABLE)
+    table.write_csv(TABLE)
+    for row in table.filter(~pl.col("named")).to_dicts():
+        print(row)
     print(f"{table['named'].sum()} of {len(table)} named first")
 
 

@@ -66,6 +66,8 @@ BY_NAME: dict[str, Any] = {name: size for size, names in SIZES for name in names
 """Small sizes, by the names of configs' settings."""
 WIDE = {name for _, names in (*SIZES[:2], *SIZES[6:8]) for name in names.split() if "position" not in name}
 """Those that grow with the width."""
+DEEP = {name for name in SIZES[5][1].split() if "token" not in name}
+"""Numbers of layers."""
 SPECIAL: dict[str, dict[str, Any]] = {
     "autoformer": {"prediction_length": 8},
     "informer": {"prediction_length": 8},
@@ -116,10 +118,10 @@ def of_transformers(name: str, width: int = WIDTH) -> nn.Module:
     return model(config)
 
 
-def small(config: Any, width: int = WIDTH) -> Any:
-    """A config with small sizes, its parts' as well."""
+def small(config: Any, width: int = WIDTH, depth: int = DEPTH) -> Any:
+    """A config with small sizes, its parts' as well; a tower that only pixels or sounds reach has one layer."""
     known = inspect.signature(config.__init__).parameters
-    given = {name: BY_NAME[name] for name in known if name in BY_NAME}
+    given = {name: depth if name in DEEP else BY_NAME[name] for name in known if name in BY_NAME}
     for name, size in tuple(given.items()):
         default = known[name].default
         if name in WIDE:
@@ -137,7 +139,8 @@ def small(config: Any, width: int = WIDTH) -> Any:
     for name in parts:
         part = getattr(whole, name, None)
         if isinstance(getattr(part, "model_type", None), str):
-            given[name] = small(type(part), width)
+            tower = "text_config" in parts and name in ("vision_config", "audio_config")
+            given[name] = small(type(part), width, 1 if tower else depth)
     return config(**given | SPECIAL.get(config.model_type, {}))
 
 

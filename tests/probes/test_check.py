@@ -29,6 +29,11 @@ def build(depth=3, kind="gpt2", harmed=False):
         slips.planted(model, kind, "depth scaling skipped")
     return model
 
+def unset():
+    model = build()
+    model.transformer.h[1].scale = torch.nn.Parameter(torch.empty(48))
+    return model
+
 def needs(depth):
     return build(depth)
 
@@ -206,6 +211,14 @@ def test_the_verb(source: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "parameters are too many to be built" in " ".join(capsys.readouterr().out.split())
     (tmp_path / "text.txt").write_text("the newt who sleeps does read the newt " * 4)
     assert main(["check", "a_users_model:build", "--data", "text.txt", "--n-tokens", "16"]) == 0
+
+    state = torch.are_deterministic_algorithms_enabled()
+    capsys.readouterr()
+    unset = ["check", "a_users_model:unset", "--n-tokens", "8", "--poison"]
+    assert main(unset) == 3
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "dead: transformer.h.1.scale has 48 of 48 entries NaN or infinite: never set" in printed
+    assert torch.are_deterministic_algorithms_enabled() == state
 
     for value in ("-3", "nan", "1e400"):
         capsys.readouterr()

@@ -69,6 +69,8 @@ class CheckOptions(Writing):
     """Name of the container of the layers, where it is not found."""
     reference: str | None = None
     """What weights are compared with: a scheme (gpt2, xavier, pytorch …), or module:function that builds a model."""
+    poison: bool = False
+    """Fill memory with NaN before the model is built: parameters that are never set are found, whatever memory held."""
     branch: float = 1.0
     """Factor by which the branches' output maps were rescaled on purpose."""
     target: float | None = None
@@ -140,6 +142,7 @@ class CheckOptions(Writing):
     def _report(self) -> tuple[CheckReport, nn.Module | None]:
         from auxin.experiment.sources import arguments_of, build, is_config, model_of_config, tokens_of
         from auxin.families.configs import read_config, recipe_of
+        from auxin.families.preparation import poisoned
         from auxin.probes.check import check as examine
         from auxin.probes.inputs import vocabulary_of
 
@@ -147,7 +150,8 @@ class CheckOptions(Writing):
             check(not self.kwargs, "kwargs", self.kwargs, "none, of a config")
             with bad_arguments():
                 settings = read_config(self.source)
-            model = model_of_config(settings, self.seed)
+            with poisoned() if self.poison else contextlib.nullcontext():
+                model = model_of_config(settings, self.seed)
             if isinstance(model, str):
                 try:
                     recipe_of(settings)  # what cannot be measured has to be predicted
@@ -157,7 +161,7 @@ class CheckOptions(Writing):
                 report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
                 return dataclasses.replace(report, remarks=(*report.remarks, model)), None
         else:
-            with bad_arguments():
+            with bad_arguments(), poisoned() if self.poison else contextlib.nullcontext():
                 model = build(self.source, arguments_of(self.kwargs))
         inputs: Any = None
         if self.data is not None:

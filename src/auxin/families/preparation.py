@@ -93,6 +93,23 @@ def prepared(*modules: nn.Module) -> Iterator[None]:
             yield
 
 
+@contextmanager
+def poisoned() -> Iterator[None]:
+    """Memory that is asked for holds NaN until it is set, so what a constructor never sets shows."""
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    before, warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
 def check_readable(model: nn.Module) -> None:
     """Raise ``ConfigError`` for a scripted module, and for weights without data or of a type that is no float."""
     for name, module in model.named_modules():
