@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from auxin.errors import AuxinError
     from auxin.experiment.measure import measure
     from auxin.experiment.train import resume, train
-    from auxin.families import network_of
     from auxin.lab.named import NamedRun
     from auxin.lab.opening import open
     from auxin.lab.sweep import sweep
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from auxin.probes.check_report import CheckReport
     from auxin.probes.difference import diff
     from auxin.probes.findings import Thresholds
+    from auxin.probes.networks import network_of
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
     from auxin.probes.transfer import transfer
@@ -68,7 +68,7 @@ _MODULES = {
     "auxin.measures.projection": ("tree_projections",),
     "auxin.models.initialize": ("initialize_",),
     "auxin.models.transformer": ("TransformerLM",),
-    "auxin.families": ("network_of",),
+    "auxin.probes.networks": ("network_of",),
     "auxin.probes.difference": ("diff",),
     "auxin.probes.remedy": ("rescale_",),
     "auxin.probes.simulate": ("simulate",),

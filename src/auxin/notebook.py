@@ -218,8 +218,7 @@ def _checked(report: CheckReport) -> Checked:
     for finding in report.findings:
         found.append((finding.kind, finding.sentence))
         found += [(f"follows: {effect.kind}", effect.sentence) for effect in finding.consequences]
-    encoder = None if report.encoder is None else report.encoder.layers
-    return Checked(report.name, found, report.notes, report.layers, encoder)
+    return Checked(report.name, found, report.notes, report.layers)
 
 
 @html.register

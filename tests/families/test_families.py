@@ -386,7 +386,8 @@ class OwnForward(nn.TransformerEncoderLayer):
 def test_a_subclass_of_torchs_layer_with_a_forward_of_its_own_is_none_of_torchs() -> None:
     model = nn.TransformerEncoder(OwnForward(32, 4), 2, enable_nested_tensor=False)
     with pytest.raises(NoFamily, match="OwnForward has a forward of its own; allowed: torch's"):
-        auxin.network_of(model)
+        describe(model)
+    assert [len(layer.sublayers) for layer in auxin.network_of(model).layers] == [1, 1]
 
 
 class Wrapper(nn.Module):

@@ -421,17 +421,19 @@ class Kept(shapes.ListOfLists):
 def test_the_verdict_says_what_the_weights_were_compared_with() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        kept = Kept(0.05)
+        kept = Kept(0.08)
     report = auxin.check(kept, n_tokens=16)
-    assert "compared with Kept drawn anew from its arguments" in report.notes[0]
-    assert "Whether it draws them as it should is not known" in " ".join(report.summary().split())
+    assert "layers are recognized, and most maps follow torch's default of nn.Linear" in report.notes[0]
+    assert "Whether it is the intended one is not known" in " ".join(report.summary().split())
     with torch.no_grad():
         kept.mlps()[1].c_fc.weight.mul_(1.5)
     assert auxin.check(kept, n_tokens=16).findings[0].module.startswith("layers.1.1")
-    del kept.tables
-    with torch.no_grad():
-        kept.mlps()[1].c_fc.weight.div_(1.5)
-    summary = " ".join(auxin.check(kept, n_tokens=16).summary().split())
+    del kept.tables  # cannot be drawn anew: that most maps follow another law is all that is known
+    assert auxin.check(kept, n_tokens=16).findings[0].module == "layers.0.1.fn.c_fc"
+    unknown = shapes.ListOfLists()
+    for mlp in (m for m in unknown.modules() if isinstance(m, shapes.Mlp)):
+        mlp.gelu = nn.Hardswish()  # pyright: ignore[reportAttributeAccessIssue]
+    summary = " ".join(auxin.check(unknown, n_tokens=16).summary().split())
     assert (
         "What the weights should be is not known: reference=… (a model, or a function that builds one) says."
         in summary

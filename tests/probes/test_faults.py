@@ -331,7 +331,11 @@ def test_a_subclass_with_a_forward_of_its_own_is_of_no_family() -> None:
 
     for kind in (Pre, Scaled):
         found = check(nn.TransformerEncoder(kind(D, 4, 64, batch_first=True), 3, enable_nested_tensor=False))
-        assert found.predicted is None
+        assert "recognized" in found.notes[0]
+        assert found.intended is not None
+        (first, second) = found.intended.layers[0].sublayers
+        assert (first.before is not None) == (kind is Pre)
+        assert second.branch == pytest.approx(1 if kind is Pre else 3)
         assert not found.findings
     transformers = pytest.importorskip("transformers")
 

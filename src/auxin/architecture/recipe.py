@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -60,11 +60,15 @@ class Recipe:
     causal: bool = True
     encoder: Recipe | None = None
     """Of the encoder whose last stream, behind its final norm, attention to another stream reads."""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """By role, the rows of the one matrix in which its map stands with others, where that is drawn as a whole."""
 
     @property
     def drawn(self) -> Network:
         """The network with the σ's of its scheme."""
-        return self.network if self.scheme.described else self.network.drawn(self.scheme, self.sizes)
+        if self.scheme.described:
+            return self.network
+        return self.network.drawn(self.scheme, self.sizes, self.stds({}) if self.rows else None)
 
     @property
     def depth(self) -> int:
@@ -78,7 +82,11 @@ class Recipe:
         for layer in self.network.layers:
             if id(layer) not in made:
                 bodies = [sublayer.body.maps(self.sizes, branches) for sublayer in layer.sublayers]
-                made[id(layer)] = {role: of for maps in bodies for role, of in maps.items()}
+                maps = {role: of for maps in bodies for role, of in maps.items()}
+                joint = {
+                    role: replace(maps[role], fan_out=n) for role, n in self.rows.items() if role in maps
+                }
+                made[id(layer)] = maps | joint
         return tuple(made[id(layer)] for layer in self.network.layers)
 
     def std(self, role: str, layer: int) -> float:

@@ -18,12 +18,11 @@ from auxin.architecture import MLP, Attention, Layer, Network, Norm
 from auxin.architecture.initialization import normal_scheme
 from auxin.architecture.recipe import Recipe
 from auxin.architecture.sizes import Sizes
-from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily, read_config, recipe_of
 from auxin.families.family import GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
 from auxin.families.layers import LayerStack, find_layers
-from auxin.families.matrices import TORCH, Matrix, has_map, matrices, recognized
+from auxin.families.matrices import TORCH, Matrix, matrices, recognized
 from auxin.families.preparation import as_config_error, hooks, prepared
 from auxin.families.table import BY_TYPE
 from auxin.models.transformer import TransformerLM
@@ -55,6 +54,8 @@ class Described:
     matrices: tuple[Matrix, ...]
     source: Literal["family", "maps", "guess"] = "family"
     """What the scheme is taken from: the family, most of the maps, or neither, as maps follow none that is known."""
+    traced: bool = False
+    """Whether the layers are recognized by what they do."""
 
     @property
     def recognized(self) -> bool:
@@ -70,36 +71,6 @@ class Described:
     def actual(self) -> Network:
         """The network of the weights as they are."""
         return self.recipe.network.drawn(self.recipe.scheme, self.recipe.sizes, self.stds)
-
-
-def network_of(source: Any, *, actual: bool = False) -> Network:
-    """The network that a config or a model stands for, with the σ's of its family's initialization.
-
-    Args:
-        source: the path of a config.json or of its directory; its settings as a dict; a config of transformers; a
-            model of transformers; a torch.nn.TransformerEncoder (or one of its layers); a model of nanoGPT's shape;
-            a ``ModelConfig``, ``RunConfig`` or ``TransformerLM``. No config runs any code.
-        actual: of a model, the σ's that its weights have now, instead of the intended ones.
-
-    Raises:
-        ConfigError: a family that is not known (the known ones are listed), or a setting that is missing.
-
-    >>> settings = {"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257}
-    >>> network = network_of(settings)
-    >>> len(network.layers), round(exponents(network).gradient_total, 2)
-    (12, 0.07)
-    """
-    if isinstance(source, Network):
-        return source
-    if isinstance(source, nn.Module):
-        if isinstance(source, TransformerLM) and not actual:
-            return source.config.network()
-        described = describe(source)
-        return described.actual if actual else described.recipe.drawn
-    check(not actual, "actual", True, "False, of a config, which has no weights")
-    if isinstance(source, (ModelConfig, RunConfig)):
-        return (source.model if isinstance(source, RunConfig) else source).network()
-    return recipe_of(settings_of(source)).drawn
 
 
 def settings_of(source: Any) -> Mapping[str, Any]:
@@ -158,18 +129,15 @@ def config_of(model: nn.Module, name: str) -> Any:
 def _transformers(config: Any, stack: LayerStack) -> Described:
     """Layers of a model of transformers, by the config of the module that holds them."""
     recipe, family = recipe_of(settings_of(config)), BY_TYPE[config.model_type]
-    depth, first = len(stack.layers), next(iter(stack.layers.values()))
-    if recipe.encoder is not None and not has_map(first, family.parts["cross_out"]):
-        recipe = recipe.encoder
+    depth = len(stack.layers)
     check(recipe.depth == depth, f"number of layers in {stack.name}", depth, f"the config's {recipe.depth}")
     found = matrices(stack.layers, family.parts, family.fused, recipe)
-    here = {(m.role, m.layer) for m in found}
-    once = {("relative", i) for i in range(1, depth)}  # the first layer's table may serve all
-    if here | once == once | {(role, i) for i, maps in enumerate(recipe.maps) for role in maps}:
+    if {(m.role, m.layer) for m in found} == {
+        (role, i) for i, maps in enumerate(recipe.maps) for role in maps
+    }:
         return Described(recipe, tuple(found))
-    raise ConfigError(
-        f"{type(first).__name__} has maps of other names than {family.name}'s; allowed: {dict(family.parts)}"
-    )
+    layer = type(next(iter(stack.layers.values()))).__name__
+    raise ConfigError(f"{layer} has maps of other names than {family.name}'s; allowed: {dict(family.parts)}")
 
 
 def _torch(stack: LayerStack) -> Described:

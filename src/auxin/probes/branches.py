@@ -95,11 +95,11 @@ class _Expectation:
     @cached_property
     def gram(self) -> Array:
         """Of what the branch sees, [B, n, n]: cosines where a norm stands before it, else of the stream itself."""
-        gram = self.seen.grams[self.layer]
-        if self.sublayer.before is None:
+        gram, norm = self.seen.grams[self.layer], self.sublayer.before
+        if norm is None:
             return gram
         root = np.sqrt(np.einsum("bii->bi", gram))
-        return gram / np.maximum(root[:, :, None] * root[:, None], 1e-300)
+        return norm.gain**2 * gram / np.maximum(root[:, :, None] * root[:, None], 1e-300)
 
     @property
     def spread(self) -> float | None:
@@ -112,9 +112,9 @@ class _Expectation:
         n = gram.shape[-1]
         if (heads.window is not None and heads.window < n) or heads.alibi:
             return None
-        assert heads.head_dim is not None
         stds = [self.described.stds[role, self.layer] for role in ("query", "key")]
-        size = math.sqrt(heads.head_dim) * (heads.head_dim**-0.5 if heads.scale is None else heads.scale)
+        dim = heads.head_dim or 1
+        size = math.sqrt(dim) * (dim**-0.5 if heads.scale is None else heads.scale)
         if heads.qk_norm:
             root = np.sqrt(np.einsum("bii->bi", gram))
             norm2 = float((root**2).mean()) * width
@@ -147,6 +147,16 @@ class _Expectation:
         independent = 2 * self.described.recipe.sizes.heads * float(directions.mean())
         return math.exp(CHANCE * math.sqrt(1 / independent))
 
+    @property
+    def _norm2(self) -> float | None:
+        """Norm² of what the branch sees, where a norm says it, or the stream before the layer is what it sees."""
+        layer = self.described.recipe.network.layers[self.layer]
+        place = layer.sublayers.index(self.sublayer)
+        if place == 0 or layer.parallel or self.sublayer.before is not None:
+            return float(np.einsum("bii->bi", self.gram).mean())
+        stream = layer.sublayers[place - 1].stream
+        return None if stream is None else stream.gain**2
+
     def norm(self, branch: ObservedBranch) -> float | None:
         """Norm² that the branch's weights make of what it should see; None where that is not known."""
         if self.sublayer.after is not None or isinstance(self.sublayer.body, Experts):
@@ -156,15 +166,17 @@ class _Expectation:
         gains = {role: self.described.stds[role, layer] ** 2 * of.fan_in for role, of in maps.items()}
         bias = {role: recipe.bias_std(role, layer) ** 2 for role in maps}
         if isinstance(body, MLP):
+            norm2 = self._norm2
+            if norm2 is None:
+                return None
+            up = gains["up"] * norm2
             if body.gated:
-                return float(
-                    gains["down"]
-                    * (gains["up"] + body.shift**2)
-                    * second_moment(body.activation, gains["gate"])
-                )
-            hidden = second_moment(body.activation, gains["up"] + bias["up"])
+                gate = second_moment(body.activation, gains["gate"] * norm2)
+                return float(gains["down"] * (up + body.shift**2) * gate)
+            hidden = second_moment(body.activation, up + bias["up"])
             return float(gains["down"] * hidden) + bias["down"]
-        mixed = branch.mixed_raw if self.sublayer.before is None else branch.mixed
+        norm = self.sublayer.before
+        mixed = branch.mixed_raw if norm is None or branch.mixed is None else branch.mixed * norm.gain**2
         if mixed is None or math.isnan(mixed):
             return None
         return gains["value"] * gains["out"] * mixed + gains["out"] * bias["value"] + bias["out"]

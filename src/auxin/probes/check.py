@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from auxin.architecture import Network
 from auxin.architecture.recipe import Recipe
 from auxin.errors import AuxinError
 from auxin.families.configs import recipe_of
 from auxin.families.description import settings_of
-from auxin.families.layers import find_stacks, unwrapped
+from auxin.families.layers import find_layers, unwrapped
 from auxin.families.preparation import prepared
 from auxin.probes.branches import branch_mismatches, strength_mismatches
 from auxin.probes.check_report import CheckReport
@@ -63,6 +64,7 @@ def check(
     inputs: Any = None,
     *,
     reference: Given | str | None = None,
+    network: Network | Recipe | None = None,
     branch: float = 1.0,
     thresholds: Thresholds | None = None,
     **reading: Any,
@@ -76,8 +78,9 @@ def check(
             alone.
         inputs: what its forward takes (a tensor, a tuple, a dict); by default random token ids, pixels or vectors.
         reference: what weights are compared with: a model, a function that builds one, or a scheme's name (gpt2,
-            xavier, pytorch …); by default the family's recipe, fresh draws of the model's own class for what it does
-            not cover, or the other layers.
+            xavier, pytorch …); by default the family's recipe, the law that most maps of recognized layers follow,
+            fresh draws of the model's own class for what these do not cover, or the other layers.
+        network: what is predicted, for a model whose layers are not recognized: a ``Network``, or a Recipe.
         branch: factor by which the branches' output maps were rescaled on purpose (``rescale_``).
         thresholds: from where on a difference is a finding; ``auxin.Thresholds``.
         reading: how it is measured. ``layers``: the container of the layers by name, or the layers in order, where
@@ -103,12 +106,10 @@ def check(
     model = unwrapped(model)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     with prepared(model):  # before any weight is read: in training mode, reading some of them changes others
-        reports = []
-        for stack in find_stacks(model, given.layers):
-            subject = Subject(model, stack, trainable, limits, branch)
-            expected = Expectation.of(subject, reference)
-            reports.append(_check(subject, dataclasses.replace(given, layers=stack), expected))
-        return reports[0] if len(reports) == 1 else reports[1].behind(reports[0])
+        stack = find_layers(model, given.layers)
+        subject = Subject(model, stack, trainable, limits, branch)
+        given = dataclasses.replace(given, layers=stack)
+        return _check(subject, given, Expectation.of(subject, reference, given, network))
 
 
 def assert_healthy(
@@ -138,8 +139,7 @@ def _of_config(recipe: Recipe, reading: Reading, limits: Thresholds) -> CheckRep
     report = CheckReport(recipe.name, None, recipe, (), tuple(remarks), tokens)
     profile = report.predicted
     findings = () if profile is None else tuple(_verdict(profile, "predicted", recipe.name, limits))
-    report = dataclasses.replace(report, findings=findings)
-    return report if recipe.encoder is None else report.behind(_of_config(recipe.encoder, reading, limits))
+    return dataclasses.replace(report, findings=findings)
 
 
 def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckReport:
@@ -174,7 +174,9 @@ def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckRe
     described = expected.described
     if seen is not None and seen.closed:
         if described is not None and described.recipe.depth == seen.depth:
-            causes += () if moved else strength_mismatches(seen, described, limits)
+            named = {finding.layer for finding in causes} if described.traced else set()
+            strengths = () if moved else strength_mismatches(seen, described, limits)
+            causes += (finding for finding in strengths if finding.layer not in named)
             effects += () if moved else branch_mismatches(seen, described, limits)
             tokens = Tokens.observed(seen)
             notes += [] if tokens is not None else ["no prediction for padded inputs"]
@@ -229,7 +231,7 @@ def _compare(causes: _Causes, subject: Subject, expected: Expectation) -> None:
     causes.add(copies(stack))
     causes.add(copied_parts(stack, reference.copies if reference is not None else ()))
     if scheme is not None:
-        causes.add(scheme_mismatches(subject, scheme))
+        causes.add(scheme_mismatches(subject, scheme, agreed))
         causes.add(table_mismatches(subject, scheme))
     if reference is not None:
         intended = (

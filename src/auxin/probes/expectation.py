@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from auxin.architecture import Network
 from auxin.architecture.initialization import SCHEMES
+from auxin.architecture.recipe import Recipe
+from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily
-from auxin.families.description import Described, describe
+from auxin.families.description import Described, config_of
 from auxin.probes.findings import Thresholds
+from auxin.probes.inputs import Reading
 from auxin.probes.laws import Given, Law, Reference, reference_of
+from auxin.probes.networks import description_of
 from auxin.probes.weights import Subject, owner
+from auxin.values import check
 
-Known = Literal["given", "intended", "drawn", "nothing", "moved"]
-"""What the caller intends, the family's scheme, what the class draws, nothing; or that weights have trained."""
+Known = Literal["given", "intended", "followed", "drawn", "nothing", "moved"]
+"""What the caller intends, the family's scheme, the law that most maps follow, what the class draws, nothing; or that
+weights have trained."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,10 @@ class Expectation:
     """What is known of the weights."""
 
     @classmethod
-    def of(cls, subject: Subject, given: Given | str | None) -> Expectation:
-        """Of a model and what the caller gives: a model, a function that builds one, or the name of a scheme."""
+    def of(
+        cls, subject: Subject, given: Given | str | None, reading: Reading, network: Network | Recipe | None
+    ) -> Expectation:
+        """Of a model and what the caller gives: a model, a function that builds one, or a scheme's name; a network."""
         described, unknown = None, ""
         named = isinstance(given, str)
         if named and given not in SCHEMES:
@@ -43,11 +53,13 @@ class Expectation:
                 f"reference is {given!r}; allowed: a model, a function that builds one, or {', '.join(SCHEMES)}"
             )
         try:
-            described = describe(subject.model, subject.stack)
-        except NoFamily:
-            unknown = "of no known family"
+            described = description_of(subject.model, subject.stack, reading)
+        except NoFamily as why:
+            unknown = f"of no known family, and not recognized ({why})"
         except ConfigError as error:
             unknown = f"measured, not predicted: {error}"
+        if network is not None:
+            described = _with_network(subject, network, described)
         if named and described is None:
             allowed = "a model or a function that builds one, for a model of no known family"
             raise ConfigError(f"reference is {given!r}; allowed: {allowed}")
@@ -59,9 +71,22 @@ class Expectation:
             described = dataclasses.replace(described, recipe=recipe, source=source)
         other = None if named else given
         reference = reference_of(subject.model, other)  # pyright: ignore[reportArgumentType]
-        if described is not None and described.source != "guess" and other is None:
-            words = f"{described.recipe.name}: {described.recipe.scheme.words}"
-            return cls(described, described, reference, words, "given" if named else "intended")
+        library = described is not None and described.traced and _of_library(subject)
+        if described is not None and described.source != "guess" and other is None and not library:
+            recipe = described.recipe
+            words = f"{recipe.name}: {recipe.scheme.words}"
+            if network is not None:
+                words = "the given network"
+            elif described.traced and not named:
+                words = f"{recipe.name}'s layers are recognized, and most maps follow {recipe.scheme.words}"
+            known: Known = (
+                "given"
+                if named or network is not None
+                else "followed"
+                if described.recognized
+                else "intended"
+            )
+            return cls(described, described, reference, words, known)
         first = f"{unknown}: " if unknown and other is None else ""
         if reference is not None:
             words, known = f"{first}compared with {reference.name} ({reference.draws} draws)", "drawn"
@@ -99,3 +124,24 @@ class Expectation:
             )
             agreeing[owner(name)] = agreeing.get(owner(name), True) and same
         return {module for module, same in agreeing.items() if same}
+
+
+def _with_network(subject: Subject, network: Network | Recipe, described: Described | None) -> Described:
+    """The caller's network with the matrices that are known, or recognized, and fit it."""
+    depth = len(subject.stack.layers)
+    right = isinstance(network, (Network, Recipe))
+    check(right, "network", type(network).__name__, "a Network or a Recipe")
+    check(network.depth == depth, "depth of network", network.depth, f"that of the model, {depth}")
+    recipe = network
+    if isinstance(recipe, Network):
+        widths = Counter(p.shape[-1] for m in subject.stack.layers.values() for p in m.parameters())
+        sizes = Sizes(widths.most_common(1)[0][0]) if described is None else described.recipe.sizes
+        causal = described is None or described.recipe.causal
+        recipe = Recipe("the given network", recipe, sizes, SCHEMES["gaussian"], causal=causal)
+    known = () if described is None else described.matrices
+    return Described(recipe, tuple(m for m in known if m.role in recipe.maps[m.layer]))
+
+
+def _of_library(subject: Subject) -> bool:
+    """Whether a library's class has drawn the weights, which says more than what most of its maps follow."""
+    return config_of(subject.model, next(iter(subject.stack.layers))) is not None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import WRITERS, Recipe
 from auxin.families.description import Described, config_of
-from auxin.families.layers import LayerStack, pair_of
+from auxin.families.layers import LayerStack
 from auxin.families.matrices import chance, size_of
 from auxin.families.table import BY_TYPE
 from auxin.probes.findings import Diagnostic, Thresholds
@@ -48,8 +48,8 @@ def times(ratio: float) -> str:
     return f"{ratio:.3g} times as much" if ratio > 1 else f"1/{1 / ratio:.3g} of it"
 
 
-def _reason(found: float, expected: float, fan_in: int, depth: int, scaled: bool | None = None) -> str:
-    """The factor in words, and what may have happened, by its size.
+def _cause(found: float, expected: float, fan_in: int, depth: int, scaled: bool | None = None) -> str:
+    """What may have happened, by the size of a factor; empty where nothing is known to give it.
 
     ``scaled``: whether the scheme divides this map by √(2·depth); None where no scheme is known. ``fan_in``: of a
     matrix; 0 of another tensor.
@@ -78,11 +78,17 @@ def _reason(found: float, expected: float, fan_in: int, depth: int, scaled: bool
             f", so a division by √fan_in = √{fan_in} has been forgotten": near(ratio, math.sqrt(fan_in))
             or near(found, 1.0),
         }
-    return times(ratio) + next((words for words, holds in causes.items() if holds), "")
+    return next((words for words, holds in causes.items() if holds), "")
 
 
-def scheme_mismatches(subject: Subject, described: Described) -> Iterator[Diagnostic]:
-    """Maps of layers whose standard deviation is not their scheme's, beyond chance."""
+def scheme_mismatches(
+    subject: Subject, described: Described, agreed: Collection[str] = ()
+) -> Iterator[Diagnostic]:
+    """Maps of layers whose standard deviation is not their scheme's, beyond chance.
+
+    Of a scheme that most maps follow, a map that its class draws so (``agreed``) is a design, unless by its size it is
+    a slip that is known.
+    """
     recipe, limits = described.recipe, subject.limits
     shares = Counter(m.parameter for m in described.matrices)
     divided = _divided_by_layer(described, limits)
@@ -94,7 +100,14 @@ def scheme_mismatches(subject: Subject, described: Described) -> Iterator[Diagno
         if abs(m.std / expected - 1) > allowed:
             rows = f", its {m.role} part," if shares[m.parameter] > 1 else ""
             scaled = m.role in WRITERS and recipe.scheme.depth_scaled
-            why = _reason(m.std, expected, m.entries.shape[1], recipe.depth, scaled)
+            cause = _cause(m.std, expected, m.entries.shape[1], recipe.depth, scaled)
+            of = recipe.maps[m.layer][m.role]
+            turned = recipe.scheme.weight(replace(of, fan_in=of.fan_out, fan_out=of.fan_in)).std
+            if not cause and abs(turned / expected - 1) > allowed and abs(m.std / turned - 1) <= allowed:
+                cause = ", so fan_in and fan_out have been exchanged"
+            if not cause and described.recognized and m.module in agreed:
+                continue
+            why = times(m.std / expected) + cause
             usual = f"{recipe.name} ({recipe.scheme.words}) has {expected:.4g}"
             name = m.module if m.parameter == f"{m.module}.weight" else m.parameter
             sentence = f"{name}{rows} has std {m.std:.4g} where {usual}: {why}."
@@ -125,9 +138,8 @@ def table_mismatches(subject: Subject, described: Described) -> Iterator[Diagnos
         return
     table, head = vocabulary_of(model), _head(model)
     tied = table is not None and isinstance(head, nn.Linear) and head.weight is table.weight
-    layers = [layer for stack in (subject.stack, *pair_of(model)) for layer in stack.layers]
     for name, module in model.named_modules():
-        if any(name.startswith(layer) for layer in layers) or _foreign(model, name, recipe):
+        if any(name.startswith(layer) for layer in subject.stack.layers) or _foreign(model, name, recipe):
             continue
         schemes = [expected]
         if isinstance(module, nn.Embedding) and f"{name}.weight" in subject.trainable:
@@ -233,7 +245,8 @@ def reference_mismatches(
             what, why = f"{name}, a buffer," if name in buffers else name, ""
             if name not in buffers and found.size and law.size and abs(found.size / law.size - 1) > 0.06:
                 fan_in = law.shape[-1] if len(law.shape) > 1 else 0
-                why = f": {_reason(found.size, law.size, fan_in, len(subject.stack.layers))}"
+                cause = _cause(found.size, law.size, fan_in, len(subject.stack.layers))
+                why = f": {times(found.size / law.size)}{cause}"
             sentence = f"{what} {measured} where {reference.name} {expected}{why}."
             layer, part = subject.stack.place(name)
             yield Diagnostic("mismatch", owner(name), sentence, found.size, law.size, layer, part)

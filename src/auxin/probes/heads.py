@@ -1,0 +1,261 @@
+"""What attention computes between its maps, by experiment: queries, keys and values are chosen, what comes out is read.
+
+Values that mark the token they belong to make the attention matrix itself appear where the output map reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from auxin.architecture import Attention, Rotary
+from auxin.families.configs import NoFamily
+
+Read = Callable[[Mapping[int, Tensor]], Tensor]
+"""What the output map reads, [T, H·d_h], where the outputs of the maps in these places of a layer are others."""
+SMALL = 1e-3
+"""Relative error of logits that are read from an attention matrix, in single precision."""
+SLOWEST = 6e-3
+"""Angle between the first and the last token of an attention matrix that can be told from none."""
+
+
+@dataclass(frozen=True, eq=False)
+class RoleColumns:
+    """The outputs of a map that are queries, keys or values."""
+
+    place: int
+    """Of the map in its layer."""
+    index: Tensor
+    """int64 [heads, d_h]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """The maps of an attention, with their heads, and what it does between them."""
+
+    read: Read
+    widths: Mapping[int, int]
+    """Outputs of each of the maps, by place."""
+    query: RoleColumns
+    key: RoleColumns
+    value: RoleColumns
+    tokens: Tensor
+    """int64 [n], rows that are the tokens of one sequence."""
+    total: int
+    """Rows of all sequences."""
+
+    @property
+    def count(self) -> int:
+        """Heads of queries."""
+        return len(self.query.index)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a head."""
+        return self.query.index.shape[1]
+
+    def matrices(self, query: Tensor, key: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Attention matrices [H, n, n] of queries [n, H, d_h] and keys [n, G, d_h]; of them the columns ``tokens``."""
+        seen = torch.arange(len(self.tokens)) if tokens is None else tokens
+        group = self.count // len(self.value.index)
+        parts = []
+        for chosen in seen.split(self.value.index.shape[1]):
+            value = torch.zeros(len(self.tokens), *self.value.index.shape)
+            value[chosen, :, torch.arange(len(chosen))] = 1.0
+            read = self.read(self._outputs(query, key, value))[self.tokens]
+            heads = read.unflatten(1, (self.count, -1))[..., : len(chosen)]
+            parts.append(heads.transpose(0, 1).double())
+        assert group * len(self.value.index) == self.count
+        return torch.cat(parts, -1)
+
+    def _outputs(self, query: Tensor, key: Tensor, value: Tensor) -> dict[int, Tensor]:
+        """Outputs of the maps that are these queries, keys and values, [n, heads, d_h]; other sequences' are 0."""
+        found = {place: torch.zeros(self.total, width) for place, width in self.widths.items()}
+        for columns, x in ((self.query, query), (self.key, key), (self.value, value)):
+            whole = torch.zeros(self.total, columns.index.numel())
+            whole[self.tokens] = x.flatten(1)
+            found[columns.place][:, columns.index.flatten()] = whole
+        return found
+
+    def same(self, query: Tensor | float = 0.0, key: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+        """Queries and keys that are one vector for all heads and tokens."""
+        n, groups = len(self.tokens), len(self.key.index)
+        return torch.zeros(n, self.count, self.dim) + query, torch.zeros(n, groups, self.dim) + key
+
+    @cached_property
+    def vector(self) -> Tensor:
+        """A vector of mean 0 and norm² d_h."""
+        x = torch.randn(self.dim, generator=torch.Generator().manual_seed(1))
+        x = x - x.mean() if self.dim > 2 else x
+        return x / x.square().mean().sqrt()
+
+    def described(self) -> tuple[Attention, bool]:
+        """The attention, and whether it is causal; raises ``NoFamily`` naming what is not covered."""
+        blank = self.matrices(*self.same())
+        causal, window = _mask(blank)
+        attention = Attention(head_dim=self.dim, window=window, alibi=_alibi(blank))
+        attention, strength = self._logits(attention)
+        alike = self.matrices(*self.same(strength * self.vector, strength * self.vector.flip(0)))
+        if (alike - blank).abs().max() > SMALL * blank.max():
+            attention = replace(attention, rotary=self._rotary(attention, strength))
+        return attention, causal
+
+    def _logit(self, query: Tensor | float, key: Tensor | float) -> Tensor:
+        """Logits [H] of the last token for itself, where those for the others are 0."""
+        q, k = self.same(query)
+        k[-1] = key
+        last = self.matrices(q, k)[:, -1]
+        free = self.matrices(*self.same())[:, -1]
+        others = last[:, :-1] / free[:, :-1]
+        visible = free[0, :-1] > 0
+        logits = (last[:, -1] / free[:, -1]).log() - others[:, visible].log().mean(1)
+        if not bool(logits.isfinite().all()):
+            raise NoFamily("its logits are beyond measure")
+        return logits
+
+    def _logits(self, attention: Attention) -> tuple[Attention, float]:
+        """With scale, norms of queries and keys, and cap; and the size of queries and keys whose logit is some 4."""
+        u, size = self.vector, 0.25
+        first = self._logit(size * u, size * u)
+        if not bool(((first - first[0]).abs() <= SMALL * first.abs().max()).all()):
+            raise NoFamily("its heads have logits of unlike scale")
+        logit = float(first[0])
+        if logit <= 0:
+            raise NoFamily("its logits do not grow with q·k")
+        twice = [float(self._logit(a * size * u, b * size * u)[0]) / logit for a, b in ((2, 1), (1, 2))]
+        if all(abs(t - 1) < 0.02 for t in twice):
+            scale, norm, strength = logit / self.dim, self._normed(size), 1.0
+        elif all(abs(t - 2) < 0.02 for t in twice):
+            scale, norm, strength = logit / (size**2 * self.dim), False, 0.0
+            strength = math.sqrt(4 / (scale * self.dim))
+        else:
+            raise NoFamily("its logits are no products of queries and keys")
+        cap = None if norm else self._cap(scale)
+        scale = float(f"{scale:.3g}")
+        usual = abs(scale * math.sqrt(self.dim) - 1) < 5 * SMALL
+        return replace(attention, scale=None if usual else scale, qk_norm=norm, softcap=cap), strength
+
+    def _normed(self, size: float) -> Literal[True, "all"]:
+        """Whether queries are normalized by head, or over all heads: then one that is larger makes others smaller."""
+        if self.count == 1:
+            return True
+        q, k = self.same(size * self.vector)
+        k[-1] = size * self.vector
+        small = self.matrices(q, k)[-1, -1, -1]
+        q[:, 0] *= 10
+        return True if abs(float(self.matrices(q, k)[-1, -1, -1] / small) - 1) < 0.01 else "all"
+
+    def _cap(self, scale: float) -> float | None:
+        """c of c·tanh(a/c), by a logit of 60; None without."""
+        large = 60.0
+        strength = math.sqrt(large / (scale * self.dim))
+        found = float(self._logit(strength * self.vector, strength * self.vector)[0])
+        if found > large * (1 - 5 * SMALL):
+            return None
+        cap = float(brentq(lambda c: c * math.tanh(large / c) - found, found / 2, 1e4))  # pyright: ignore[reportArgumentType]
+        return round(cap, 1 if cap > 5 else 3)
+
+    def _rotary(self, attention: Attention, strength: float) -> Rotary:
+        """The rotation: where q and k are along one dimension, the logit is K·cos(distance·rate)."""
+        scale = self.dim**-0.5 if attention.scale is None else attention.scale
+        n, groups = len(self.tokens), len(self.key.index)
+        near = torch.arange(max(0, n - min(self.value.index.shape[1], attention.window or n)), n)
+        largest = scale * self.dim if attention.qk_norm else 8.0
+        size = strength if attention.qk_norm else math.sqrt(8 / scale)
+        share = self.count // groups
+        rates = []
+        for dims in torch.arange(self.dim).split(groups):
+            q, k = self.same()
+            for group, dim in enumerate(dims):
+                q[:, group * share : (group + 1) * share, dim] = size
+                k[:, group, dim] = size
+            last = self.matrices(q, k, near)[:, -1]
+            for group in range(len(dims)):
+                row = last[group * share]
+                rates.append(_rate(_uncapped((row / row[-1]).log().flip(0), largest, attention), largest))
+        return _rotation(torch.tensor(rates), self.dim, SLOWEST / (len(near) - 1))
+
+
+def _mask(blank: Tensor) -> tuple[bool, int | None]:
+    """Whether attention is causal, and its window, from matrices [H, n, n] of logits that are 0."""
+    n = blank.shape[-1]
+    visible = blank > 0
+    if not bool((visible == visible[0]).all()):
+        raise NoFamily("its heads have unlike masks")
+    rows = visible[0]
+    distance = torch.arange(n)[:, None] - torch.arange(n)
+    causal = not bool(rows.triu(1).any())
+    if causal:
+        window = int(distance[rows].max()) + 1
+        expected = (distance >= 0) & (distance < window)
+    else:
+        window = int(distance[rows].abs().max()) + 1
+        expected = distance.abs() < window
+    if not bool((rows == expected).all()):
+        raise NoFamily("its mask is neither causal, nor a window, nor open")
+    return causal, None if window == n else window
+
+
+def _alibi(blank: Tensor) -> int:
+    """The number of heads where they have ALiBi's penalties, 0 where they have none."""
+    n, heads = blank.shape[-1], len(blank)
+    last = blank[:, -1]
+    seen = last[0] > 0
+    logits = (last / last[:, -1:])[:, seen].log()
+    if logits.abs().max() < SMALL:
+        return 0
+    distance = (n - 1 - torch.arange(n))[seen].double()
+    slopes = torch.tensor(Attention(alibi=heads).alibi_slopes, dtype=torch.float64)
+    if (logits + slopes[:, None] * distance).abs().max() < SMALL * (1 + logits.abs().max()):
+        return heads
+    raise NoFamily("its logits have a bias by position that is not ALiBi's")
+
+
+def _uncapped(logits: Tensor, largest: float, attention: Attention) -> Tensor:
+    """Logits less the largest, before their cap."""
+    cap = attention.softcap
+    if cap is None:
+        return logits
+    return cap * ((logits + cap * math.tanh(largest / cap)) / cap).clamp(-1, 1).atanh() - largest
+
+
+def _rate(logits: Tensor, largest: float) -> float:
+    """The angle by token of logits K(cos(distance·rate) − 1), by distance from 0; 0 where it is too small to see."""
+    distances = torch.arange(len(logits))
+    cosine = (1 + logits / largest).clamp(-1, 1)
+    rate = 0.0
+    for distance in (2**i for i in range(10) if 2**i < len(logits)):
+        if (
+            distance == 1 or rate * distance < 1.2
+        ):  # arccos is one angle up to π, and exact where it is not near 0
+            rate = float(cosine[distance].acos()) / distance
+    if (largest * ((rate * distances).cos() - 1) - logits).abs().max() > 0.02 * largest:
+        raise NoFamily("its queries and keys depend on positions otherwise than by rotation")
+    return rate if rate * (len(logits) - 1) > SLOWEST else 0.0
+
+
+def _rotation(rates: Tensor, dim: int, slowest: float) -> Rotary:
+    """A rotation whose pairs turn at these rates, [d_h], of which slower ones than ``slowest`` are not seen."""
+    turning = rates[rates > 0].sort(descending=True).values
+    if len(turning) < 2 or len(turning) % 2 or (turning[::2] / turning[1::2] - 1).max() > 0.05:
+        raise NoFamily("its queries and keys depend on positions otherwise than by rotation")
+    pairs = turning[::2]
+    clear = pairs[pairs > 10 * slowest] if len(pairs) > 2 else pairs
+    step = float((clear[0] / clear[-1]).log()) / max(len(clear) - 1, 1)
+    turned, base = len(turning), math.exp(step * len(turning) / 2) if len(pairs) > 1 else 10_000.0
+    if abs(base / float(f"{base:.1g}") - 1) > 0.01 and float(pairs[-1]) * math.exp(-step) < 2 * slowest:
+        turned, base = dim, math.exp(step * dim / 2)  # slower pairs turn unseen
+    base = float(f"{base:.2g}") if base > 100 else base
+    rotary = Rotary(base, turned / dim)
+    usual = torch.tensor(rotary.rates(dim), dtype=pairs.dtype)[: len(pairs)]
+    if (pairs / usual - 1).abs().max() < 0.05:
+        return rotary
+    factors = (pairs / usual).tolist()
+    return Rotary(base, turned / dim, (*factors, *([factors[-1]] * (turned // 2 - len(factors)))))

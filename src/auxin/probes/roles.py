@@ -1,0 +1,265 @@
+"""What the maps of a layer are for, found by experiment: which of them feed which, over which tokens, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxin.architecture import MLP, Attention
+from auxin.families.configs import NoFamily
+from auxin.families.description import ACTIVATIONS
+from auxin.probes.heads import Heads, RoleColumns
+from auxin.probes.wiring import MapCall, Wiring
+
+EXACT = 1e-4
+"""Relative error of single precision between two forms of one function; GELU's forms differ by more (SAME)."""
+SAME = 2e-3
+FUNCTIONS = ACTIVATIONS | {
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "erf": torch.erf,
+    "linear": lambda x: x,
+}
+GATES = {
+    "gate first": lambda x: x.chunk(2, -1),
+    "up first": lambda x: x.chunk(2, -1)[::-1],
+    "gate and up in turn": lambda x: (x[..., ::2], x[..., 1::2]),
+    "up and gate in turn": lambda x: (x[..., 1::2], x[..., ::2]),
+}
+"""How the gate and what it multiplies stand in a joint map."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A branch of a layer: its maps by role, and what it computes."""
+
+    writer: int
+    """Place, among the maps of the layer, of the one that writes to the stream."""
+    readers: tuple[int, ...]
+    """Places of those that read from it."""
+    roles: Mapping[str, RoleColumns]
+    body: Attention | MLP
+    causal: bool | None = None
+    heads: tuple[int, int] = (0, 0)
+    """Of queries, and of keys."""
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A layer of a recorded pass, in which experiments are made."""
+
+    wiring: Wiring
+    calls: tuple[int, ...]
+    """Numbers of its maps in the pass."""
+    shape: tuple[int, int]
+    """Of the stream without its width."""
+
+    @property
+    def maps(self) -> list[MapCall]:
+        """Its maps."""
+        return [self.wiring.calls[i] for i in self.calls]
+
+    def name(self, place: int) -> str:
+        """The parameter of a map."""
+        return self.maps[place].parameter
+
+    def noise(self, place: int) -> Tensor:
+        """A random output of the map, of the size of its own."""
+        output = self.maps[place].output
+        generator = torch.Generator().manual_seed(place)
+        size = output.square().mean().sqrt()
+        return torch.randn(output.shape, generator=generator) * (size if size > 0 else 1.0)
+
+    def read(self, changes: Mapping[int, Tensor], place: int) -> Tensor:
+        """What a map reads where other maps of the layer give other outputs."""
+        given = {self.calls[p]: output for p, output in changes.items()}
+        return self.wiring.replay(given, self.calls[place])[self.calls[place]]
+
+    def parts(self) -> list[Part]:
+        """The branches in the order in which they are written; raises ``NoFamily`` naming what is not covered."""
+        known = self.wiring.replay({})
+        feeds: list[set[int]] = []
+        writers = []
+        for place, call in enumerate(self.calls):
+            found = self.wiring.replay({call: self.noise(place)})
+            changed = {i for i, (x, y) in enumerate(zip(found, known, strict=True)) if not torch.equal(x, y)}
+            feeds.append({p for p, other in enumerate(self.calls) if other in changed})
+            if any(i > self.calls[-1] for i in changed):
+                writers.append(place)
+        readers: dict[int, list[int]] = {writer: [] for writer in writers}
+        for place, fed in enumerate(feeds):
+            if place in readers:
+                continue
+            if len(fed) != 1 or not fed <= set(writers):
+                others = ", ".join(self.name(p) for p in sorted(fed)) or "nothing"
+                raise NoFamily(f"{self.name(place)} feeds {others}, and not one output map")
+            readers[fed.pop()].append(place)
+        return [self._part(writer, tuple(places)) for writer, places in readers.items()]
+
+    def _part(self, writer: int, readers: tuple[int, ...]) -> Part:
+        if not readers:
+            raise NoFamily(f"{self.name(writer)} is a branch of one map")
+        inputs = [self.maps[place].inputs for place in readers]
+        if any(x.shape != inputs[0].shape or not torch.allclose(x, inputs[0]) for x in inputs):
+            raise NoFamily(f"{self.name(readers[-1])} reads something else than {self.name(readers[0])}")
+        if len(self._rows(writer, readers)) > 1:
+            return self._attention(writer, readers)
+        return self._mlp(writer, readers)
+
+    def _rows(self, writer: int, readers: tuple[int, ...], columns: Tensor | None = None) -> set[int]:
+        """Rows of what the writer reads that depend on the first row of the readers' outputs, or of columns of one.
+
+        All readers give noise, as maps that begin at zero hide what depends on what.
+        """
+        given = {place: self.noise(place) for place in range(len(self.calls)) if place != writer}
+        before = self.read(given, writer)
+        for place in readers:
+            given[place] = given[place].clone()
+            given[place][0, slice(None) if columns is None else columns] += 1
+        return set((self.read(given, writer) != before).any(1).nonzero().flatten().tolist())
+
+    # attention
+
+    def _attention(self, writer: int, readers: tuple[int, ...]) -> Part:
+        widths = {place: self.maps[place].output.shape[1] for place in readers}
+        value, count = self._values(writer, widths)
+        taken = {(value.place, int(c)) for c in value.index.flatten()}
+        query, key = self._queries_and_keys(writer, widths, taken, count, len(value.index))
+        rows = torch.arange(self.shape[0] * self.shape[1]).view(self.shape)
+        mixed = self._rows(writer, readers)
+        tokens = rows[0] if mixed <= set(rows[0].tolist()) else rows[:, 0]
+        heads = Heads(
+            lambda changes: self.read(changes, writer), widths, query, key, value, tokens, rows.numel()
+        )
+        attention, causal = heads.described()
+        roles = {"query": query, "key": key, "value": value}
+        return Part(
+            writer,
+            readers,
+            self._with_writer(roles, writer, "out"),
+            attention,
+            causal,
+            (count, len(key.index)),
+        )
+
+    def _values(self, writer: int, widths: Mapping[int, int]) -> tuple[RoleColumns, int]:
+        """The values' columns by head of keys, and the number of heads of queries.
+
+        Where all tokens have one value, attention gives that one; where all dimensions have one value, heads differ.
+        """
+        total, rows = sum(widths.values()), self.shape[0] * self.shape[1]
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+        distinct = torch.linspace(-2, 2, total)[order].split(list(widths.values()))
+        outputs = {p: x.expand(rows, -1) for p, x in zip(widths, distinct, strict=True)}
+        found = self.read(outputs, writer)
+        values, places = torch.cat(distinct).sort()
+        nearest = torch.bucketize(found[0], (values[1:] + values[:-1]) / 2)
+        if ((found - values[nearest]).abs() > 1 / total).any():
+            raise NoFamily(f"what {self.name(writer)} reads is no mean of values")
+        column = places[nearest]
+        ends = np.cumsum(list(widths.values()))
+        owner = int(np.searchsorted(ends, int(column[0]), side="right"))
+        place = list(widths)[owner]
+        column = column - (0 if owner == 0 else int(ends[owner - 1]))
+        if int(column.min()) < 0 or int(column.max()) >= widths[place]:
+            raise NoFamily(f"what {self.name(writer)} reads comes from several maps")
+        generator = torch.Generator().manual_seed(2)
+        outputs = {p: torch.randn(rows, width, generator=generator) for p, width in widths.items()}
+        outputs[place][:, column] = torch.randn(rows, 1, generator=generator)
+        marked = self.read(outputs, writer)
+        new = (marked[:, 1:] - marked[:, :-1]).abs().max(0).values > EXACT
+        count = int(new.sum()) + 1
+        if len(column) % count or not bool(new[torch.arange(1, count) * (len(column) // count) - 1].all()):
+            raise NoFamily(f"the heads of what {self.name(writer)} reads are not found")
+        by_head = column.view(count, -1)
+        groups = [h for h in range(count) if h == 0 or not torch.equal(by_head[h], by_head[h - 1])]
+        if count % len(groups) or len(by_head[groups].unique()) < by_head[groups].numel():
+            raise NoFamily(f"the heads of what {self.name(writer)} reads are not found")
+        return RoleColumns(place, by_head[groups]), count
+
+    def _queries_and_keys(
+        self, writer: int, widths: Mapping[int, int], taken: set[tuple[int, int]], count: int, groups: int
+    ) -> tuple[RoleColumns, RoleColumns]:
+        """The columns that other tokens' rows do not depend on are queries; those of keys they do."""
+        found: dict[str, list[tuple[int, Tensor]]] = {"query": [], "key": []}
+        for place, width in widths.items():
+            free = torch.tensor([c for c in range(width) if (place, c) not in taken])
+            runs = free.tensor_split([i for i in range(1, len(free)) if free[i] != free[i - 1] + 1])
+            whole = len(self._rows(writer, (place,), free)) if len(free) else 0
+            if len(free) and whole <= 1 and len(widths) > 1:
+                found["query"].append((place, free))
+                continue
+            for run in runs if len(free) else ():
+                share = (
+                    count // groups + 1
+                )  # parts, of which one is of keys where queries and keys stand together
+                for piece in run.split(len(run) // share if len(run) % share == 0 else len(run)):
+                    role = "query" if len(self._rows(writer, (place,), piece)) <= 1 else "key"
+                    found[role].append((place, piece))
+        columns = []
+        for role, heads in (("query", count), ("key", groups)):
+            places = {place for place, _ in found[role]}
+            index = torch.cat([piece for _, piece in found[role]]) if places else torch.empty(0)
+            if len(places) != 1 or len(index) % heads:
+                raise NoFamily(f"the {role} of what {self.name(writer)} reads is not found")
+            columns.append(RoleColumns(places.pop(), index.view(heads, -1)))
+        if columns[0].index.shape[1] != columns[1].index.shape[1]:
+            raise NoFamily(f"queries and keys of what {self.name(writer)} reads are of unlike width")
+        return columns[0], columns[1]
+
+    # MLP
+
+    def _mlp(self, writer: int, readers: tuple[int, ...]) -> Part:
+        width = self.maps[writer].inputs.shape[1]
+        outputs = {p: self._spread(p) for p in readers}
+        found = self.read(outputs, writer)
+        whole = torch.arange(width)
+        if len(readers) == 1:
+            (place,) = readers
+            given = outputs[place]
+            if given.shape[1] == width:
+                name = _named(found, given, torch.ones(()))
+                if name is not None:
+                    roles = {"up": RoleColumns(place, whole[None])}
+                    return Part(writer, readers, self._with_writer(roles, writer, "down"), MLP(name))
+            index = torch.arange(given.shape[1])
+            for cut in GATES.values() if given.shape[1] == 2 * width else ():
+                gate, up = (index[None] for index in cut(index))
+                name = _named(found, given[:, gate[0]], given[:, up[0]])
+                if name is not None:
+                    roles = {"gate": RoleColumns(place, gate), "up": RoleColumns(place, up)}
+                    return Part(
+                        writer, readers, self._with_writer(roles, writer, "down"), MLP(name, gated=True)
+                    )
+        elif len(readers) == 2 and all(x.shape[1] == width for x in outputs.values()):
+            for gate, up in (readers, readers[::-1]):
+                name = _named(found, outputs[gate], outputs[up])
+                if name is not None:
+                    roles = {"gate": RoleColumns(gate, whole[None]), "up": RoleColumns(up, whole[None])}
+                    return Part(
+                        writer, readers, self._with_writer(roles, writer, "down"), MLP(name, gated=True)
+                    )
+        raise NoFamily(f"what {self.name(writer)} reads is no MLP's: {', '.join(FUNCTIONS)}, gated or not")
+
+    def _spread(self, place: int) -> Tensor:
+        """Random outputs of a map, in which functions differ."""
+        output = self.maps[place].output
+        return 3 * torch.randn(output.shape, generator=torch.Generator().manual_seed(place))
+
+    def _with_writer(
+        self, roles: Mapping[str, RoleColumns], writer: int, role: str
+    ) -> dict[str, RoleColumns]:
+        return {**roles, role: RoleColumns(writer, torch.arange(self.maps[writer].output.shape[1])[None])}
+
+
+def _named(found: Tensor, given: Tensor, factor: Tensor) -> Any:
+    """Name of the function φ with found = φ(given)·factor; None where it is none of these."""
+    errors = {name: float((f(given) * factor - found).abs().max()) for name, f in FUNCTIONS.items()}
+    best = min(errors, key=lambda name: errors[name])
+    return (
+        best if errors[best] <= SAME * float(factor.abs().max()) + EXACT * float(found.abs().max()) else None
+    )
