@@ -63,6 +63,25 @@ def test_every_verb_has_help_with_an_example_of_itself(
     assert options_of(verb).parse("auxin", options)
 
 
+def test_the_help_of_train_has_the_everyday_options_and_all_on_demand(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from auxin.cli.train import TrainOptions
+
+    monkeypatch.setenv("COLUMNS", "80")
+    helps: list[list[str]] = []
+    for option in ("--help", "--help-all"):
+        assert main(["train", option]) == 0
+        helps.append(re.findall(r"^(?:│ | {2})(?:-\w, )?--(\S+)", capsys.readouterr().out, re.MULTILINE))
+    assert sorted(helps[0]) == sorted(TrainOptions.EVERYDAY)
+    assert {*helps[0]} < {*helps[1]}
+    assert len(helps[1]) > 50
+    assert main(["trees"]) == 2
+    assert (
+        "auxin trees: one of RUN and --model DIR is needed; see auxin trees --help" in capsys.readouterr().err
+    )
+
+
 def test_help_is_a_verb_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help"]) == 0
     assert capsys.readouterr().out == f"{HELP}\n"

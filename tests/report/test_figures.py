@@ -100,6 +100,18 @@ def test_shares_of_both_rules_are_drawn_where_they_are_known() -> None:
     assert len(data) == 9
 
 
+def test_a_runs_tree_f1_is_drawn_with_its_baselines() -> None:
+    gen = metrics(2).filter(split="gen").with_columns(split=pl.lit("train"))
+    frame = pl.concat(
+        [metrics(2), *(gen.with_columns(name=pl.lit(n)) for n in ("t_parseval", "t_parseval/right"))]
+    )
+    figure = run_figures(frame)[1]
+    names = [
+        row["name"] for rows in figure.chart.to_dict()["datasets"].values() for row in rows if "name" in row
+    ]
+    assert (figure.name, set(names)) == ("dynamics", {"right"})
+
+
 def test_nothing_to_draw_is_an_error() -> None:
     with pytest.raises(DataError, match="no accuracy of val or gen to draw"):
         learning_curves(metrics(0).with_columns(pl.col("value").cast(pl.Float64)))

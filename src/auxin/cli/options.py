@@ -86,9 +86,47 @@ def parse(cls: type[T], program: str, arguments: Sequence[str], default: T | Non
     options = dict(_options(cls))
     arguments = _separated(arguments, {name for name, hint in options.items() if _takes_several(hint)})
     more: dict[str, Any] = {} if default is None else {"default": default}
-    about = _paragraphs(inspect.getdoc(cls) or "")
-    with refused(options), _legible_width():
-        return tyro.cli(cls, prog=program, description=about, args=arguments, registry=registry, **more)
+    more["description"] = _paragraphs(inspect.getdoc(cls) or "")
+    everyday = getattr(cls, "EVERYDAY", ())
+    few = everyday and not {"-h", "--help"}.isdisjoint(arguments)
+    arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
+    with refused(options), _legible_width(), _shortened(program, everyday if few else ()):
+        return tyro.cli(cls, prog=program, args=arguments, registry=registry, **more)
+
+
+@contextlib.contextmanager
+def _shortened(program: str, everyday: Collection[str]) -> Iterator[None]:
+    """Print of a help text only what is about the ``everyday`` options; all of it where there are none."""
+    if not everyday:
+        yield
+        return
+    content = io.BytesIO()
+    printed = io.TextIOWrapper(content, encoding="utf-8")  # of which tyro draws boxes
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        printed.flush()
+        print("\n".join(_about(everyday, content.getvalue().decode().splitlines())))
+        print(f"\n These are the everyday options; {program} --help-all lists all of them.")
+
+
+def _about(everyday: Collection[str], lines: Sequence[str]) -> Iterator[str]:
+    """The lines of help outside boxes, and of each box the entries that are wanted."""
+    box: list[str] | None = None
+    wanted = False
+    for line in lines:
+        if line.startswith("╭"):
+            box, wanted = [line], False
+        elif box is None:
+            yield line
+        elif line.startswith("╰"):
+            yield from [*box, line] if len(box) > 1 else []
+            box = None
+        else:
+            if entry := re.match(r"│ (?:-\w, )?--(\S+)", line):
+                wanted = entry[1] in everyday
+            box += [line] if wanted else []
 
 
 def parse_known(cls: type[T], program: str, arguments: Sequence[str]) -> T:

@@ -42,6 +42,11 @@ class TrainOptions(Following):
     Example: auxin train --task question --steps 3000 --seeds 0 1 --out runs/q
     """
 
+    EVERYDAY = (
+        "help", "json", "out", "preset", "task", "data-dir", "grammar", "train-size", "steps", "seeds", "batch-size",
+        "measures", "device", "threads", "model.depth", "model.width", "model.heads", "optimizer.learning-rate",
+    )  # fmt: skip
+
     out: Path
     """Directory of the run: metrics, checkpoints, figures."""
     preset: PresetName = "laptop"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from auxin.cli import UsageError
 from auxin.cli.options import Writing
 from auxin.cli.output import Result
 from auxin.values import check
@@ -58,10 +59,8 @@ class TreesOptions(Writing):
     """Stem of the figure (.png, .svg, .html); by default trees in the run's directory."""
 
     def __post_init__(self) -> None:
-        given = [
-            name for name, value in (("RUN", self.run_path), ("--model", self.model)) if value is not None
-        ]
-        check(len(given) == 1, "run", " and ".join(given) or "not given", "one of RUN and --model DIR")
+        if (self.run_path is None) == (self.model is None):
+            raise UsageError("one of RUN and --model DIR is needed")
         check(
             self.model is None or bool(self.sentence.split()),
             "sentence",

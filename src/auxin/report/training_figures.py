@@ -53,6 +53,8 @@ WATCHED = {
     ("watch", "experts"): "least share of experts used",
 }
 """What is drawn of a run that was watched."""
+BASELINE = "t_parseval/"
+"""Of the names of F1 of trees that know nothing of the model."""
 MOST_MEMBERS, MEMBERS_POINTS = 50, 8000
 """Thin lines of a figure of learning curves, and the points of all of them together."""
 MOST_COLORS, MOST_POINTS = 8, 12_000
@@ -69,7 +71,13 @@ def run_figures(metrics: pl.DataFrame, note: str = "", accuracy: Accuracy | None
         found.append(Figure("rules", rule_shares(metrics)))
     if metrics["name"].is_in([name for split, name in PANELS if split == "train"]).any():
         words = "Generalization and structural measures against steps."
-        found.append(Figure("dynamics", dynamics(metrics).properties(description=words)))
+        known = (
+            metrics.filter(pl.col("name").str.starts_with(BASELINE))
+            .group_by("name")
+            .agg(pl.col("value").mean())
+        )
+        baselines = {name.removeprefix(BASELINE): f1 for name, f1 in known.sort("name").iter_rows()}
+        found.append(Figure("dynamics", dynamics(metrics, baselines).properties(description=words)))
     if (metrics["split"] == "watch").any():
         words = "Norms, cosines, gradients, attention and updates against steps."
         chart = dynamics(metrics, panels=WATCHED, title="Signals while the model trains")
