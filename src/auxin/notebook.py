@@ -218,7 +218,8 @@ def _checked(report: CheckReport) -> Checked:
     for finding in report.findings:
         found.append((finding.kind, finding.sentence))
         found += [(f"follows: {effect.kind}", effect.sentence) for effect in finding.consequences]
-    return Checked(report.name, found, report.notes, report.layers)
+    encoder = None if report.encoder is None else report.encoder.layers
+    return Checked(report.name, found, report.notes, report.layers, encoder)
 
 
 @html.register

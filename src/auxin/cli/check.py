@@ -122,7 +122,7 @@ class CheckOptions(Writing):
                 else ["", f"Since {self.against}:", *(changed or ["nothing changed."])]
             )
             found = found or bool(changed)
-        text += annotations(self.source, report) if self.github else []
+        text += github_lines(self.source, report) if self.github else []
         return Result(values, "\n".join(text), self._write(report), FOUND if found else 0)
 
     def _compared(self, report: CheckReport, model: nn.Module | None) -> list[str]:
@@ -202,7 +202,7 @@ class CheckOptions(Writing):
         return [*pictures, report.to_html(f"{self.out}.html", force=self.force)]
 
 
-def annotations(source: str, report: CheckReport) -> list[str]:
+def github_lines(source: str, report: CheckReport) -> list[str]:
     """Findings as lines that GitHub shows at the source: ``::error file=…,line=…,title=…::sentence``."""
     from auxin.experiment.sources import place_of
 

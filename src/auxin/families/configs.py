@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from auxin.architecture import MLP, Attention, Experts, Layer, Network, Rotary, Sublayer
+from auxin.architecture import MLP, Attention, CrossAttention, Experts, Layer, Network, Rotary, Sublayer
+from auxin.architecture.attention import Relative
 from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
 from auxin.families.family import Family
-from auxin.families.names import ACTIVATIONS, FULL, KINDS, LARGEST, NAMES, SLIDING, without_effect
+from auxin.families.names import ACTIVATIONS, FULL, KINDS, LARGEST, NAMES, SLIDING, STACKED, without_effect
 from auxin.families.rotary import rotary_of
 from auxin.families.table import BY_TYPE, FAMILIES, SPECIAL
 from auxin.values import check
@@ -67,10 +68,25 @@ class _Reader:
 
     def __init__(self, values: Mapping[str, Any], family: Family) -> None:
         self.values, self.family, self.read = values, family, set[str]()
+        self.stack = ""
+        """Which of two is read: encoder or decoder."""
 
     def recipe(self) -> Recipe:
         """All that the config describes; ``ConfigError`` for what is not covered."""
-        family, template = self.family, self.family.layer
+        if self.family.decoder is None:
+            recipe = self._stack(self.family.layer)
+        else:
+            self.read.update(("is_encoder_decoder", "is_decoder"))
+            self.stack = "encoder"
+            encoder = self._stack(self.family.layer)
+            self.stack = "decoder"
+            recipe = replace(self._stack(self.family.decoder), causal=True, encoder=encoder)
+        self._refuse_the_rest()
+        return recipe
+
+    def _stack(self, template: Layer) -> Recipe:
+        """The layers of a template, with the config's numbers."""
+        family = self.family
         width, depth, heads = self.whole("width"), self.whole("depth"), self.whole("heads")
         check(depth <= 10_000, "number of layers", depth, "1 to 10000")
         head_dim, key_heads = self.whole("head_dim", max(1, width // heads)), self._key_heads(heads)
@@ -79,20 +95,18 @@ class _Reader:
         sizes = Sizes(width, heads, key_heads, hidden, expert_hidden=of_expert, shared_hidden=of_shared)
         std, causal = self.number("std", 0.02), family.causal or self.flag("is_decoder", False)
         parallel = template.parallel and self.flag("parallel", True)
-        attention, mlp = (self._sublayer(sublayer) for sublayer in template.sublayers)
-        made: dict[tuple[Attention, MLP | Experts], Layer] = {}  # equal layers are one object
+        templates = [self._sublayer(sublayer) for sublayer in template.sublayers]
+        made: dict[tuple[Any, ...], Layer] = {}  # equal layers are one object
         bodies = [
-            (self._attention(attention.body, i, depth, head_dim), self._after_attention(mlp.body, i))
-            for i in range(depth)
+            tuple(self._body(s.body, i, sizes, depth, head_dim) for s in templates) for i in range(depth)
         ]
-        for first, second in bodies:
-            if (first, second) not in made:
-                sublayers = replace(attention, body=first), replace(mlp, body=second)
-                made[first, second] = Layer(sublayers, parallel)
+        for each in bodies:
+            if each not in made:
+                sublayers = (replace(s, body=body) for s, body in zip(templates, each, strict=True))
+                made[each] = Layer(tuple(sublayers), parallel)
         scheme = family.scheme(std, depth)
         embedding = self._embedding(scheme.embeddings(Map(width, 1)).std, width)
-        network = Network(tuple(made[pair] for pair in bodies), attention.before or attention.after)
-        self._refuse_the_rest()
+        network = Network(tuple(made[each] for each in bodies), templates[0].before or templates[0].after)
         return Recipe(family.name, network, sizes, scheme, embedding, causal)
 
     def whole(self, name: str, default: int | None = None) -> int:
@@ -117,7 +131,8 @@ class _Reader:
 
     def _find(self, name: str) -> tuple[str, Any]:
         """A setting's name and value: the config's, else the family's; None where the family does not have it."""
-        names = [key for key in NAMES.get(name, (name,)) if key not in SPECIAL or key in self.family.special]
+        names = STACKED.get((self.stack, name), ()) + NAMES.get(name, (name,))
+        names = [key for key in names if key not in SPECIAL or key in self.family.special]
         self.read.update(names)
         for values in (self.values, self.family.defaults):
             for key in names:
@@ -160,6 +175,9 @@ class _Reader:
         key, name = self._find("activation")
         if template.shift:
             return template
+        if (projection := self._find("feed_forward_proj")[1]) is not None:  # T5's, such as gated-gelu
+            *gate, name = str(projection).split("-")
+            template = replace(template, gated=gate == ["gated"])
         check(name is None or isinstance(name, str), key, name, "the name of an activation")
         activation: Any = ACTIVATIONS.get(str(name), name) or template.activation
         known = ("gelu", "quick_gelu", "relu", "relu2", "silu", "tanh")
@@ -182,6 +200,25 @@ class _Reader:
         dense, step = self._find("mlp_only_layers")[1] or (), self.whole("decoder_sparse_step", 1)
         first = self.number("first_k_dense_replace", 0)
         return body.expert if layer < first or layer in dense or (layer + 1) % step else body
+
+    def _body(self, template: Any, layer: int, sizes: Sizes, depth: int, head_dim: int) -> Any:
+        """What one layer's sublayer has inside."""
+        if not isinstance(template, Attention):
+            return self._after_attention(template, layer)
+        cross = isinstance(template, CrossAttention)
+        body = (
+            replace(template, head_dim=head_dim)
+            if cross
+            else self._attention(template, layer, depth, head_dim)
+        )
+        if self.family.unscaled:
+            body = replace(body, sigma_q=head_dim**-0.5, scale=1.0)
+        if body.relative is not None:
+            rows, longest = (
+                self.whole(f"relative_attention_{name}") for name in ("num_buckets", "max_distance")
+            )
+            body = replace(body, relative=Relative(sizes.width**-0.5, rows, longest))
+        return body
 
     def _key_heads(self, heads: int) -> int:
         """How many heads of keys there are; Falcon and StarCoder say whether there is one."""
@@ -276,9 +313,10 @@ class _Reader:
         key, embedded = self._find("embedded")[0], self.whole("embedded", width)
         projected = key == "embedding_size" and embedded != width
         check(embedded == width or projected, key, embedded, f"the width, {width}")
-        if family.embedding == "vectors":
+        if family.embedding == "vectors" and self.stack != "decoder":
             return EmbeddingLaw()
         if family.embedding == "normalized":
+            self.read.add("scale_embedding")
             size = embedded * std**2 if projected else 1.0
             return EmbeddingLaw(std, size, size * family.shared / tables)
         scale = width if family.embedding == "scaled" else self.number("embedding_multiplier", 1.0) ** 2

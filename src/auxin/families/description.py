@@ -22,7 +22,7 @@ from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily, read_config, recipe_of
 from auxin.families.family import GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
 from auxin.families.layers import LayerStack, find_layers
-from auxin.families.matrices import TORCH, Matrix, matrices, recognized
+from auxin.families.matrices import TORCH, Matrix, has_map, matrices, recognized
 from auxin.families.preparation import as_config_error, hooks, prepared
 from auxin.families.table import BY_TYPE
 from auxin.models.transformer import TransformerLM
@@ -129,15 +129,18 @@ def config_of(model: nn.Module, name: str) -> Any:
 def _transformers(config: Any, stack: LayerStack) -> Described:
     """Layers of a model of transformers, by the config of the module that holds them."""
     recipe, family = recipe_of(settings_of(config)), BY_TYPE[config.model_type]
-    depth = len(stack.layers)
+    depth, first = len(stack.layers), next(iter(stack.layers.values()))
+    if recipe.encoder is not None and not has_map(first, family.parts["cross_out"]):
+        recipe = recipe.encoder
     check(recipe.depth == depth, f"number of layers in {stack.name}", depth, f"the config's {recipe.depth}")
     found = matrices(stack.layers, family.parts, family.fused, recipe)
-    if {(m.role, m.layer) for m in found} == {
-        (role, i) for i, maps in enumerate(recipe.maps) for role in maps
-    }:
+    here = {(m.role, m.layer) for m in found}
+    once = {("relative", i) for i in range(1, depth)}  # the first layer's table may serve all
+    if here | once == once | {(role, i) for i, maps in enumerate(recipe.maps) for role in maps}:
         return Described(recipe, tuple(found))
-    layer = type(next(iter(stack.layers.values()))).__name__
-    raise ConfigError(f"{layer} has maps of other names than {family.name}'s; allowed: {dict(family.parts)}")
+    raise ConfigError(
+        f"{type(first).__name__} has maps of other names than {family.name}'s; allowed: {dict(family.parts)}"
+    )
 
 
 def _torch(stack: LayerStack) -> Described:

@@ -111,12 +111,16 @@ class Family:
     """The layer and its initialization in words, for the documentation."""
     layer: Layer
     """With what the config does not say; sizes, windows and σ's are the config's."""
+    decoder: Layer | None = None
+    """That of the decoder, where ``layer`` is its encoder's."""
     parts: Parts = field(default_factory=lambda: LLAMA_PARTS)
     fused: Literal["rows", "heads", "turns"] = "rows"
     """Joint matrices: one part below the other; a key's queries, the key and the value together (GPT-NeoX); or gate
     and up row by row in turn, of experts whose matrices are [fan_in, fan_out] (gpt-oss)."""
     scheme: Callable[[float, int], Scheme] = plain_normal
     """The law of weights, from the config's standard deviation and its number of layers."""
+    unscaled: bool = False
+    """Whether logits are q·k alone, and queries are drawn smaller instead (T5)."""
     causal: bool = True
     positions: int = 0
     """Tables that are added to the tokens'."""

@@ -77,6 +77,21 @@ def find_layers(model: nn.Module, layers: Layers | None = None) -> LayerStack:
     return LayerStack(best, found[best])
 
 
+def find_stacks(model: nn.Module, layers: Layers | None = None) -> list[LayerStack]:
+    """An encoder's layers and its decoder's, where no others are named; else the one stack of ``find_layers``."""
+    return (pair_of(model) if layers is None else []) or [find_layers(model, layers)]
+
+
+def pair_of(model: nn.Module) -> list[LayerStack]:
+    """An encoder's layers and its decoder's, which have the same name but for that; empty where there is no pair."""
+    found = _groups(model)
+    for name, group in found.items():
+        decoder = name.replace("encoder", "decoder")
+        if name != decoder and decoder in found:
+            return [LayerStack(name, group), LayerStack(decoder, found[decoder])]
+    return []
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model that torch.compile, data parallelism, or a module of Lightning without a forward, has wrapped."""
     while True:

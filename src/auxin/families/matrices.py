@@ -89,6 +89,13 @@ def matrices(layers: Mapping[str, nn.Module], parts: Parts, fused: str, recipe: 
     return found
 
 
+def has_map(layer: nn.Module, paths: str | tuple[str, ...]) -> bool:
+    """Whether a layer has a weight at one of these paths."""
+    return any(
+        _weight(layer, path)[0] is not None for path in ((paths,) if isinstance(paths, str) else paths)
+    )
+
+
 def _weight(layer: object, path: str) -> tuple[Tensor | None, bool]:
     """A weight [fan_out, fan_in], or of experts [·, fan_out, fan_in]; and whether it is a module's."""
     before, star, after = path.partition(".*.")

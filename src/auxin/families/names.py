@@ -27,6 +27,15 @@ NAMES = {
     "embedded": ("word_embed_proj_dim", "embedding_size"),
 }
 """What each setting is called, by the first that is there."""
+STACKED = {
+    ("encoder", "depth"): ("encoder_layers",),
+    ("encoder", "heads"): ("encoder_attention_heads",),
+    ("encoder", "hidden"): ("encoder_ffn_dim",),
+    ("decoder", "depth"): ("decoder_layers", "num_decoder_layers"),
+    ("decoder", "heads"): ("decoder_attention_heads",),
+    ("decoder", "hidden"): ("decoder_ffn_dim",),
+}
+"""And before these where there are two stacks."""
 ACTIVATIONS = {
     "gelu_new": "gelu",
     "gelu_pytorch_tanh": "gelu",
@@ -60,6 +69,10 @@ attention_bias mlp_bias qkv_bias enable_bias use_bias use_qkv_bias
 bias norm_bias attention_out_bias rope_interleave
 logit_scale logits_scaling final_logit_softcapping
 projection_dim projection_size vision_use_head num_nextn_predict_layers
+scale_decoder_outputs dense_act_fn is_gated_act
+max_source_positions max_target_positions num_mel_bins use_weighted_layer_sum classifier_proj_size apply_spec_augment
+mask_time_prob mask_time_length mask_time_min_masks mask_feature_prob mask_feature_length mask_feature_min_masks
+median_filter_width
 summary_type summary_use_proj summary_activation summary_proj_to_labels
 pooler_output_size pooler_act pooler_hidden_act pooler_hidden_size encoder_stride
 decoder_bias classifier_pooling classifier_bias classifier_activation
@@ -77,6 +90,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
     "is_decoder": (False,),
     "is_encoder_decoder": (False,),
+    "scale_embedding": (False,),
     "qk_layernorm": (False,),
     "use_qk_norm": (False,),
     "position_embedding_type": ("absolute",),

@@ -12,14 +12,14 @@ import numpy as np
 from auxin.theory.profile import Profile
 from auxin.theory.states import Array
 
-AlarmKind = Literal["nan", "update", "collapse", "entropy", "logits", "norm", "gradient", "branch", "experts"]
+AlarmKind = Literal["nan", "update", "collapse", "entropy", "logits", "norm", "gradient", "experts"]
 PAST, UPDATES = 8, 32
 """Changes between looks, and updates, that are the past."""
 FEWEST, FEWEST_UPDATES = 3, 20
 """Of them, those that are needed before a change is judged."""
 FASTER = 3.0
 """Times the largest change of the past that a change may be."""
-MEDIAN, SINGLE = 1.4, 6.0
+MEDIAN, SINGLE = 1.4, 10.0
 """Factors beyond the largest of the past updates: of the median over all tensors, and of one tensor."""
 DEVIATIONS = 4.0
 """Standard deviations of the past updates' logarithms that those may be beyond it as well."""
@@ -70,8 +70,6 @@ QUANTITIES = (
     Quantity("spread", "logits", "spread of attention's logits", *_size, np.log(3), 50.0),
     Quantity("norm", "norm", "norm² of the stream", *_size, np.log(4)),
     Quantity("gradient", "gradient", "squared gradient, relative to the output's", *_size, np.log(20)),
-    Quantity("attention_share", "branch", "share of attention", *_size, np.log(8)),
-    Quantity("mlp_share", "branch", "share of the MLP", *_size, np.log(8)),
     Quantity("experts", "experts", "entropy of the choice of experts, relative to uniform", _negative,
              lambda x: np.exp(-x), np.log(3), 0.3),
 )  # fmt: skip

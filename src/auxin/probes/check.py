@@ -15,7 +15,7 @@ from auxin.architecture.recipe import Recipe
 from auxin.errors import AuxinError
 from auxin.families.configs import recipe_of
 from auxin.families.description import settings_of
-from auxin.families.layers import find_layers, unwrapped
+from auxin.families.layers import find_stacks, unwrapped
 from auxin.families.preparation import prepared
 from auxin.probes.branches import branch_mismatches, strength_mismatches
 from auxin.probes.check_report import CheckReport
@@ -106,10 +106,12 @@ def check(
     model = unwrapped(model)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     with prepared(model):  # before any weight is read: in training mode, reading some of them changes others
-        stack = find_layers(model, given.layers)
-        subject = Subject(model, stack, trainable, limits, branch)
-        given = dataclasses.replace(given, layers=stack)
-        return _check(subject, given, Expectation.of(subject, reference, given, network))
+        reports = []
+        for stack in find_stacks(model, given.layers):
+            subject = Subject(model, stack, trainable, limits, branch)
+            own = dataclasses.replace(given, layers=stack)
+            reports.append(_check(subject, own, Expectation.of(subject, reference, own, network)))
+        return reports[0] if len(reports) == 1 else reports[1].behind(reports[0])
 
 
 def assert_healthy(
@@ -139,7 +141,8 @@ def _of_config(recipe: Recipe, reading: Reading, limits: Thresholds) -> CheckRep
     report = CheckReport(recipe.name, None, recipe, (), tuple(remarks), tokens)
     profile = report.predicted
     findings = () if profile is None else tuple(_verdict(profile, "predicted", recipe.name, limits))
-    return dataclasses.replace(report, findings=findings)
+    report = dataclasses.replace(report, findings=findings)
+    return report if recipe.encoder is None else report.behind(_of_config(recipe.encoder, reading, limits))
 
 
 def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckReport:

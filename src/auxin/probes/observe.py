@@ -83,6 +83,8 @@ class Observation(Profile, Logits):
     """[B, n], false for padding."""
     equal: NDArray[np.bool_] | None
     """[B, n, n], pairs of one token id; None where inputs are no token ids."""
+    memory: Array | None
+    """[B, m, m], the same of another stream that attention reads; None where none does, or where it is padded."""
     branches: tuple[ObservedBranch, ...]
     causal: bool
     """Whether a token's state depends on none after it."""
@@ -146,6 +148,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
         grams=np.stack([_gram(state) for state in view.states]),
         kept=view.kept.numpy(),
         equal=None if view.equal is None else view.equal.cpu().numpy(),
+        memory=view.memory(),
         branches=tuple(tracer.branches),
         causal=causal,
         closed=tracer.closed,
@@ -237,7 +240,7 @@ class _View:
     """The states of a traced model as [B, n, d], with the tokens that count."""
 
     def __init__(self, tracer: Tracer, call: Call, first: bool) -> None:
-        self.tracer, self.first = tracer, first
+        self.tracer, self.first, self.masks = tracer, first, list(call.kept.values())
         self.states = [self._arranged(state) for state in tracer.states]
         shape = self.states[0].shape[:2]
         self.kept = _kept(tracer.stack.name, call, shape)
@@ -263,6 +266,12 @@ class _View:
         check(not np.isnan(cosine[0]), "different tokens of a sequence", 1, "2 or more")
         norm = np.array([mean_square(state, self.kept) / state.shape[-1] for state in self.states])
         return {"norm": norm, "cosine": cosine}
+
+    def memory(self) -> Array | None:
+        """[B, m, m] of the stream that cross-attention reads, if all its tokens are kept."""
+        memory, crossing = self.tracer.memory, any(b.kind == "cross" for b in self.tracer.branches)
+        padded = not all(bool(mask.all()) for mask in self.masks)
+        return None if memory is None or not crossing or padded else _gram(self._arranged(memory))
 
     def gradients(self, generator: torch.Generator) -> Array:
         """Mean squares of the gradients of random combinations, relative to the output's; [probes, depth + 1]."""

@@ -29,6 +29,8 @@ class Tokens:
     """[n, n], x_i·x_j/d."""
     causal: bool
     width: int
+    memory: Array | None = None
+    """[m, m], the same of another stream that attention reads."""
     different: Array | None = None
     """bool [n, n], the pairs that count for the cosine; None: all pairs."""
     seed: int = 0
@@ -39,7 +41,14 @@ class Tokens:
         """Different tokens as a recipe embeds them; None where the stream begins with vectors or pixels."""
         if recipe.embedding.norm <= 0:
             return None
-        return cls(recipe.embedding.gram(n_tokens), recipe.causal, recipe.sizes.width, seed=seed)
+        memory, encoder = None, recipe.encoder
+        if encoder is not None:
+            read = cls.of_recipe(encoder, n_tokens, seed)
+            if read is None:
+                return None
+            memory = _last(encoder, read)
+        gram = recipe.embedding.gram(n_tokens)
+        return cls(gram, recipe.causal, recipe.sizes.width, memory, seed=seed)
 
     @classmethod
     def observed(cls, seen: Observation) -> Tokens | None:
@@ -47,10 +56,24 @@ class Tokens:
         gram, different = seen.grams[0].mean(0), None
         if seen.equal is not None and seen.equal.sum() > seen.equal.shape[0] * seen.equal.shape[1]:
             gram, different = seen.grams[0][0], ~seen.equal[0]  # a mean would blur which tokens are equal
-        if not seen.kept.all():
+        memory = None
+        if seen.memory is not None:
+            memory = seen.memory.mean(0) if different is None else seen.memory[0]
+        unread = memory is None and any(branch.kind == "cross" for branch in seen.branches)
+        if not seen.kept.all() or unread:
             return None
         gram = gram + np.diag(np.where(np.diag(gram) == 0, ZERO, 0.0))
-        return cls(gram, seen.causal, seen.width, different)
+        return cls(gram, seen.causal, seen.width, memory, different)
+
+
+def _last(recipe: Recipe, tokens: Tokens) -> Array:
+    """The Gram matrix that a recipe's layers and its final norm make of tokens."""
+    gram = propagate_gram(recipe.drawn, tokens.gram, causal=tokens.causal, draws=DRAWS, seed=tokens.seed)[
+        "gram"
+    ][-1]
+    final = recipe.network.final
+    root = np.ones(len(gram)) if final is None else np.sqrt(np.diag(gram) + final.epsilon)
+    return gram / np.outer(root, root)
 
 
 def predict(network: Network, tokens: Tokens, draws: int = DRAWS) -> Profile:
@@ -59,7 +82,9 @@ def predict(network: Network, tokens: Tokens, draws: int = DRAWS) -> Profile:
     Errors are the standard error of the draws, and half the scatter of networks: after l layers of width d their
     norms, overlaps and gradients scatter by about √(l/d), relative, and are off the limit of infinite width by l/d.
     """
-    found = propagate_gram(network, tokens.gram, causal=tokens.causal, draws=draws, seed=tokens.seed)
+    found = propagate_gram(
+        network, tokens.gram, causal=tokens.causal, memory=tokens.memory, draws=draws, seed=tokens.seed
+    )
     pairs = ~np.eye(len(tokens.gram), dtype=bool)
     if tokens.different is not None:
         pairs &= tokens.different.astype(bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,14 +52,16 @@ def _laws(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
         elif name not in before:
             yield f"{name} is new."
         else:
-            new, old = (
-                Law(**dict(zip(LAW, (tuple(values[0]), *values[1:]), strict=True)), entries=None)
-                for values in (now[name], before[name])
-            )
+            new, old = _law(now[name]), _law(before[name])
             if new.shape != old.shape:
                 yield f"{name} has shape {new.shape}; it had {old.shape}."
             elif (words := new.difference(old, Thresholds(), draws=1)) is not None:
                 yield f"{name} {words[0]}; before it {words[1].replace('has', 'had', 1)}."
+
+
+def _law(values: Sequence[Any]) -> Law:
+    shape, size, mean, zeros, kurtosis = values
+    return Law(tuple(shape), size, mean, zeros, kurtosis, entries=None)
 
 
 def _profiles(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:

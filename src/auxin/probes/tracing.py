@@ -37,6 +37,8 @@ class Tracer:
         self.branches: list[ObservedBranch] = []
         self.notes: list[str] = []
         self.causal: bool | None = None
+        self.memory: Tensor | None = None
+        """What the first layer takes beside the stream, of its width: what its attention to another stream reads."""
         self.heads: dict[str, torch.Size] = {}
         """Shapes of the outputs of linear maps after the layers."""
         self._layer: LayerTrace | None = None
@@ -118,6 +120,9 @@ class Tracer:
         found = list(streams_of((args, kwargs), self.states[0] if self.states else None))
         kind = type(module).__name__
         check(bool(found), f"input of {name} ({kind})", _shape(args), "a float tensor [B, n, d]")
+        if not self.states:
+            width = found[0].shape[-1]
+            self.memory = next((x for x in found[1:] if x.shape[-1] == width), None)
         self._open(name, self._state(found))
 
     def _end(self, name: str, module: nn.Module, _: Any, output: Any) -> None:

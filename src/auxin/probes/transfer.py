@@ -135,8 +135,9 @@ class TransferReport(display.Drawn):
         off = sorted((s for s in self.slopes if s.off), key=_severity)
         kept: list[Slope] = []
         for slope in off:
-            kinds = {s.kind for s in kept if s.axis == slope.axis}
-            if "branch" not in kinds or slope.kind not in ("stream", "hidden"):
+            branches = any(s.kind == "branch" and s.axis == slope.axis for s in kept)
+            follows = slope.kind == "stream" or (slope.kind, slope.axis) == ("hidden", "depth")
+            if not (branches and follows):
                 kept.append(slope)
         return tuple(kept)
 
@@ -152,11 +153,9 @@ class TransferReport(display.Drawn):
 
     def summary(self) -> str:
         """Verdict, findings and table, as text of at most 80 columns."""
-        name = self.recipe or "transfer"
-        good = {
-            None: "Transfers: every slope is within 0.3 of what is needed (of updates, 0.45 up, 0.75 down)."
-        }
-        lines = [good.get(self.recipe, f"As {name} predicts.")] if self.ok else []
+        good = "Transfers: every slope is within 0.3 of what is needed (of updates, 0.45 up, 0.75 down)."
+        good = good if self.recipe is None else f"As {self.recipe} predicts."
+        lines = [good] if self.ok else []
         lines += [slope.sentence for slope in self.findings]
         if self.shared and any(s.kind in ("logits", "readout") for s in self.findings):
             lines.append(f"(tied: {' is '.join(self.shared)})")
@@ -291,24 +290,22 @@ def _slopes(points: pl.DataFrame, recipe: RecipeName | None) -> Iterator[Slope]:
         sizes = along[axis].n_unique()
         for quantity in along["quantity"].unique(maintain_order=True):
             rows = along.filter(quantity=quantity)
-            if quantity == "heads":
-                continue
-            if rows[axis].n_unique() == sizes:
-                kind = rows["kind"][0]
-                target = expected[axis].get(kind)
-                if kind == "attention" and target is not None:  # that of logits q·k/d, d the width of a head
-                    heads = along.filter(quantity="heads")
-                    grows = (
-                        linregress(np.log(heads[axis]), np.log(heads["value"])).slope if len(heads) else 0.0
-                    )  # pyright: ignore
-                    target = Aim(target.exponent * (1 - float(grows)), at_most=True)
+            kind, whole = rows["kind"][0], rows[axis].n_unique() == sizes
+            target = expected[axis].get(kind)
+            if kind == "attention" and target is not None:  # that of logits q·k/d, d the width of a head
+                heads = along.filter(quantity="heads")
+                grows = _fit(axis, heads).slope if heads.height else 0.0
+                target = Aim(target.exponent * (1 - grows), at_most=True)
+            if kind != "heads" and whole:
                 yield _slope(axis, quantity, kind, rows, target)  # pyright: ignore[reportArgumentType]
 
 
+def _fit(axis: str, rows: pl.DataFrame) -> Any:
+    return linregress(np.log(rows[axis].to_numpy()), np.log(rows["value"].to_numpy()))
+
+
 def _slope(axis: Axis, quantity: str, kind: str, rows: pl.DataFrame, target: Aim | None) -> Slope:
-    x, y = np.log(rows[axis].to_numpy()), np.log(rows["value"].to_numpy())
-    fit: Any = linregress(x, y)
-    freedom = len(x) - 2
+    fit, freedom = _fit(axis, rows), rows.height - 2
     reach = float(t.ppf(0.975, freedom) * fit.stderr) if freedom else math.inf
     exponent = float(fit.slope)
     excess = 0.0 if target is None else exponent - target.exponent

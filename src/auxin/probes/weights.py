@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import WRITERS, Recipe
 from auxin.families.description import Described, config_of
-from auxin.families.layers import LayerStack
+from auxin.families.layers import LayerStack, pair_of
 from auxin.families.matrices import chance, size_of
 from auxin.families.table import BY_TYPE
 from auxin.probes.findings import Diagnostic, Thresholds
@@ -138,8 +138,9 @@ def table_mismatches(subject: Subject, described: Described) -> Iterator[Diagnos
         return
     table, head = vocabulary_of(model), _head(model)
     tied = table is not None and isinstance(head, nn.Linear) and head.weight is table.weight
+    layers = [layer for stack in (subject.stack, *pair_of(model)) for layer in stack.layers]
     for name, module in model.named_modules():
-        if any(name.startswith(layer) for layer in subject.stack.layers) or _foreign(model, name, recipe):
+        if any(name.startswith(layer) for layer in layers) or _foreign(model, name, recipe):
             continue
         schemes = [expected]
         if isinstance(module, nn.Embedding) and f"{name}.weight" in subject.trainable:

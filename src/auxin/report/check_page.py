@@ -39,22 +39,28 @@ class Checked:
     """Kind and sentence."""
     notes: Sequence[str]
     layers: pl.DataFrame
+    encoder: pl.DataFrame | None = None
+    """Of a decoder's encoder."""
+
+    @property
+    def tables(self) -> list[tuple[str, Table]]:
+        """The tables by their captions."""
+        found = [] if self.encoder is None else [("The encoder, layer by layer", _table(self.encoder))]
+        return [*found, ("Layer by layer", _table(self.layers))]
 
 
 def save_check(checked: Checked, chart: alt.TopLevelMixin, path: str | Path, *, force: bool = False) -> Path:
     """Write the page, which loads nothing from elsewhere, by the rule of ``write_output``."""
     drawings = Drawings()
     placed = drawings.place([Figure("check", chart)])
-    text = fill(
-        "check.html", checked=checked, layers=_table(checked.layers), drawings=drawings, placed=placed
-    )
+    text = fill("check.html", checked=checked, drawings=drawings, placed=placed)
     write_output(path, marked_text(text), force=force)
     return Path(path)
 
 
 def fragment(checked: Checked) -> str:
     """The findings and the table as HTML, for a notebook."""
-    return fill("checked.html", checked=checked, layers=_table(checked.layers))
+    return fill("checked.html", checked=checked)
 
 
 def _table(layers: pl.DataFrame) -> Table:
