@@ -134,6 +134,12 @@ def test_factors_of_granite() -> None:
     assert recipe.embedding.norm == pytest.approx(9 * 0.02**2)
 
 
+def test_layer_scale_is_the_strength_of_a_branch() -> None:
+    report = auxin.check(models.build("dinov2", layerscale_value=0.1), n_tokens=12)
+    assert report.ok, report
+    assert [branch.strength for branch in report.observation.branches] == pytest.approx([0.1] * 6, rel=1e-4)  # pyright: ignore[reportOptionalMemberAccess]
+
+
 def test_numbers_of_a_family() -> None:
     attention, mlp = (
         auxin.network_of({"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12})

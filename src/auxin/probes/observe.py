@@ -83,6 +83,8 @@ class Observation(Profile, Logits):
     """[B, n], false for padding."""
     equal: NDArray[np.bool_] | None
     """[B, n, n], pairs of one token id; None where inputs are no token ids."""
+    means: Array
+    """[B, n], mean over the dimensions of the tokens before the first layer, which a layer norm takes away."""
     memory: Array | None
     """[B, m, m], the same of another stream that attention reads; None where none does, or where it is padded."""
     branches: tuple[ObservedBranch, ...]
@@ -148,6 +150,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
         grams=np.stack([_gram(state) for state in view.states]),
         kept=view.kept.numpy(),
         equal=None if view.equal is None else view.equal.cpu().numpy(),
+        means=view.states[0].detach().double().mean(-1).cpu().numpy(),
         memory=view.memory(),
         branches=tuple(tracer.branches),
         causal=causal,

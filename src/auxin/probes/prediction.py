@@ -31,6 +31,8 @@ class Tokens:
     width: int
     memory: Array | None = None
     """[m, m], the same of another stream that attention reads."""
+    shared: Array | None = None
+    """[n, n], the part of ``gram`` that is along (1, …, 1), which layer norms before branches take away."""
     different: Array | None = None
     """bool [n, n], the pairs that count for the cosine; None: all pairs."""
     seed: int = 0
@@ -59,11 +61,13 @@ class Tokens:
         memory = None
         if seen.memory is not None:
             memory = seen.memory.mean(0) if different is None else seen.memory[0]
+        means = seen.means if different is None else seen.means[:1]
+        shared = (means[:, :, None] * means[:, None]).mean(0)
         unread = memory is None and any(branch.kind == "cross" for branch in seen.branches)
         if not seen.kept.all() or unread:
             return None
         gram = gram + np.diag(np.where(np.diag(gram) == 0, ZERO, 0.0))
-        return cls(gram, seen.causal, seen.width, memory, different)
+        return cls(gram, seen.causal, seen.width, memory, shared, different)
 
 
 def _last(recipe: Recipe, tokens: Tokens) -> Array:
@@ -82,23 +86,37 @@ def predict(network: Network, tokens: Tokens, draws: int = DRAWS) -> Profile:
     Errors are the standard error of the draws, and half the scatter of networks: after l layers of width d their
     norms, overlaps and gradients scatter by about √(l/d), relative, and are off the limit of infinite width by l/d.
     """
+    shared = 0.0 if tokens.shared is None or not _centers(network) else tokens.shared
     found = propagate_gram(
-        network, tokens.gram, causal=tokens.causal, memory=tokens.memory, draws=draws, seed=tokens.seed
+        network,
+        tokens.gram - shared,
+        causal=tokens.causal,
+        memory=tokens.memory,
+        draws=draws,
+        seed=tokens.seed,
     )
     pairs = ~np.eye(len(tokens.gram), dtype=bool)
     if tokens.different is not None:
         pairs &= tokens.different.astype(bool)
-    root = np.sqrt(np.einsum("lii->li", found["gram"]))
-    cosines = found["gram"] / (root[:, :, None] * root[:, None])
+    grams = found["gram"] + shared
+    root = np.sqrt(np.einsum("lii->li", grams))
+    norm = (root**2).mean(1)
+    cosines = grams / (root[:, :, None] * root[:, None])
     layers = np.arange(found.depth + 1)
     scatter, back = (np.sqrt(l / tokens.width) + l / tokens.width for l in (layers, layers[::-1]))
     cosine = cosines[:, pairs].mean(1) if pairs.any() else np.full(len(layers), np.nan)
     drawn = found.errors["norm"] / found.norm
     return Profile(
-        {"norm": found.norm, "cosine": cosine, "gradient": found.gradient},
+        {"norm": norm, "cosine": cosine, "gradient": found.gradient},
         {
-            "norm": found.norm * (drawn + scatter / 2),
+            "norm": norm * (drawn + scatter / 2),
             "cosine": drawn + scatter / 2 * np.minimum(1, 2 * (1 - np.abs(cosine)) + 0.05),
             "gradient": found.errors["gradient"] + found.gradient * back / 2,
         },
     )
+
+
+def _centers(network: Network) -> bool:
+    """Whether every branch stands behind a layer norm, and the stream behind none."""
+    sublayers = [sublayer for layer in network.layers for sublayer in layer.sublayers]
+    return all(s.before is not None and s.before.kind == "layer" and s.stream is None for s in sublayers)

@@ -177,6 +177,8 @@ class LayerTrace:
         """The fewest candidates that account for the value; of equal ones the outermost module."""
         distinct: list[Event] = []  # of modules that hand on one output (a dropout, a wrapper), the last
         for event in self._candidates:
+            if distinct and _multiple(event.sample, distinct[-1].sample, self.tolerance):
+                continue  # LayerScale of one value is the strength of what it multiplies
             distinct = [d for d in distinct if not np.array_equal(d.sample, event.sample)] + [event]
         distinct = [event for event in distinct if event.sample.any()]
         for count in range(1, most + 1):
@@ -201,6 +203,13 @@ def same(value: Array, other: Array, tolerance: float) -> bool:
     """Whether two samples are equal up to rounding."""
     size = float(np.linalg.norm(other))
     return value.shape == other.shape and float(np.linalg.norm(value - other)) <= tolerance * size
+
+
+def _multiple(value: Array, other: Array, tolerance: float) -> bool:
+    """Whether one sample is the other, which it does not equal, times a number."""
+    both = float(np.linalg.norm(value) * np.linalg.norm(other))
+    along = abs(float(value @ other))
+    return both > 0 and both - along <= tolerance**2 / 2 * both and not np.array_equal(value, other)
 
 
 def _residual(value: Array, basis: Array) -> float:
