@@ -123,7 +123,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         ("trian", "auxin: no verb 'trian'; perhaps you meant train"),
-        ("x", "auxin: no verb 'x'; verbs: check, diff, exponents, phase"),
+        ("x", "auxin: no verb 'x'; verbs: check, diff, transfer, exponents"),
         (
             "train --out x --task copy",
             "--task is 'copy'; allowed: question, tense, dyck, passivization, agreement, files, grammar, custom; see",
@@ -166,7 +166,7 @@ def test_bad_arguments_are_explained_in_one_line(
         ("train --out x --modle.depth 3", "--modle.depth, 3 Perhaps you meant: --model.depth INT Layers;"),
         ("export x --froce y", "--froce, y Perhaps you meant: --force Replace files"),
         ("demo --width 64", "Unrecognized options: --width, 64"),
-        ("export", "RUN The run's directory. (required)"),
+        ("export", "RUN The run's directory; with --out alone, also a sweep's. (required)"),
         ("study foo", "invalid choice 'foo' for argument 'name'"),
         ("train --preset huge", "'huge' for argument '--preset'. Expected one of ('laptop', 'paper',"),
         ("train --out x --steps ten", "Error parsing --steps: invalid literal for int() with base 10: 'ten'"),

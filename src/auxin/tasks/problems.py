@@ -55,14 +55,12 @@ def shortages(splits: Mapping[str, Sequence[Sentence]]) -> list[str]:
     found: list[str] = []
     if "train" in splits and (different := len({s.text for s in splits["train"]})) < FEW_TO_LEARN:
         few = _count(range(different), "different line")
-        found.append(f"train has {few}: a model learns so few by heart, and no rule; {FEW_TO_LEARN} are few")
+        found.append(f"train has {few}: too few to learn a rule from")
     for split in [split for split in splits if split != "train"]:
         lines = splits[split]
         if hopeless := sum(not known.issuperset(s.target.split()) for s in lines):
             count = _count(lines, "line")
-            found.append(
-                f"{hopeless:,} of {count} of {split} cannot be answered: train lacks a word of the target"
-            )
+            found.append(f"{hopeless:,} of {count} of {split} have a word in the answer that train lacks")
         if 0 < len(lines) < FEW_TO_SCORE:
             found.append(
                 f"{split} has {_count(lines, 'line')}: each is {100 / len(lines):.0f} points of its accuracy"
