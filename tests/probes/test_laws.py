@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 import auxin
 from auxin.errors import ConfigError
+from auxin.probes import redraws
 from auxin.probes.check import check
 from auxin.probes.check_report import CheckReport
-from auxin.probes.laws import law_of
+from auxin.probes.laws import law_of, ties_of
 from probes import models, shapes
 
 SIZES: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
@@ -128,6 +129,29 @@ def test_a_copied_layer_is_named() -> None:
     assert (
         "v_proj.weight has the entries of model.layers.1.self_attn.k_proj.weight: a copy" in finding.sentence
     )
+    model = models.build("llama", depth=4, width=64)
+    up = [layer.mlp.up_proj for layer in model.model.layers]
+    up[3].load_state_dict(up[0].state_dict())
+    assert [f.module for f in found(model).findings] == ["model.layers.3.mlp.up_proj"]
+
+
+def test_a_large_model_is_drawn_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redraws, "LARGE", 40_000)  # two layers' parameters are more
+    for kind in ("t5", "mixtral"):
+        model: Any = built(kind)
+        assert found(model).ok
+        reference = redraws.reference_of(model, None)
+        assert reference is not None
+        assert reference.name.endswith("drawn anew layer by layer")
+        assert reference.laws.keys() >= {name for name, _ in model.named_parameters()}
+        assert reference.ties.keys() == ties_of(model).keys()
+    with torch.no_grad():
+        model.model.layers[1].post_attention_layernorm.weight.fill_(0.5)
+        model.model.norm.weight.add_(0.5)
+    assert {f.module for f in found(model).findings} == {
+        "model.layers.1.post_attention_layernorm",
+        "model.norm",
+    }
 
 
 def test_a_norm_that_is_never_called_is_named_though_its_like_runs() -> None:
@@ -137,10 +161,6 @@ def test_a_norm_that_is_never_called_is_named_though_its_like_runs() -> None:
     finding = found(model).findings[0]
     assert finding.module == "decoder.block.1.layer.0.layer_norm"
     assert "is never used" in finding.sentence
-    model = models.build("llama", depth=4, width=64)
-    up = [layer.mlp.up_proj for layer in model.model.layers]
-    up[3].load_state_dict(up[0].state_dict())
-    assert [f.module for f in found(model).findings] == ["model.layers.3.mlp.up_proj"]
 
 
 def test_buffers_hold_what_the_config_says() -> None:

@@ -31,9 +31,10 @@ from auxin.probes.dead import (
 from auxin.probes.expectation import Expectation
 from auxin.probes.findings import KINDS, Diagnostic, Kind, Thresholds, folded
 from auxin.probes.inputs import Reading
-from auxin.probes.laws import Given, laws_of
+from auxin.probes.laws import laws_of
 from auxin.probes.observe import Observation, observe
 from auxin.probes.prediction import Tokens
+from auxin.probes.redraws import Given
 from auxin.probes.siblings import all_copies, copied_parts, copies, odd_layers, unlike_layers, zeros_in_some
 from auxin.probes.states import NotFinite
 from auxin.probes.weights import (

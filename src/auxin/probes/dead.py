@@ -22,7 +22,7 @@ from auxin.families.layers import LayerStack, find_layers
 from auxin.families.preparation import hooks, prepared
 from auxin.probes.findings import Diagnostic
 from auxin.probes.inputs import Call, Reading, call_of
-from auxin.probes.laws import library_twin
+from auxin.probes.redraws import library_twin
 from auxin.probes.states import tensors_of
 from auxin.probes.weights import Subject, owner
 

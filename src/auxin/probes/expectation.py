@@ -17,8 +17,9 @@ from auxin.families.configs import NoFamily
 from auxin.families.description import Described, config_of
 from auxin.probes.findings import Thresholds
 from auxin.probes.inputs import Reading
-from auxin.probes.laws import Given, Law, Reference, reference_of
+from auxin.probes.laws import Law, Reference
 from auxin.probes.networks import description_of
+from auxin.probes.redraws import Given, reference_of
 from auxin.probes.weights import Subject, owner
 from auxin.values import check
 
