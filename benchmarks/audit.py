@@ -42,7 +42,7 @@ VERSION = "5.24.0"
 """Of transformers, that the committed rows are of."""
 INPUTS = re.compile("does not run on|never run|as input is not known|tokens of a sequence")
 TOKENS = 16
-WIDE, DRAWS = 256, 16
+WIDE, DRAWS = 256, 12
 """Of the networks that a prediction is compared with."""
 EQUAL = 1e-6
 """Difference between check's stream and that of plain hooks up to which they count as equal."""
@@ -93,7 +93,7 @@ def row_of(build: Build, seeds: int) -> dict[str, Any]:
     if seen is not None:
         row["layers"] = seen.depth
         if seen.closed:
-            row["equal"] = _difference(model, report)
+            row["equal"] = difference(model, report)
         else:
             row["refused"] = next(note for note in report.notes if note.startswith("the branches found"))
     if report.predicted is not None and seen is not None:
@@ -155,7 +155,7 @@ def _summary(x: Tensor) -> tuple[float, float]:
     return x.square().mean().item(), cosines.mean().item() / (n * (n - 1))
 
 
-def _difference(model: nn.Module, report: CheckReport) -> float | None:
+def difference(model: nn.Module, report: CheckReport) -> float | None:
     """Largest difference of cosines and, relative, of norms² between check's and plain hooks."""
     seen = report.observation
     assert seen is not None
@@ -193,7 +193,8 @@ def _deviations(build: Build, layers: str | None) -> dict[str, float]:
         doubles = [x if x.shape[:2] == axes else x.transpose(0, 1) for x in doubles]
         grams.append([(x @ x.mT / x.shape[-1]).mean(0).numpy() for x in doubles])
     gram, gradient = np.mean(grams, 0), np.mean(gradients, 0)
-    found = predict(report.intended, Tokens(gram[0], seen.causal, seen.width), draws=256)
+    memory = None if seen.memory is None else seen.memory.mean(0)  # of one network; a norm has fixed its size
+    found = predict(report.intended, Tokens(gram[0], seen.causal, seen.width, memory), draws=256)
     norm = np.einsum("lii->li", gram)
     cosines = gram / np.sqrt(norm[:, :, None] * norm[:, None])
     n = gram.shape[1]

@@ -73,6 +73,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "informer": {"prediction_length": 8},
     "time_series_transformer": {"prediction_length": 8},
     "esmc": {"num_key_value_heads": HEADS},
+    "minicpm3": {"dim_model_base": WIDTH},
     "dots3_note": {"num_key_value_heads": HEADS},
     "ernie4_5_vl_moe_text": {"moe_intermediate_size": [32, 32]},
 }

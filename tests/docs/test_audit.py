@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
+from auxin.probes.check import check
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,10 +24,10 @@ def test_the_page_is_that_of_its_tables(audit: SimpleNamespace) -> None:
 
 
 def test_a_class_is_built_small_and_its_stream_equals_that_of_plain_hooks(audit: SimpleNamespace) -> None:
-    build = dict(audit.classes())["CodeGenForCausalLM"]
-    row = audit.row_of(build, 1)
-    assert row["equal"] < audit.EQUAL
-    assert (row["layers"], row["flagged"]) == (3, 0)
+    model = dict(audit.classes())["CodeGenForCausalLM"]()
+    report = check(model, n_tokens=audit.TOKENS)
+    assert report.depth == 3
+    assert audit.difference(model, report) < audit.EQUAL
 
 
 def test_most_classes_are_measured_and_slips_named(audit: SimpleNamespace) -> None:
