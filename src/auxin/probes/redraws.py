@@ -133,12 +133,19 @@ def _redrawn(model: nn.Module, hook: str) -> nn.Module:
     return fresh
 
 
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """torch's random state is that of a seed, and afterwards as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        yield
+
+
 @torch.no_grad()
 def _laws_by_part(model: Any, seed: int) -> dict[str, Law]:
     """Of a model of transformers on the meta device, whose parts are filled, drawn and given up in turn."""
     found: dict[str, Law] = {}
-    with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+    with _seeded(seed):
         for name, part in _parts(model):
             part.to_empty(device="cpu")
             for tensor in (*part.parameters(), *part.buffers()):
@@ -164,8 +171,7 @@ def _parts(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]
 def _draws(build: Callable[[], Any], device: str = "cpu") -> Iterator[nn.Module]:
     for seed in range(DRAWS):
         silent = contextlib.redirect_stdout(io.StringIO())
-        with torch.random.fork_rng(devices=[]), torch.device(device), silent:
-            torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        with _seeded(seed), torch.device(device), silent:
             model = build()
         check(isinstance(model, nn.Module), "reference", type(model).__name__, "a torch.nn.Module")
         yield model
