@@ -74,7 +74,9 @@ def test_the_models_layers_compute_what_the_theory_says() -> None:
     for _ in range(6):
         draw_stack(stack, stack.network, SCHEMES["gaussian"], generator)
         x, other = (placed(g, 6, generator) for g in (stream, memory))
-        states = stack.states(x, Context(torch.arange(N), causal=False, memory=other))
+        context = Context(torch.arange(N), causal=False)
+        context.memory = other
+        states = stack.states(x, context)
         y = torch.stack(states).double()
         grams.append((y @ y.mT / WIDTH).mean(1).numpy())
     assert np.median(errors(np.mean(grams, 0), theory["gram"])) <= 0.03

@@ -96,18 +96,19 @@ def prepared(*modules: nn.Module) -> Iterator[None]:
 @contextmanager
 def poisoned() -> Iterator[None]:
     """Memory that is asked for holds NaN until it is set, so what a constructor never sets shows."""
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic  # whose type names none of them
+    fill = settings.fill_uninitialized_memory
     before, warns = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    settings.fill_uninitialized_memory = True
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warns)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        settings.fill_uninitialized_memory = fill
 
 
 def check_readable(model: nn.Module) -> None:

@@ -30,16 +30,15 @@ class Context:
         layout: Layout | None = None,
         masks: Masks | None = None,
         attention: bool = False,
-        memory: Tensor | None = None,
     ) -> None:
         """``positions`` int64 [L] or [B, L]; ``mask`` bool [L, L] or [B, L, L], true where row may see column.
 
-        ``masks`` are dropout's; with ``attention`` the weights of every layer are kept in ``weights``; ``memory``
-        [B, m, d] is what attention to another stream reads.
+        ``masks`` are dropout's; with ``attention`` the weights of every layer are kept in ``weights``.
         """
         self.positions, self.causal, self.layout, self.masks = positions, causal, layout, masks
         self.weights: list[Tensor] | None = [] if attention else None
-        self.memory = memory
+        self.memory: Tensor | None = None
+        """[B, m, d], what attention to another stream reads."""
         if mask is not None:
             mask = mask & causal_mask(positions.shape[-1], positions.device) if causal else mask
             mask = mask[:, None] if mask.ndim == 3 else mask  # broadcasts to [B, H, L, L]
