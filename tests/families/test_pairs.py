@@ -48,6 +48,7 @@ def test_both_stacks_are_read_and_left_in_peace(kind: str) -> None:
     assert whole.encoder is not None
     assert (encoder.recipe.network, decoder.recipe.network) == (whole.encoder.network, whole.network)
     assert (encoder.recipe.depth, encoder.recipe.causal) == (3, False)
+    assert auxin.network_of(model) == auxin.network_of(model.config) == whole.drawn
     assert (decoder.recipe.depth, decoder.recipe.causal) == (2, True)
     assert [type(s.body).__name__ for s in whole.network.layers[0].sublayers] == [
         "Attention",

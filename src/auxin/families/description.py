@@ -21,7 +21,7 @@ from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily, read_config, recipe_of
 from auxin.families.family import GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
-from auxin.families.layers import LayerStack, find_layers
+from auxin.families.layers import LayerStack, find_stacks
 from auxin.families.matrices import TORCH, Matrix, has_map, matrices, recognized
 from auxin.families.preparation import as_config_error, hooks, prepared
 from auxin.families.table import BY_TYPE
@@ -92,7 +92,7 @@ def describe(model: nn.Module, stack: LayerStack | None = None) -> Described:
     """
     if isinstance(model, nn.TransformerEncoderLayer):
         stack = LayerStack("", {"": model})
-    stack = stack or find_layers(model)
+    stack = stack or find_stacks(model)[-1]
     name, first = next(iter(stack.layers.items()))
     if isinstance(first, nn.TransformerEncoderLayer):
         return _torch(stack)
