@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from auxin.tasks.trees import Tree, brackets, leaves
 
-ROW, HEAD, LETTER, REACH, LEVEL = 22, 24, 8, 130, 16
+ROW, HEAD, LETTER, REACH, LEVEL = 22, 24, 10, 130, 16
 """Height of a word and of what stands above the first; width of a letter, of a tree at most, and of its level."""
 
 
