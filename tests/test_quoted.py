@@ -66,14 +66,15 @@ def test_what_the_papers_say_is_quoted_beside_its_claim() -> None:
 
 @pytest.mark.parametrize("what", ["Fig. 1", "Table 1", "Fig. 2", "Fig. 3a", "Fig. 3b", "Fig. 4", "Fig. 5"])
 def test_every_figure_and_table_of_murty_et_al_has_its_command_and_outcome(what: str) -> None:
-    (row,) = (
-        row for row in (ROOT / "docs/papers.md").read_text().splitlines() if row.startswith(f"| {what}")
-    )
-    _, _, shows, command, scale, agrees, _ = row.split("|")
-    assert shows.strip()
-    assert "`" in command
-    assert scale.strip()
-    assert any(word in agrees for word in ("yes", "no", "in part"))
+    lines = (ROOT / "docs/papers.md").read_text().splitlines()
+    rows = [row for row in lines if row.startswith(f"| {what}")]  # a row a panel
+    assert rows
+    for row in rows:
+        _, _, shows, command, scale, agrees, _ = row.split("|")
+        assert shows.strip()
+        assert "`" in command or "the same command" in command
+        assert scale.strip()
+        assert re.search(r"\b(yes|not seen|not run|not at|in part|undecided)\b", agrees), row
 
 
 def test_the_demo_in_the_readme_is_seed_0_of_the_preset() -> None:
