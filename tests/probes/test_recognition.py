@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 import auxin
 from auxin.architecture import MLP, Attention, Layer, Network, Norm, Rotary, Sublayer
+from auxin.cli import main
 from auxin.errors import ConfigError
 from auxin.families.layers import find_layers
 from auxin.probes.check import check
@@ -198,3 +200,20 @@ def test_the_network_of_ones_own_code() -> None:
     assert isinstance(body, Attention)
     assert body.sigma_q == pytest.approx(3**-0.5)
     assert auxin.exponents(network).gradient_total == pytest.approx(0.2, abs=0.2)
+
+
+def test_a_deep_design_without_scaling_is_no_all_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = own.built("minGPT", depth=10)
+    report = check(model, n_tokens=8)
+    assert (report.ok, report.known) == (True, "followed")
+    rule = 20**-0.5
+    assert f"For 10 layers: multiply output maps by {rule:.3f} (GPT-2's rule: cosine" in report.advice
+    assert "Whether it is the intended one is not known" in " ".join(report.summary().split())
+    auxin.rescale_(model, rule)
+    assert not check(model, n_tokens=8).advice
+    source = tmp_path / "unknown.py"
+    source.write_text("from probes.own import Modulated\n\n\ndef build():\n    return Modulated()\n")
+    main(["check", f"{source}:build", "--n-tokens", "8", "--target", "-1"])
+    assert "--target -1: no factor is looked for, as the network is not known." in capsys.readouterr().out

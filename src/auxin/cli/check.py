@@ -112,6 +112,8 @@ class CheckOptions(Writing):
         text = [report.summary()]
         text += [] if self.loss is None else [guess_of(self.loss, report.observation)]
         text += ["", remedy_table(remedies)] if remedies else []
+        if self.target is not None and not remedies:
+            text.append(f"--target {self.target:g}: no factor is looked for, as the network is not known.")
         found = any(finding.kinds & set(self._kinds) for finding in report.findings)
         if self.save is not None or self.against is not None:
             changed = self._compared(report, model)

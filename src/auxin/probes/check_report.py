@@ -20,7 +20,7 @@ from auxin.probes.expectation import Known
 from auxin.probes.findings import Diagnostic
 from auxin.probes.observe import BRANCH_COLUMNS, PROBES, Observation
 from auxin.probes.prediction import Tokens, predict
-from auxin.probes.remedy import Remedy, remedies
+from auxin.probes.remedy import Remedy, advised, remedies
 from auxin.theory.profile import Profile
 
 SHOWN = {
@@ -50,6 +50,8 @@ HEALTHY: dict[Known, str] = {
 }
 """By what the weights were compared with."""
 PROFILED = ("norm", "cosine", "gradient")
+DEEP, ALIKE, GROWN = 8, 0.9, 30.0
+"""Layers, last mean cosine, and growth of squared gradients, from which on there is advice on a design."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,18 +155,43 @@ class CheckReport(display.Drawn, display.Displayed):
         found["tangent"] = math.nan if gap is None else math.log(gap[-1] / gap[0])
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
+    @property
+    def _start(self) -> Tokens | None:
+        """The tokens from which remedies start."""
+        seen, recipe = self.observation, self.recipe
+        if recipe is None or recipe.encoder is not None:
+            return None
+        if seen is None:
+            return Tokens.of_recipe(recipe, 24)
+        return Tokens(seen.grams[0].mean(0), recipe.causal, recipe.sizes.width)
+
+    @cached_property
+    def advice(self) -> str:
+        """What was measured of a deep design that neither the caller nor a family intends, and one thing to do.
+
+        Empty where tokens stay apart and gradients do not grow. Cost: that of ``remedies`` with a target.
+        """
+        seen, start = self.observation, self._start
+        if self.known not in ("followed", "drawn", "nothing") or seen is None or not seen.closed:
+            return ""
+        growth, cosine = float(seen.gradient[0] / seen.gradient[-1]), float(seen.cosine[-1])
+        if seen.depth < DEEP or not (growth > GROWN or cosine > ALIKE):
+            return ""
+        measured = (
+            f"The design: squared gradients × {growth:.3g} at the input, mean cosine {cosine:.3f} at the end."
+        )
+        if self.recipe is None or start is None:
+            rule = len(seen.branches) ** -0.5
+            return f"{measured} GPT-2's rule would multiply output maps by {rule:.3f}; network=… predicts the effect."
+        return f"{measured} {advised(self.recipe, start)}".strip()
+
     def remedies(self, target: float | None = None) -> list[Remedy]:
         """What GPT-2's rule, CompleteP's and DeepNorm would give, and the factor for an angle total of ``target``.
 
-        Empty for a model of no known family, and for one with an encoder. Cost: some 13 propagations of 24 tokens.
+        Empty where no network is known, and for one with an encoder. Cost: some 13 propagations of 24 tokens.
         """
-        seen, recipe = self.observation, self.recipe
-        if recipe is None or recipe.encoder is not None:
-            return []
-        tokens = Tokens.of_recipe(recipe, 24)
-        if seen is not None:
-            tokens = Tokens(seen.grams[0].mean(0), recipe.causal, recipe.sizes.width)
-        return [] if tokens is None else remedies(recipe, tokens, target)
+        start = self._start
+        return [] if self.recipe is None or start is None else remedies(self.recipe, start, target)
 
     def remedy_table(self, target: float | None = None) -> str:
         """``remedies`` as text of at most 80 columns."""
@@ -178,6 +205,7 @@ class CheckReport(display.Drawn, display.Displayed):
             "ok": self.ok,
             "findings": [asdict(finding) | {"severity": finding.severity} for finding in self.findings],
             "notes": list(self.notes),
+            "advice": self.advice,
             "totals": self.totals,
             "logit_std": getattr(seen, "logit_std", None),
             "excess_loss": getattr(seen, "excess_loss", None),
@@ -197,6 +225,7 @@ class CheckReport(display.Drawn, display.Displayed):
             lines.append("No verdict: what the layers add to the stream was not found.")
         elif not findings:
             lines.append(HEALTHY[self.known])
+        lines += [self.advice] if self.advice else []
         if seen is not None and seen.excess_loss is not None and self.known != "moved":
             loss = f"ln {seen.vocabulary:,} + {seen.excess_loss:.3g} (logits have std {seen.logit_std:.3g})"
             lines.append(f"loss at initialization: {loss}")

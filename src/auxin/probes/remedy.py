@@ -33,6 +33,8 @@ SMALLEST, LARGEST = 0.003, 10.0
 TOKENS, DRAWS = 24, 32
 """Tokens that the search for a factor follows; more change the totals by a few percent, and cost their cube."""
 
+ASKED = -1.0
+"""Angle total of the factor that is advised: e⁻¹ of the angles between tokens are left."""
 DOUBLED = 1e-2
 """Relative error of an output that counts as doubled: half precision has three digits."""
 
@@ -82,6 +84,25 @@ def remedies(recipe: Recipe, tokens: Tokens, target: float | None = None) -> lis
         check_finite("target", target, -100, 10, "-100 to 10")
         rows.append(of(f"angle total {target:g}", _factor(lambda f: of("", f).angle_total - target, target)))
     return rows
+
+
+def advised(recipe: Recipe, tokens: Tokens) -> str:
+    """What to do about a design over its depth, in a sentence: GPT-2's rule where it is not followed, and a factor."""
+    try:
+        rows = remedies(recipe, tokens, ASKED)
+    except ConfigError:  # no factor reaches it
+        rows = remedies(recipe, tokens)
+    rule = next((row for row in rows if row.name.startswith("1/√branches")), None)
+    asked = next((row for row in rows if row.name.startswith("angle total")), None)
+    parts = []
+    if rule is not None:
+        parts.append(
+            f"multiply output maps by {rule.branch:.3f} (GPT-2's rule: cosine {rule.cosine:.2f}, squared gradients "
+            f"× {math.exp(rule.gradient_total):.3g})"
+        )
+    if asked is not None:
+        parts.append(f"angle total {ASKED:g} would be {asked.branch:.3g}")
+    return f"For {recipe.depth} layers: {'; '.join(parts)}." if parts else ""
 
 
 def _factor(excess: Callable[[float], float], target: float) -> float:
