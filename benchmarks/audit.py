@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import re
@@ -31,7 +32,7 @@ from auxin.families.preparation import prepared
 from auxin.probes.check import check
 from auxin.probes.check_report import CheckReport
 from auxin.probes.inputs import Reading, call_of
-from auxin.probes.prediction import Tokens, predict
+from auxin.probes.prediction import ZERO, predict
 from auxin.probes.states import stream_of
 from small_models import WIDTH, classes
 
@@ -174,8 +175,8 @@ def _deviations(build: Build, layers: str | None) -> dict[str, float]:
     grams, gradients = [], []
     report = check(_seeded(build, 0, width=WIDE), n_tokens=TOKENS, layers=layers)
     seen = report.observation
-    assert seen is not None
-    assert report.intended is not None
+    if seen is None or report.intended is None or report.tokens is None:
+        return {}
     generator = torch.Generator().manual_seed(0)
     for draw in range(DRAWS):
         model = _seeded(build, draw, width=WIDE)
@@ -193,10 +194,10 @@ def _deviations(build: Build, layers: str | None) -> dict[str, float]:
         doubles = [x if x.shape[:2] == axes else x.transpose(0, 1) for x in doubles]
         grams.append([(x @ x.mT / x.shape[-1]).mean(0).numpy() for x in doubles])
     gram, gradient = np.mean(grams, 0), np.mean(gradients, 0)
-    memory = None if seen.memory is None else seen.memory.mean(0)  # of one network; a norm has fixed its size
-    found = predict(report.intended, Tokens(gram[0], seen.causal, seen.width, memory), draws=256)
+    start = gram[0] + np.diag(np.where(np.diag(gram[0]) == 0, ZERO, 0.0))
+    found = predict(report.intended, dataclasses.replace(report.tokens, gram=start), draws=256)
     norm = np.einsum("lii->li", gram)
-    cosines = gram / np.sqrt(norm[:, :, None] * norm[:, None])
+    cosines = gram / np.sqrt(np.maximum(norm[:, :, None] * norm[:, None], 1e-300))
     n = gram.shape[1]
     cosine = (cosines.sum((1, 2)) - n) / (n * (n - 1))
     return {

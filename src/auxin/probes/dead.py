@@ -58,7 +58,7 @@ def unset_tensors(model: nn.Module, bad: Mapping[str, int]) -> Iterator[Diagnost
             entries = f"{bad[name]:,} of {tensor.numel():,} entries NaN or infinite"
             yield Diagnostic("dead", owner(name), f"{what} has {entries}: never set{why}.")
     for name, p in model.named_parameters():
-        if name in bad:
+        if name in bad or not p.numel():  # register tokens, of which there are none
             continue
         lowest, highest = (value.item() for value in p.detach().float().aminmax())
         if (size := max(-lowest, highest)) > ABSURD:
