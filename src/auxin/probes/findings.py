@@ -99,7 +99,7 @@ def folded(causes: Sequence[Diagnostic], effects: Sequence[Diagnostic], depth: i
         replace(_first(group, depth), consequences=tuple(_first(g, depth) for g in _groups(effects)))
         for group, effects in zip(groups, below, strict=True)
     ]
-    return sorted(found + [_first(group, depth) for group in _groups(alone)], key=_order)
+    return sorted(found, key=_order) + [_first(group, depth) for group in _groups(alone)]
 
 
 def _groups(findings: Sequence[Diagnostic]) -> list[list[Diagnostic]]:
