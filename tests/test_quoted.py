@@ -5,6 +5,7 @@ docs/tables/quoted.json says which finding each interval is, docs/tables/quote.p
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from auxin.config import ModelConfig, RunConfig, preset
+from auxin.config import ModelConfig, PresetName, RunConfig, preset
 from auxin.errors import ConfigError
 from auxin.lab import plan as module
 from auxin.lab.plan import (
@@ -27,6 +27,7 @@ from auxin.lab.session import Session
 from auxin.models.batch import lay_out
 from auxin.models.dropout import HashedDropout
 from auxin.models.fast.ensemble import FastEnsemble as Ensemble
+from auxin.models.transformer import TransformerLM
 from auxin.studies.conduct import plan_study, runs_of
 from auxin.studies.design import StudyName
 from auxin.tasks import load_task
@@ -214,3 +215,10 @@ def test_unknown_studies_and_scales_are_named() -> None:
         runs_of("width", "minutes")
     with pytest.raises(ConfigError, match="scale is 'huge'; allowed: minutes, laptop, paper"):
         runs_of("depth", "huge")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["laptop", "llama"])
+def test_what_a_deep_model_costs_follows_from_shallow_ones(name: PresetName) -> None:
+    model = dataclasses.replace(preset(name).model, depth=7, width=64, vocabulary_size=50, branch_scale=1.0)
+    assert module.parameters(model) == sum(p.numel() for p in TransformerLM(model).parameters())
+    assert module._pass_flops(model, 9) == pytest.approx(module._counted_flops(model, 9))

@@ -31,7 +31,9 @@ def everything(run: NamedRun, seed: int, rng: np.random.Generator) -> Curves:
         ("gen", "hierarchical"): ramp(0, end),
         ("gen", "linear"): 0.9 * (1 - ramp(0, end)),
         ("gen", "neither"): 0.1 * (1 - ramp(0, end)),
-        ("train", "loss"): ramp(4.0, 1 + rng.random()),
+        ("train", "loss"): ramp(
+            4.0, 4.5 if run.settings.get("learning_rate", 0) > 1e-2 else 1 + rng.random()
+        ),
         ("train", "gradient_norm"): ramp(1 + rng.random(), 1),
         ("train", "angle_total"): ramp(-5 * rng.random(), 0),
         ("train", "gradient_total"): ramp(5 * rng.random(), 0),

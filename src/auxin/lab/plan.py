@@ -179,9 +179,13 @@ def run_disk(config: RunConfig) -> float:
     return 4.0 * (kept + 2) * len(config.seeds) * parameters(_sized(config.model))
 
 
-@cache
 def parameters(model: ModelConfig) -> int:
     """Trained parameters of a model."""
+    return int(_over_depth(_parameters, model))
+
+
+@cache
+def _parameters(model: ModelConfig) -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in TransformerLM(model).parameters())
 
@@ -237,9 +241,24 @@ def _milestones(steps: int, every: int, automatic: float) -> int:
     return -(-steps // every) + 1 if every else len(milestones(steps, every, automatic))
 
 
-@cache
 def _pass_flops(model: ModelConfig, length: int) -> float:
-    """FLOPs of a forward pass of one token among ``length``, as torch counts them on a model that has no memory."""
+    """FLOPs of a forward pass of one token among ``length``."""
+    return _over_depth(lambda shallow: _counted_flops(shallow, length), model)
+
+
+def _over_depth(count: Callable[[ModelConfig], float], model: ModelConfig) -> float:
+    """What grows by the same amount with every round of a model's layers, from two shallow models."""
+    period = max(1, len(model.layers))
+    shallow = model.depth % period + period
+    if model.depth <= shallow + period:
+        return count(model)
+    low, high = (count(dataclasses.replace(model, depth=d)) for d in (shallow, shallow + period))
+    return low + (high - low) * ((model.depth - shallow) // period)
+
+
+@cache
+def _counted_flops(model: ModelConfig, length: int) -> float:
+    """As torch counts them on a model that has no memory."""
     from torch.utils.flop_counter import FlopCounterMode  # takes a second to import
 
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -248,4 +267,4 @@ def _pass_flops(model: ModelConfig, length: int) -> float:
 
 
 def _sized(model: ModelConfig) -> ModelConfig:
-    return dataclasses.replace(model, vocabulary_size=model.vocabulary_size or VOCABULARY)
+    return dataclasses.replace(model, vocabulary_size=model.vocabulary_size or VOCABULARY, branch_scale=1.0)

@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from auxin.report.marks import Figure, Groups, figure, grid, panel, share, tips
-from auxin.report.tables import Tables, columns, in_words
+from auxin.report.tables import Tables, columns, drawable, in_words
 from auxin.report.theme import GRAY
 
 
@@ -39,14 +39,14 @@ def calibration(tables: Tables) -> Figure:
 def areas(tables: Tables) -> Figure:
     """Area under the ROC curve of every predictor on stacks left out."""
     scores = columns(tables, "scores", "area area_low area_high", "predictor")
-    scores = scores.select("predictor", "area", "area_low", "area_high")
+    scores = drawable(scores.select("predictor", value="area", low="area_low", high="area_high"), "area")
     order = scores["predictor"].to_list()
     unit = alt.Scale(domain=[0.5, 1.0], clamp=True)
     y = alt.Y("predictor:N", title=None, sort=order)
-    numbers = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("area", "area_low", "area_high")]
+    numbers = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "low", "high")]
     chart = alt.Chart(scores)
-    rule = chart.mark_rule(strokeWidth=1.5).encode(alt.X("area_low:Q", scale=unit), y, x2="area_high")
-    x = alt.X("area:Q", title="area under the ROC curve", scale=unit)
+    rule = chart.mark_rule(strokeWidth=1.5).encode(alt.X("low:Q", scale=unit), y, x2="high")
+    x = alt.X("value:Q", title="area under the ROC curve", scale=unit)
     dots = chart.mark_point(filled=True, size=60, opacity=1).encode(x, y, tooltip=["predictor:N", *numbers])
     return figure(
         "areas",
