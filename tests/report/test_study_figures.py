@@ -124,10 +124,10 @@ def test_cells_of_the_loss_map_tile_the_plane_and_lines_lie_where_exponents_vani
             middle = between(low, high)
             assert center == pytest.approx(middle / 2 if between is np.add else middle**0.5, rel=1e-3)
     lines = rows(figure, "rule")
-    assert {r["line"] for r in lines} == {"angle exponent λ_a = 0"}
+    assert {r["line"] for r in lines} == {"angle exponent = 0"}
     ends = [(r[f"alpha_mlp_{i}"], r[f"sigma_w_{i}"]) for r in lines for i in (0, 1)]
     np.testing.assert_allclose([np.log(b) - a for a, b in ends], 0, atol=1e-9)
-    assert "λ_g > 0 throughout" in specification(figure.chart)["title"]["subtitle"]
+    assert "gradient exponent > 0 throughout" in specification(figure.chart)["title"]["subtitle"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from auxin.report.tables import Tables, columns, in_words, layers_of
 from auxin.report.theme import BLUE, GRAY, Panel
 from auxin.report.words import minus
 
-LINES = {"angle": "angle exponent λ_a = 0", "gradient": "gradient exponent λ_g = 0"}
+LINES = {"angle": "angle exponent = 0", "gradient": "gradient exponent = 0"}
 RULES = {
     "hierarchical": "Answers by the hierarchical rule",
     "linear": "Answers by the linear rule",
@@ -207,7 +207,7 @@ def rule_by_exponent(tables: Tables, rule: str) -> Figure:
         arm=pl.format("{}, {}-norm", "task", "norm"),
         shown=pl.col("exponent") + pl.col("depth").replace_strict(shift),
     )
-    x = alt.X("shown:Q", title="accumulated angle exponent L·λ_a")
+    x = alt.X("shown:Q", title="angle total at initialization")
     tip = tips(".0%", "series:N", "exponent:Q", "models:Q")
     layers = groups.intervals(points, x, share("share of answers"), tip)
     arms = points["arm"].unique(maintain_order=True).to_list()
@@ -230,7 +230,7 @@ def rule_over_steps(tables: Tables) -> Figure:
     curves = curves.filter(name="hierarchical", task=curves["task"][0], norm=curves["norm"][0])
     exponents = curves["exponent"].unique().sort(descending=True).to_list()
     names = [minus(f"{exponent:g}") for exponent in exponents]
-    groups = Groups(names, "accumulated angle exponent L·λ_a", ordered=True)
+    groups = Groups(names, "angle total at initialization", ordered=True)
     curves = curves.sort("depth", maintain_order=True).with_columns(
         series=pl.col("exponent").replace_strict(dict(zip(exponents, names, strict=True))),
         panel=layers_of("depth"),

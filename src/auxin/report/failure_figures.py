@@ -7,7 +7,7 @@ import polars as pl
 
 from auxin.report.marks import Figure, Groups, figure, grid, panel, share, tips
 from auxin.report.tables import Tables, columns, drawable, in_words
-from auxin.report.theme import GRAY
+from auxin.report.theme import BLUE, GRAY
 
 
 def calibration(tables: Tables) -> Figure:
@@ -45,9 +45,11 @@ def areas(tables: Tables) -> Figure:
     y = alt.Y("predictor:N", title=None, sort=order)
     numbers = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "low", "high")]
     chart = alt.Chart(scores)
-    rule = chart.mark_rule(strokeWidth=1.5).encode(alt.X("low:Q", scale=unit), y, x2="high")
+    rule = chart.mark_rule(strokeWidth=1.5, color=BLUE).encode(alt.X("low:Q", scale=unit), y, x2="high")
     x = alt.X("value:Q", title="area under the ROC curve", scale=unit)
-    dots = chart.mark_point(filled=True, size=60, opacity=1).encode(x, y, tooltip=["predictor:N", *numbers])
+    dots = chart.mark_point(filled=True, size=60, opacity=1, color=BLUE).encode(
+        x, y, tooltip=["predictor:N", *numbers]
+    )
     return figure(
         "areas",
         alt.layer(rule, dots).properties(width=360, height=150),

@@ -39,8 +39,8 @@ SHOWN: dict[str, tuple[str, str, Callable[..., str]]] = {
     "accuracy_gen": ("generalization", "accuracy", percent),
     "linear": ("linear rule", "accuracy", percent),
     "grokked": ("passes 80%", "accuracy", percent),
-    "angle_total": ("L·λ_a at initialization", "", number),
-    "gradient_total": ("L·λ_g at initialization", "", number),
+    "angle_total": ("angle total at initialization", "", number),
+    "gradient_total": ("gradient total at initialization", "", number),
 }
 """Columns of a sweep's table: heading, the metric whose limits it keeps within, and how a value is written."""
 

@@ -34,7 +34,7 @@ from auxin.values import check
 
 ACCURACY = PANELS["gen", "accuracy"]
 LOSS = "training loss (nats a token)"
-LINES = {"published": "branches of strength 1", "held": "L·λ_a held at its best"}
+LINES = {"published": "branches of strength 1", "held": "angle total held at its best"}
 
 
 def accuracy_curves(tables: Tables) -> Figure:
@@ -122,7 +122,7 @@ def repair(tables: Tables) -> Figure:
     return figure(
         "repair",
         grid(_against_depth(points, groups, names), groups.chosen, 3),
-        ("Depth, as published and with L·λ_a held", "means over seeds, 95% intervals"),
+        ("Depth, as published and with the angle total held", "means over seeds, 95% intervals"),
         f"In-domain accuracy late in the run, {in_words(rows, '.0%')}.",
     )
 
