@@ -115,8 +115,7 @@ def scaled_models(source: str, names: Sequence[str]) -> Callable[[int, int], Any
 
 
 def _of_settings(settings: Mapping[str, Any]) -> nn.Module:
-    seed = int(torch.randint(2**31, ()))
-    model = model_of_config(settings, seed)
+    model = model_of_config(settings, torch.initial_seed())  # the caller's
     if isinstance(model, str):
         raise ConfigError(f"a config alone cannot be measured; {model}")
     return model

@@ -60,11 +60,11 @@ def left_out(features: Array, failed: Flags, group: NDArray[Any]) -> Array:
 
 def resampled(group: NDArray[Any]) -> Array:
     """[1 + R, N]: how often each model counts: once, then in bootstrap draws within its group."""
-    rng = np.random.default_rng(SEED)
+    generator = np.random.default_rng(SEED)
     counts = np.ones((1 + DRAWS, len(group)))
     for name in np.unique(group):
         own = np.flatnonzero(group == name)
-        counts[1:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), DRAWS)
+        counts[1:, own] = generator.multinomial(len(own), np.full(len(own), 1 / len(own)), DRAWS)
     return counts
 
 
