@@ -9,7 +9,7 @@ import auxin
 
 PUBLIC = {
     "Attention", "AuxinError", "Block", "Layer", "MLP", "ModelConfig", "Network", "Norm", "OptimizerConfig", "Rotary",
-    "RunConfig", "Experts", "CrossAttention", "Sublayer", "TransformerLM", "Vocabulary",
+    "RunConfig", "Experts", "CrossAttention", "LatentAttention", "Sublayer", "TransformerLM", "Vocabulary",
     "critical", "exponents", "grokking_summary", "initialize_",
     "load_task", "measure", "open", "Run", "phase_diagram", "preset",
     "propagate", "propagate_gram", "simulate", "train",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Block,
         CrossAttention,
         Experts,
+        LatentAttention,
         Layer,
         Network,
         Norm,
@@ -85,6 +86,7 @@ _MODULES = {
         "Block",
         "Experts",
         "CrossAttention",
+        "LatentAttention",
         "Layer",
         "Network",
         "Norm",
@@ -102,8 +104,8 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
     "check", "assert_healthy", "rescale_", "diff", "watch", "transfer", "CheckReport", "Thresholds",
-    "Norm", "Rotary", "Attention", "MLP", "Experts", "CrossAttention", "Sublayer", "Layer", "Network",
-    "Block", "exponents", "propagate", "propagate_gram", "phase_diagram",
+    "Norm", "Rotary", "Attention", "MLP", "Experts", "CrossAttention", "LatentAttention", "Sublayer",
+    "Layer", "Network", "Block", "exponents", "propagate", "propagate_gram", "phase_diagram",
     "critical", "simulate", "initialize_", "network_of",
     "ModelConfig", "OptimizerConfig", "RunConfig", "preset", "TransformerLM",
     "Vocabulary", "Task", "load_task", "train", "resume", "measure", "Run", "open", "grokking_summary",

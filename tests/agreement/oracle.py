@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from auxin.architecture import MLP, Attention, CrossAttention, Experts, Layer, Network, Norm
+from auxin.architecture import MLP, Attention, CrossAttention, Experts, LatentAttention, Layer, Network, Norm
 
 PHI = {
     "relu": F.relu,
@@ -123,6 +123,27 @@ class Random:
         a = a.softmax(-1)
         return (a @ v).transpose(1, 2).reshape(x.shape) @ self.matrix(d, d, 1.0) + self.bias(d, body.sigma_b)
 
+    def latent(self, body: LatentAttention, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """DeepSeek's: a part of every key turned, and the same in all heads; the others, and values, of a latent."""
+        d, H, h, r, v = self.width, self.heads, body.head_dim, body.turned, body.value_dim
+        rms = lambda y: y / (y.square().mean(-1, keepdim=True) + body.qk_epsilon).sqrt()
+        split = lambda y, size: y.view(*y.shape[:2], -1, size).transpose(1, 2)  # [B, H, n, size]
+        turn = lambda y: self.rotate(y, body.rotary.base, 1.0, None)
+        c = rms(x @ self.matrix(d, body.rank, body.sigma_down))
+        shared = turn(split(x @ self.matrix(d, r, body.sigma_down), r)).expand(-1, H, -1, -1)
+        k = torch.cat([split(c @ self.matrix(body.rank, H * (h - r), body.sigma_k), h - r), shared], -1)
+        values = split(c @ self.matrix(body.rank, H * v, body.sigma_v), v)
+        p = x
+        if body.query_rank is not None:
+            p = rms(x @ self.matrix(d, body.query_rank, body.sigma_down))
+        q = split(p @ self.matrix(p.shape[-1], H * h, body.sigma_q), h)
+        q = torch.cat([q[..., : h - r], turn(q[..., h - r :])], -1)
+        logits = q @ k.mT * (h**-0.5 if body.scale is None else body.scale)
+        a = logits.masked_fill(~mask, -math.inf).softmax(-1)
+        return (a @ values).transpose(1, 2).flatten(2) @ self.matrix(H * v, d, 1.0) + self.bias(
+            d, body.sigma_b
+        )
+
     @staticmethod
     def buckets(n: int, mask: torch.Tensor) -> torch.Tensor:
         """T5's 32 rows, up to distance 128, pair by pair: exact to 7 (causal 15), then by powers of 16 (8) to 128."""
@@ -158,7 +179,9 @@ class Random:
             for s in group:
                 seen = self.normalize(s.before, x)
                 body = s.body
-                if isinstance(body, Attention):
+                if isinstance(body, LatentAttention):
+                    y = self.latent(body, seen, mask)
+                elif isinstance(body, Attention):
                     y = self.attention(body, seen, mask, memory if isinstance(body, CrossAttention) else None)
                 else:
                     y = self.experts(body, seen) if isinstance(body, Experts) else self.mlp(body, seen)

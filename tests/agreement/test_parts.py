@@ -1,10 +1,23 @@
 """Every part of today's networks against random networks of an independent oracle, forward and backward."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from agreement.oracle import errors, measure
-from auxin.architecture import MLP, Attention, Block, Experts, Layer, Network, Norm, Rotary, Sublayer
+from auxin.architecture import (
+    MLP,
+    Attention,
+    Block,
+    Experts,
+    LatentAttention,
+    Layer,
+    Network,
+    Norm,
+    Rotary,
+    Sublayer,
+)
 from auxin.architecture.attention import Relative
 from auxin.theory.gram import propagate_gram
 
@@ -80,9 +93,20 @@ UNLIKE = Network(
         CASES["sandwich"],
     )
 )
+LATENT = LatentAttention(
+    head_dim=64, rotary=Rotary(fraction=0.25), sigma_q=1.4, sigma_k=1.5, sigma_down=1.2, scale=0.11, rank=768,
+    query_rank=768, value_dim=32,
+)  # fmt: skip
+LATENTS = Network(
+    3 * (pre(LATENT, GELU), Layer((Sublayer(replace(LATENT, query_rank=None)), Sublayer(GELU, stream=RMS))))
+)
+"""Behind a norm, and not."""
 DRAWS = {"ALiBi": (4096, 24)}
 """Of theory and networks, where both scatter more: each slope is one head's in twelve."""
-NETWORKS = {name: Network.repeat(layer, 6) for name, layer in CASES.items()} | {"unlike layers": UNLIKE}
+NETWORKS = {name: Network.repeat(layer, 6) for name, layer in CASES.items()} | {
+    "unlike layers": UNLIKE,
+    "latent keys": LATENTS,
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

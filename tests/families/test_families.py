@@ -108,7 +108,7 @@ def test_experts_as_a_list_of_modules_are_read() -> None:
     assert found["up"].parameter == "h.0.block_sparse_moe.experts.*.w3.weight"
 
 
-@pytest.mark.parametrize("kind", ["mixtral", "qwen2_moe"])
+@pytest.mark.parametrize("kind", ["mixtral", "qwen2_moe", "deepseek_v3"])
 def test_experts_are_predicted(kind: str) -> None:
     """Averages over 8 networks: within .03 in cosine, 6% in norm² and 12% in gradient."""
     reports = [
@@ -285,6 +285,15 @@ def test_scaled_rotations_are_those_of_transformers(name: str) -> None:
     assert ("yarn" in name or name == "longrope") == (attention.scale is not None)
 
 
+def test_scaled_rotations_of_latent_keys_are_those_of_transformers() -> None:
+    scaling = {"rope_type": "yarn", "factor": 40.0, "mscale": 1.0, "mscale_all_dim": 1.0, **LENGTHS}
+    model: Any = models.build("deepseek_v3", rope_scaling=scaling, max_position_embeddings=2560)
+    attention: Any = auxin.network_of(model).layers[1].sublayers[0].body
+    assert attention.rotary.rates(24) == pytest.approx(model.model.rotary_emb.inv_freq.tolist(), rel=1e-5)
+    assert model.model.rotary_emb.attention_scaling == 1
+    assert attention.scale == pytest.approx(model.model.layers[1].self_attn.scaling)
+
+
 def test_rotations_are_read_as_every_version_of_transformers_writes_them() -> None:
     def rotary(kind: str, **more: Any) -> list[Any]:
         network = auxin.network_of({"model_type": kind, **models.settings(kind, depth=6), **more})
@@ -316,6 +325,9 @@ def test_rotations_are_read_as_every_version_of_transformers_writes_them() -> No
         ("llama", {"rope_parameters": 7}, "rope_parameters is 7; allowed: settings by name"),
         ("llama", {"residual_multiplier": 0.2}, "residual_multiplier is 0.2; allowed: none, as it is not covered"),
         ("llama", {"hidden_act": "mish"}, "activation is 'mish'; allowed: gelu"),
+        ("deepseek_v2", {"topk_method": "group_limited_greedy"}, "topk_method is 'group_limited_greedy'"),
+        ("deepseek_v2", {"norm_topk_prob": True}, "norm_topk_prob is True"),
+        ("deepseek_v3", {"scoring_func": "softmax"}, "scoring_func is 'softmax'; allowed: sigmoid"),
         ("gpt2", {"add_cross_attention": True}, "add_cross_attention is True"),
         ("gpt2", {"sliding_window": 8}, "sliding_window is 8"),
         ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),

@@ -51,6 +51,8 @@ CLASSES = {
     "hunyuan_v1_dense": "HunYuanDenseV1ForCausalLM",
     "gpt_oss": "GptOssForCausalLM",
     "glm4_moe": "Glm4MoeForCausalLM",
+    "deepseek_v3": "DeepseekV3ForCausalLM",
+    "deepseek_v2": "DeepseekV2ForCausalLM",
     "distilbert": "DistilBertForMaskedLM",
     "electra": "ElectraForMaskedLM",
     "deberta-v2": "DebertaV2ForMaskedLM",
@@ -116,6 +118,18 @@ def settings(kind: str, depth: int = 3, width: int = 96, **more: Any) -> dict[st
         own |= {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}
     if kind == "glm4_moe":
         own |= {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": width, "n_group": 2}
+    if kind in ("deepseek_v3", "deepseek_v2"):
+        own |= {
+            "n_routed_experts": 8,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": width,
+            "pad_token_id": 0,
+        }
+        own |= {"num_key_value_heads": 4, "first_k_dense_replace": 1, "kv_lora_rank": width // 2}
+        own |= {"q_lora_rank": width // 2 if kind == "deepseek_v3" else None, "v_head_dim": 16}
+        own |= {"qk_nope_head_dim": 16, "qk_rope_head_dim": 8}
+    if kind == "deepseek_v3":
+        own |= {"n_group": 2, "topk_group": 1}
     if kind == "electra":
         own |= {"embedding_size": width // 2}
     if kind in ("dinov2", "dinov2_with_registers"):

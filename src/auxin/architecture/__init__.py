@@ -4,6 +4,7 @@ from auxin.architecture.attention import Attention, Rotary
 from auxin.architecture.block import Block
 from auxin.architecture.cross import CrossAttention
 from auxin.architecture.experts import Experts
+from auxin.architecture.latent import LatentAttention
 from auxin.architecture.layer import Layer, Sublayer
 from auxin.architecture.mlp import MLP
 from auxin.architecture.network import Network
@@ -15,6 +16,7 @@ __all__ = [
     "Block",
     "CrossAttention",
     "Experts",
+    "LatentAttention",
     "Layer",
     "Network",
     "Norm",

@@ -11,6 +11,7 @@ from auxin.architecture.attention import Attention
 from auxin.architecture.cross import CrossAttention
 from auxin.architecture.experts import Experts
 from auxin.architecture.initialization import Map, Scheme
+from auxin.architecture.latent import LatentAttention
 from auxin.architecture.layer import Sublayer
 from auxin.architecture.mlp import MLP
 from auxin.architecture.network import Network
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 WRITERS = ("out", "down", "shared_down", "cross_out")
 """Maps whose output is added to the stream."""
-BODIES = {"attention": (Attention,), "cross": (CrossAttention,), "mlp": (MLP, Experts)}
+BODIES = {"attention": (Attention, LatentAttention), "cross": (CrossAttention,), "mlp": (MLP, Experts)}
 """By the kind of a branch."""
 
 

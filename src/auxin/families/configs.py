@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from auxin.architecture import MLP, Attention, CrossAttention, Experts, Layer, Network, Rotary, Sublayer
+from auxin.architecture import (
+    MLP,
+    Attention,
+    CrossAttention,
+    Experts,
+    LatentAttention,
+    Layer,
+    Network,
+    Rotary,
+    Sublayer,
+)
 from auxin.architecture.attention import Relative
 from auxin.architecture.initialization import Map
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
@@ -16,31 +25,13 @@ from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
 from auxin.families.family import Family
 from auxin.families.names import ACTIVATIONS, FULL, KINDS, LARGEST, NAMES, SLIDING, STACKED, without_effect
-from auxin.families.rotary import rotary_of
+from auxin.families.rotary import rotary_of, strength_of_all
 from auxin.families.table import BY_TYPE, FAMILIES, SPECIAL
 from auxin.values import check
 
 
 class NoFamily(ConfigError):
     """No family is known that a config or a model is of."""
-
-
-def read_config(path: str | Path) -> dict[str, Any]:
-    """The settings of a config.json, or of the one in a directory; raises ``ConfigError`` where there are none."""
-    path = Path(path)
-    path = path / "config.json" if path.is_dir() else path
-    if path.exists() and not path.is_file():  # a pipe would be waited for, a device read for ever
-        raise ConfigError(f"{path} is no file; allowed: a config.json")
-    try:
-        if path.stat().st_size > 2**24:
-            raise ConfigError(f"{path} is larger than 16 MB; allowed: a config.json")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; allowed: a config.json") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from None
-    check(isinstance(values, dict), str(path), type(values).__name__, "a JSON object of settings")
-    return values
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:
@@ -156,7 +147,8 @@ class _Reader:
         if isinstance(body, MLP):
             body = self._mlp(body)
         elif isinstance(body, Experts):
-            groups = self.whole("n_group", 1)
+            groups, (key, score) = self.whole("n_group", 1), self._find("scoring_func")
+            check(score in (None, body.score), key, score, body.score)
             body = replace(
                 body,
                 expert=self._mlp(body.expert),
@@ -205,6 +197,8 @@ class _Reader:
         """What one layer's sublayer has inside."""
         if not isinstance(template, Attention):
             return self._after_attention(template, layer)
+        if isinstance(template, LatentAttention):
+            return self._latent(template, sizes)
         cross = isinstance(template, CrossAttention)
         body = (
             replace(template, head_dim=head_dim)
@@ -250,6 +244,33 @@ class _Reader:
             alibi=self.whole("heads") if template.alibi else 0,
             window=self._window() if kind == SLIDING else None,
             softcap=self.number("attn_logit_softcapping", 0.0) or None,
+        )
+
+    def _latent(self, template: LatentAttention, sizes: Sizes) -> LatentAttention:
+        """What attention with latent keys does; the norms of latents have the classes' ε, not the config's."""
+        check(
+            sizes.key_heads == sizes.heads,
+            "num_key_value_heads",
+            sizes.key_heads,
+            f"{sizes.heads}, as of queries",
+        )
+        turned = self.whole("qk_rope_head_dim")
+        head_dim = self.whole("qk_nope_head_dim") + turned
+        self.read.add("qk_head_dim")  # their sum
+        settings = {**(self._rotation(FULL, turned) or {})}
+        settings["partial_rotary_factor"] = math.nextafter(
+            turned / head_dim, 1
+        )  # times head_dim no less than turned
+        strength = strength_of_all(settings)
+        none = self.values.get("q_lora_rank", 0) is None
+        return replace(
+            template,
+            head_dim=head_dim,
+            scale=None if strength == 1 else strength**2 * head_dim**-0.5,
+            rotary=rotary_of(settings, head_dim, self.whole("longest", LARGEST))[0],
+            rank=self.whole("kv_lora_rank"),
+            query_rank=None if none else self.whole("q_lora_rank"),
+            value_dim=self.whole("v_head_dim"),
         )
 
     def _rotation(self, kind: str, head_dim: int) -> Mapping[str, Any] | None:

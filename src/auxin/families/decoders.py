@@ -1,11 +1,15 @@
 """Families of decoders."""
 
+from dataclasses import replace
+
 from auxin.architecture import MLP, Attention, Experts, Norm, Rotary
 from auxin.families.family import (
     ALL_HEADS,
     ATTENTION_PARTS,
     EXPERT_PARTS,
     GPT2_PARTS,
+    LATENT,
+    LATENT_PARTS,
     PER_HEAD,
     PLAIN_PARTS,
     ROTARY,
@@ -29,7 +33,22 @@ DEEPSEEK_SETTINGS = (
     "topk_group",
     "routed_scaling_factor",
     "first_k_dense_replace",
+    "norm_topk_prob",
 )
+LATENT_SETTINGS = (
+    "q_lora_rank",
+    "kv_lora_rank",
+    "qk_nope_head_dim",
+    "qk_rope_head_dim",
+    "qk_head_dim",
+    "v_head_dim",
+)
+LATENT_DEFAULTS = {
+    "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+}  # fmt: skip
+LATENT_EXPERTS = LATENT_PARTS | {
+    role: path for role, path in DEEPSEEK_PARTS.items() if role not in ATTENTION_PARTS
+}
 
 DECODERS = (
     Family(
@@ -144,15 +163,16 @@ DECODERS = (
             "shared_gate": "mlp.shared_expert.gate_proj", "shared_up": "mlp.shared_expert.up_proj",
             "shared_down": "mlp.shared_expert.down_proj", "shared_router": "mlp.shared_expert_gate",
         },
-        period=0, defaults={"use_sliding_window": False},
+        period=0, defaults={"use_sliding_window": False}, special=("norm_topk_prob",),
     ),
     Family(
         "Qwen 3 MoE", ("qwen3_moe",), "as Qwen 3, with experts, or an MLP alone",
         mixture(PER_HEAD), parts=EXPERT_PARTS, period=0, defaults={"use_sliding_window": False},
+        special=("norm_topk_prob",),
     ),
     Family(
         "OLMoE", ("olmoe",), "as Llama, queries and keys normalized over all heads, with experts",
-        mixture(ALL_HEADS, epsilon=1e-5), parts=EXPERT_PARTS,
+        mixture(ALL_HEADS, epsilon=1e-5), parts=EXPERT_PARTS, special=("norm_topk_prob",),
     ),
     Family(
         "Granite MoE", ("granitemoe",), "as Granite, with experts: the softmax of the chosen ones' logits",
@@ -250,6 +270,25 @@ DECODERS = (
         mixture(ROTARY, DEEPSEEK, 1e-5), parts=DEEPSEEK_PARTS,
         defaults={"partial_rotary_factor": 0.5, "first_k_dense_replace": 1, "norm_topk_prob": True},
         special=DEEPSEEK_SETTINGS,
+    ),
+    Family(
+        "DeepSeek-V3", ("deepseek_v3",), "as GLM 4 MoE, all rotated, keys and values by way of a latent, queries too "
+        "where the config says so",
+        mixture(LATENT, DEEPSEEK), parts=LATENT_EXPERTS,
+        defaults=LATENT_DEFAULTS | {
+            "n_routed_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 2048, "n_shared_experts": 1,
+            "n_group": 8, "topk_group": 4, "norm_topk_prob": True, "routed_scaling_factor": 2.5,
+            "first_k_dense_replace": 3,
+        },
+        special=DEEPSEEK_SETTINGS + LATENT_SETTINGS,
+    ),
+    Family(
+        "DeepSeek-V2", ("deepseek_v2",), "as DeepSeek-V3, experts by softmax, not in groups",
+        mixture(LATENT, replace(DEEPSEEK, score="softmax")), parts=LATENT_EXPERTS,
+        defaults=LATENT_DEFAULTS | {"n_routed_experts": 64, "moe_intermediate_size": 1407, "n_shared_experts": 2},
+        special=(
+            *LATENT_SETTINGS, "n_routed_experts", "n_shared_experts", "routed_scaling_factor", "first_k_dense_replace",
+        ),
     ),
     Family(
         "OPT", ("opt",), "pre-norm, relu, learned positions; N(0, .02²)", plain("relu"),

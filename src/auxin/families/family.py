@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from auxin.architecture import MLP, Attention, Experts, Layer, Norm, Rotary, Sublayer
+from auxin.architecture import MLP, Attention, Experts, LatentAttention, Layer, Norm, Rotary, Sublayer
 from auxin.architecture.initialization import Scheme
 from auxin.families.schemes import plain_normal
 
@@ -44,6 +44,13 @@ OUR_PARTS = {
     "down": "mlp.down",
 }
 ATTENTION_PARTS = {name: LLAMA_PARTS[name] for name in ("query", "key", "value", "out")}
+LATENT_PARTS = {
+    "query_latent": "self_attn.q_a_proj",
+    "query": ("self_attn.q_b_proj", "self_attn.q_proj"),
+    "latent": "self_attn.kv_a_proj_with_mqa",
+    "key_value": "self_attn.kv_b_proj",
+    "out": "self_attn.o_proj",
+}
 EXPERT_PARTS = ATTENTION_PARTS | {
     "router": ("mlp.gate", "block_sparse_moe.gate"),
     "gate_up": "mlp.experts.gate_up_proj",
@@ -143,6 +150,7 @@ class Family:
 
 
 ROTARY = Attention(head_dim=2, rotary=Rotary())
+LATENT = LatentAttention(head_dim=2, rotary=Rotary())
 PER_HEAD = Attention(head_dim=2, rotary=Rotary(), qk_norm=True)
 ALL_HEADS = Attention(head_dim=2, rotary=Rotary(), qk_norm="all")
 SANDWICH = ("before", "after")

@@ -73,6 +73,7 @@ scale_decoder_outputs dense_act_fn is_gated_act
 max_source_positions max_target_positions num_mel_bins use_weighted_layer_sum classifier_proj_size apply_spec_augment
 mask_time_prob mask_time_length mask_time_min_masks mask_feature_prob mask_feature_length mask_feature_min_masks
 median_filter_width
+aux_loss_alpha seq_aux ep_size num_mtp_layers
 summary_type summary_use_proj summary_activation summary_proj_to_labels
 pooler_output_size pooler_act pooler_hidden_act pooler_hidden_size encoder_stride
 decoder_bias classifier_pooling classifier_bias classifier_activation
@@ -104,7 +105,10 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "swiglu_alpha": (1.702,),
     "swiglu_limit": (7.0,),
     "topk_method": ("greedy", "noaux_tc"),
-    "scoring_func": ("sigmoid",),
+    "norm_topk_prob": (False,),
+    "n_group": (1,),
+    "topk_group": (1,),
+    "moe_layer_freq": (1,),
     "relative_attention": (False,),
     "position_biased_input": (True,),
     "sinusoidal_pos_embds": (False,),

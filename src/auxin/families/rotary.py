@@ -92,10 +92,20 @@ def _yarn_strength(settings: Settings, factor: float) -> float:
     if given is not None:
         return _number(settings, "attention_factor", 0)
 
-    def scale(of: float) -> float:
-        return 0.1 * of * math.log(factor) + 1 if factor > 1 else 1.0
+    both = [_longer(factor, float(scale)) for scale in scales if scale]
+    return both[0] / both[1] if len(both) == 2 else _longer(factor, 1.0)
 
-    return scale(float(scales[0])) / scale(float(scales[1])) if scales[0] and scales[1] else scale(1.0)
+
+def _longer(factor: float, scale: float) -> float:
+    return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
+
+
+def strength_of_all(settings: Settings) -> float:
+    """The factor on all dimensions of queries and of keys that DeepSeek's attention has beside its rotation."""
+    scale = _number(settings, "mscale_all_dim", 0, 0.0)
+    if settings.get("rope_type", settings.get("type", "default")) == "default" or scale == 0:
+        return 1.0
+    return _longer(_number(settings, "factor", 1e-6), scale)
 
 
 def _longrope(settings: Settings, rates: tuple[float, ...], longest: int) -> Scaled:

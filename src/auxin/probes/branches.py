@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from auxin.architecture import MLP, Attention, Experts, Sublayer
+from auxin.architecture import MLP, Attention, Experts, LatentAttention, Sublayer
 from auxin.families.description import Described
 from auxin.probes.findings import Diagnostic, Thresholds
 from auxin.probes.observe import Observation
@@ -106,11 +106,12 @@ class _Expectation:
         """Root mean variance of a row's logits over visible keys.
 
         With σ_Q² = std_q²·d and C the Gram matrix, E a_ij a_ij' = (σ_Q σ_K·scale)² d_h ρ(j − j') C_ii C_jj', ρ the
-        mean cosine of the rotary angles (1 without them). None where a window hides part of the tokens.
+        mean cosine of the rotary angles (1 without them). None where a window hides part of the tokens, and of latents.
         """
         heads, gram, width = self.attention, self.gram, self.described.recipe.sizes.width
         n = gram.shape[-1]
-        if (heads.window is not None and heads.window < n) or heads.alibi:
+        latent = isinstance(heads, LatentAttention)
+        if (heads.window is not None and heads.window < n) or heads.alibi or latent:
             return None
         stds = [self.described.stds[role, self.layer] for role in ("query", "key")]
         dim = heads.head_dim or 1
@@ -179,6 +180,12 @@ class _Expectation:
         mixed = branch.mixed_raw if norm is None or branch.mixed is None else branch.mixed * norm.gain**2
         if mixed is None or math.isnan(mixed):
             return None
+        if isinstance(body, LatentAttention):
+            return (
+                None
+                if branch.mixed is None
+                else gains["key_value"] * gains["out"] * branch.mixed + bias["out"]
+            )
         return gains["value"] * gains["out"] * mixed + gains["out"] * bias["value"] + bias["out"]
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from auxin.architecture import MLP, Attention, CrossAttention, Experts
-from auxin.theory.parts import attention, cross, experts, mlp
+from auxin.architecture import MLP, Attention, CrossAttention, Experts, LatentAttention
+from auxin.theory.parts import attention, cross, experts, latent, mlp
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,7 @@ SYMMETRIC: dict[type, Any] = {
     MLP: mlp.SymmetricMLP,
     Experts: experts.symmetric,
     CrossAttention: cross.symmetric,
+    LatentAttention: latent.symmetric,
 }
 """By the kind of a branch's body: ``Symmetric(body, n_tokens, seen)``, see ``attention.SymmetricAttention``."""
 GRAM: dict[type, Callable[[Any, Tensor, Draws], tuple[Tensor, Back]]] = {
@@ -29,5 +30,6 @@ GRAM: dict[type, Callable[[Any, Tensor, Draws], tuple[Tensor, Back]]] = {
     MLP: mlp.gram,
     Experts: experts.gram,
     CrossAttention: cross.gram,
+    LatentAttention: latent.gram,
 }
 """By the kind of a branch's body: its output's Gram matrix from what it sees, and the way back."""

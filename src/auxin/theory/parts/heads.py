@@ -146,7 +146,7 @@ def _drawn(
     allowed = draws.allowed if source is seen else torch.ones(n, m, dtype=torch.bool)
     bias = biases(body, allowed).to(dtype)
     buckets = None if body.relative is None else _buckets(body.relative, allowed)
-    turn = _rotation(body, n, dtype)
+    turn = rotation(body, n, dtype)
     factor = _factor(body)
     first = 0
     for count in draws.chunks(replicas * n * m, CHUNK):
@@ -200,17 +200,17 @@ def _projected(
         divisor = (x.square().mean(-1, keepdim=True) + body.qk_epsilon / max(sigma, SMALLEST) ** 2).sqrt()
         x /= divisor
     if turn is not None:
-        _turn(x, turn)
+        turned_by(x, turn)
 
     def pull(g: Tensor) -> Tensor:
         if divisor is not None:  # in the turned frame, where x stands as well
             g = (g - x * (g * x).mean(-1, keepdim=True)) / divisor
-        return g if turn is None else _turn(g, turn.conj())
+        return g if turn is None else turned_by(g, turn.conj())
 
     return x, pull
 
 
-def _rotation(body: Attention, n: int, dtype: torch.dtype) -> Tensor | None:
+def rotation(body: Attention, n: int, dtype: torch.dtype) -> Tensor | None:
     """e^{i·angle} of every token and pair, [n, pairs]."""
     if body.rotary is None or body.head_dim is None:
         return None
@@ -221,7 +221,7 @@ def _rotation(body: Attention, n: int, dtype: torch.dtype) -> Tensor | None:
     )
 
 
-def _turn(x: Tensor, turn: Tensor) -> Tensor:
+def turned_by(x: Tensor, turn: Tensor) -> Tensor:
     """Turn pairs of x's first dimensions, in place; which ones are paired does not matter to independent ones."""
     pairs = x[..., : 2 * turn.shape[-1]].unflatten(-1, (-1, 2))
     torch.view_as_complex(pairs).mul_(turn)
