@@ -244,6 +244,13 @@ def write(rows: dict[str, dict[str, Any]]) -> None:
     table.with_columns(errors).write_csv(TABLE)
 
 
+READ = {
+    "CpmAntForCausalLM": "True: `cpmant/configuration_cpmant.py` has init_std 1, of the relative biases as well.",
+    "MT5ForConditionalGeneration": "True: `mt5/modeling_mt5.py` draws an output map that is not tied from N(0, 1).",
+    "OlmoHybridForCausalLM": "True of this size: attention layers of `olmo_hybrid/modeling_olmo_hybrid.py` have norms "
+    "after their branches alone. At embeddings of std 0.02 such a norm multiplies a small branch, and its gradient.",
+}
+"""What the code says of classes that are flagged."""
 PAGE_TEXT = """# Audit: every class of transformers
 
 What `auxin check` makes of a small model of every class that has a config in transformers {version}: three layers,
@@ -294,7 +301,10 @@ def page() -> str:
     flagged = table.filter(pl.col("flagged") > 0)
     kinds = slips.group_by("slip", maintain_order=True).agg(pl.col("named").sum(), pl.len())
     rows = [f"| {row['slip']} | {row['named']} | {row['len']} |" for row in kinds.to_dicts()]
-    findings = [f"- {row['model']}: {row['finding']}" for row in flagged.to_dicts()]
+    findings = [
+        f"- {row['model']}: {row['finding']} {READ.get(row['model'], '')}".rstrip()
+        for row in flagged.to_dicts()
+    ]
     return PAGE_TEXT.format(
         version=VERSION,
         width=WIDTH,
