@@ -37,34 +37,21 @@ from auxin.probes.states import stream_of
 from small_models import WIDTH, classes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-TABLE, PAGE = DOCS / "tables" / "audit.csv", DOCS / "audit.md"
-SLIPS = DOCS / "tables" / "slips.csv"
+TABLE, SLIPS, PAGE = DOCS / "tables" / "audit.csv", DOCS / "tables" / "slips.csv", DOCS / "audit.md"
 VERSION = "5.24.0"
 """Of transformers, that the committed rows are of."""
 INPUTS = re.compile("does not run on|never run|as input is not known|tokens of a sequence")
 TOKENS = 16
-WIDE, DRAWS = 256, 12
-"""Of the networks that a prediction is compared with."""
+WIDE, DRAWS = 256, 12  # of the networks that a prediction is compared with
 EQUAL = 1e-6
 """Difference between check's stream and that of plain hooks up to which they count as equal."""
 CLOSE = {"cosine": 0.03, "norm": 0.06, "gradient": 0.12}
 """Difference between prediction and mean over networks up to which a class counts as predicted."""
 SCHEMA: dict[str, Any] = {
-    "model": pl.String,
-    "stack": pl.String,
-    "layers": pl.Int64,
-    "equal": pl.Float64,
-    "reference": pl.String,
-    "cosine": pl.Float64,
-    "norm": pl.Float64,
-    "gradient": pl.Float64,
-    "fresh": pl.Int64,
-    "flagged": pl.Int64,
-    "finding": pl.String,
-    "note": pl.String,
-    "refused": pl.String,
-    "seconds": pl.Float64,
-}
+    "model": pl.String, "stack": pl.String, "layers": pl.Int64, "equal": pl.Float64, "reference": pl.String,
+    "cosine": pl.Float64, "norm": pl.Float64, "gradient": pl.Float64, "fresh": pl.Int64, "flagged": pl.Int64,
+    "finding": pl.String, "note": pl.String, "refused": pl.String, "seconds": pl.Float64,
+}  # fmt: skip
 
 Build = Callable[..., nn.Module]
 
@@ -100,9 +87,9 @@ def row_of(build: Build, seeds: int) -> dict[str, Any]:
     if report.predicted is not None and seen is not None:
         row |= _deviations(build, layers)
     for seed in range(seeds):
-        found = (
-            report if seed == 0 else check(_seeded(build, seed), n_tokens=TOKENS, seed=seed, layers=layers)
-        ).findings
+        if seed:
+            report = check(_seeded(build, seed), n_tokens=TOKENS, seed=seed, layers=layers)
+        found = report.findings
         row["fresh"] += 1
         row["flagged"] += bool(found)
         if found and "finding" not in row:
@@ -337,8 +324,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--limit", type=float, default=60)
-    parser.add_argument("--again", action="store_true")
-    parser.add_argument("--refused", action="store_true", help="try those again that were refused")
+    for name, words in (("--again", "replace all rows"), ("--refused", "try those again that were refused")):
+        parser.add_argument(name, action="store_true", help=words)
     parser.add_argument("classes", nargs="*", metavar="CLASS")
     options = parser.parse_args()
     import transformers.generation
