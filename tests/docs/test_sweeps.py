@@ -34,7 +34,7 @@ def test_files_are_read_and_commands_give_one_sweep_however_it_is_divided(
         assert large in text
         text = text.replace(large, small)
     (tmp_path / "sweep.toml").write_text(text)
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 8
     for command in COMMANDS:
         assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
     for task in (1, 2):

@@ -117,9 +117,9 @@ def test_kernels_are_finite_symmetric_and_bounded(name: str, q: float, ratio: fl
     other = q * ratio
     p = c * q**0.5 * other**0.5
     value = gaussian.kernel(name, q, other, p)
-    bound = (gaussian.second_moment(name, q) * gaussian.second_moment(name, other)) ** 0.5
+    bound = gaussian.second_moment(name, q) ** 0.5 * gaussian.second_moment(name, other) ** 0.5
     assert np.isfinite(value)
-    assert abs(value) <= bound * (1 + 1e-9) + 1e-170  # whose square is no float
+    assert abs(value) <= bound * (1 + 1e-9) + 1e-170
     assert value == pytest.approx(float(gaussian.kernel(name, other, q, p)), rel=1e-9, abs=1e-300)
     assert np.isfinite(gaussian.kernel_derivative(name, q, other, p))
     assert gaussian.kernel_gap(name, q, 1 - c) >= 0

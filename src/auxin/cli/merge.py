@@ -13,6 +13,7 @@ from auxin.cli.options import Verb
 from auxin.cli.output import Result
 from auxin.cli.sweep import swept
 from auxin.lab.sweep_record import open_sweep
+from auxin.values import check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class MergeOptions(Verb):
     def run(self) -> Result:
         """Copy the finished runs into one sweep; the status says whether any are missing."""
         for path in self.paths:
+            check(path.resolve() != self.out.resolve(), "out", self.out, "a directory other than its parts")
             open_sweep(path)
         from auxin.lab.sweep import merge
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -264,7 +265,8 @@ def _built(
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        found = build(width, depth)
+        names = {"width", "depth"} <= inspect.signature(build).parameters.keys()
+        found = build(width=width, depth=depth) if names else build(width, depth)
     model, optimizer = found if isinstance(found, tuple) else (found, None)
     check(
         isinstance(model, nn.Module),

@@ -87,7 +87,7 @@ ERROR = "calibration error of {}"
 
 def configs(scale: Scale) -> list[NamedRun]:
     """A model a run; the stacks in turn, everything else drawn from one generator."""
-    count = 24 if scale == "minutes" else 1024
+    count = 16 if scale == "minutes" else 1024
     rng = np.random.default_rng(SEED_OF_DESIGN)
     spread = lambda low, high: float(f"{low * (high / low) ** rng.random():.4g}")
     bases = {task: base("minutes", task) for task in UNIGRAM}
