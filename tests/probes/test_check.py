@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -403,6 +404,64 @@ def test_a_model_that_has_trained_is_not_compared_with_its_initialization() -> N
     assert "Nothing found: signals pass." in report.summary()
     assert "loss at initialization" not in report.summary()
     assert auxin.check(model, n_tokens=16, reference=models.build("llama", depth=3, width=64)).findings
+
+
+class Scale(nn.Module):
+    """A norm of one's own: not called one, nor its gain a weight; ``zero``: it multiplies by 1 + g."""
+
+    def __init__(self, zero: bool = False) -> None:
+        super().__init__()
+        self.zero, self.g = zero, nn.Parameter(torch.full((shapes.D,), 0.0 if zero else 1.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gain = 1 + self.g if self.zero else self.g
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * gain
+
+
+class Vectors(nn.Module):
+    """A gain that a function multiplies by, and its own random bias and small factor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain, self.bias = nn.Parameter(torch.ones(shapes.D)), nn.Parameter(torch.randn(shapes.D))
+        self.factor = nn.Parameter(torch.full((shapes.D,), 1e-2))
+        self.map = nn.Linear(shapes.D, shapes.D)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.map(torch.nn.functional.rms_norm(x, (shapes.D,), self.gain))
+        return (x + self.bias) * self.factor
+
+
+@pytest.mark.parametrize("norm", [Scale, lambda: Scale(zero=True), Vectors])
+def test_gains_of_ones_own_that_have_trained_are_known(norm: Callable[[], nn.Module]) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: Any = shapes.MinGPT()
+        for block in model.blocks:
+            block.ln_1, block.ln_2 = norm(), norm()
+        model.ln_f = Scale()
+        gains = [p for name, p in model.named_parameters() if name.endswith((".g", ".gain"))]
+        fresh = auxin.check(model, n_tokens=16)
+        with torch.no_grad():
+            gains[2].sub_(0.9)
+        slip = auxin.check(model, n_tokens=16)
+        with torch.no_grad():
+            gains[2].add_(0.9)
+            for gain in gains:
+                gain.add_(0.05 * torch.randn(shapes.D))
+        trained = auxin.check(model, n_tokens=16)
+    assert not any("have been trained" in note for report in (fresh, slip) for note in report.notes)
+    assert "blocks.1.ln_1" in {finding.module for finding in slip.findings}
+    assert any("the weights have been trained" in note for note in trained.notes)
+    assert not [finding for finding in trained.findings if finding.kind == "mismatch"]
+
+
+def test_gains_that_are_noise_have_not_trained() -> None:
+    model: Any = shapes.MinGPT()
+    draws = torch.Generator().manual_seed(0)
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.02, generator=draws)
+    assert "blocks.0.ln_1" in {finding.module for finding in auxin.check(model, n_tokens=16).findings}
 
 
 class Kept(shapes.ListOfLists):

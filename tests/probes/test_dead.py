@@ -170,6 +170,27 @@ def test_dead_is_what_no_gradient_reaches() -> None:
     assert finding.sentence.startswith("blocks.2.norm is never used: no gradient reaches its weights")
 
 
+def test_a_norm_outside_the_layers_that_is_never_called_is_dead() -> None:
+    class Forgotten(shapes.MinGPT):
+        def forward(self, idx: Tensor) -> Tensor:
+            return self.head(self.blocks(self.tok_emb(idx) + self.pos_emb[:, : idx.shape[1]]))
+
+    model = drawn(Forgotten)
+    (finding,) = found(model).findings
+    assert (finding.kind, finding.module) == ("dead", "ln_f")
+    assert finding.sentence.startswith("ln_f is never used")
+    model.ln_f = nn.Identity()
+    model.parts = nn.ModuleDict({"ln_f": nn.LayerNorm(D)})  # in a container that is never called itself
+    assert [f.module for f in found(model).findings] == ["parts.ln_f"]
+    model = drawn(shapes.MinGPT)
+    model.other = nn.Linear(D, V)
+    report = found(model)
+    assert not report.findings
+    assert "other: never used on such inputs" in report.notes
+    model.other.requires_grad_(False)
+    assert not any("other" in note for note in found(model).notes)
+
+
 def test_experts_that_no_token_chose_are_not_dead() -> None:
     class Routed(nn.Module):
         def __init__(self, *_: object) -> None:

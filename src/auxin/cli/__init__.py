@@ -1,7 +1,7 @@
 """The command line: ``auxin VERB [OPTIONS]`` parses and delegates, nothing else.
 
-Exit status: 0 done, 1 failed (or what it printed could not be written), 2 bad arguments, 3 ``check``, ``diff`` or
-``transfer`` has found something, 128 + n stopped by signal n (130: Ctrl-C).
+Exit status: 0 done, 1 failed or a value refused (or what it printed could not be written), 2 arguments that cannot be
+read, 3 ``check``, ``diff`` or ``transfer`` has found something, 128 + n stopped by signal n (130: Ctrl-C).
 """
 
 from __future__ import annotations

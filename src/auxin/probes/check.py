@@ -26,6 +26,7 @@ from auxin.probes.dead import (
     unreached,
     unreached_by_class,
     unset_tensors,
+    unused_outside,
     zero_by_design,
 )
 from auxin.probes.expectation import Expectation
@@ -150,7 +151,7 @@ def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckRe
     model, stack, limits = subject.model, subject.stack, subject.limits
     bad = bad_entries(model)
     causes = _Causes(unset_tensors(model, bad))
-    moved = expected.known != "given" and moved_gains(subject)
+    moved = expected.known != "given" and moved_gains(subject, expected.reference)
     if not moved:
         _compare(causes, subject, expected)
     effects: list[Diagnostic] = []
@@ -166,6 +167,9 @@ def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckRe
         dead = list(unreached(reach, stack, seen.layers))
         usual = unreached_by_class(dead, subject, reading)
         causes.add(finding for finding in dead if finding.module not in usual)
+        idle, optional = unused_outside(reach, subject)
+        causes.add(idle)
+        notes += optional
         if usual:
             where = f"not reached in a fresh {type(model).__name__} either, on such inputs"
             notes.append(f"{', '.join(sorted(usual)[:SHOWN])}: {where}")

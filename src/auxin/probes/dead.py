@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from auxin.errors import ConfigError
-from auxin.families.layers import LayerStack, find_layers
+from auxin.families.layers import LISTS, LayerStack, find_layers, pair_of
 from auxin.families.preparation import hooks, prepared
 from auxin.probes.findings import Diagnostic
 from auxin.probes.inputs import Call, Reading, call_of
 from auxin.probes.redraws import library_twin
+from auxin.probes.residual import is_norm
 from auxin.probes.states import tensors_of
 from auxin.probes.weights import Subject, owner
 
@@ -34,6 +35,8 @@ SHOWN = 3
 """Names that a note lists."""
 UPDATES = 8
 """Updates that are tried at most."""
+LIBRARIES = ("torch.", "transformers.", "timm.")
+"""Packages whose classes keep modules for other inputs."""
 STEP = 0.02
 """Root mean square of what a zero tensor is moved by."""
 
@@ -233,6 +236,28 @@ def unreached_by_class(found: Sequence[Diagnostic], subject: Subject, reading: R
         return set()
     parts = {finding.part for finding in unreached(reach, stack, names)}
     return {finding.module for finding in found if finding.part in parts}
+
+
+def unused_outside(reach: Reach, subject: Subject) -> tuple[list[Diagnostic], list[str]]:
+    """Modules outside the layers, in one's own code that ran, that are never used: norms; else a note.
+
+    Other modules, and norms beside them, may be for inputs that the model was not given.
+    """
+    modules = dict(subject.model.named_modules())
+    layers = [f"{layer}." for stack in (subject.stack, *pair_of(subject.model)) for layer in stack.layers]
+    idle: list[str] = []
+    for module in dict.fromkeys(owner(name) for name in sorted(reach.unused)):
+        parent = module.rpartition(".")[0]
+        while isinstance(modules[parent], (*LISTS, nn.ModuleDict)) and parent not in reach.called and parent:
+            parent = parent.rpartition(".")[0]
+        own = not type(modules[parent]).__module__.startswith(LIBRARIES)
+        outside = module in modules and not module.startswith(tuple(layers))
+        if outside and own and module not in reach.called and parent in reach.called:
+            idle.append(module)
+    why = "is never used: it is outside the layers, and no gradient reaches its weights."
+    if all(is_norm(modules[name]) for name in idle):
+        return [Diagnostic("dead", name, f"{name} {why}", part=name) for name in idle], []
+    return [], [f"{', '.join(idle[:SHOWN])}: never used on such inputs"]
 
 
 def zero_by_design(subject: Subject, reach: Reach, named: Container[str], *, identity: bool) -> Iterator[str]:

@@ -23,6 +23,8 @@ from auxin.probes.residual import is_norm
 
 OTHER_TABLES = 3.0
 """Factor between the std of a table that is added to the tokens' and theirs, where the scheme is only recognized."""
+NEAR = 0.2
+"""Distance from 1 (rms) up to which a vector is a gain, where neither a norm nor a fresh draw says it."""
 
 
 @dataclass(frozen=True)
@@ -183,35 +185,54 @@ def _foreign(model: nn.Module, name: str, recipe: Recipe) -> bool:
 def gain_of(module: nn.Module) -> Tensor | None:
     """A norm's gain γ, [d]: its output for x = (1, −1, 1, −1, …), whose mean is 0 and norm² 1, times x.
 
-    That is also that of norms that multiply by 1 + weight (Gemma). None for what is no norm of vectors of an even
-    number of dimensions.
+    That is also that of norms that multiply by 1 + weight (Gemma). A norm is called one, or does not see the size of x.
+    None for what is no norm of vectors of an even number of dimensions.
     """
-    weight = getattr(module, "weight", None)
-    if not is_norm(module) or not isinstance(weight, Tensor) or weight.ndim != 1 or len(weight) % 2:
+    named, lines = (
+        is_norm(module),
+        [p for p in module.parameters(recurse=False) if p.ndim == 1 and len(p) > 1],
+    )
+    if not lines or (not named and any(p.ndim > 1 for p in module.parameters())) or len(lines[0]) % 2:
         return None
-    x = torch.ones_like(weight)
+    x = torch.ones_like(lines[0])
     x[1::2] = -1
     try:
         with torch.no_grad():
-            output, flipped = (module.forward(sign * x.view(1, 1, -1)) for sign in (1, -1))
+            outputs = [module.forward(scale * x.view(1, 1, -1)) for scale in (1, -1, 2)]
     except Exception:  # of norms that take more than the stream
         return None
-    if not isinstance(output, Tensor) or output.numel() != len(weight):
+    if any(not isinstance(output, Tensor) or output.numel() != len(x) for output in outputs):
         return None
-    return ((output - flipped).flatten() / 2 * x).float()  # without the bias
+    output, flipped, twice = (output.flatten().float() for output in outputs)
+    gain = (output - flipped) / 2 * x.float()  # without the bias
+    return (
+        gain if named or (bool(gain.any()) and torch.allclose(output, twice, rtol=1e-2, atol=1e-3)) else None
+    )
 
 
-def moved_gains(subject: Subject) -> bool:
-    """Whether the gains of most norms differ from entry to entry, as only training leaves them."""
-    gains = [gain for m in subject.model.modules() if (gain := gain_of(m)) is not None]
-    varied = sum(bool((gain - gain.mean()).abs().max() > 1e-4 * gain.abs().max()) for gain in gains)
+def moved_gains(subject: Subject, reference: Reference | None) -> bool:
+    """Whether most gains differ from entry to entry, and are more than noise about 0, as only training leaves them.
+
+    Of norms, and vectors that are one number in a fresh draw; where there is none, vectors near 1.
+    """
+    norms = {name: gain for name, m in subject.model.named_modules() if (gain := gain_of(m)) is not None}
+    gains = list(norms.values())
+    for name, p in subject.model.named_parameters():
+        if p.ndim == 1 and len(p) > 1 and owner(name) not in norms:
+            gain, law = p.detach().float(), None if reference is None else reference.laws.get(name)
+            near = float((gain - 1).square().mean()) < NEAR**2
+            gains += [gain] if (near if law is None else law.constant and law.size > 0) else []
+    varied = sum(
+        bool((gain - gain.mean()).abs().max() > 1e-4 * gain.abs().max() and gain.mean() > gain.std())
+        for gain in gains
+    )
     return varied > max(1, len(gains) / 2)
 
 
 def gain_mismatches(subject: Subject) -> Iterator[Diagnostic]:
     """Norms that do not multiply by 1; a gain of 0 in every layer is a design."""
-    modules = subject.model.named_modules()
-    gains = {name: g.mean().item() for name, m in modules if (g := gain_of(m)) is not None}
+    modules = {n: m for n, m in subject.model.named_modules() if is_norm(m) and hasattr(m, "weight")}
+    gains = {name: g.mean().item() for name, m in modules.items() if (g := gain_of(m)) is not None}
     places = {name: subject.stack.place(name) for name in gains}
     zero: dict[str, list[bool]] = defaultdict(list)
     for name, (layer, part) in places.items():
