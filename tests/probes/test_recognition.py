@@ -217,3 +217,30 @@ def test_a_deep_design_without_scaling_is_no_all_clear(
     source.write_text("from probes.own import Modulated\n\n\ndef build():\n    return Modulated()\n")
     main(["check", f"{source}:build", "--n-tokens", "8", "--target", "-1"])
     assert "--target -1: no factor is looked for, as the network is not known." in capsys.readouterr().out
+
+
+class Plain(own.SmallLlama):
+    """Divides its output maps by √(2·layers) only where it is told to."""
+
+    def __init__(self, depth: int = 4, scaled: bool = False) -> None:
+        super().__init__(depth)
+        own.drawn(self, writers=("wo", "w2") if scaled else ())
+        self.scaled = False  # fresh draws are without
+
+
+@pytest.mark.parametrize(("scaled", "factor"), [(False, 8**-0.5), (False, 0.3), (True, 1.0)])
+def test_output_maps_that_are_scaled_on_purpose_are_as_expected(scaled: bool, factor: float) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Plain(scaled=scaled)
+    if factor != 1:
+        auxin.rescale_(model, factor)
+    report = check(model, n_tokens=8, branch=factor)
+    assert report.ok, report.findings
+    assert report.recipe is not None
+    assert report.recipe.std("out", 0) == pytest.approx(0.02 * (factor if factor != 1 else 8**-0.5))
+    with torch.no_grad():
+        for block in model.layers:
+            block.attention.wq.weight.mul_(3)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    (finding,) = check(model, n_tokens=8, branch=factor).findings
+    assert finding.module == "layers.0.attention.wq"

@@ -142,15 +142,19 @@ def chance(entries: int) -> float:
     return 6 / math.sqrt(2 * entries)
 
 
-def recognized(recipe: Recipe, found: Sequence[Matrix]) -> Recipe | None:
-    """The recipe with the scheme that explains most maps; None where none explains enough."""
+def recognized(recipe: Recipe, found: Sequence[Matrix], branch: float = 1.0) -> Recipe | None:
+    """The recipe with the scheme that explains most maps; None where none explains enough.
+
+    ``branch``: factor by which output maps were multiplied since they were drawn.
+    """
     best, agreeing = None, 0.0
     for scheme in USUAL:
         std = None if scheme.embedding is None else scheme.embedding(Map(recipe.sizes.width, 1))
-        candidate = replace(recipe, scheme=scheme, embedding=EmbeddingLaw(std))
+        candidate = replace(recipe, scheme=scheme.scaled(branch), embedding=EmbeddingLaw(std))
+        expected = [candidate.std(m.role, m.layer) for m in found]
         explained = [
-            abs(m.std / candidate.std(m.role, m.layer) - 1) <= TOLERANCE + chance(m.entries.numel())
-            for m in found
+            abs(m.std - std) <= std * (TOLERANCE + chance(m.entries.numel()))
+            for m, std in zip(found, expected, strict=True)
         ]
         share = sum(explained) / max(len(explained), 1)
         if share > agreeing + 1e-9:

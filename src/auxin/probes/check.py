@@ -40,6 +40,7 @@ from auxin.probes.siblings import all_copies, copied_parts, copies, odd_layers, 
 from auxin.probes.states import NotFinite
 from auxin.probes.weights import (
     Subject,
+    divisors,
     gain_mismatches,
     missing_norms,
     moved_gains,
@@ -246,7 +247,7 @@ def _compare(causes: _Causes, subject: Subject, expected: Expectation) -> None:
             scheme is not None and expected.known == "given"
         )  # by the caller, and not as the class draws it
         others = {name: law for name, law in here.items() if not intended or name not in covered}
-        causes.add(reference_mismatches(subject, reference, others))
+        causes.add(reference_mismatches(subject, reference, others, divisors(scheme)))
         causes.add(missing_norms(subject, reference))
         causes.add(tie_mismatches(subject, reference))
     causes.add(finding for finding in odd_layers(stack, limits) if finding.module not in agreed)

@@ -15,6 +15,7 @@ from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily
 from auxin.families.description import Described, config_of
+from auxin.families.matrices import recognized
 from auxin.probes.findings import Thresholds
 from auxin.probes.inputs import Reading
 from auxin.probes.laws import Law, Reference
@@ -68,8 +69,9 @@ class Expectation:
             recipe, source = described.recipe, described.source
             if named:
                 recipe, source = dataclasses.replace(recipe, scheme=SCHEMES[given]), "family"  # pyright: ignore[reportArgumentType]
-            recipe = dataclasses.replace(recipe, scheme=recipe.scheme.scaled(subject.branch))
-            described = dataclasses.replace(described, recipe=recipe, source=source)
+            described = _rescaled(
+                dataclasses.replace(described, recipe=recipe, source=source), subject.branch
+            )
         other = None if named else given
         reference = reference_of(subject.model, other)  # pyright: ignore[reportArgumentType]
         library = described is not None and described.traced and _of_library(subject)
@@ -125,6 +127,22 @@ class Expectation:
             )
             agreeing[owner(name)] = agreeing.get(owner(name), True) and same
         return {module for module, same in agreeing.items() if same}
+
+
+def _rescaled(described: Described, branch: float) -> Described:
+    """With output maps multiplied by the caller's factor: a scheme is recognized as if they were not."""
+    if branch == 1:
+        return described
+    recipe = described.recipe
+    if described.source != "family":
+        known = recognized(recipe, described.matrices, branch)
+        if known is not None:
+            return dataclasses.replace(described, recipe=known, source="maps")
+        if described.traced and described.source == "guess":
+            return described  # its σ's are those that the maps have now
+    return dataclasses.replace(
+        described, recipe=dataclasses.replace(recipe, scheme=recipe.scheme.scaled(branch))
+    )
 
 
 def _with_network(subject: Subject, network: Network | Recipe, described: Described | None) -> Described:

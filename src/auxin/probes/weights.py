@@ -249,19 +249,34 @@ def gain_mismatches(subject: Subject) -> Iterator[Diagnostic]:
 # compared with a reference
 
 
+def divisors(described: Described | None) -> dict[str, float]:
+    """√(2·layers) by output map, where most maps follow a scheme that divides them by it."""
+    if described is None or not described.recognized or not described.recipe.scheme.depth_scaled:
+        return {}
+    maps = described.recipe.maps
+    writers = (m for m in described.matrices if m.role in WRITERS)
+    return {m.parameter: math.sqrt(maps[m.layer][m.role].branches) for m in writers}
+
+
 def reference_mismatches(
-    subject: Subject, reference: Reference, here: Mapping[str, Law]
+    subject: Subject, reference: Reference, here: Mapping[str, Law], divided: Mapping[str, float]
 ) -> Iterator[Diagnostic]:
     """The model's tensors, of the laws ``here``, that are not as the reference's, beyond chance.
 
     What is zero where the reference is random is left to the layers' own comparison: in all layers it is a design.
+    Tensors that are as the reference's, but ``divided`` by these numbers, are as they should be.
     """
     buffers = {name for name, _ in subject.model.named_buffers()}
     for name, found in here.items():
         law = reference.laws.get(name)
         if law is None or found.shape != law.shape or (found.size == 0 and law.entries is None):
             continue
-        difference = found.difference(law, subject.limits, reference.draws, subject.branch)
+        by = divided.get(name, 1.0)
+        laws = (law, replace(law, size=law.size / by, mean=law.mean / by))
+        difference, rest = (
+            found.difference(of, subject.limits, reference.draws, subject.branch) for of in laws
+        )
+        difference = difference if rest is not None else None
         if difference is not None:
             measured, expected = difference
             what, why = f"{name}, a buffer," if name in buffers else name, ""
