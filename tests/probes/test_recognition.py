@@ -211,6 +211,8 @@ def test_a_deep_design_without_scaling_is_no_all_clear(
     rule = 20**-0.5
     assert f"For 10 layers: multiply output maps by {rule:.3f} (GPT-2's rule: cosine" in report.advice
     assert "Whether it is the intended one is not known" in " ".join(report.summary().split())
+    assert "Nothing found" not in report.summary()
+    assert report.summary().index("The design:") < report.summary().index("Nothing else found:")
     auxin.rescale_(model, rule)
     assert not check(model, n_tokens=8).advice
     source = tmp_path / "unknown.py"

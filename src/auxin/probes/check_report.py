@@ -223,9 +223,12 @@ class CheckReport(display.Drawn, display.Displayed):
             lines += [f"  follows: {effect.sentence}" for effect in finding.consequences]
         if not findings and seen is not None and not seen.closed:
             lines.append("No verdict: what the layers add to the stream was not found.")
+        elif not findings and self.advice:
+            rest = HEALTHY[self.known].replace("signals pass, and ", "")
+            lines += [self.advice, rest.replace("Nothing found", "Nothing else found")]
         elif not findings:
             lines.append(HEALTHY[self.known])
-        lines += [self.advice] if self.advice else []
+        lines += [self.advice] if findings and self.advice else []
         if seen is not None and seen.excess_loss is not None and self.known != "moved":
             loss = f"ln {seen.vocabulary:,} + {seen.excess_loss:.3g} (logits have std {seen.logit_std:.3g})"
             lines.append(f"loss at initialization: {loss}")
