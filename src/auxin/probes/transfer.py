@@ -266,7 +266,8 @@ def _built(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         names = {"width", "depth"} <= inspect.signature(build).parameters.keys()
-        found = build(width=width, depth=depth) if names else build(width, depth)
+        call: Any = build  # in whichever order it has them
+        found = call(width=width, depth=depth) if names else call(width, depth)
     model, optimizer = found if isinstance(found, tuple) else (found, None)
     check(
         isinstance(model, nn.Module),
