@@ -41,8 +41,7 @@ TABLE, SLIPS, PAGE = DOCS / "tables" / "audit.csv", DOCS / "tables" / "slips.csv
 VERSION = "5.24.0"
 """Of transformers, that the committed rows are of."""
 INPUTS = re.compile("does not run on|never run|as input is not known|tokens of a sequence")
-TOKENS = 16
-WIDE, DRAWS = 256, 12  # of the networks that a prediction is compared with
+TOKENS, WIDE, DRAWS = 16, 256, 12  # the last two of the networks that a prediction is compared with
 EQUAL = 1e-6
 """Difference between check's stream and that of plain hooks up to which they count as equal."""
 CLOSE = {"cosine": 0.03, "norm": 0.06, "gradient": 0.12}

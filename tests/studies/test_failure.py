@@ -13,10 +13,10 @@ from auxin.studies.classification import (
     area,
     calibration_bins,
     calibration_error,
-    left_out,
     resampled,
 )
 from auxin.studies.failure import SLIPS, STACKS, STUDY, UNIGRAM, configs, model_of
+from auxin.studies.prediction import cross_validated
 from auxin.tasks import load_task
 from auxin.values import changed
 from studies.synthetic import STEPS, Curves, ramp, table
@@ -107,7 +107,7 @@ def test_logistic_regression_finds_the_odds_and_its_calibration_is_measured() ->
     truth = 1 / (1 + np.exp(-(0.5 + 2 * x[:, 0] - x[:, 1])))
     failed = rng.random(3000) < truth
     assert np.abs(Logistic(x, failed)(x) - truth).mean() < 0.03
-    found, weights = left_out(x, failed, group), resampled(group)[:200]
+    found, weights = cross_validated(x, failed, group, Logistic), resampled(group)[:200]
     assert weights.sum(1) == pytest.approx(3000)
     assert np.abs(found - truth).mean() < 0.04
     assert area(found, failed, group, weights)[0] == pytest.approx(

@@ -49,15 +49,6 @@ class Logistic:
         return np.concatenate([np.ones((len(x), 1)), x, x[:, i] * x[:, j]], axis=1)
 
 
-def left_out(features: Array, failed: Flags, group: NDArray[Any]) -> Array:
-    """[N]: each group's probabilities from a fit to all other groups."""
-    found = np.empty(len(failed))
-    for name in np.unique(group):
-        held = group == name
-        found[held] = Logistic(features[~held], failed[~held])(features[held])
-    return found
-
-
 def resampled(group: NDArray[Any]) -> Array:
     """[1 + R, N]: how often each model counts: once, then in bootstrap draws within its group."""
     generator = np.random.default_rng(SEED)

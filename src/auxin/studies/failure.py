@@ -24,8 +24,9 @@ from auxin.config import ModelConfig, preset
 from auxin.lab.named import NamedRun
 from auxin.lab.table import curve, late
 from auxin.studies.analysis import Finding, Found, Statement, Study, finding
-from auxin.studies.classification import area, calibration_bins, calibration_error, left_out, resampled
+from auxin.studies.classification import Logistic, area, calibration_bins, calibration_error, resampled
 from auxin.studies.design import Scale, base, resized
+from auxin.studies.prediction import cross_validated
 from auxin.studies.statistics import Array, Estimate, interval, proportion
 from auxin.values import changed
 
@@ -152,7 +153,8 @@ def _estimates(models: pl.DataFrame, _: pl.DataFrame) -> Found:
     """Areas and calibration of every predictor on stacks left out, and how far auxin's lies above each other."""
     stack, failed = models["stack"].to_numpy(), models["failed"].to_numpy()
     chances = {
-        name: left_out(_features(models, columns), failed, stack) for name, columns in PREDICTORS.items()
+        name: cross_validated(_features(models, columns), failed, stack, Logistic)
+        for name, columns in PREDICTORS.items()
     }
     weights = resampled(stack)
     areas = {name: area(p, failed, stack, weights) for name, p in chances.items()}

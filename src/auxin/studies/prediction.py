@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,12 +139,17 @@ class KernelRidge:
         return np.exp(-squares / (2 * points.shape[1] * length**2))
 
 
-def cross_validated(features: Array, response: Array, groups: NDArray[Any]) -> Array:
-    """[N]: each group's responses predicted from the points of all other groups alone."""
+def cross_validated(
+    features: Array,
+    response: NDArray[Any],
+    groups: NDArray[Any],
+    fit: Callable[[Array, Any], Callable[[Array], Array]] = KernelRidge,
+) -> Array:
+    """[N]: each group's responses predicted from a fit to the points of all other groups alone."""
     predictions = np.empty(len(response))
     for group in np.unique(groups):
         held = groups == group
-        predictions[held] = KernelRidge(features[~held], response[~held])(features[held])
+        predictions[held] = fit(features[~held], response[~held])(features[held])
     return predictions
 
 
