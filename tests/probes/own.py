@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 V, D, N = 120, 128, 64
+"""Words, width, and most tokens; another width is given to ``built``."""
 
 
 def drawn(model: Any, std: float = 0.02, writers: tuple[str, ...] = ()) -> None:
@@ -28,7 +29,7 @@ def drawn(model: Any, std: float = 0.02, writers: tuple[str, ...] = ()) -> None:
 
 
 class JointAttention(nn.Module):
-    def __init__(self, d: int = D, heads: int = 4, bias: bool = True) -> None:
+    def __init__(self, d: int, heads: int = 4, bias: bool = True) -> None:
         super().__init__()
         self.wqkv = nn.Linear(d, 3 * d, bias=bias)
         self.proj = nn.Linear(d, d, bias=bias)
@@ -54,7 +55,7 @@ class SmallGPT(nn.Module):
             nn.ModuleDict(
                 {
                     "n1": nn.LayerNorm(D),
-                    "attention": JointAttention(),
+                    "attention": JointAttention(D),
                     "n2": nn.LayerNorm(D),
                     "hidden": nn.Linear(D, 4 * D),
                     "back": nn.Linear(4 * D, D),
@@ -77,7 +78,7 @@ class SmallGPT(nn.Module):
 
 
 class MinAttention(nn.Module):
-    def __init__(self, d: int = D, heads: int = 8) -> None:
+    def __init__(self, d: int, heads: int = 8) -> None:
         super().__init__()
         self.key, self.query, self.value, self.proj = (nn.Linear(d, d) for _ in range(4))
         self.register_buffer("mask", torch.tril(torch.ones(N, N)).view(1, 1, N, N))
@@ -102,7 +103,7 @@ class NewGELU(nn.Module):
 class MinBlock(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.ln1, self.ln2, self.attn = nn.LayerNorm(D), nn.LayerNorm(D), MinAttention()
+        self.ln1, self.ln2, self.attn = nn.LayerNorm(D), nn.LayerNorm(D), MinAttention(D)
         self.mlp = nn.Sequential(nn.Linear(D, 4 * D), NewGELU(), nn.Linear(4 * D, D), nn.Dropout(0.1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -193,8 +194,9 @@ def turned_halves(x: Tensor, theta: Tensor) -> Tensor:
 
 
 class LlamaAttention(nn.Module):
-    def __init__(self, turn: Callable[..., Tensor], heads: int = 4, groups: int = 2, c: int = 32) -> None:
+    def __init__(self, turn: Callable[..., Tensor], heads: int = 4, groups: int = 2) -> None:
         super().__init__()
+        c = D // heads
         self.wq, self.wk = nn.Linear(D, heads * c, bias=False), nn.Linear(D, groups * c, bias=False)
         self.wv, self.wo = nn.Linear(D, groups * c, bias=False), nn.Linear(heads * c, D, bias=False)
         self.turn, self.shape = turn, (heads, groups, c)
@@ -215,8 +217,8 @@ class LlamaBlock(nn.Module):
         super().__init__()
         self.attention_norm, self.ffn_norm = RMSNorm(D), RMSNorm(D)
         self.attention = LlamaAttention(turn)
-        self.w1, self.w3 = nn.Linear(D, 320, bias=False), nn.Linear(D, 320, bias=False)
-        self.w2 = nn.Linear(320, D, bias=False)
+        self.w1, self.w3 = nn.Linear(D, 5 * D // 2, bias=False), nn.Linear(D, 5 * D // 2, bias=False)
+        self.w2 = nn.Linear(5 * D // 2, D, bias=False)
 
     def forward(self, x: Tensor, theta: Tensor, mask: Tensor) -> Tensor:
         h = x + self.attention(self.attention_norm(x), theta, mask)
@@ -241,7 +243,7 @@ class SmallLlama(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         n = tokens.shape[1]
-        h, theta = self.tok_embeddings(tokens), angles(32, n, self.base)
+        h, theta = self.tok_embeddings(tokens), angles(self.layers[0].attention.shape[2], n, self.base)
         mask = torch.full((n, n), float("-inf")).triu(1)
         for layer in self.layers:
             h = layer(h, theta, mask)
@@ -325,14 +327,15 @@ class TuneAttention(nn.Module):
 
 
 class TuneLayer(nn.Module):
-    def __init__(self, heads: int = 4, groups: int = 1, c: int = 32) -> None:
+    def __init__(self, heads: int = 4, groups: int = 1) -> None:
         super().__init__()
+        c = D // heads
         line = lambda a, b: nn.Linear(a, b, bias=False)
         self.attn = TuneAttention(
             heads, groups, c, q_proj=line(D, heads * c), k_proj=line(D, groups * c), v_proj=line(D, groups * c),
             output_proj=line(heads * c, D), pos=Rope(c), q_norm=RMSNorm(c), k_norm=RMSNorm(c),
         )  # fmt: skip
-        self.mlp = nn.ModuleDict({"w1": line(D, 256), "w2": line(256, D), "w3": line(D, 256)})
+        self.mlp = nn.ModuleDict({"w1": line(D, 2 * D), "w2": line(2 * D, D), "w3": line(D, 2 * D)})
         self.sa_norm, self.mlp_norm = RMSNorm(D, 1e-6), RMSNorm(D, 1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -363,8 +366,9 @@ class SmallTune(nn.Module):
 
 
 class LitAttention(nn.Module):
-    def __init__(self, window: int | None, heads: int = 4, groups: int = 2, c: int = 32) -> None:
+    def __init__(self, window: int | None, heads: int = 4, groups: int = 2) -> None:
         super().__init__()
+        c = D // heads
         self.attn = nn.Linear(D, (heads + 2 * groups) * c)
         self.proj = nn.Linear(heads * c, D)
         self.heads, self.groups, self.c, self.window = heads, groups, c, window
@@ -390,7 +394,7 @@ class LitBlock(nn.Module):
         super().__init__()
         self.norm_1, self.norm_2, self.post_1, self.post_2 = (nn.RMSNorm(D, eps=1e-6) for _ in range(4))
         self.attn = LitAttention(window)
-        self.fc, self.back = nn.Linear(D, 2 * 256), nn.Linear(256, D)
+        self.fc, self.back = nn.Linear(D, 4 * D), nn.Linear(2 * D, D)
 
     def forward(self, x: Tensor, theta: Tensor) -> Tensor:
         x = x + self.post_1(self.attn(self.norm_1(x), theta))
@@ -413,7 +417,8 @@ class SmallLit(nn.Module):
         drawn(self)
 
     def forward(self, idx: Tensor) -> Tensor:
-        x, theta = self.transformer["wte"](idx) * D**0.5, angles(32, idx.shape[1])
+        d = self.lm_head.in_features
+        x, theta = self.transformer["wte"](idx) * d**0.5, angles(d // 4, idx.shape[1])
         for block in self.transformer["h"]:  # pyright: ignore[reportGeneralTypeIssues]
             x = block(x, theta)
         return self.lm_head(self.transformer["ln_f"](x))
@@ -423,8 +428,9 @@ class SmallLit(nn.Module):
 
 
 class XAttention(nn.Module):
-    def __init__(self, heads: int = 4, c: int = 32) -> None:
+    def __init__(self, heads: int = 4) -> None:
         super().__init__()
+        c = D // heads
         self.to_q, self.to_kv = nn.Linear(D, heads * c, bias=False), nn.Linear(D, 2 * heads * c, bias=False)
         self.to_out, self.heads = nn.Parameter(torch.empty(heads * c, D)), heads
         slopes = torch.tensor([2 ** (-8 * (h + 1) / heads) for h in range(heads)])
@@ -506,7 +512,7 @@ class PostNorm(nn.Module):
     def __init__(self, heads: int = 4) -> None:
         super().__init__()
         self.linears = nn.ModuleList(nn.Linear(D, D) for _ in range(4))
-        self.feed_forward = nn.Sequential(nn.Linear(D, 512), nn.ReLU(), nn.Linear(512, D))
+        self.feed_forward = nn.Sequential(nn.Linear(D, 4 * D), nn.ReLU(), nn.Linear(4 * D, D))
         self.norms, self.h = nn.ModuleList(nn.LayerNorm(D) for _ in range(2)), heads
 
     def forward(self, x: Tensor) -> Tensor:
@@ -516,6 +522,171 @@ class PostNorm(nn.Module):
         mixed = torch.matmul(scores.softmax(-1), parts[2]).transpose(1, 2).reshape(b, n, d)
         x = self.norms[0](x + self.linears[3](mixed))
         return self.norms[1](x + self.feed_forward(x))
+
+
+# 11: DiT, images in patches; maps of a condition, which begin at zero, scale and shift what a branch reads and gate it
+
+
+def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return x * (1 + scale[:, None]) + shift[:, None]
+
+
+def waves(x: Tensor, d: int) -> Tensor:
+    """Sines and cosines of numbers x, [len(x), d]."""
+    angle = x[:, None].float() * torch.exp(-math.log(10_000) * torch.arange(d // 2) / (d // 2))
+    return torch.cat([angle.cos(), angle.sin()], -1)
+
+
+class DiTBlock(nn.Module):
+    def __init__(self, heads: int = 4) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = (nn.LayerNorm(D, elementwise_affine=False, eps=1e-6) for _ in range(2))
+        self.qkv, self.proj, self.heads = nn.Linear(D, 3 * D), nn.Linear(D, D), heads
+        self.mlp = nn.Sequential(nn.Linear(D, 4 * D), nn.GELU(approximate="tanh"), nn.Linear(4 * D, D))
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(D, 6 * D))
+
+    def attend(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = self.modulation(c).chunk(6, -1)
+        x = x + gate[:, None] * self.attend(modulated(self.norm1(x), shift, scale))
+        return x + gate_mlp[:, None] * self.mlp(modulated(self.norm2(x), shift_mlp, scale_mlp))
+
+
+class SmallDiT(nn.Module):
+    """Xavier's maps; predicts noise, from zero on."""
+
+    def __init__(self, depth: int = 4) -> None:
+        super().__init__()
+        self.depth = depth
+        self.patches = nn.Conv2d(3, D, 8, 8)
+        grid = torch.arange(4)
+        rows, columns = waves(grid, D // 2), waves(grid, D // 2)
+        places = torch.cat([rows[:, None].expand(4, 4, -1), columns.expand(4, 4, -1)], -1)
+        self.register_buffer("places", places.reshape(1, 16, D))
+        self.time = nn.Sequential(nn.Linear(64, D), nn.SiLU(), nn.Linear(D, D))
+        self.labels = nn.Embedding(10, D)
+        self.blocks = nn.ModuleList(DiTBlock() for _ in range(depth))
+        self.norm = nn.LayerNorm(D, elementwise_affine=False, eps=1e-6)
+        self.modulation, self.last = nn.Sequential(nn.SiLU(), nn.Linear(D, 2 * D)), nn.Linear(D, 3 * 8 * 8)
+        self.initialize_weights()
+
+    def initialize_weights(self) -> None:
+        for m in self.modules():
+            if isinstance(m, nn.Linear):
+                nn.init.xavier_uniform_(m.weight)
+                nn.init.zeros_(m.bias)
+        for m in (self.labels, self.time[0], self.time[2]):
+            nn.init.normal_(m.weight, std=0.02)
+        for m in (self.last, self.modulation[1], *(block.modulation[1] for block in self.blocks)):  # pyright: ignore[reportIndexIssue]
+            nn.init.zeros_(m.weight)
+            nn.init.zeros_(m.bias)
+
+    def forward(self, images: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        x = self.patches(images).flatten(2).transpose(1, 2) + self.places
+        c = self.time(waves(t, 64)) + self.labels(labels)
+        for block in self.blocks:
+            x = block(x, c)
+        shift, scale = self.modulation(c).chunk(2, -1)
+        x = self.last(modulated(self.norm(x), shift, scale)).view(-1, 4, 4, 8, 8, 3)
+        return x.permute(0, 5, 1, 3, 2, 4).reshape(images.shape)
+
+
+# 12: T5, an encoder and a decoder; logits as they are, with a bias by distance from one table for all layers
+
+
+class Distances(nn.Module):
+    def __init__(self, heads: int, ahead: bool, buckets: int = 32, longest: int = 128) -> None:
+        super().__init__()
+        self.table = nn.Embedding(buckets, heads)
+        self.ahead, self.buckets, self.longest = ahead, buckets, longest
+
+    def forward(self, n: int) -> Tensor:
+        offset = torch.arange(n)[None] - torch.arange(n)[:, None]
+        count, row = self.buckets, torch.zeros_like(offset)
+        if self.ahead:
+            count //= 2
+            row, offset = row + (offset > 0) * count, offset.abs()
+        else:
+            offset = (-offset).clamp(min=0)
+        exact = count // 2
+        ratio = torch.log(offset.clamp(min=1).float() / exact) / math.log(self.longest / exact)
+        far = exact + (ratio * (count - exact)).long()
+        row = row + torch.where(offset < exact, offset, far.clamp(max=count - 1))
+        return self.table(row).permute(2, 0, 1)[None]
+
+
+class T5Attention(nn.Module):
+    def __init__(self, heads: int = 4) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(D, D, bias=False) for _ in range(4))
+        self.heads = heads
+
+    def forward(self, x: Tensor, memory: Tensor, bias: Tensor | None = None) -> Tensor:
+        parts = ((self.q, x), (self.k, memory), (self.v, memory))
+        q, k, v = (m(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m, y in parts)
+        scores = q @ k.transpose(-1, -2)
+        if bias is not None:
+            scores = scores + bias
+        return self.o((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+class T5Layer(nn.Module):
+    def __init__(self, crossing: bool) -> None:
+        super().__init__()
+        self.norm1, self.attention = RMSNorm(D, 1e-6), T5Attention()
+        if crossing:
+            self.norm2, self.cross = RMSNorm(D, 1e-6), T5Attention()
+        self.norm3 = RMSNorm(D, 1e-6)
+        self.wi, self.wo = nn.Linear(D, 4 * D, bias=False), nn.Linear(4 * D, D, bias=False)
+
+    def forward(self, x: Tensor, bias: Tensor, memory: Tensor | None = None) -> Tensor:
+        h = self.norm1(x)
+        x = x + self.attention(h, h, bias)
+        if memory is not None:
+            x = x + self.cross(self.norm2(x), memory)
+        return x + self.wo(F.relu(self.wi(self.norm3(x))))
+
+
+class T5Stack(nn.Module):
+    def __init__(self, depth: int, decoder: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(T5Layer(decoder) for _ in range(depth))
+        self.bias, self.norm, self.decoder = Distances(4, not decoder), RMSNorm(D, 1e-6), decoder
+
+    def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
+        bias = self.bias(x.shape[1])
+        if self.decoder:
+            n = x.shape[1]
+            bias = bias + torch.full((n, n), torch.finfo(x.dtype).min, device=x.device).triu(1)
+        for layer in self.layers:
+            x = layer(x, bias, memory)
+        return self.norm(x)
+
+
+class SmallT5(nn.Module):
+    """N(0, 1/fan_in), queries divided by √d_h; tied."""
+
+    def __init__(self, depth: int = 4) -> None:
+        super().__init__()
+        self.depth = depth
+        self.embedding = nn.Embedding(V, D)
+        self.encoder, self.decoder = T5Stack(depth, decoder=False), T5Stack(depth, decoder=True)
+        for name, p in self.named_parameters():
+            if name.endswith("table.weight"):
+                nn.init.normal_(p, std=D**-0.5)
+            elif p.ndim == 2 and p is not self.embedding.weight:
+                nn.init.normal_(
+                    p, std=p.shape[1] ** -0.5 * ((D // 4) ** -0.5 if name.endswith("q.weight") else 1)
+                )
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        memory = self.encoder(self.embedding(source))
+        x = self.decoder(self.embedding(target), memory)
+        return x * x.shape[-1] ** -0.5 @ self.embedding.weight.T
 
 
 # refused by name
@@ -554,32 +725,80 @@ class Names:
     out: str
     up: str
     down: str
+    queries: Callable[[Tensor], Tensor] = lambda weight: weight
+    """The rows of queries of the matrix that has them."""
+
+
+def third(weight: Tensor) -> Tensor:
+    return weight[: len(weight) // 3]
+
+
+def shared(weight: Tensor) -> Tensor:
+    """Of two groups of two queries, a key and a value."""
+    return weight.view(2, 4, -1, weight.shape[1])[:, :2]
 
 
 MODELS = {
-    "nanoGPT": Names(SmallGPT, "attention.wqkv", "attention.proj", "hidden", "back"),
+    "nanoGPT": Names(SmallGPT, "attention.wqkv", "attention.proj", "hidden", "back", third),
     "minGPT": Names(SmallMinGPT, "attn.query", "attn.proj", "mlp.0", "mlp.2"),
-    "ViT": Names(SmallViT, "qkv", "out", "fc1", "fc2"),
+    "ViT": Names(SmallViT, "qkv", "out", "fc1", "fc2", third),
     "Llama, complex": Names(SmallLlama, "attention.wq", "attention.wo", "w3", "w2"),
     "Llama, halves": Names(
         lambda depth: SmallLlama(depth, turned_halves, base=5e5), "attention.wq", "attention.wo", "w3", "w2"
     ),
     "GPT-J": Names(SmallGPTJ, "q", "o", "fc_in", "fc_out"),
     "torchtune": Names(SmallTune, "attn.q_proj", "attn.output_proj", "mlp.w3", "mlp.w2"),
-    "litgpt": Names(SmallLit, "attn.attn", "attn.proj", "fc", "back"),
+    "litgpt": Names(SmallLit, "attn.attn", "attn.proj", "fc", "back", shared),
     "x-transformers": Names(SmallX, "0.branch.to_q", "0.branch.to_out", "1.branch.0.0", "1.branch.1"),
     "post-norm encoder": Names(Encoder, "linears.0", "linears.3", "feed_forward.0", "feed_forward.2"),
+    "DiT": Names(SmallDiT, "qkv", "proj", "mlp.0", "mlp.2", third),
+    "T5": Names(SmallT5, "attention.q", "attention.o", "wi", "wo"),
 }
 
 
-def built(name: str, seed: int = 0, depth: int = 4) -> Any:
+def built(name: str, seed: int = 0, depth: int = 4, width: int = D) -> Any:
     """A fresh one; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return MODELS[name].build(depth)
+    global D
+    usual, D = D, width
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return MODELS[name].build(depth)
+    finally:
+        D = usual
 
 
 def inputs(name: str, seed: int = 0) -> Any:
-    """Images for those that take them; None: token ids are made up."""
+    """Images for those that take them, with times and labels for one, and pairs; None: token ids are made up."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(2, 3, 32, 32, generator=generator) if name == "ViT" else None
+    images = torch.randn(2, 3, 32, 32, generator=generator)
+    if name == "DiT":
+        return images, torch.tensor([3, 500]), torch.tensor([1, 7])
+    if name == "T5":
+        pairs = torch.stack([torch.randperm(V, generator=generator) for _ in range(4)]).view(2, 2, V)
+        return pairs[0, :, :20], pairs[1, :, :16]
+    return images if name == "ViT" else None
+
+
+SLIPS: dict[str, tuple[str, Callable[[Tensor, int], Any]]] = {
+    "depth scaling left out": ("out", lambda p, depth: p.mul_(math.sqrt(2 * depth))),
+    "fan_in and fan_out exchanged": ("down", lambda p, _: p.mul_(math.sqrt(p.shape[1] / p.shape[0]))),
+    "queries × 3": ("query", lambda p, depth: p.mul_(3)),
+}
+"""Role, and what is done to its matrices in all layers."""
+
+
+@torch.no_grad()
+def harmed(
+    name: str, slip: str, *, drawn: bool = True, seed: int = 5, depth: int = 4
+) -> tuple[Any, set[str]]:
+    """A model with a slip, and the names that it may be found under; with or without fresh draws of its class."""
+    model, names, (role, change) = built(name, seed, depth), MODELS[name], SLIPS[slip]
+    found = set()
+    for key, p in model.named_parameters():
+        if p.ndim == 2 and key.removesuffix(".weight").endswith("." + getattr(names, role)):
+            change(names.queries(p) if role == "query" else p, depth)
+            found |= {key.removesuffix(".weight"), key.rpartition(".")[0]}
+    if not drawn:
+        del model.depth
+    return model, found

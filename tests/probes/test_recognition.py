@@ -13,13 +13,15 @@ import torch
 from torch import nn
 
 import auxin
-from auxin.architecture import MLP, Attention, Layer, Network, Norm, Rotary, Sublayer
+from auxin.architecture import MLP, Attention, CrossAttention, Layer, Network, Norm, Rotary, Sublayer
+from auxin.architecture.attention import Relative
 from auxin.cli import main
 from auxin.errors import ConfigError
-from auxin.families.layers import find_layers
+from auxin.families.layers import find_stacks
 from auxin.probes.check import check
 from auxin.probes.inputs import Reading
 from auxin.probes.recognition import recognize
+from auxin.probes.remedy import scaled_branches
 from probes import own, shapes
 
 RMS, LAYER = Norm("rms"), Norm()
@@ -33,6 +35,7 @@ def layer(attention: Attention, mlp: MLP, norm: Norm, *places: str, parallel: bo
 ROTARY = Attention(head_dim=32, rotary=Rotary())
 SWIGLU = MLP("silu", gated=True)
 LIT = dataclasses.replace(ROTARY, scale=0.25, softcap=20.0)
+T5_ATTENTION = Attention(head_dim=32, scale=1.0, relative=Relative())
 EXPECTED: dict[str, tuple[Layer, ...]] = {
     "nanoGPT": (layer(Attention(head_dim=32), MLP("gelu"), LAYER, "before"),),
     "minGPT": (layer(Attention(head_dim=16), MLP("gelu"), LAYER, "before"),),
@@ -51,6 +54,15 @@ EXPECTED: dict[str, tuple[Layer, ...]] = {
     ),
     "x-transformers": (layer(Attention(head_dim=32, alibi=4), MLP("relu2"), LAYER, "before"),),
     "post-norm encoder": (layer(Attention(head_dim=32), MLP("relu"), LAYER, "stream"),),
+    "DiT": (layer(Attention(head_dim=32), MLP("gelu"), LAYER, "before"),),
+    "T5": (
+        Layer(
+            tuple(
+                Sublayer(body, before=RMS)
+                for body in (T5_ATTENTION, CrossAttention(head_dim=32, scale=1.0), MLP("relu"))
+            )
+        ),
+    ),
 }
 
 
@@ -58,10 +70,23 @@ def without_epsilon(norm: Norm | None) -> Norm | None:
     return None if norm is None else dataclasses.replace(norm, epsilon=0.0)
 
 
+def without_table(body: Any) -> Any:
+    relative = getattr(body, "relative", None)
+    return (
+        body
+        if relative is None
+        else dataclasses.replace(body, relative=dataclasses.replace(relative, sigma=1.0))
+    )
+
+
 def form(of: Layer) -> Layer:
-    """A layer without the ε of its norms, which are seen only where the stream is as small."""
+    """A layer without the ε of its norms, which are seen only where the stream is as small, and sizes of biases."""
     sublayers = (
-        dataclasses.replace(s, **{p: without_epsilon(getattr(s, p)) for p in ("before", "after", "stream")})
+        dataclasses.replace(
+            s,
+            body=without_table(s.body),
+            **{p: without_epsilon(getattr(s, p)) for p in ("before", "after", "stream")},
+        )
         for s in of.sublayers
     )
     return dataclasses.replace(of, sublayers=tuple(sublayers))
@@ -70,18 +95,22 @@ def form(of: Layer) -> Layer:
 @pytest.mark.parametrize("name", own.MODELS)
 def test_layers_of_any_code_are_recognized(name: str) -> None:
     model = own.built(name, depth=2)
-    described = recognize(model, find_layers(model), Reading(own.inputs(name)))
+    described = recognize(model, find_stacks(model)[-1], Reading(own.inputs(name)))
     recipe = described.recipe
     expected = [EXPECTED[name][i % len(EXPECTED[name])] for i in range(2)]
+    if name == "DiT":  # its gates begin at zero
+        expected = [scaled_branches(Network((of,)), 0.0).layers[0] for of in expected]
     assert [form(found) for found in recipe.network.layers] == expected
-    assert recipe.causal == (name not in ("ViT", "post-norm encoder"))
+    assert recipe.causal == (name not in ("ViT", "post-norm encoder", "DiT"))
     assert described.recognized
     for matrix in described.matrices:
         expected_std = recipe.std(matrix.role, matrix.layer)
         assert matrix.std == pytest.approx(expected_std, rel=0.06), matrix
     roles = {"query", "key", "value", "out", "up", "down"} | (
-        {"gate"} if expected[0].sublayers[1].body.gated else set()
+        {"gate"} if expected[0].sublayers[-1].body.gated else set()
     )  # pyright: ignore[reportAttributeAccessIssue]
+    if name == "T5":
+        roles |= {f"cross_{role}" for role in ("query", "key", "value", "out")}
     assert {m.role for m in described.matrices} == roles
     if name == "Llama, complex":
         assert (recipe.sizes.heads, recipe.sizes.key_heads, recipe.sizes.hidden) == (4, 2, 320)
@@ -110,38 +139,18 @@ def test_recognized_layers_are_predicted(name: str) -> None:
     assert gradient < 0.12
 
 
-def harmed(name: str, role: str, change: Any, *, drawn: bool) -> tuple[Any, set[str]]:
-    """A model with a slip in all layers, and the names it may be found under; with or without fresh draws of it."""
-    model, end = own.built(name, 5), getattr(own.MODELS[name], role)
-    chosen = {
-        n: p
-        for n, p in model.named_parameters()
-        if p.ndim == 2 and n.removesuffix(".weight").endswith("." + end)
-    }
-    with torch.no_grad():
-        for p in chosen.values():
-            change(p)
-    if not drawn:
-        del model.depth
-    return model, {n.removesuffix(".weight") for n in chosen} | {n.rpartition(".")[0] for n in chosen}
-
-
 @pytest.mark.parametrize(
-    ("name", "role", "change", "words"),
+    ("name", "slip", "words"),
     [
-        (
-            "Llama, complex",
-            "out",
-            lambda p: p.mul_(math.sqrt(8)),
-            "the scaling by 1/√(2·4) has been left out",
-        ),
-        ("post-norm encoder", "down", lambda p: p.mul_(2), "fan_in and fan_out have been exchanged"),
-        ("nanoGPT", "query", lambda p: p[: own.D].mul_(3), "its query part, has std 0.06"),
+        ("Llama, complex", "depth scaling left out", "the scaling by 1/√(2·4) has been left out"),
+        ("post-norm encoder", "fan_in and fan_out exchanged", "fan_in and fan_out have been exchanged"),
+        ("nanoGPT", "queries × 3", "its query part, has std 0.06"),
+        ("DiT", "queries × 3", "its query part"),
     ],
 )
-def test_slips_in_ones_own_code_are_named(name: str, role: str, change: Any, words: str) -> None:
-    model, names = harmed(name, role, change, drawn=False)
-    (finding,) = check(model, n_tokens=16).findings
+def test_slips_in_ones_own_code_are_named(name: str, slip: str, words: str) -> None:
+    model, names = own.harmed(name, slip, drawn=False)
+    (finding,) = check(model, own.inputs(name), n_tokens=16).findings
     assert finding.module in names
     assert words in finding.sentence
 
@@ -163,6 +172,25 @@ def test_what_a_class_draws_otherwise_is_flagged_where_a_known_slip_explains_it(
         (finding,) = check(Wide(1 / math.sqrt(3 * own.D)), n_tokens=16).findings
     assert finding.module == "layers.0.w3"
     assert "what nn.Linear leaves by itself" in finding.sentence
+
+
+def test_a_condition_that_gates_branches_is_a_strength_and_one_that_shifts_them_is_refused() -> None:
+    model, inputs = own.built("DiT", depth=2), own.inputs("DiT")
+    d = own.D
+    with torch.no_grad():
+        for block in model.blocks:
+            block.modulation[1].bias[2 * d : 3 * d] = 0.5
+            block.modulation[1].bias[4 * d : 5 * d] = 1.0
+    attention, mlp = (
+        recognize(model, find_stacks(model)[-1], Reading(inputs)).recipe.network.layers[0].sublayers
+    )
+    assert (attention.branch, mlp.branch) == (0.5, 0.0)
+    assert mlp.before is not None
+    assert mlp.before.gain == pytest.approx(2.0)
+    with torch.no_grad():
+        model.blocks[1].modulation[1].bias[:d] = 1.0
+    note = "not recognized (blocks.1.modulation.1.weight shifts what blocks.1.qkv.weight reads)"
+    assert note in check(model, inputs).notes[0]
 
 
 def test_what_is_not_recognized_is_named_and_measured() -> None:

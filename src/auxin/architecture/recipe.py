@@ -63,13 +63,15 @@ class Recipe:
     """Of the encoder whose last stream, behind its final norm, attention to another stream reads."""
     rows: Mapping[str, int] = field(default_factory=dict)
     """By role, the rows of the one matrix in which its map stands with others, where that is drawn as a whole."""
+    own: Mapping[str, float] = field(default_factory=dict)
+    """By role, standard deviations of entries that are not the scheme's."""
 
     @property
     def drawn(self) -> Network:
         """The network with the σ's of its scheme."""
         if self.scheme.described:
             return self.network
-        return self.network.drawn(self.scheme, self.sizes, self.stds({}) if self.rows else None)
+        return self.network.drawn(self.scheme, self.sizes, self.stds({}) if self.rows or self.own else None)
 
     @property
     def depth(self) -> int:
@@ -91,8 +93,8 @@ class Recipe:
         return tuple(made[id(layer)] for layer in self.network.layers)
 
     def std(self, role: str, layer: int) -> float:
-        """Standard deviation that the scheme gives the entries of a map."""
-        return self.scheme.weight(self.maps[layer][role]).std
+        """Standard deviation that the entries of a map should have."""
+        return self.own.get(role) or self.scheme.weight(self.maps[layer][role]).std
 
     def bias_std(self, role: str, layer: int) -> float:
         """Standard deviation of a map's biases."""

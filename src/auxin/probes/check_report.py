@@ -78,13 +78,14 @@ class CheckReport(display.Drawn, display.Displayed):
     """Of a decoder, what its encoder's layers do; its findings are among these."""
 
     def behind(self, encoder: CheckReport) -> CheckReport:
-        """This decoder's report with its encoder's: of a module that both name, that of the stack which it is in."""
-        here = "" if encoder.observation is None else f"{encoder.observation.stack}."
-        first = [f for f in encoder.findings if here and f"{f.module}.".startswith(here)]
-        named = {finding.module for finding in first}
-        found = [*first, *(f for f in self.findings if f.module not in named)]
+        """This decoder's report with its encoder's: of a module in one of the stacks, what that stack's says."""
+        stacks = [of.observation and f"{of.observation.stack}." for of in (encoder, self)]
+        inside = lambda finding, stack: bool(stack) and f"{finding.module}.".startswith(stack)
+        found = [f for f in encoder.findings if inside(f, stacks[0])]
+        named = {finding.module for finding in found}
+        found += [f for f in self.findings if f.module not in named and not inside(f, stacks[0])]
         named |= {finding.module for finding in found}
-        found += [f for f in encoder.findings if f.module not in named]
+        found += [f for f in encoder.findings if f.module not in named and not inside(f, stacks[1])]
         return replace(self, findings=tuple(found), encoder=encoder)
 
     @property

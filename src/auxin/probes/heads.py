@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Literal
 
@@ -15,7 +15,8 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from auxin.architecture import Attention, Rotary
+from auxin.architecture import Attention, CrossAttention, Rotary
+from auxin.architecture.attention import Relative
 from auxin.families.configs import NoFamily
 
 Read = Callable[[Mapping[int, Tensor]], Tensor]
@@ -48,8 +49,15 @@ class Heads:
     value: RoleColumns
     tokens: Tensor
     """int64 [n], rows that are the tokens of one sequence."""
-    total: int
-    """Rows of all sequences."""
+    rows: Mapping[int, int]
+    """Of all sequences, by place of the map."""
+    source: Tensor | None = None
+    """int64 [m], rows of keys and values of another stream; None: those of queries."""
+
+    @property
+    def read_tokens(self) -> Tensor:
+        """Rows of keys and values."""
+        return self.tokens if self.source is None else self.source
 
     @property
     def count(self) -> int:
@@ -62,12 +70,12 @@ class Heads:
         return self.query.index.shape[1]
 
     def matrices(self, query: Tensor, key: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Attention matrices [H, n, n] of queries [n, H, d_h] and keys [n, G, d_h]; of them the columns ``tokens``."""
-        seen = torch.arange(len(self.tokens)) if tokens is None else tokens
+        """Attention matrices [H, n, m] of queries [n, H, d_h] and keys [m, G, d_h]; of them the columns ``tokens``."""
+        seen = torch.arange(len(self.read_tokens)) if tokens is None else tokens
         group = self.count // len(self.value.index)
         parts = []
         for chosen in seen.split(self.value.index.shape[1]):
-            value = torch.zeros(len(self.tokens), *self.value.index.shape)
+            value = torch.zeros(len(self.read_tokens), *self.value.index.shape)
             value[chosen, :, torch.arange(len(chosen))] = 1.0
             read = self.read(self._outputs(query, key, value))[self.tokens]
             heads = read.unflatten(1, (self.count, -1))[..., : len(chosen)]
@@ -77,17 +85,23 @@ class Heads:
 
     def _outputs(self, query: Tensor, key: Tensor, value: Tensor) -> dict[int, Tensor]:
         """Outputs of the maps that are these queries, keys and values, [n, heads, d_h]; other sequences' are 0."""
-        found = {place: torch.zeros(self.total, width) for place, width in self.widths.items()}
-        for columns, x in ((self.query, query), (self.key, key), (self.value, value)):
-            whole = torch.zeros(self.total, columns.index.numel())
-            whole[self.tokens] = x.flatten(1)
+        found = {place: torch.zeros(self.rows[place], width) for place, width in self.widths.items()}
+        read = self.read_tokens
+        for columns, x, tokens in (
+            (self.query, query, self.tokens),
+            (self.key, key, read),
+            (self.value, value, read),
+        ):
+            whole = torch.zeros(self.rows[columns.place], columns.index.numel())
+            whole[tokens] = x.flatten(1)
             found[columns.place][:, columns.index.flatten()] = whole
         return found
 
     def same(self, query: Tensor | float = 0.0, key: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
         """Queries and keys that are one vector for all heads and tokens."""
-        n, groups = len(self.tokens), len(self.key.index)
-        return torch.zeros(n, self.count, self.dim) + query, torch.zeros(n, groups, self.dim) + key
+        groups = len(self.key.index)
+        queries = torch.zeros(len(self.tokens), self.count, self.dim) + query
+        return queries, torch.zeros(len(self.read_tokens), groups, self.dim) + key
 
     @cached_property
     def vector(self) -> Tensor:
@@ -99,13 +113,22 @@ class Heads:
     def described(self) -> tuple[Attention, bool]:
         """The attention, and whether it is causal; raises ``NoFamily`` naming what is not covered."""
         blank = self.matrices(*self.same())
-        causal, window = _mask(blank)
-        attention = Attention(head_dim=self.dim, window=window, alibi=_alibi(blank))
+        causal, window = (False, None) if self.source is not None else _mask(blank)
+        attention = Attention(head_dim=self.dim, window=window)
+        if self.source is None:
+            attention = _with_bias(attention, blank, causal)
+        elif (blank * blank.shape[-1] - 1).abs().max() > SMALL:
+            raise NoFamily("its attention to another stream has a mask or a bias")
         attention, strength = self._logits(attention)
         alike = self.matrices(*self.same(strength * self.vector, strength * self.vector.flip(0)))
         if (alike - blank).abs().max() > SMALL * blank.max():
             attention = replace(attention, rotary=self._rotary(attention, strength))
-        return attention, causal
+        if self.source is None:
+            return attention, causal
+        beyond = [f.name for f in fields(attention) if getattr(attention, f.name) != f.default]
+        if not set(beyond) <= {"head_dim", "scale"}:
+            raise NoFamily(f"its attention to another stream has {', '.join(beyond)}")
+        return CrossAttention(head_dim=attention.head_dim, scale=attention.scale), causal
 
     def _logit(self, query: Tensor | float, key: Tensor | float) -> Tensor:
         """Logits [H] of the last token for itself, where those for the others are 0."""
@@ -203,19 +226,32 @@ def _mask(blank: Tensor) -> tuple[bool, int | None]:
     return causal, None if window == n else window
 
 
-def _alibi(blank: Tensor) -> int:
-    """The number of heads where they have ALiBi's penalties, 0 where they have none."""
+def _with_bias(attention: Attention, blank: Tensor, causal: bool) -> Attention:
+    """With the bias of matrices [H, n, n] whose queries and keys are 0: none, ALiBi's, or one by j − i from a table."""
     n, heads = blank.shape[-1], len(blank)
-    last = blank[:, -1]
-    seen = last[0] > 0
-    logits = (last / last[:, -1:])[:, seen].log()
+    ahead = torch.arange(n) - torch.arange(n)[:, None]
+    seen = blank[0] > 0
+    logits = (blank / blank.diagonal(dim1=1, dim2=2)[..., None])[:, seen].log()
+    allowed = SMALL * (1 + logits.abs().max())
     if logits.abs().max() < SMALL:
-        return 0
-    distance = (n - 1 - torch.arange(n))[seen].double()
+        return attention
     slopes = torch.tensor(Attention(alibi=heads).alibi_slopes, dtype=torch.float64)
-    if (logits + slopes[:, None] * distance).abs().max() < SMALL * (1 + logits.abs().max()):
-        return heads
-    raise NoFamily("its logits have a bias by position that is not ALiBi's")
+    if (logits + slopes[:, None] * ahead[seen].abs()).abs().max() < allowed:
+        return replace(attention, alibi=heads)
+    offsets, place = ahead[seen].unique(return_inverse=True)
+    first = torch.stack([(place == i).nonzero()[0, 0] for i in range(len(offsets))])
+    table = logits[:, first]
+    if (table[:, place] - logits).abs().max() > allowed:
+        raise NoFamily("its logits have a bias that is no function of the distance")
+    usual = [Relative(buckets=b, longest=l) for b in (32, 16, 64, 128) for l in (128, 64, 256, 512, 1024)]
+    found: list[tuple[int, Relative]] = []
+    for relative in (*usual, Relative(buckets=4 * n, longest=8 * n)):  # the last: an entry a distance
+        _, row = relative.rows(offsets, both=not causal).unique(return_inverse=True)
+        entries = torch.stack([table[:, row == r].mean(1) for r in range(int(row.max()) + 1)], 1)
+        if (entries[:, row] - table).abs().max() < allowed / 10:
+            sigma = float(entries.var(1).mean().sqrt())
+            found.append((entries.shape[1], replace(relative, sigma=sigma)))
+    return replace(attention, relative=min(found, key=lambda item: item[0])[1])
 
 
 def _uncapped(logits: Tensor, largest: float, attention: Attention) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from auxin.errors import ConfigError
 from auxin.families.layers import Layers
+from auxin.probes.states import tensors_of
 from auxin.values import check, check_whole
 
 TOKEN_NAMES = ("input_ids", "tokens", "idx", "ids")
@@ -97,6 +98,20 @@ def call_of(model: nn.Module, reading: Reading, generator: torch.Generator) -> C
         batch_first=flags.pop() if len(flags) == 1 else None,
         notes=call.notes,
     )
+
+
+def first_sequence(inputs: Any) -> Any:
+    """That of a batch of inputs."""
+    batch = next((len(x) for x in tensors_of(inputs) if x.ndim > 1), 0)
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: cut(x) for name, x in value.items()}
+        if isinstance(value, (tuple, list)) and any(isinstance(x, Tensor) for x in value):
+            return type(value)(cut(x) for x in value)
+        return value[:1] if isinstance(value, Tensor) and value.ndim and len(value) == batch else value
+
+    return cut(inputs)
 
 
 def _tensor(model: nn.Module, value: Any) -> Any:

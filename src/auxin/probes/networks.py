@@ -10,7 +10,7 @@ from auxin.architecture import Network
 from auxin.config import ModelConfig, RunConfig
 from auxin.families.configs import NoFamily, recipe_of
 from auxin.families.description import KNOWN, Described, describe, settings_of
-from auxin.families.layers import LayerStack, find_layers, unwrapped
+from auxin.families.layers import LayerStack, find_stacks, unwrapped
 from auxin.models.transformer import TransformerLM
 from auxin.probes.inputs import Reading
 from auxin.probes.recognition import recognize
@@ -67,4 +67,4 @@ def description_of(
     try:
         return describe(model, stack)
     except NoFamily:
-        return recognize(model, stack or find_layers(model, reading.layers), reading)
+        return recognize(model, stack or find_stacks(model, reading.layers)[-1], reading)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
@@ -58,6 +58,14 @@ class Placement:
     before: Relation
     after: Relation
     stream: Relation
+
+    def times(self, factor: float) -> Placement:
+        """With another size of what the branch reads; raises ``NoFamily`` where it is the stream itself."""
+        if factor == 1:
+            return self
+        if not self.before.is_norm:
+            raise NoFamily("a condition scales what a branch reads of the stream itself")
+        return replace(self, before=replace(self.before, factor=factor * self.before.factor))
 
 
 def relation(a: Tensor, b: Tensor) -> Relation | None:

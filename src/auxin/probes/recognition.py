@@ -7,8 +7,7 @@ the one that most maps follow.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from auxin.architecture import MLP, Attention, Layer, Network, Sublayer
+from auxin.architecture.cross import CROSS
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.recipe import Recipe
 from auxin.architecture.sizes import Sizes
@@ -25,13 +25,14 @@ from auxin.families.configs import NoFamily
 from auxin.families.description import Described
 from auxin.families.layers import LayerStack
 from auxin.families.matrices import Matrix, recognized
-from auxin.families.preparation import hooks, prepared, restored
-from auxin.probes.inputs import Call, Reading, call_of
+from auxin.families.preparation import hooks, prepared
+from auxin.probes.inputs import Call, Reading, call_of, first_sequence
+from auxin.probes.modulation import Modulation
 from auxin.probes.observe import run
 from auxin.probes.placement import Placement, Term, norm_of, placements
 from auxin.probes.roles import Part, Site
+from auxin.probes.sites import followed, noise_everywhere, sites_of
 from auxin.probes.states import tensors_of
-from auxin.probes.tracing import Tracer
 from auxin.probes.wiring import Wiring
 
 TOKENS = 32
@@ -49,9 +50,9 @@ def recognize(model: nn.Module, stack: LayerStack, reading: Reading = Reading())
     try:
         with prepared(model):
             wiring = Wiring(model, partial(run, model, _call(model, reading)))
-            sites = _sites(model, stack, wiring)
+            sites, modulations = sites_of(model, stack, wiring)
             parts = _parts(sites)
-            layers = _layers(parts, _placed(model, stack, sites, parts))
+            layers = _layers(parts, _placed(model, stack, sites, parts, modulations))
         return _described(model, sites, parts, layers)
     except NoFamily:
         raise
@@ -67,7 +68,7 @@ def _call(model: nn.Module, reading: Reading) -> Call:
     short, given = dataclasses.replace(reading, batch=1, n_tokens=TOKENS, inputs=None), reading.inputs
     choices = [short, dataclasses.replace(short, n_tokens=min(reading.n_tokens, TOKENS))]
     if given is not None:
-        choices += [dataclasses.replace(short, inputs=inputs) for inputs in (_first(given), given)]
+        choices += [dataclasses.replace(short, inputs=inputs) for inputs in (first_sequence(given), given)]
     for number, choice in enumerate(choices, 1):
         try:
             call = call_of(model, choice, torch.Generator().manual_seed(reading.seed))
@@ -80,71 +81,10 @@ def _call(model: nn.Module, reading: Reading) -> Call:
     raise AssertionError
 
 
-def _first(inputs: Any) -> Any:
-    """The first sequence of a batch of inputs."""
-    if isinstance(inputs, Mapping):
-        return {name: _first(value) for name, value in inputs.items()}
-    if isinstance(inputs, (tuple, list)) and any(isinstance(x, Tensor) for x in inputs):
-        return type(inputs)(_first(x) for x in inputs)
-    return inputs[:1] if isinstance(inputs, Tensor) and inputs.ndim > 1 else inputs
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """A run in which the stream was followed."""
-
-    states: list[Tensor]
-    """[T, d] before the first layer and after every layer."""
-    terms: list[list[Any]]
-    """Branches by layer."""
-    reads: list[Tensor]
-    shape: tuple[int, int]
-
-
-def _followed(model: nn.Module, stack: LayerStack, wiring: Wiring, changes: Mapping[int, Tensor]) -> _Seen:
-    tracer = Tracer(model, stack)
-    with restored(tracer.restore), tracer.following():
-        read = wiring.replay(changes)
-    tracer.finish(read[len(wiring.calls) :])
-    if not tracer.closed or len(tracer.ran) != len(stack.layers):
-        raise NoFamily("its branches do not account for the stream, or layers run several times")
-    shape = tuple(tracer.states[0].shape[:2])
-    states = [s.detach().flatten(0, 1).cpu() for s in tracer.states]
-    terms = [[b for b in tracer.branches if b.layer == i] for i in range(len(tracer.ran))]
-    return _Seen(states, terms, read, (shape[0], shape[1]))
-
-
-def _sites(model: nn.Module, stack: LayerStack, wiring: Wiring) -> list[Site]:
-    """The layers with their maps."""
-    by_layer: list[list[int]] = [[] for _ in stack.layers]
-    for number, call in enumerate(wiring.calls):
-        layer, _ = stack.place(call.parameter)
-        if layer is not None:
-            by_layer[layer].append(number)
-    for name in wiring.others:
-        if stack.place(name)[0] is not None:
-            raise NoFamily(f"{name} is no map of tokens")
-    seen = _followed(model, stack, wiring, {})
-    total = seen.states[0].shape[0]
-    for name, numbers in zip(stack.layers, by_layer, strict=True):
-        if not numbers:
-            raise NoFamily(f"no map of {name} ran")
-        for number in numbers:
-            call = wiring.calls[number]
-            if len(call.inputs) != total:
-                raise NoFamily(f"{call.parameter} is no map of all tokens")
-    return [Site(wiring, tuple(numbers), seen.shape) for numbers in by_layer]
-
-
 def _parts(sites: Sequence[Site]) -> list[list[Part]]:
     """The branches of all layers; layers that compute the same from the same are alike, and are looked at once."""
     wiring = sites[0].wiring
-    everywhere: dict[int, Tensor] = {}
-    for site in sites:
-        for place, number in enumerate(site.calls):
-            shape, generator = wiring.calls[number].output.shape, torch.Generator().manual_seed(place)
-            everywhere[number] = torch.randn(shape, generator=generator)
-    reads = wiring.replay(everywhere)
+    reads = wiring.replay(noise_everywhere(wiring, [site.calls for site in sites]))
     known: list[tuple[list[Part], list[Tensor]]] = []
     found = []
     for site in sites:
@@ -165,18 +105,22 @@ def _alike(parts: Sequence[Part], here: Sequence[Tensor], there: Sequence[Tensor
 
 
 def _placed(
-    model: nn.Module, stack: LayerStack, sites: Sequence[Site], parts: Sequence[Sequence[Part]]
+    model: nn.Module,
+    stack: LayerStack,
+    sites: Sequence[Site],
+    parts: Sequence[Sequence[Part]],
+    modulations: Sequence[Modulation],
 ) -> list[tuple[list[Placement], list[Term], bool]]:
     """Norms, strengths and order of the branches of every layer, where they write tokens of unlike norm."""
     wiring, generator = sites[0].wiring, torch.Generator().manual_seed(3)
-    size = _followed(model, stack, wiring, {}).states[0].square().mean().sqrt()
+    size = followed(model, stack, wiring, {}).states[0].square().mean().sqrt()
     changes = {}
     for site, branches in zip(sites, parts, strict=True):
         for part in branches:
             shape = site.maps[part.writer].output.shape
             rows = torch.exp(1.5 * torch.randn(shape[0], 1, generator=generator))
             changes[site.calls[part.writer]] = size * rows * torch.randn(shape, generator=generator)
-    seen = _followed(model, stack, wiring, changes)
+    seen = followed(model, stack, wiring, changes)
     outputs: dict[str, Tensor] = {}
     with hooks() as hook:
         for name in {branch.module for layer in seen.terms for branch in layer}:
@@ -200,6 +144,14 @@ def _placed(
             for part, term in zip(branches, seen.terms[i], strict=True)
         ]
         placed, side = placements(seen.states[i], terms, seen.states[i + 1])
+        writers, readers = (
+            [site.calls[place] for place in of]
+            for of in zip(*((p.writer, p.readers[0]) for p in branches), strict=True)
+        )
+        factors = [modulations[i].factors.get(number, 1.0) for number in readers]
+        gates = [modulations[i].gates.get(number, 1.0) for number in writers]
+        placed = [p.times(factor) for p, factor in zip(placed, factors, strict=True)]
+        terms = [dataclasses.replace(t, strength=t.strength * g) for t, g in zip(terms, gates, strict=True)]
         found.append((placed, terms, side))
     return found
 
@@ -246,7 +198,7 @@ def _described(
     width = next(m.entries.shape[0] for m in found if m.role in ("out", "down"))
     heads = {part.heads for part in attention} or {(1, 1)}
     hidden = {m.entries.shape[1] for m in mlps} or {0}
-    causal = {part.causal for part in attention}
+    causal = {part.causal for part in attention if type(part.body) is Attention}
     for what, values in (("heads", heads), ("hidden units", hidden), ("masks", causal)):
         if len(values) > 1:
             raise NoFamily(f"its layers have unlike {what}")
@@ -261,12 +213,32 @@ def _described(
         type(model).__name__, Network(layers), sizes, SCHEMES["gaussian"], causal=causal == {True}
     )
     whole = dataclasses.replace(recipe, rows=_rows(model, found))
+    whole, recipe = (_with_tables(r, attention) for r in (whole, recipe))
     known = recognized(whole, found) or recognized(recipe, found)
     if known is not None:
-        return Described(known, found, "maps", traced=True)
+        return Described(_with_queries(known, found, attention), found, "maps", traced=True)
     stds = {(m.role, m.layer): _smooth(found, m) for m in found}
     network = recipe.network.drawn(recipe.scheme, sizes, stds)
     return Described(dataclasses.replace(recipe, network=network), found, "guess", traced=True)
+
+
+def _with_tables(recipe: Recipe, attention: Sequence[Part]) -> Recipe:
+    """With the standard deviation of the biases of logits by distance, which no scheme draws."""
+    sigmas = [p.body.relative.sigma for p in attention if isinstance(p.body, Attention) and p.body.relative]
+    return dataclasses.replace(recipe, own={"relative": median(sigmas)}) if sigmas else recipe
+
+
+def _with_queries(recipe: Recipe, found: Sequence[Matrix], attention: Sequence[Part]) -> Recipe:
+    """Where queries make up for logits that are not divided by √d_h (T5), with their standard deviation."""
+    own, bodies = dict(recipe.own), [(p.roles, p.body) for p in attention if isinstance(p.body, Attention)]
+    for role in ("query", CROSS + "query"):
+        forms = {(body.scale, body.head_dim) for roles, body in bodies if role in roles}
+        scale, dim = forms.pop() if len(forms) == 1 else (None, None)
+        if scale is not None and dim is not None:
+            expected = recipe.std(role, 0) * dim**-0.5 / scale
+            if abs(median(m.std for m in found if m.role == role) / expected - 1) < 0.06:
+                own[role] = expected
+    return dataclasses.replace(recipe, own=own)
 
 
 def _rows(model: nn.Module, found: Sequence[Matrix]) -> dict[str, int]:
@@ -304,7 +276,7 @@ def _biased(
     """Whether maps of a kind of branch have biases that are not 0; those of queries and keys do not count."""
     for site, branches in zip(sites, parts, strict=True):
         for part in branches:
-            places = {part.roles[r].place for r in part.roles if r not in ("query", "key")}
+            places = {part.roles[r].place for r in part.roles if not r.endswith(("query", "key"))}
             names = {site.maps[place].bias for place in places} if isinstance(part.body, kind) else set()
             if any(bool(model.get_parameter(name).any()) for name in names if name):
                 return True

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from auxin.architecture import MLP, Attention
+from auxin.architecture.cross import CROSS
 from auxin.families.configs import NoFamily
 from auxin.families.description import ACTIVATIONS
 from auxin.probes.heads import Heads, RoleColumns
@@ -40,7 +41,7 @@ class Part:
     writer: int
     """Place, among the maps of the layer, of the one that writes to the stream."""
     readers: tuple[int, ...]
-    """Places of those that read from it."""
+    """Places of those that read from it, then of those that read another stream."""
     roles: Mapping[str, RoleColumns]
     body: Attention | MLP
     causal: bool | None = None
@@ -57,6 +58,8 @@ class Site:
     """Numbers of its maps in the pass."""
     shape: tuple[int, int]
     """Of the stream without its width."""
+    memory: frozenset[int] = frozenset()
+    """Places of the maps that read another stream."""
 
     @property
     def maps(self) -> list[MapCall]:
@@ -101,13 +104,20 @@ class Site:
         return [self._part(writer, tuple(places)) for writer, places in readers.items()]
 
     def _part(self, writer: int, readers: tuple[int, ...]) -> Part:
-        if not readers:
-            raise NoFamily(f"{self.name(writer)} is a branch of one map")
-        inputs = [self.maps[place].inputs for place in readers]
-        if any(x.shape != inputs[0].shape or not torch.allclose(x, inputs[0]) for x in inputs):
-            raise NoFamily(f"{self.name(readers[-1])} reads something else than {self.name(readers[0])}")
-        if len(self._rows(writer, readers)) > 1:
-            return self._attention(writer, readers)
+        own = tuple(place for place in readers if place not in self.memory)
+        other = tuple(place for place in readers if place in self.memory)
+        if not own:
+            raise NoFamily(
+                f"{self.name(writer)} is a branch of one map"
+                if not readers
+                else f"{self.name(other[0])} does not read the stream"
+            )
+        for group in (own, other):
+            inputs = [self.maps[place].inputs for place in group]
+            if any(x.shape != inputs[0].shape or not torch.allclose(x, inputs[0]) for x in inputs):
+                raise NoFamily(f"{self.name(group[-1])} reads something else than {self.name(group[0])}")
+        if other or len(self._rows(writer, readers)) > 1:
+            return self._attention(writer, (*own, *other), other)
         return self._mlp(writer, readers)
 
     def _rows(self, writer: int, readers: tuple[int, ...], columns: Tensor | None = None) -> set[int]:
@@ -124,37 +134,36 @@ class Site:
 
     # attention
 
-    def _attention(self, writer: int, readers: tuple[int, ...]) -> Part:
-        widths = {place: self.maps[place].output.shape[1] for place in readers}
+    def _attention(self, writer: int, readers: tuple[int, ...], other: tuple[int, ...]) -> Part:
+        """``other``: those of the readers that read another stream."""
+        rows, widths = ({p: self.maps[p].output.shape[axis] for p in readers} for axis in (0, 1))
         value, count = self._values(writer, widths)
         taken = {(value.place, int(c)) for c in value.index.flatten()}
-        query, key = self._queries_and_keys(writer, widths, taken, count, len(value.index))
-        rows = torch.arange(self.shape[0] * self.shape[1]).view(self.shape)
-        mixed = self._rows(writer, readers)
-        tokens = rows[0] if mixed <= set(rows[0].tolist()) else rows[:, 0]
+        query, key = self._queries_and_keys(writer, widths, taken, (count, len(value.index)))
+        number = torch.arange(self.shape[0] * self.shape[1]).view(self.shape)
+        tokens = number[0] if self._rows(writer, readers) <= set(number[0].tolist()) else number[:, 0]
+        source, prefix = None, ""
+        if other:
+            if 1 not in self.shape:
+                raise NoFamily("attention to another stream is seen in one sequence alone")
+            tokens, source, prefix = number.flatten(), torch.arange(rows[other[0]]), CROSS
         heads = Heads(
-            lambda changes: self.read(changes, writer), widths, query, key, value, tokens, rows.numel()
+            lambda changes: self.read(changes, writer), widths, query, key, value, tokens, rows, source
         )
         attention, causal = heads.described()
-        roles = {"query": query, "key": key, "value": value}
-        return Part(
-            writer,
-            readers,
-            self._with_writer(roles, writer, "out"),
-            attention,
-            causal,
-            (count, len(key.index)),
-        )
+        roles = {f"{prefix}query": query, f"{prefix}key": key, f"{prefix}value": value}
+        roles = self._with_writer(roles, writer, f"{prefix}out")
+        return Part(writer, readers, roles, attention, causal, (count, len(key.index)))
 
     def _values(self, writer: int, widths: Mapping[int, int]) -> tuple[RoleColumns, int]:
         """The values' columns by head of keys, and the number of heads of queries.
 
         Where all tokens have one value, attention gives that one; where all dimensions have one value, heads differ.
         """
-        total, rows = sum(widths.values()), self.shape[0] * self.shape[1]
+        total, rows = sum(widths.values()), {p: self.maps[p].output.shape[0] for p in widths}
         order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
         distinct = torch.linspace(-2, 2, total)[order].split(list(widths.values()))
-        outputs = {p: x.expand(rows, -1) for p, x in zip(widths, distinct, strict=True)}
+        outputs = {p: x.expand(rows[p], -1) for p, x in zip(widths, distinct, strict=True)}
         found = self.read(outputs, writer)
         values, places = torch.cat(distinct).sort()
         nearest = torch.bucketize(found[0], (values[1:] + values[:-1]) / 2)
@@ -168,8 +177,8 @@ class Site:
         if int(column.min()) < 0 or int(column.max()) >= widths[place]:
             raise NoFamily(f"what {self.name(writer)} reads comes from several maps")
         generator = torch.Generator().manual_seed(2)
-        outputs = {p: torch.randn(rows, width, generator=generator) for p, width in widths.items()}
-        outputs[place][:, column] = torch.randn(rows, 1, generator=generator)
+        outputs = {p: torch.randn(rows[p], width, generator=generator) for p, width in widths.items()}
+        outputs[place][:, column] = torch.randn(rows[place], 1, generator=generator)
         marked = self.read(outputs, writer)
         new = (marked[:, 1:] - marked[:, :-1]).abs().max(0).values > EXACT
         count = int(new.sum()) + 1
@@ -182,12 +191,20 @@ class Site:
         return RoleColumns(place, by_head[groups]), count
 
     def _queries_and_keys(
-        self, writer: int, widths: Mapping[int, int], taken: set[tuple[int, int]], count: int, groups: int
+        self, writer: int, widths: Mapping[int, int], taken: set[tuple[int, int]], heads: tuple[int, int]
     ) -> tuple[RoleColumns, RoleColumns]:
-        """The columns that other tokens' rows do not depend on are queries; those of keys they do."""
+        """The columns that other tokens' rows do not depend on are queries; those of keys they do.
+
+        Where another stream is read, queries are of the one, and keys of the other. ``heads``: of queries and keys.
+        """
         found: dict[str, list[tuple[int, Tensor]]] = {"query": [], "key": []}
+        (count, groups), crossing = heads, not self.memory.isdisjoint(widths)
         for place, width in widths.items():
             free = torch.tensor([c for c in range(width) if (place, c) not in taken])
+            if crossing:
+                if len(free):
+                    found["key" if place in self.memory else "query"].append((place, free))
+                continue
             runs = free.tensor_split([i for i in range(1, len(free)) if free[i] != free[i - 1] + 1])
             whole = len(self._rows(writer, (place,), free)) if len(free) else 0
             if len(free) and whole <= 1 and len(widths) > 1:
@@ -201,12 +218,12 @@ class Site:
                     role = "query" if len(self._rows(writer, (place,), piece)) <= 1 else "key"
                     found[role].append((place, piece))
         columns = []
-        for role, heads in (("query", count), ("key", groups)):
+        for role, number in zip(found, heads, strict=True):
             places = {place for place, _ in found[role]}
             index = torch.cat([piece for _, piece in found[role]]) if places else torch.empty(0)
-            if len(places) != 1 or len(index) % heads:
+            if len(places) != 1 or len(index) % number:
                 raise NoFamily(f"the {role} of what {self.name(writer)} reads is not found")
-            columns.append(RoleColumns(places.pop(), index.view(heads, -1)))
+            columns.append(RoleColumns(places.pop(), index.view(number, -1)))
         if columns[0].index.shape[1] != columns[1].index.shape[1]:
             raise NoFamily(f"queries and keys of what {self.name(writer)} reads are of unlike width")
         return columns[0], columns[1]

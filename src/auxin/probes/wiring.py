@@ -142,10 +142,12 @@ class Wiring:
         self.calls = watch.calls
         self.others = watch.others
         """Parameters of products that are no maps of tokens: convolutions, experts side by side."""
+        self.held: dict[int, Tensor] = {}
+        """Outputs of maps in every replay, in place of the recorded ones."""
 
     def replay(self, changes: Mapping[int, Tensor], until: int | None = None) -> list[Tensor]:
         """What the maps read, [T, fan_in] by number, up to the map ``until``; without it also the model's outputs."""
-        given = {i: call.output for i, call in enumerate(self.calls)} | dict(changes)
+        given = {i: call.output for i, call in enumerate(self.calls)} | self.held | dict(changes)
         watch = _Watch(self.model, given, until)
         outputs: list[Tensor] = []
         with torch.no_grad():
