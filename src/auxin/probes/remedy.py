@@ -66,24 +66,32 @@ def remedies(recipe: Recipe, tokens: Tokens, target: float | None = None) -> lis
     Raises ``ConfigError`` where no factor from 0.003 to 10 reaches the target; it names what can be reached.
     """
     tokens = dataclasses.replace(tokens, gram=tokens.gram[:TOKENS, :TOKENS])
-    network, depth = recipe.drawn, recipe.depth
-    sublayers = [sublayer for layer in network.layers for sublayer in layer.sublayers]
+    network = recipe.drawn
 
     def of(name: str, branch: float, skip: float = 1.0) -> Remedy:
-        found = predict(scaled_branches(network, branch, skip), tokens, DRAWS)
+        try:
+            found = predict(scaled_branches(network, branch, skip), tokens, DRAWS)
+        except ConfigError:  # states overflow on the way
+            return Remedy(name, branch, skip, *[math.nan] * 4)
         last = float(found.cosine[-1]), float(found.norm[-1])
         return Remedy(name, branch, skip, *last, found.angle_total, found.gradient_total)
 
-    rows = [of("as it is", 1.0)]
-    if not recipe.scheme.depth_scaled:
-        rows.append(of("1/√branches (GPT-2)", len(sublayers) ** -0.5))
-    rows.append(of("1/layers (CompleteP)", 1 / depth))
-    if any(sublayer.stream is not None for sublayer in sublayers):
-        rows.append(of("DeepNorm", (8 * depth) ** -0.5, (2 * depth) ** 0.25))
+    rows = [of("as it is", 1.0), *(of(name, *factors) for name, factors in rules(recipe).items())]
     if target is not None:
         check_finite("target", target, -100, 10, "-100 to 10")
         rows.append(of(f"angle total {target:g}", _factor(lambda f: of("", f).angle_total - target, target)))
     return rows
+
+
+def rules(recipe: Recipe) -> dict[str, tuple[float, float]]:
+    """The factors of known rules on branches and skips, relative to now: GPT-2's where it is not followed yet,
+    CompleteP's, and DeepNorm's where the stream is normalized."""
+    sublayers = [sublayer for layer in recipe.network.layers for sublayer in layer.sublayers]
+    found = {"1/√branches (GPT-2)": (len(sublayers) ** -0.5, 1.0)} if not recipe.scheme.depth_scaled else {}
+    found["1/layers (CompleteP)"] = 1 / recipe.depth, 1.0
+    if any(sublayer.stream is not None for sublayer in sublayers):
+        found["DeepNorm"] = (8 * recipe.depth) ** -0.5, (2 * recipe.depth) ** 0.25
+    return found
 
 
 def advised(recipe: Recipe, tokens: Tokens) -> str:
@@ -115,7 +123,7 @@ def _factor(excess: Callable[[float], float], target: float) -> float:
     reached = [value(x) + target for x in grid if math.isfinite(value(x))]
     raise ConfigError(
         f"target is {target:g}; allowed: an angle total that some factor on the branches reaches, "
-        f"{min(reached):.3g} to {max(reached):.3g}"
+        f"{min(reached, default=math.nan):.3g} to {max(reached, default=math.nan):.3g}"
     )
 
 
