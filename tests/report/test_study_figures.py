@@ -25,6 +25,7 @@ NAMES = {
     "totals": ["predictions", "scores"],
     "architectures": ["loss-by-totals", "loss-by-scale"],
     "failure": ["calibration", "areas"],
+    "remedies": ["changes"],
 }
 
 

@@ -28,7 +28,7 @@ class StudyOptions(Verb):
 
     name: Annotated[StudyName, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """Which: grokking, depth, dynamics, trainability, joint, repair, totals, architectures,
-    failure."""
+    failure, remedies."""
     scale: Scale = "laptop"
     """minutes: tiny models; laptop: hours on two cores; paper: the published sizes, on a GPU."""
     out: Path | None = None

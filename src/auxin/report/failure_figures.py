@@ -1,4 +1,4 @@
-"""Figures of the study of failures: who ranks them, and whether the probabilities are right."""
+"""Figures of the studies of failures and of remedies: who ranks failures, how right probabilities are, what mends."""
 
 from __future__ import annotations
 
@@ -55,4 +55,31 @@ def areas(tables: Tables) -> Figure:
         alt.layer(rule, dots).properties(width=360, height=150),
         ("What ranks the failures of a stack that it has not seen", "95% intervals; 0.5 is chance"),
         f"Area under the ROC curve, {in_words(scores.iter_rows(), '.2f')}.",
+    )
+
+
+def changes(tables: Tables) -> Figure:
+    """What every rule changes in the loss: a dot a model, and the mean with its interval."""
+    models = columns(tables, "models", "depth change", "stack arm")
+    effects = columns(tables, "effects", "change change_low change_high models", "arm stack").filter(
+        stack="all"
+    )
+    effects = drawable(effects.select("arm", value="change", low="change_low", high="change_high"), "change")
+    order = effects["arm"].to_list()
+    y = alt.Y("arm:N", title=None, sort=order, axis=alt.Axis(labelLimit=200))
+    title = "change of the training loss (nats a token)"
+    x = alt.X("change:Q", title=title)
+    tip = ["stack:N", "depth:Q", alt.Tooltip("change:Q", format=".2f")]
+    dots = alt.Chart(models.filter(pl.col("arm").is_in(order))).mark_tick(color=GRAY, opacity=0.6, size=16)
+    chart = alt.Chart(effects)
+    rule = chart.mark_rule(strokeWidth=2.5, color=BLUE).encode(alt.X("low:Q"), y, x2="high")
+    means = chart.mark_point(filled=True, size=70, opacity=1, color=BLUE)
+    numbers = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "low", "high")]
+    means = means.encode(alt.X("value:Q", title=title), y, tooltip=["arm:N", *numbers])
+    none = alt.Chart(pl.DataFrame({"change": [0.0]})).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(x)
+    return figure(
+        "changes",
+        alt.layer(none, dots.encode(x, y, tooltip=tip), rule, means).properties(width=400, height=180),
+        ("What mending a flagged model changes", "lines: models; dots: means, 95% intervals; left is better"),
+        f"Change of the training loss, {in_words(effects.iter_rows(), '.2f')}.",
     )

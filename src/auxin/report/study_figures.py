@@ -202,6 +202,7 @@ STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "totals": (exponent.predictions, exponent.scores_by_predictor),
     "architectures": (exponent.loss_by_totals, exponent.loss_by_scale),
     "failure": (failure.calibration, failure.areas),
+    "remedies": (failure.changes,),
 }
 """Each study's figures, its headline first."""
 

@@ -15,7 +15,16 @@ Scale = Literal["minutes", "laptop", "paper"]
 """minutes: tiny models, to see that everything works; laptop: two cores; paper: the published sizes, a GPU."""
 
 StudyName = Literal[
-    "grokking", "depth", "dynamics", "trainability", "joint", "repair", "totals", "architectures", "failure"
+    "grokking",
+    "depth",
+    "dynamics",
+    "trainability",
+    "joint",
+    "repair",
+    "totals",
+    "architectures",
+    "failure",
+    "remedies",
 ]
 
 FIVE_SEEDS = {"steps": 10_000, "seeds": [0, 1, 2, 3, 4], "eval_size": 500, "final_size": 500}
