@@ -93,7 +93,10 @@ def test_lengths_are_those_of_the_tasks() -> None:
 def test_lengths_of_other_tasks_are_found_from_their_data(tmp_path: Path) -> None:
     for split in ("train", "val", "gen"):
         (tmp_path / f"{split}.tsv").write_text("a b c\td\na\td\n")
-    assert module.lengths(RunConfig(task="files", data_dir=str(tmp_path))) == (4, 5)
+    config = RunConfig(task="files", data_dir=str(tmp_path))
+    assert module.lengths(config) == (4, 5)
+    (tmp_path / "train.tsv").unlink()
+    assert module.lengths(dataclasses.replace(config, seeds=(1,))) == (4, 5)  # the same data are read once
 
 
 def test_milestones_are_counted_as_they_are_listed() -> None:

@@ -32,6 +32,8 @@ SCORED = 15_000
 """Sentences of val, test and gen that the summary of a finished run scores, about."""
 PROCESS = 0.35e9
 """Bytes of a worker without its model: torch and a task."""
+DATA = ("task", "scoring", "data_seed", "train_size", "data_dir", "grammar", "dials")
+"""Settings of a run that its data depend on."""
 START = 3.0
 """Seconds in which a run loads its task."""
 
@@ -130,9 +132,13 @@ def estimated(estimate: Callable[[RunConfig], float], config: RunConfig) -> floa
         return 0.0
 
 
-@cache
 def lengths(config: RunConfig) -> tuple[int, int]:
     """Mean and longest number of tokens of a training sequence that predict another, as generated or read."""
+    return _lengths(RunConfig(**{name: getattr(config, name) for name in DATA}))
+
+
+@cache
+def _lengths(config: RunConfig) -> tuple[int, int]:
     if (known := kind(config.task).lengths) and not config.data_dir and config.dials == Dials():
         return known
     counts = np.diff(config.load_task().encoded("train").offsets) - 1
