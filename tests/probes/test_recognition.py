@@ -22,7 +22,7 @@ from auxin.probes.check import check
 from auxin.probes.inputs import Reading
 from auxin.probes.recognition import recognize
 from auxin.probes.remedy import scaled_branches
-from probes import own, shapes
+from probes import models, own, shapes
 
 RMS, LAYER = Norm("rms"), Norm()
 
@@ -247,6 +247,26 @@ def test_a_deep_design_without_scaling_is_no_all_clear(
     source.write_text("from probes.own import Modulated\n\n\ndef build():\n    return Modulated()\n")
     main(["check", f"{source}:build", "--n-tokens", "8", "--target", "-1"])
     assert "--target -1: no factor is looked for, as the network is not known." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: own.built("minGPT", depth=3), "blocks.1.mlp.2"),
+        (lambda: models.build("olmo2"), "model.layers.1.post_feedforward_layernorm"),
+    ],
+)
+def test_what_is_put_back_after_rescaling_is_named(build: Any, name: str) -> None:
+    model = build()
+    weight = model.get_submodule(name).weight
+    before = weight.detach().clone()
+    auxin.rescale_(model, 0.3)
+    report = check(model, n_tokens=8, branch=0.3)
+    assert report.ok, report.findings
+    with torch.no_grad():
+        weight.copy_(before)
+    (finding,) = check(model, n_tokens=8, branch=0.3).findings
+    assert finding.module == name
 
 
 class Plain(own.SmallLlama):

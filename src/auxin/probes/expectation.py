@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from auxin.architecture import Network
+from auxin.architecture import Layer, Network
 from auxin.architecture.initialization import SCHEMES
-from auxin.architecture.recipe import Recipe
+from auxin.architecture.recipe import WRITERS, Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily
@@ -21,7 +21,7 @@ from auxin.probes.inputs import Reading
 from auxin.probes.laws import Law, Reference
 from auxin.probes.networks import description_of
 from auxin.probes.redraws import Given, reference_of
-from auxin.probes.weights import Subject, owner
+from auxin.probes.weights import Subject, owner, rescaled_norms
 from auxin.values import check
 
 Known = Literal["given", "intended", "followed", "drawn", "nothing", "moved"]
@@ -112,10 +112,17 @@ class Expectation:
         return sum(other) > len(other) / 2
 
     def settled(self, subject: Subject, here: Mapping[str, Law]) -> set[str]:
-        """Modules whose own tensors are all as the reference's: other comparisons of them say nothing."""
-        agreeing: dict[str, bool] = {}
+        """Modules whose own tensors are all as the reference's: other comparisons of them say nothing.
+
+        Output maps that were rescaled are to be so many times as large; such norms have a comparison of their own.
+        """
+        agreeing = dict.fromkeys(rescaled_norms(subject), False)
+        matrices = () if self.scheme is None or subject.branch == 1 else self.scheme.matrices
+        rescaled = {m.module for m in matrices if m.role in WRITERS}
         for name, _ in subject.model.named_parameters():
             law = None if self.reference is None else self.reference.laws.get(name)
+            if law is not None and owner(name) in rescaled:
+                law = dataclasses.replace(law, size=law.size * subject.branch, mean=law.mean * subject.branch)
             found = here.get(name)
             same = (
                 self.reference is not None
@@ -130,10 +137,18 @@ class Expectation:
 
 
 def _rescaled(described: Described, branch: float) -> Described:
-    """With output maps multiplied by the caller's factor: a scheme is recognized as if they were not."""
+    """With output maps, or the norms after branches, multiplied by the caller's factor, as ``rescale_`` does.
+
+    A scheme is recognized as if they were not.
+    """
     if branch == 1:
         return described
     recipe = described.recipe
+    if all(s.after is not None for layer in recipe.network.layers for s in layer.sublayers):
+        if described.traced:
+            return described  # gains are those that the norms have now
+        network = _louder(recipe.network, branch)
+        return dataclasses.replace(described, recipe=dataclasses.replace(recipe, network=network))
     if described.source != "family":
         known = recognized(recipe, described.matrices, branch)
         if known is not None:
@@ -143,6 +158,18 @@ def _rescaled(described: Described, branch: float) -> Described:
     return dataclasses.replace(
         described, recipe=dataclasses.replace(recipe, scheme=recipe.scheme.scaled(branch))
     )
+
+
+def _louder(network: Network, factor: float) -> Network:
+    """With the gains of the norms after branches multiplied."""
+    done: dict[int, Layer] = {}  # layers that are repeated are one object
+    for layer in network.layers:
+        sublayers = (
+            dataclasses.replace(s, after=s.after and dataclasses.replace(s.after, gain=s.after.gain * factor))
+            for s in layer.sublayers
+        )
+        done.setdefault(id(layer), dataclasses.replace(layer, sublayers=tuple(sublayers)))
+    return dataclasses.replace(network, layers=tuple(done[id(layer)] for layer in network.layers))
 
 
 def _with_network(subject: Subject, network: Network | Recipe, described: Described | None) -> Described:

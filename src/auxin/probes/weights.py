@@ -229,21 +229,39 @@ def moved_gains(subject: Subject, reference: Reference | None) -> bool:
     return varied > max(1, len(gains) / 2)
 
 
-def gain_mismatches(subject: Subject) -> Iterator[Diagnostic]:
-    """Norms that do not multiply by 1; a gain of 0 in every layer is a design."""
+def _gains(subject: Subject) -> dict[str, tuple[float, list[float]]]:
+    """Mean gain of every norm by name, and the gains of the same part of all layers."""
     modules = {n: m for n, m in subject.model.named_modules() if is_norm(m) and hasattr(m, "weight")}
     gains = {name: g.mean().item() for name, m in modules.items() if (g := gain_of(m)) is not None}
-    places = {name: subject.stack.place(name) for name in gains}
-    zero: dict[str, list[bool]] = defaultdict(list)
-    for name, (layer, part) in places.items():
-        if layer is not None:
-            zero[part].append(abs(gains[name]) < 1e-6)
+    by_part: dict[tuple[bool, str], list[float]] = defaultdict(list)
+    parts = {}
     for name, gain in gains.items():
-        layer, part = places[name]
-        design = layer is not None and len(zero[part]) > 1 and all(zero[part])
-        if math.isfinite(gain) and abs(gain - 1) > subject.limits.gain and not design:
-            sentence = f"{name} multiplies by {gain:.4g} where norms begin at 1."
-            yield Diagnostic("mismatch", name, sentence, gain, 1.0, layer, part)
+        layer, part = subject.stack.place(name)
+        parts[name] = (layer is not None, part)
+        by_part[parts[name]].append(gain)
+    return {name: (gain, by_part[parts[name]] if parts[name][0] else []) for name, gain in gains.items()}
+
+
+def rescaled_norms(subject: Subject) -> set[str]:
+    """The norms after branches, where most multiply by the caller's factor, as ``rescale_`` leaves them."""
+    if subject.branch == 1:
+        return set()
+    near = lambda gain: abs(gain - subject.branch) <= subject.limits.gain * subject.branch
+    most = lambda others: 2 * sum(map(near, others)) > len(others)
+    return {name for name, (_, others) in _gains(subject).items() if most(others)}
+
+
+def gain_mismatches(subject: Subject) -> Iterator[Diagnostic]:
+    """Norms that do not multiply by 1, or by the factor of rescaled branches; 0 in every layer is a design."""
+    rescaled = rescaled_norms(subject)
+    for name, (gain, others) in _gains(subject).items():
+        expected = subject.branch if name in rescaled else 1.0
+        design = len(others) > 1 and all(abs(other) < 1e-6 for other in others)
+        if math.isfinite(gain) and abs(gain - expected) > subject.limits.gain * expected and not design:
+            begin = "the norms of rescaled branches are at" if name in rescaled else "norms begin at"
+            sentence = f"{name} multiplies by {gain:.4g} where {begin} {expected:g}."
+            layer, part = subject.stack.place(name)
+            yield Diagnostic("mismatch", name, sentence, gain, expected, layer, part)
 
 
 # compared with a reference
@@ -266,10 +284,13 @@ def reference_mismatches(
     What is zero where the reference is random is left to the layers' own comparison: in all layers it is a design.
     Tensors that are as the reference's, but ``divided`` by these numbers, are as they should be.
     """
+    rescaled = rescaled_norms(subject)
     buffers = {name for name, _ in subject.model.named_buffers()}
     for name, found in here.items():
         law = reference.laws.get(name)
         if law is None or found.shape != law.shape or (found.size == 0 and law.entries is None):
+            continue
+        if owner(name) in rescaled:
             continue
         by = divided.get(name, 1.0)
         laws = (law, replace(law, size=law.size / by, mean=law.mean / by))
