@@ -43,6 +43,7 @@ def test_a_square_map_that_was_not_transposed_shows_in_the_stream() -> None:
         weight.copy_(weight.T.clone())
     found = compared(original, ported)
     assert found.tensors["same"].all()  # up to the transpose, which the original stores
+    assert found.findings[0].startswith("transformer.h.1.attn.c_proj gives other outputs for the same inputs")
     assert any("differs first after layer 2" in sentence for sentence in found.findings), found.findings
 
 
@@ -57,7 +58,19 @@ SLIPS = {
     ),
     "another epsilon": (
         lambda m: setattr(m.get_submodule("transformer.h.0.ln_1"), "eps", 1e-2),
-        "differs first after layer 1",
+        "transformer.h.0.ln_1 gives other outputs for the same inputs, by ",
+    ),
+    "the other epsilon of the two that are usual, where it hardly counts": (
+        lambda m: [setattr(block.ln_2, "eps", 1e-6) for block in m.transformer["h"]],
+        "(eps is 1e-05, in the second 1e-06) (in 3 of 3 layers, this is the first).",
+    ),
+    "another epsilon of the final norm": (
+        lambda m: setattr(m.get_submodule("transformer.ln_f"), "eps", 1e-3),
+        "transformer.ln_f gives other outputs for the same inputs, by ",
+    ),
+    "a factor on the logits": (
+        lambda m: m.register_forward_hook(lambda _, __, output: (output[0] / 8, *output[1:])),
+        "The output differs: its root mean square is ",
     ),
     "another activation": (
         lambda m: setattr(m.get_submodule("transformer.h.1.mlp"), "gelu", nn.ReLU()),
@@ -97,7 +110,7 @@ def test_a_law_that_differs_between_two_draws_is_named() -> None:
 
 
 def test_joint_matrices_are_matched_by_role_and_other_names_by_place() -> None:
-    found = compared(models.build("phi3"), models.build("llama", 1))
+    found = compared(models.build("phi3"), models.build("llama", 1, rms_norm_eps=1e-5))
     assert found.ok, found.findings
     roles = found.tensors.filter(matched="role")
     assert roles.height == 5 * 3

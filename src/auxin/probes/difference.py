@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from auxin.errors import ConfigError
 from auxin.families.layers import LayerStack, find_layers, unwrapped
@@ -21,7 +21,9 @@ from auxin.probes.findings import Thresholds
 from auxin.probes.inputs import Reading, call_of, vocabulary_of
 from auxin.probes.laws import Law, law_of
 from auxin.probes.matching import matched
-from auxin.probes.observe import observe
+from auxin.probes.observe import observe, run
+from auxin.probes.partners import unlike_modules
+from auxin.probes.states import tensors_of
 from auxin.theory.profile import Profile
 from auxin.values import check
 
@@ -100,8 +102,10 @@ def diff(
     Tensors are matched by their names, else by their role where both are of known families, else by their place:
     the same layer and shape (or its transpose), in order. Entries are compared first, then laws: size, mean, share of
     zeros, shape of the distribution, each beyond chance. Where most tensors hold the same entries, one that does not
-    is a difference. Then both models run on the same inputs, and their streams, gradients and branches are compared:
-    up to rounding where all entries are the same, else up to five times the scatter √(l/d) of l layers of width d.
+    is a difference. Modules that hold the same entries run on the same inputs: one that makes something else of them is
+    named, and so is a norm with another ε. Then both models run on the same inputs, and their streams, gradients,
+    branches and outputs are compared: up to rounding where all entries are the same, else up to five times the scatter
+    √(l/d) of l layers of width d.
 
     Args:
         first: a torch.nn.Module.
@@ -133,7 +137,7 @@ def diff(
         varied = sum(row["matched"] != "none" and not row["constant"] for row in rows)
         findings = _folded(rows, copies > varied / 2, [len(stack.layers) for stack in stacks])
         equal = all(row["same"] for row in rows)
-    profile, more, notes = _profiles(models, read, equal)
+    profile, more, notes = _profiles(models, read, rows, stacks[0], equal=equal)
     columns = ("name", "other", "matched", "layer", "size", "other_size", "same", "difference")
     table = pl.DataFrame([{name: row[name] for name in columns} for row in rows], infer_schema_length=None)
     return Difference(table, profile, (*findings, *more), tuple(notes))
@@ -203,9 +207,14 @@ def _words(row: dict[str, Any], copies: bool) -> str | None:
 
 
 def _profiles(
-    models: Sequence[nn.Module], reading: Reading, equal: bool
+    models: Sequence[nn.Module],
+    reading: Reading,
+    rows: Sequence[dict[str, Any]],
+    stack: LayerStack,
+    *,
+    equal: bool,
 ) -> tuple[pl.DataFrame | None, list[str], list[str]]:
-    """Both streams on the same inputs, what differs in them, and notes."""
+    """Both streams on the same inputs, what differs in them, in single modules and in the outputs; and notes."""
     try:
         shared = _same_inputs(models, reading)
         seen = [observe(model, shared) for model in models]
@@ -213,17 +222,53 @@ def _profiles(
             reach_of(model, shared, {n for n, p in model.named_parameters() if p.requires_grad})
             for model in models
         ]
+        with prepared(*models):
+            unlike = unlike_modules(models, stack, rows, shared)
+            outputs = [_output(model, shared) for model in models]
     except ConfigError as error:
         return None, [], [f"layers were not compared: {error}"]
-    findings = _compared_use(reaches)
-    if seen[0].depth != seen[1].depth:
-        return None, [*findings, f"The first runs {seen[0].depth} layers, the second {seen[1].depth}."], []
+    findings = [*unlike, *_compared_use(reaches)]
+    depths, width = [observation.depth for observation in seen], min(o.width for o in seen)
+    last = _compared_outputs(outputs, ROUNDING if equal else _chance(depths[0] + 1, width), equal=equal)
+    if depths[0] != depths[1]:
+        return None, [*findings, f"The first runs {depths[0]} layers, the second {depths[1]}.", *last], []
     names = [n for n in PROFILED if all(n in observation.columns for observation in seen)]
-    columns = {"layer": np.arange(seen[0].depth + 1)}
+    columns = {"layer": np.arange(depths[0] + 1)}
     for name in names:
         columns |= {name: seen[0][name], f"other_{name}": seen[1][name]}
-    findings += compared_streams(seen, min(observation.width for observation in seen), names, equal)
+    findings += [*compared_streams(seen, width, names, equal), *last]
     return pl.DataFrame(columns).fill_nan(None), findings, []
+
+
+def _chance(layers: Any, width: int) -> Any:
+    """Relative difference that networks of different weights may have after so many layers."""
+    return STANDARD_ERRORS * np.sqrt(2 * layers / width)
+
+
+def _output(model: nn.Module, reading: Reading) -> Tensor | None:
+    """The first tensor of floats that a model returns."""
+    call = call_of(model, reading, torch.Generator().manual_seed(reading.seed))
+    with torch.no_grad():
+        return next((x for x in tensors_of(run(model, call)) if x.is_floating_point()), None)
+
+
+def _compared_outputs(outputs: Sequence[Tensor | None], allowed: float, *, equal: bool) -> Iterator[str]:
+    """How the outputs differ: what comes after the last layer is in them, too."""
+    one, other = outputs
+    if one is None or other is None:
+        return
+    if one.ndim == other.ndim == 3:  # logits of the last token alone are all that is needed to generate
+        count = min(one.shape[1], other.shape[1])
+        one, other = one[:, -count:], other[:, -count:]
+    if one.shape != other.shape:
+        yield f"The output has shape {tuple(one.shape)}, in the second {tuple(other.shape)}."
+        return
+    one, other = one.double(), other.double().to(one.device)
+    sizes = [x.square().mean().sqrt().item() for x in (one, other)]
+    if abs(sizes[1] - sizes[0]) > allowed * sizes[0]:
+        yield f"The output differs: its root mean square is {sizes[0]:.4g}, in the second {sizes[1]:.4g}."
+    elif equal and (apart := ((other - one).square().mean().sqrt() / sizes[0]).item()) > allowed:
+        yield f"The output differs by {100 * apart:.2g}%, at the same size."
 
 
 def _same_inputs(models: Sequence[nn.Module], reading: Reading) -> Reading:
@@ -256,7 +301,7 @@ def compared_streams(seen: Sequence[Profile], width: int, names: Sequence[str], 
     for name in names:
         one, other = seen[0][name], seen[1][name]
         passed = layers[::-1] if name == "gradient" else layers
-        chance = STANDARD_ERRORS * np.sqrt(2 * (passed + 1) / width)
+        chance = _chance(passed + 1, width)
         scale = np.ones(len(layers)) if name == "cosine" else np.maximum(np.abs(one), 1e-12)
         close = np.abs(other - one) <= (ROUNDING if equal else chance) * scale
         wrong = np.flatnonzero(~close & ~(np.isnan(one) & np.isnan(other)))

@@ -1,0 +1,149 @@
+"""Modules that hold the same weights in two models, and make something else of the same inputs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from auxin.families.layers import LayerStack
+from auxin.families.preparation import ROUNDING, hooks
+from auxin.probes.inputs import Reading, call_of
+from auxin.probes.observe import run
+from auxin.probes.states import tensors_of
+from auxin.probes.weights import owner
+
+TIMES = 10.0
+"""Times the rounding of a type that outputs may differ by, relative."""
+PROBED = (1e-4, 3.0)
+"""Sizes of random inputs at which norms of another ε differ, and activations of another form."""
+EPSILON: dict[str, str] = {"epsilon": "eps", "variance_epsilon": "eps"}
+"""What norms call ε."""
+
+
+def unlike_modules(
+    models: Sequence[nn.Module], stack: LayerStack, rows: Iterable[Mapping[str, Any]], reading: Reading
+) -> list[str]:
+    """A sentence for every innermost module whose outputs differ; one alone for a part of several layers.
+
+    ``rows`` are those of ``Difference.tensors``, ``stack`` the first model's. Modules are paired by their names, and
+    by the tensors that they hold. Cost: a pass of the first model, in which the others run on its modules' inputs.
+    """
+    pairs = _Pairs(dict(_partners(models, rows)))
+    with torch.no_grad(), hooks() as hook:
+        for name, (module, _) in pairs.modules.items():
+            hook(module.register_forward_pre_hook(partial(pairs.before, name), with_kwargs=True))
+            hook(module.register_forward_hook(partial(pairs.after, name)))
+        run(models[0], call_of(models[0], reading, torch.Generator().manual_seed(reading.seed)))
+    groups: dict[Any, list[str]] = defaultdict(list)
+    for name, (_, apart) in pairs.found.items():
+        if apart and not any(
+            inner.startswith(f"{name}.") for inner, (_, more) in pairs.found.items() if more
+        ):
+            layer, part = stack.place(name)
+            groups[name if layer is None else (part, pairs.found[name][0])].append(name)
+    return [_sentence(names, *pairs.found[names[0]], len(stack.layers)) for names in groups.values()]
+
+
+def _sentence(names: Sequence[str], why: str, apart: float, depth: int) -> str:
+    many = f" (in {len(names)} of {depth} layers, this is the first)" * (len(names) > 1)
+    return f"{names[0]} gives other outputs for the same inputs, by {100 * apart:.2g}%{why}{many}."
+
+
+def _partners(
+    models: Sequence[nn.Module], rows: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[str, tuple[nn.Module, nn.Module]]]:
+    """By its name in the first model a module and its partner, whose tensors are all the same."""
+    tensors = [dict((*model.named_parameters(), *model.named_buffers())) for model in models]
+    others: dict[str, str] = {}
+    unlike: set[int] = set()
+    for row in rows:
+        one, other = (None if row[n] is None else row[n].partition(" [")[0] for n in ("name", "other"))
+        if row["same"] and row["matched"] != "role":
+            others[owner(str(one))] = owner(str(other))
+        else:
+            unlike |= {id(named[n]) for named, n in zip(tensors, (one, other), strict=True) if n is not None}
+    there = dict(models[1].named_modules())
+    for name, module in models[0].named_modules():
+        partner = there.get(others.get(name, name))
+        if name and partner is not None and partner is not module:
+            held = (x for m in (module, partner) for x in (*m.parameters(), *m.buffers()))
+            if unlike.isdisjoint(map(id, held)):
+                yield name, (module, partner)
+
+
+@dataclass
+class _Pairs:
+    """Runs partners on the inputs that modules of the first model get, and keeps how far outputs are apart."""
+
+    modules: dict[str, tuple[nn.Module, nn.Module]]
+    found: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """By name, what differs in words, and the relative difference; 0: none."""
+    _outputs: dict[str, Any] = field(default_factory=dict)
+    _busy: bool = False
+
+    def before(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """The first time that a module runs: what its partner makes of its inputs, which it may overwrite."""
+        if self._busy or name in self.found:
+            return
+        self.found[name] = "", 0.0
+        copy = lambda x: x.clone() if isinstance(x, Tensor) else x
+        self._outputs[name] = self._run(self.modules[name][1], *tree_map(copy, (args, kwargs)))
+
+    def after(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        """Compares the outputs, and those of a norm or an activation for small and for large inputs."""
+        if self._busy or name not in self._outputs:
+            return
+        partner, apart = self.modules[name][1], _apart(output, self._outputs.pop(name))
+        few = all(p.ndim <= 1 for p in module.parameters()) and not any(module.children())
+        if (
+            not apart
+            and few
+            and len(args) == 1
+            and isinstance(args[0], Tensor)
+            and args[0].is_floating_point()
+        ):
+            noise = torch.randn(args[0].shape, generator=torch.Generator().manual_seed(0)).to(args[0])
+            both = [[self._run(m, (size * noise,), {}) for m in (module, partner)] for size in PROBED]
+            apart = max(_apart(*outputs) for outputs in both)
+        self.found[name] = _why(module, partner), apart
+
+    def _run(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Its output; None where it takes other inputs."""
+        self._busy = True
+        try:
+            return module(*args, **kwargs)
+        except Exception:  # of a user's module
+            return None
+        finally:
+            self._busy = False
+
+
+def _apart(output: Any, other: Any) -> float:
+    """The largest relative difference of two outputs' tensors; 0 where rounding explains it, or they are unlike."""
+    both = [[x for x in tensors_of(value) if x.is_floating_point()] for value in (output, other)]
+    if [x.shape for x in both[0]] != [x.shape for x in both[1]]:
+        return 0.0
+    found = 0.0
+    for one, another in zip(*both, strict=True):
+        size = one.double().norm().item()
+        apart = (another.double().to(one.device) - one.double()).norm().item() / (size or 1.0)
+        found = max(found, apart if apart > TIMES * ROUNDING.get(one.dtype, 1e-5) else 0.0)
+    return found
+
+
+def _why(module: nn.Module, partner: nn.Module) -> str:
+    """What differs of two modules' classes and settings, in words."""
+    here, there = ({EPSILON.get(n, n): v for n, v in vars(m).items()} for m in (module, partner))
+    plain = [n for n, v in here.items() if type(v) in (int, float, str) and type(there.get(n)) is type(v)]
+    unlike = [f"{n} is {here[n]}, in the second {there[n]}" for n in plain if here[n] != there[n]]
+    kinds = [type(m).__name__ for m in (module, partner)]
+    if not unlike and kinds[0] != kinds[1]:
+        unlike = [f"a {kinds[0]}, in the second a {kinds[1]}"]
+    return f" ({'; '.join(unlike)})" if unlike else ""
