@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from auxin.architecture import Layer, Norm
 from auxin.cli import UsageError
 from auxin.cli.output import Result
+from auxin.cli.refusal import refused
 from auxin.errors import ConfigError
 from auxin.values import from_dict, from_json
 
@@ -35,6 +35,8 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
 """The run that a verb is about."""
 NARROWEST, WIDEST = 60, 100  # columns that help is laid out for
+WIDE = 2000
+"""Columns for errors, which are read by auxin: a line each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,12 @@ def parse(cls: type[T], program: str, arguments: Sequence[str], default: T | Non
     everyday = getattr(cls, "EVERYDAY", ())
     few = everyday and not {"-h", "--help"}.isdisjoint(arguments)
     arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
-    with refused(options), _legible_width(), _shortened(program, everyday if few else ()):
+    helps = not {"-h", "--help"}.isdisjoint(arguments)
+    with (
+        refused(options, helps=helps),
+        _legible_width(NARROWEST if helps else WIDE),
+        _shortened(program, everyday if few else ()),
+    ):
         return tyro.cli(cls, prog=program, args=arguments, registry=registry, **more)
 
 
@@ -131,7 +138,7 @@ def _about(everyday: Collection[str], lines: Sequence[str]) -> Iterator[str]:
 
 def parse_known(cls: type[T], program: str, arguments: Sequence[str]) -> T:
     """The options of ``cls`` alone, the others left for later: they may decide about the others' defaults."""
-    with refused(dict(_options(cls))), _legible_width():
+    with refused(dict(_options(cls))), _legible_width(WIDE):
         known, _ = tyro.cli(cls, prog=program, args=arguments, return_unknown_args=True, add_help=False)
         return known
 
@@ -194,33 +201,6 @@ def _separated(arguments: Sequence[str], lists: Collection[str]) -> list[str]:
     return found
 
 
-@contextlib.contextmanager
-def refused(options: Collection[str]) -> Iterator[None]:
-    """One line for what a configuration refuses, with the option's name; what tyro refuses it says itself."""
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed):
-            yield
-    except ConfigError as error:
-        raise UsageError(_with_option(error, options)) from None
-    except SystemExit as stop:
-        cause: BaseException | None = stop
-        while cause is not None and not isinstance(cause, ConfigError):
-            cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-        if cause is not None:
-            raise UsageError(_with_option(cause, options)) from None
-        print(printed.getvalue(), end="", file=sys.stderr)
-        raise
-
-
-def _with_option(error: ConfigError, options: Collection[str]) -> str:
-    """A configuration's own complaint (``depth is 0; allowed: …``), naming the option instead of the field."""
-    field, is_, rest = str(error).partition(" is ")
-    option = field.replace("_", "-")
-    found = [name for name in options if name == option or name.endswith(f".{option}")]
-    return f"--{found[0] if found else option}{is_}{rest}"
-
-
 def _paragraphs(text: str) -> str:
     """A docstring laid out for the terminal; tyro would join lines that begin with a letter."""
     width = min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
@@ -232,11 +212,11 @@ def _paragraphs(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _legible_width() -> Iterator[None]:
-    """Have help and errors laid out for ``NARROWEST`` columns at least: for five it would take minutes."""
+def _legible_width(least: int) -> Iterator[None]:
+    """Have help and errors laid out for so many columns at least: for five it would take minutes."""
     before = dict(os.environ)
-    if shutil.get_terminal_size().columns < NARROWEST:
-        os.environ["COLUMNS"] = str(NARROWEST)
+    if shutil.get_terminal_size().columns < least:
+        os.environ["COLUMNS"] = str(least)
     try:
         yield
     finally:

@@ -9,8 +9,9 @@ from typing import Annotated, Self
 
 import tyro
 
-from auxin.cli.options import Following, parse, parse_known, refused
+from auxin.cli.options import Following, parse, parse_known
 from auxin.cli.output import Result
+from auxin.cli.refusal import refused
 from auxin.config import PresetName, RunConfig, preset
 from auxin.models.devices import check_device
 from auxin.values import check
@@ -57,7 +58,7 @@ class TrainOptions(Following):
 
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
-        with refused(()):
+        with refused({}):
             chosen = parse_known(_Defaults, program, arguments)
             default = cls(out=tyro.MISSING, preset=chosen.preset, config=chosen.config(arguments))
         return parse(cls, program, arguments, default)
