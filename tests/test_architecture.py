@@ -33,6 +33,24 @@ def test_a_network_survives_being_written(write: Callable[[Any], str], read: Cal
     assert read(Network, write(network)) == network
 
 
+def test_a_network_is_shown_as_it_is_written_with_a_line_a_sublayer() -> None:
+    """What is shown is the same network again, to six digits."""
+    one, other = LLAMA, PYTHIA
+    networks = {
+        Network.repeat(one, 12, Norm("rms"), 0.0004): 2,
+        Network.repeat([one, other], 5): 4,
+        Network((other, one, one, one)): 4,
+        Network((one,), input_norm=0.5): 2,
+    }
+    names = {c.__name__: c for c in (Network, Layer, Sublayer, Attention, MLP, Norm, Rotary)}
+    for network, sublayers in networks.items():
+        assert eval(repr(network), names) == network
+        lines = [line for line in repr(network).splitlines() if "Sublayer(" in line]
+        assert len(lines) == sublayers, repr(network)
+    assert repr(Norm("rms", gain=1 / 3)) == "Norm(kind='rms', gain=0.333333)"
+    assert repr(ModelConfig()) == "ModelConfig()"
+
+
 def test_a_block_is_short_for_its_layer() -> None:
     block = Block(norm="post", activation="relu", attention_branch=0.5, sigma_a=2.0, sigma_v=0.7, sigma_b=0.1)
     attention, mlp = block.layer.sublayers

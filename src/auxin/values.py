@@ -75,6 +75,11 @@ class Value:
 
     ranges = {}  # type: Mapping[str, tuple[float, float]]  # noqa: RUF012
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__repr__" not in vars(cls):  # before the dataclass makes one that names every field
+            setattr(cls, "__repr__", written)  # noqa: B010
+
     def __post_init__(self) -> None:
         hints = _hints(type(self))
         for f in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
@@ -101,6 +106,18 @@ class Value:
         if name in self.ranges:
             low, high = self.ranges[name]
             check_finite(name, value, low, high, f"{low:g} to {high:g}")
+
+
+def written(value: Any) -> str:
+    """A value as it is written: what is at its default is left out, and numbers have six digits."""
+    shown: list[str] = []
+    for f in dataclasses.fields(value):
+        content = getattr(value, f.name)
+        usual = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        if not (type(content) is type(usual) and content == usual):
+            text = f"{content:.6g}" if isinstance(content, float) else repr(content)
+            shown.append(f"{f.name}={text}")
+    return f"{type(value).__name__}({', '.join(shown)})"
 
 
 def _is_finite(value: Any) -> bool:

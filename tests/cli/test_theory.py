@@ -100,7 +100,7 @@ def _shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--activation swish", "invalid choice 'swish' for argument '--activation'"),
+        ("--activation swish", "--activation is 'swish'; allowed: relu, gelu, "),
         ("--n-tokens 1", "--n-tokens is 1; allowed: a whole number from 2"),
         ("--run missing", "missing: no such directory"),
         ("--cosine 2", "cosine is 2.0; allowed: "),
@@ -208,6 +208,17 @@ def test_critical_prints_the_hyperparameters_found(capsys: pytest.CaptureFixture
     block = Block.cowsik(alpha_attention=0.3, alpha_mlp=1.0, sigma_w=2.0, sigma_a=1.0, n_tokens=32)
     assert found["hyperparameters"] == critical(block, 24, ["alpha_mlp"]).hyperparameters
     assert abs(found["angle_total"]) < 1e-3
+
+
+def test_a_model_begins_with_the_norm_of_its_embeddings(capsys: pytest.CaptureFixture[str]) -> None:
+    """One answer, whoever asks: the verb, the config, its network, the layers one by one."""
+    config = preset("gpt2").model
+    assert config.network().input_norm == config.input_norm() == pytest.approx(0.0008)
+    wanted = result(capsys, "exponents", "--preset", "gpt2")["gradient_total"]
+    assert exponents(config.network()).gradient_total == wanted
+    assert propagate(config.network()).norm[0] == config.input_norm()
+    found = result(capsys, "critical", "--preset", "laptop", "--depth", "4", "--vary", "sigma_v")
+    assert found["from_input"]["input_norm"] == preset("laptop").model.input_norm()
 
 
 def test_attention_compares_the_approximations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ class Rotary(Value):
     Pair i of the first r = ``fraction``·d_h dimensions of a head turns by t·factors_i·base^(−2i/r) at token t.
 
     >>> Rotary(fraction=0.25)  # as GPT-NeoX has it
-    Rotary(base=10000.0, fraction=0.25, factors=None)
+    Rotary(fraction=0.25)
     """
 
     base: float = 10_000.0

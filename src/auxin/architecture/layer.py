@@ -21,7 +21,7 @@ class Sublayer(Value):
     LayerScale, ReZero, DeepNorm and depth-scaled output maps are strengths.
 
     >>> Sublayer(Attention(), skip=1.0, branch=0.5, before=Norm())  # pre-norm, half as strong
-    Sublayer(body=Attention(...), skip=1.0, branch=0.5, before=Norm(...), after=None, stream=None)
+    Sublayer(body=Attention(), branch=0.5, before=Norm())
     """
 
     body: Attention | MLP | Experts | CrossAttention

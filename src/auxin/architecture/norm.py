@@ -22,7 +22,7 @@ class Norm(Value):
     - ``tanh``: γ·tanh(α·x), DyT (Zhu et al. 2025); ``erf``: γ·erf(α·x), Derf: entry by entry, no statistics.
 
     >>> Norm("rms", epsilon=1e-6)
-    Norm(kind='rms', gain=1.0, epsilon=1e-06, slope=1.0)
+    Norm(kind='rms', epsilon=1e-06)
     """
 
     kind: NormKind = "layer"

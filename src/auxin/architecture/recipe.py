@@ -66,6 +66,10 @@ class Recipe:
     own: Mapping[str, float] = field(default_factory=dict)
     """By role, standard deviations of entries that are not the scheme's."""
 
+    def __post_init__(self) -> None:
+        start = self.embedding.norm or self.network.input_norm
+        object.__setattr__(self, "network", replace(self.network, input_norm=start))
+
     @property
     def drawn(self) -> Network:
         """The network with the σ's of its scheme."""

@@ -20,15 +20,26 @@ class CriticalOptions(BlockVerb):
     """Layers."""
     vary: tuple[str, ...] = ("alpha_attention", "alpha_mlp")
     """One or two hyperparameters to solve for."""
+    input_norm: float | None = None
+    """Norm² per dimension that the stream starts with; by default that of the preset's or run's embeddings, else 1."""
 
     def run(self) -> Result:
         """The hyperparameters that are critical."""
         from auxin.theory.critical import critical
+        from auxin.theory.exponents import exponents
 
+        norm = self.start_norm(self.input_norm)
         found = critical(self.block, self.depth, self.vary)
+        way = exponents(found.block, depth=self.depth, norm=norm)
         rows = [[name, f"{value:.6g}"] for name, value in found.hyperparameters.items()]
-        totals = f"angle {found.angle_total:+.3g}, gradient {found.gradient_total:+.3g}"
-        text = [table(["hyperparameter", "value"], rows), f"over {self.depth} layers: {totals}"]
+        totals = f"angle {found.angle_total:+z.3g}, gradient {found.gradient_total:+z.3g}"
+        text = [
+            table(["hyperparameter", "value"], rows),
+            f"over {self.depth} layers at the norm's fixed point: {totals}",
+        ]
+        totals = f"angle {way.angle_total:+z.3g}, gradient {way.gradient_total:+z.3g}"
+        text.append(f"from norm² {norm:.4g}: {totals}")
         if not found.reached:
             text.append("the angle exponent has no zero within the ranges; this is the nearest point")
-        return Result(dataclasses.asdict(found), "\n".join(text))
+        values = {"input_norm": norm, "angle_total": way.angle_total, "gradient_total": way.gradient_total}
+        return Result({**dataclasses.asdict(found), "from_input": values}, "\n".join(text))

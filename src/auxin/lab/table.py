@@ -106,7 +106,7 @@ def _members(run: Run) -> list[dict[str, Any]]:
 def exponents_of(model: ModelConfig) -> Start:
     """Accumulated exponents at initialization, to four digits; None where there is no theory of the model."""
     try:
-        found = exponents(model.network(), norm=model.input_norm(), draws=DRAWS)
+        found = exponents(model.network(), draws=DRAWS)
     except AuxinError:
         return None, None
     assert found.angle_total is not None

@@ -23,7 +23,7 @@ from auxin.probes.simulate import (
 from auxin.theory.compose import as_network
 from auxin.theory.gram import propagate_gram
 from auxin.theory.profile import Profile, mean_gap
-from auxin.theory.propagation import propagate
+from auxin.theory.propagation import propagate, start_norm
 from auxin.theory.states import PartError
 
 Array = NDArray[np.float64]
@@ -94,7 +94,7 @@ def compare(
     tokens: float | ArrayLike = 0.3,
     depth: int | None = None,
     *,
-    norm: float = 1.0,
+    norm: float | None = None,
     causal: bool = False,
     sampling: Sampling = Sampling(),  # noqa: B008  # it is frozen
 ) -> Comparison:
@@ -110,6 +110,7 @@ def compare(
     is the order of the bias that the theory, the limit d → ∞, has at width d. A small gap may also be off by the
     2e-13 that single precision blurs.
     """
+    norm = start_norm(network, norm)
     gram, network = gram_of(network, tokens, norm), as_network(network, depth, 12)
     measured = simulate(network, gram, causal=causal, sampling=sampling)
     symmetric = not causal and not np.ndim(tokens)  # pyright: ignore[reportArgumentType]

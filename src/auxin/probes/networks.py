@@ -33,7 +33,7 @@ def network_of(source: Any, *, actual: bool = False) -> Network:
     >>> settings = {"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257}
     >>> network = network_of(settings)
     >>> len(network.layers), round(exponents(network).gradient_total, 2)
-    (12, 0.07)
+    (12, 4.22)
     """
     if isinstance(source, Network):
         return source

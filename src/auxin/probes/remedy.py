@@ -135,7 +135,7 @@ def scaled_branches(network: Network, branch: float, skip: float = 1.0) -> Netwo
             dataclasses.replace(s, branch=s.branch * branch, skip=s.skip * skip) for s in layer.sublayers
         )
         layers.append(Layer(tuple(sublayers), parallel=layer.parallel))
-    return Network(tuple(layers), network.final)
+    return dataclasses.replace(network, layers=tuple(layers))
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from auxin.probes.states import mean_gap
 from auxin.theory.compose import as_network
 from auxin.theory.gram import checked_gram
 from auxin.theory.profile import Profile, norm_and_overlap
-from auxin.theory.propagation import token_count
+from auxin.theory.propagation import start_norm, token_count
 from auxin.values import check, check_whole
 
 Array = NDArray[np.float64]
@@ -76,7 +76,7 @@ def simulate(
     tokens: float | ArrayLike = 0.3,
     depth: int | None = None,
     *,
-    norm: float = 1.0,
+    norm: float | None = None,
     causal: bool = False,
     sampling: Sampling = Sampling(),  # it is frozen
 ) -> Simulation:
@@ -90,7 +90,8 @@ def simulate(
         tokens: cosine of all pairs of tokens at the input (as many as a ``Block`` has, else 32); or their Gram matrix
             x_i·x_j/d, [n, n].
         depth: layers; of a ``Network`` its own.
-        norm: norm² per dimension of the tokens at the input, where these are given by their cosine.
+        norm: norm² per dimension of the tokens at the input, where these are given by their cosine; that of a network
+            of a model or config, else 1.
         causal: token i attends to tokens 0 … i; otherwise to all.
         sampling: width, heads, number and seed of the networks, ``auxin.probes.simulate.Sampling``.
 
@@ -126,11 +127,11 @@ def simulate(
     return _summary(*(np.stack(arrays) for arrays in zip(*networks, strict=True)))
 
 
-def gram_of(network: Network | Layer | Block, tokens: float | ArrayLike, norm: float) -> Array:
+def gram_of(network: Network | Layer | Block, tokens: float | ArrayLike, norm: float | None) -> Array:
     """The Gram matrix of tokens that are given by it, or by their cosine, [n, n]."""
     if np.ndim(tokens):  # pyright: ignore[reportArgumentType]
         return checked_gram("gram", tokens)  # pyright: ignore[reportArgumentType]
-    return norm * simplex_gram(token_count(network, None), tokens)  # pyright: ignore[reportArgumentType]
+    return start_norm(network, norm) * simplex_gram(token_count(network, None), tokens)  # pyright: ignore[reportArgumentType]
 
 
 def _propagate(stack: Stack, tokens: Tensor, causal: bool, generator: torch.Generator) -> tuple[Array, Array]:

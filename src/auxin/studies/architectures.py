@@ -91,7 +91,7 @@ def starts(settings: Mapping[str, Any]) -> dict[str, Any]:
     Cost 1 to 5 s at 24 layers.
     """
     model = model_of(settings)
-    found = exponents(model.network(), norm=model.input_norm(), draws=DRAWS)
+    found = exponents(model.network(), draws=DRAWS)
     angle, gradient = float(found.angle_total or 0.0), float(found.gradient_total or 0.0)
     blamed = any(f.kinds & DESIGN for f in _checked(settings).findings)
     return {

@@ -25,7 +25,7 @@ from auxin.architecture.block import replace
 from auxin.architecture.network import described
 from auxin.display import Displayed, Drawn
 from auxin.theory.fixed import LARGEST, LayerMap, collapsed, settle
-from auxin.theory.propagation import BARELY, Totals, check_start, token_count, totals
+from auxin.theory.propagation import BARELY, Totals, check_start, start_norm, token_count, totals
 from auxin.values import check
 
 Array = NDArray[np.float64]
@@ -80,7 +80,7 @@ def exponents(
     network: Network | Layer | Block,
     cosine: float = 0.3,
     depth: int | None = None,
-    norm: float = 1.0,
+    norm: float | None = None,
     *,
     n_tokens: int | None = None,
     causal: bool | None = None,
@@ -99,6 +99,7 @@ def exponents(
             and with it λ_g, can where collapse and repulsion are both stable.
         depth: layers that the totals are over; of a ``Network`` its own.
         norm: norm² per dimension that the stream starts with: 0.0008 for GPT-2's N(0, 0.02²) embeddings and positions.
+            None: that of a config, or of the network of a model or config; else 1.
         n_tokens: sequence length; that of a ``Block``, else 32.
         causal: whether tokens attend to earlier ones alone. None: all attend to all where two numbers can
             express the network; the Gram engine with a causal mask where they cannot.
@@ -118,7 +119,7 @@ def exponents(
     states that are all zero.
     """
     network = described(network)
-    n = token_count(network, n_tokens)
+    n, norm = token_count(network, n_tokens), start_norm(network, norm)
     check_start(n, cosine, norm)
     if isinstance(network, Network):
         check(depth in (None, network.depth), "depth", depth, f"that of the network, {network.depth}")

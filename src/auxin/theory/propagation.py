@@ -41,7 +41,7 @@ def propagate(
     network: Network | Layer | Block,
     cosine: float = 0.3,
     depth: int | None = None,
-    norm: float = 1.0,
+    norm: float | None = None,
     n_tokens: int | None = None,
 ) -> Profile:
     """Forward and backward through a network, from tokens of one cosine and norm².
@@ -55,7 +55,7 @@ def propagate(
         network: its layers may differ; a ``Layer`` or ``Block`` is repeated ``depth`` times (12 by default).
         cosine: of all pairs of tokens at the input.
         depth: layers, 0 to 100000; of a ``Network`` its own.
-        norm: norm² per dimension that the stream starts with.
+        norm: norm² per dimension that the stream starts with; that of a network of a model or config, else 1.
         n_tokens: sequence length; that of a ``Block``, else 32.
 
     >>> propagate(Block(norm="post", activation="relu"), depth=3).cosine.round(3)
@@ -66,7 +66,7 @@ def propagate(
     their cosine (``propagate_gram`` takes any).
     """
     network = described(network)
-    n = token_count(network, n_tokens)
+    n, norm = token_count(network, n_tokens), start_norm(network, norm)
     check_start(n, cosine, norm)
     steps = _steps(network, depth, n, 1 / norm, 1 - cosine)
     state = np.array([1.0, 1.0])
@@ -128,6 +128,13 @@ def token_count(network: Network | Layer | Block, n_tokens: int | None) -> int:
         return int(network.n_tokens) if isinstance(network, Block) else TOKENS
     check_whole("n_tokens", n_tokens, 2, 10**6)
     return int(n_tokens)
+
+
+def start_norm(network: Network | Layer | Block, norm: float | None) -> float:
+    """The norm² that is given, that with which the network's stream begins, or 1."""
+    network = described(network)
+    own = network.input_norm if isinstance(network, Network) else None
+    return norm if norm is not None else own or 1.0
 
 
 def check_start(n: int, cosine: float, norm: float) -> None:
