@@ -528,3 +528,14 @@ def test_a_refactor_is_compared_with_the_state_that_was_saved(
     (tmp_path / "other.json").write_text('{"laws": 3}')
     assert main([*check, "--against", str(tmp_path / "other.json")]) == 1
     assert "the saved state is damaged" in capsys.readouterr().err
+    now["laws"] = {
+        name: [shape, 2 * size, *more]
+        for name, (shape, size, *more) in json.loads(Path(state).read_text())["laws"].items()
+    }
+    words = " ".join(changes({**now, "profile": {}}, json.loads(Path(state).read_text())))
+    assert words.count("transformer.h.") < 8
+    assert "transformer.h.0.attn.c_attn.weight has size 0.04" in words
+    assert " (in 3 layers, this is the first)." in words
+    source.unlink()  # before anything is measured
+    assert main([*check, "--against", "missing.json"]) == 1
+    assert "missing.json" in capsys.readouterr().err

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,39 +106,42 @@ class CheckOptions(Writing):
 
     def run(self) -> Result:
         """The findings; the status says whether a kind of ``--fail-on`` is among them."""
+        from auxin.files import read_json
         from auxin.probes.check_report import remedy_table
 
+        before = None if self.against is None else read_json(self.against)
         report, model = self._report()
         remedies = report.remedies(self.target) if self.target is not None else []
         values = report.to_dict() | ({"remedies": remedies} if remedies else {})
         text = [report.summary()]
-        text += [] if self.loss is None else [guess_of(self.loss, report.observation)]
+        text += [] if self.loss is None else textwrap.wrap(guess_of(self.loss, report.observation), 80)
         text += ["", remedy_table(remedies)] if remedies else []
         if self.target is not None and not remedies:
             text.append(f"--target {self.target:g}: no factor is looked for, as the network is not known.")
         found = any(finding.kinds & set(self._kinds) for finding in report.findings)
         if self.save is not None or self.against is not None:
-            changed = self._compared(report, model)
+            changed = self._compared(report, model, before)
             values |= {"changes": changed}
-            text += (
-                []
-                if self.against is None
-                else ["", f"Since {self.against}:", *(changed or ["nothing changed."])]
-            )
+            if self.against is not None:
+                lines = [
+                    textwrap.wrap(c, 80, subsequent_indent="  ", break_on_hyphens=False) for c in changed
+                ]
+                text += ["", f"Since {self.against}:", *itertools.chain(*lines or [["nothing changed."]])]
             found = found or bool(changed)
         text += github_lines(self.source, report) if self.github else []
         return Result(values, "\n".join(text), self._write(report), FOUND if found else 0)
 
-    def _compared(self, report: CheckReport, model: nn.Module | None) -> list[str]:
-        """What has changed since the state in ``against``; the present one is kept in ``save``."""
-        from auxin.files import dump_json, read_json
+    def _compared(
+        self, report: CheckReport, model: nn.Module | None, before: Mapping[str, Any] | None
+    ) -> list[str]:
+        """What has changed since the state ``before``; the present one is kept in ``save``."""
+        from auxin.files import dump_json
         from auxin.outputs import MARK, write_output
         from auxin.probes.saved import changes, state_of
 
         if model is None:
             raise ConfigError(f"{self.source} is predicted alone; allowed with --save and --against: a model")
         state = state_of(model, report)
-        before = None if self.against is None else read_json(self.against)
         if self.save is not None:
             write_output(self.save, dump_json({"auxin": MARK.decode(), **state}), force=self.force)
         return [] if before is None else changes(state, before)

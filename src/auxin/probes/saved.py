@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,17 +48,28 @@ def changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
 
 
 def _laws(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence a tensor; one alone where those of all layers have changed alike."""
+    alike: dict[Any, list[str]] = defaultdict(list)
     for name in [*before, *(name for name in now if name not in before)]:
-        if name not in now:
-            yield f"{name} is gone."
-        elif name not in before:
-            yield f"{name} is new."
-        else:
-            new, old = _law(now[name]), _law(before[name])
-            if new.shape != old.shape:
-                yield f"{name} has shape {new.shape}; it had {old.shape}."
-            elif (words := new.difference(old, Thresholds(), draws=1)) is not None:
-                yield f"{name} {words[0]}; before it {words[1].replace('has', 'had', 1)}."
+        if found := _change(now.get(name), before.get(name)):
+            alike[re.sub(r"\d+", "#", name), found[0]].append(f"{name} {found[1]}")
+    for first, *others in alike.values():
+        count = f" (in {len(others) + 1} layers, this is the first)" if others else ""
+        yield f"{first}{count}."
+
+
+def _change(now: Sequence[Any] | None, before: Sequence[Any] | None) -> tuple[str, str] | None:
+    """What has happened to a tensor: its kind, and in words."""
+    if now is None or before is None:
+        return ("gone", "is gone") if now is None else ("new", "is new")
+    new, old = _law(now), _law(before)
+    if new.shape != old.shape:
+        return "shape", f"has shape {new.shape}; it had {old.shape}"
+    words = new.difference(old, Thresholds(), draws=1)
+    if words is None:
+        return None
+    larger = new.size > old.size if "size" in words[0] else new.mean > old.mean
+    return f"{words[0].split()[1]} {larger}", f"{words[0]}; before it {words[1].replace('has', 'had', 1)}"
 
 
 def _law(values: Sequence[Any]) -> Law:
