@@ -66,6 +66,19 @@ def test_torch_random_state_and_the_global_generator_are_left() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_a_builder_of_other_arguments_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match=r"is a function of \(width\); allowed: one of width and depth"):
+        transfer(lambda width: nn.Linear(width, width), (8, 16), (1, 2))  # pyright: ignore
+    (tmp_path / "own.py").write_text("def build(size): ...")
+    assert main(["transfer", f"{tmp_path / 'own.py'}:build"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "auxin transfer: build is a function of (size); allowed: one of width and depth\n"
+    )
+
+
 def test_what_cannot_be_measured_is_refused() -> None:
     build = Setup().build
     with pytest.raises(ConfigError, match="widths is \\(32,\\)"):

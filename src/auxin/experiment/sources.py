@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -94,9 +95,10 @@ def scaled_models(source: str, names: Sequence[str]) -> Callable[[int, int], Any
     if not is_config(source):
         function = function_at(source)
 
-        def built(width: int, depth: int) -> Any:
+        @wraps(function)
+        def built(*args: Any, **kwargs: Any) -> Any:
             with _running(source.rpartition(":")[0], f"{source} raised"):
-                return function(width, depth)
+                return function(*args, **kwargs)
 
         return built
     from auxin.families.config_file import read_config

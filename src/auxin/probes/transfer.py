@@ -17,6 +17,7 @@ from scipy.stats import linregress, t
 from torch import Tensor, nn
 
 from auxin import display
+from auxin.errors import ConfigError
 from auxin.probes.inputs import Reading
 from auxin.probes.scaling import measured
 from auxin.values import check, check_whole
@@ -265,9 +266,7 @@ def _built(
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        names = {"width", "depth"} <= inspect.signature(build).parameters.keys()
-        call: Any = build  # in whichever order it has them
-        found = call(width=width, depth=depth) if names else call(width, depth)
+        found: Any = _called(build, width, depth)
     model, optimizer = found if isinstance(found, tuple) else (found, None)
     check(
         isinstance(model, nn.Module),
@@ -276,6 +275,22 @@ def _built(
         "a module, or it and its optimizer",
     )
     return model, optimizer or make(model.parameters())
+
+
+def _called(build: Callable[[int, int], Built], width: int, depth: int) -> Any:
+    """What it returns, in whichever order it takes its arguments."""
+    try:
+        signature = inspect.signature(build)
+    except (TypeError, ValueError):  # of what is written in C
+        return build(width, depth)
+    by_name = {"width", "depth"} <= signature.parameters.keys()
+    args, named = ((), {"width": width, "depth": depth}) if by_name else ((width, depth), {})
+    try:
+        signature.bind(*args, **named)
+    except TypeError:
+        name = getattr(build, "__name__", "build")
+        raise ConfigError(f"{name} is a function of {signature}; allowed: one of width and depth") from None
+    return build(*args, **named)
 
 
 def _tied(model: nn.Module) -> tuple[str, ...]:
