@@ -119,13 +119,9 @@ def _flat(table: object, where: str) -> dict[str, Any]:
     allowed = known_fields() if where == "set" else (*known_fields(), "preset", "config")
     for name in fields:
         if name not in allowed:
-            close = difflib.get_close_matches(name, allowed, n=1)
-            meant = f"perhaps {close[0]!r}; " if close else ""
-            section = name.rpartition(".")[0]
-            same = [field for field in allowed if field.rpartition(".")[0] == section] or list(allowed)
-            raise ConfigError(
-                f"[{where}] has {name!r}, no setting of a run; {meant}allowed: {', '.join(same)}"
-            )
+            close = difflib.get_close_matches(name, allowed, n=3) or ["steps", "model.depth"]
+            near = f"{', '.join(close)}, and others: auxin train --help-all lists them"
+            raise ConfigError(f"[{where}] has {name!r}, no setting of a run; allowed: {near}")
     return fields
 
 
