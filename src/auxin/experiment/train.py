@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -262,6 +263,7 @@ class _Session:
         for seed, watcher in self.watchers.items():
             for alarm in watcher.step(step):
                 self.directory.log(f"seed {seed}: {alarm}")
+                logging.getLogger("auxin").warning("seed %s: %s", seed, alarm)
             if step % self.watched == 0:
                 rows += [Metric(step, seed, "watch", name, value) for name, value in watcher.summary.items()]
         if rows:

@@ -48,9 +48,10 @@ def watch(
     """Watch a model that trains; call ``step`` of what is returned after every step of the optimizer.
 
     Every step: the norm of each tensor's update, of 2,048 of its entries. Every ``every`` steps, and where an update
-    jumps: the profile on one small batch. A quantity that leaves its band is an ``Alarm``, and a warning of the logger
-    ``auxin``. Bands end at limits (cosine 0.999, entropy 0.02, spread 50, experts 0.3) and at three times the largest
-    change of the last eight looks. Weights, gradients, modes and random state are left as they are.
+    jumps: the profile on one small batch. A quantity that leaves its band is an ``Alarm``, which ``step`` returns;
+    callbacks of trainers make it a warning of the logger ``auxin``. Bands end at limits (cosine 0.999, entropy 0.02,
+    spread 50, experts 0.3) and at three times the largest change of the last eight looks. Weights, gradients, modes
+    and random state are left as they are.
 
     Args:
         model: any module that ``check`` measures, whose layers return the stream.
@@ -115,9 +116,12 @@ class Watch:
         if found or (broken and self._finite) or step % self.every == 0:
             found += self._look(step, update)
         self.alarms += found
-        for alarm in found:
-            logging.getLogger("auxin").warning("%s", alarm)
         return found
+
+    def _warn(self, step: int) -> None:
+        """``step`` for a trainer, in which nobody reads what it returns."""
+        for alarm in self.step(step):
+            logging.getLogger("auxin").warning("%s", alarm)
 
     def _look(self, step: int, update: Array | None) -> list[Alarm]:
         found: list[Alarm] = []
@@ -151,7 +155,7 @@ class Watch:
         from transformers import TrainerCallback
 
         return _callback(
-            TrainerCallback, on_step_end=lambda _, args, state, *__, **___: self.step(state.global_step)
+            TrainerCallback, on_step_end=lambda _, args, state, *__, **___: self._warn(state.global_step)
         )
 
     def lightning_callback(self) -> Any:
@@ -159,7 +163,7 @@ class Watch:
         with as_config_error("Lightning is not installed", "pip install lightning"):
             from lightning.pytorch import Callback  # pyright: ignore[reportMissingImports]
 
-        return _callback(Callback, on_train_batch_end=lambda _, trainer, *__: self.step(trainer.global_step))
+        return _callback(Callback, on_train_batch_end=lambda _, trainer, *__: self._warn(trainer.global_step))
 
 
 def _callback(base: type, **methods: Callable[..., Any]) -> Any:
