@@ -47,9 +47,9 @@ def loss_map(tables: Tables) -> Figure:
             raise DataError(f"a map of the loss needs two values of {name}, has {len(values)}")
         points = points.join(cell_sides(name, values, log=name == "sigma_w"), on=name)
     flat, log = alt.Scale(nice=False, zero=False), alt.Scale(type="log", nice=False)
-    x = alt.X("alpha_mlp_0:Q", title="MLP strength α_M", scale=flat, axis=alt.Axis(tickCount=10))
+    x = alt.X("alpha_mlp_0:Q", title="MLP strength α", scale=flat, axis=alt.Axis(tickCount=10))
     axis = alt.Axis(values=[0.25, 0.5, 1, 2, 4, 8, 16], format="~g")
-    y = alt.Y("sigma_w_0:Q", title="MLP gain σ_w (logarithmic)", scale=log, axis=axis)
+    y = alt.Y("sigma_w_0:Q", title="MLP gain σ (logarithmic)", scale=log, axis=axis)
     fields = ("alpha_mlp", "sigma_w", "loss", "angle", "gradient")
     scale = alt.Scale(scheme="viridis", reverse=True)
     heat = alt.Chart(points).mark_rect(aria=False).encode(
@@ -80,7 +80,7 @@ def loss_map(tables: Tables) -> Figure:
             "Final loss over the phase diagram",
             "; ".join(["line: where an exponent vanishes, by theory alone", *signs]),
         ),
-        f"Final training loss over MLP strength α_M and MLP gain σ_w, {len(points)} networks of "
+        f"Final training loss over MLP strength α and MLP gain σ, {len(points)} networks of "
         f"{points['depth'][0]:.0f} layers, from {losses.min():.3f} to {losses.max():.3f} nats, with the lines "
         "where the angle and the gradient exponent vanish.",
     )

@@ -157,7 +157,7 @@ def runs_section(views: Sequence[RunView], *, alone: bool) -> Section:
         state = "finished" if view.run.finished else f"at step {view.at:,}"
         differs = [setting(values[i]) for values in varied.values()]
         rows.append([view.run.path.name, *differs, count, final, state])
-    heads = ["run", *varied, "passes 80%", "generalization at the end", "state"]
+    heads = ["run", *map(label, varied), "passes 80%", "generalization at the end", "state"]
     values = {"alone": alone, "varied": varied, "runs": Table(heads, rows)}
     return Section("runs.html", f"{len(views)} runs compared", [_compared(views, varied)], values)
 
@@ -239,7 +239,9 @@ def _points(table: pl.DataFrame, axes: list[str]) -> Table:
             if models > 1 and low != high:
                 text += f" ({write(low).rstrip('%')} to {write(high).rstrip('%')})"
             row.append(text)
-    return Table([*axes, "models", *(SHOWN[column][0] for column in shown)], list(points.values()))
+    return Table(
+        [*map(label, axes), "models", *(SHOWN[column][0] for column in shown)], list(points.values())
+    )
 
 
 def study_section(study: StudyRecord) -> Section:

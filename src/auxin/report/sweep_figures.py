@@ -173,7 +173,7 @@ class _Pair:
         tip = tips(response.form, "place:N", "series:N", "models:Q")
         chart = alt.Chart(drawable(cells, response.title))
         numbers = max(len(self.first.values), len(second.values)) <= MOST_NUMBERS
-        layers = [chart.mark_rect().encode(x, y, _color(response, not numbers), tooltip=tip)]
+        layers = [chart.mark_rect().encode(x, y, _color(response, True), tooltip=tip)]
         if numbers:
             ink = alt.when(alt.datum.bright).then(alt.value("black")).otherwise(alt.value("white"))
             text = alt.Text("value:Q", format=response.form)

@@ -62,7 +62,8 @@ def phase_diagram(
         color = alt.Color(f"{name}:Q", title="per layer", scale=scale)
         tip = ["x:Q", "y:Q", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in EXPONENTS)]
         heat = alt.Chart(cells).mark_rect(clip=True, aria=False)
-        heat = heat.encode(x, y, color, x2="x_1", y2="y_1", tooltip=tip)
+        edges = alt.Stroke(f"{name}:Q", scale=scale, legend=None)  # or the page shines through between cells
+        heat = heat.encode(x, y, color, edges, x2="x_1", y2="y_1", tooltip=tip)
         ends = ["x_0", "y_0", "x_1", "y_1"]
         line = alt.Chart(pl.DataFrame(zero_contour(xs, ys, values), schema=ends, orient="row"))
         line = line.mark_rule(strokeWidth=1.5, color="black", clip=True, aria=False)

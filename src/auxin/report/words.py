@@ -14,19 +14,19 @@ LABELS = {
     "train_size": "training sentences",
     "batch_size": "batch size",
     "n_tokens": "tokens n",
-    "alpha_attention": "attention's branch strength α_A",
-    "alpha_mlp": "MLP's branch strength α_M",
-    "attention_branch": "attention's branch strength b_A",
-    "mlp_branch": "MLP's branch strength b_M",
-    "attention_skip": "skip strength s_A around attention",
-    "mlp_skip": "skip strength s_M around the MLP",
-    "sigma_a": "scale of attention logits σ_A",
-    "sigma_v": "gain of values σ_V",
-    "sigma_w": "MLP's gain σ_w",
-    "sigma_o": "MLP's output gain σ_o",
-    "sigma_b": "MLP's bias σ_b",
+    "alpha_attention": "attention's branch strength α",
+    "alpha_mlp": "MLP's branch strength α",
+    "attention_branch": "attention's branch strength",
+    "mlp_branch": "MLP's branch strength",
+    "attention_skip": "skip strength around attention",
+    "mlp_skip": "skip strength around the MLP",
+    "sigma_a": "scale σ of attention logits",
+    "sigma_v": "gain σ of values",
+    "sigma_w": "MLP's gain σ",
+    "sigma_o": "MLP's output gain σ",
+    "sigma_b": "MLP's bias σ",
 }
-"""Settings with their symbols, for axes and legends."""
+"""Settings in words, for axes and legends, in which no subscript can be set."""
 
 
 def label(name: str) -> str:
