@@ -117,6 +117,14 @@ def test_layers_of_any_code_are_recognized(name: str) -> None:
         assert recipe.network.layers[0].sublayers[0].before == Norm("rms", epsilon=1e-5)
 
 
+def test_heads_of_many_dimensions_turn_as_few_do() -> None:
+    for name in ("litgpt", "torchtune"):  # a cap, and norms of queries and keys
+        model = own.built(name, depth=1, width=512)
+        (found,) = recognize(model, find_stacks(model)[-1]).recipe.network.layers
+        attention, expected = found.sublayers[0].body, EXPECTED[name][0].sublayers[0].body
+        assert attention == dataclasses.replace(expected, head_dim=128)  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize("name", ["Llama, halves"])
 def test_recognized_layers_are_predicted(name: str) -> None:
     measured = []

@@ -145,7 +145,7 @@ class Heads:
 
     def _logits(self, attention: Attention) -> tuple[Attention, float]:
         """With scale, norms of queries and keys, and cap; and the size of queries and keys whose logit is some 4."""
-        u, size = self.vector, 0.25
+        u, size = self.vector, 0.1  # small, as caps are not seen yet
         first = self._logit(size * u, size * u)
         if not bool(((first - first[0]).abs() <= SMALL * first.abs().max()).all()):
             raise NoFamily("its heads have logits of unlike scale")
@@ -161,6 +161,8 @@ class Heads:
         else:
             raise NoFamily("its logits are no products of queries and keys")
         cap = None if norm else self._cap(scale)
+        if cap is not None:
+            scale *= math.atanh(logit / cap) * cap / logit
         scale = float(f"{scale:.3g}")
         usual = abs(scale * math.sqrt(self.dim) - 1) < 5 * SMALL
         return replace(attention, scale=None if usual else scale, qk_norm=norm, softcap=cap), strength
@@ -191,7 +193,7 @@ class Heads:
         n, groups = len(self.tokens), len(self.key.index)
         near = torch.arange(max(0, n - min(self.value.index.shape[1], attention.window or n)), n)
         largest = scale * self.dim if attention.qk_norm else 8.0
-        size = strength if attention.qk_norm else math.sqrt(8 / scale)
+        size = 100.0 if attention.qk_norm else math.sqrt(8 / scale)  # so large that the norms' ε is nothing
         share = self.count // groups
         rates = []
         for dims in torch.arange(self.dim).split(groups):
@@ -268,10 +270,13 @@ def _rate(logits: Tensor, largest: float) -> float:
     cosine = (1 + logits / largest).clamp(-1, 1)
     rate = 0.0
     for distance in (2**i for i in range(10) if 2**i < len(logits)):
-        if (
-            distance == 1 or rate * distance < 1.2
-        ):  # arccos is one angle up to π, and exact where it is not near 0
-            rate = float(cosine[distance].acos()) / distance
+        angle, expected = float(cosine[distance].acos()), rate * distance
+        if expected >= 1.2:  # arccos is one angle of several, and inexact near multiples of π
+            turns = round(expected / (2 * math.pi)) * 2 * math.pi
+            angle = turns + math.copysign(angle, expected - turns)
+            if abs(math.sin(angle)) < 0.3:
+                continue
+        rate = angle / distance
     if (largest * ((rate * distances).cos() - 1) - logits).abs().max() > 0.02 * largest:
         raise NoFamily("its queries and keys depend on positions otherwise than by rotation")
     return rate if rate * (len(logits) - 1) > SLOWEST else 0.0
