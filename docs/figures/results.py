@@ -46,6 +46,7 @@ FIGURES = {
     "repair-laptop": ("repair", "repair"),
     "totals-laptop": ("totals", "scores"),
     "architectures-laptop": ("architectures", "loss-by-totals"),
+    "remedies-laptop": ("remedies", "changes"),
 }
 """Files of docs/figures, and of which study they are which figure."""
 
