@@ -21,8 +21,9 @@ import torch
 
 import auxin
 from auxin.cli import VERBS, main, options_of
-from auxin.cli.summary import members_table
+from auxin.cli.output import table
 from auxin.measures.grokking import grokking_summary
+from auxin.report.summaries import members
 from auxin.runs import open_run
 
 ROOT = Path(__file__).parents[1]
@@ -190,8 +191,8 @@ def test_the_demo_prints_the_table_that_is_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    table = members_table(grokking_summary(open_run(ROOT / "docs/records/demo").metrics))
-    assert " ".join(table.split()) in " ".join((ROOT / "README.md").read_text().split())
+    shown = table(*members(grokking_summary(open_run(ROOT / "docs/records/demo").metrics)))
+    assert " ".join(shown.split()) in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_what_is_made_smaller_is_still_said() -> None:

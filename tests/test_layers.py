@@ -19,7 +19,7 @@ ALLOWED = {
     "files": {"errors"},
     "outputs": {"files", "errors"},
     "architecture": {"values", "errors"},
-    "tasks": {"values", "errors"},
+    "tasks": {"files", "values", "errors"},
     "config": {"architecture", "tasks", "values", "errors"},
     "theory": {"display", "config", "architecture", "values", "errors"},
     "models": {"outputs", "config", "architecture", "values", "errors"},

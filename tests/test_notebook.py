@@ -47,7 +47,7 @@ def test_a_run_shows_its_settings_its_summary_and_its_curves(run: Run) -> None:
     chart = run.plot()
     assert isinstance(chart, altair.LayerChart)
     summary = shown(auxin.grokking_summary(run))
-    assert re.search(r"<th>seed</th>.*<td>0</td>.*<td>1</td>.*Over seeds", summary, re.DOTALL)
+    assert re.search(r">seed</th>.*>0</th>.*>1</th>.*Over seeds", summary, re.DOTALL)
 
 
 def test_a_run_without_curves_says_so(tmp_path: Path) -> None:

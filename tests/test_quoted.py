@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from auxin.cli.summary import COLUMNS
 from auxin.config import preset
 from auxin.measures.grokking import grokking_summary
+from auxin.report.summaries import COLUMNS
 from auxin.runs import open_run
 from auxin.studies import papers
 

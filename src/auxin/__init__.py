@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from auxin.experiment.measure import measure
     from auxin.experiment.train import resume, train
     from auxin.lab.named import NamedRun
-    from auxin.lab.opening import open
     from auxin.lab.sweep import sweep
+    from auxin.lab.sweep_record import open
     from auxin.measures.grokking import grokking_summary
     from auxin.measures.pairs import minimal_pairs
     from auxin.measures.projection import tree_projections
@@ -56,51 +56,44 @@ if TYPE_CHECKING:
 
 display.drawing = lambda: import_module("auxin.notebook")
 
-_MODULES = {
-    "auxin.config": ("ModelConfig", "OptimizerConfig", "RunConfig", "preset"),
-    "auxin.errors": ("AuxinError",),
-    "auxin.probes.check": ("assert_healthy", "check"),
-    "auxin.probes.check_report": ("CheckReport",),
-    "auxin.probes.findings": ("Thresholds",),
-    "auxin.experiment.measure": ("measure",),
-    "auxin.experiment.train": ("resume", "train"),
-    "auxin.measures.grokking": ("grokking_summary",),
-    "auxin.measures.pairs": ("minimal_pairs",),
-    "auxin.measures.projection": ("tree_projections",),
-    "auxin.models.initialize": ("initialize_",),
-    "auxin.models.transformer": ("TransformerLM",),
-    "auxin.probes.networks": ("network_of",),
-    "auxin.probes.difference": ("diff",),
-    "auxin.probes.remedy": ("rescale_",),
-    "auxin.probes.simulate": ("simulate",),
-    "auxin.probes.watch": ("watch",),
-    "auxin.probes.transfer": ("transfer",),
-    "auxin.lab.opening": ("open",),
-    "auxin.runs": ("Run",),
-    "auxin.lab.named": ("NamedRun",),
-    "auxin.lab.sweep": ("sweep",),
-    "auxin.tasks": ("Task", "Vocabulary", "load_task"),
-    "auxin.architecture": (
-        "MLP",
-        "Attention",
-        "Block",
-        "Experts",
-        "CrossAttention",
-        "LatentAttention",
-        "Layer",
-        "Network",
-        "Norm",
-        "Rotary",
-        "Sublayer",
-    ),
-    "auxin.theory.critical": ("critical",),
-    "auxin.theory.exponents": ("exponents",),
-    "auxin.theory.gram": ("propagate_gram",),
-    "auxin.theory.phase": ("phase_diagram",),
-    "auxin.theory.propagation": ("propagate",),
+_HOME = {
+    name: module
+    for module, names in {
+        "auxin.config": "ModelConfig OptimizerConfig RunConfig preset",
+        "auxin.errors": "AuxinError",
+        "auxin.probes.check": "assert_healthy check",
+        "auxin.probes.check_report": "CheckReport",
+        "auxin.probes.findings": "Thresholds",
+        "auxin.experiment.measure": "measure",
+        "auxin.experiment.train": "resume train",
+        "auxin.measures.grokking": "grokking_summary",
+        "auxin.measures.pairs": "minimal_pairs",
+        "auxin.measures.projection": "tree_projections",
+        "auxin.models.initialize": "initialize_",
+        "auxin.models.transformer": "TransformerLM",
+        "auxin.probes.networks": "network_of",
+        "auxin.probes.difference": "diff",
+        "auxin.probes.remedy": "rescale_",
+        "auxin.probes.simulate": "simulate",
+        "auxin.probes.watch": "watch",
+        "auxin.probes.transfer": "transfer",
+        "auxin.lab.sweep_record": "open",
+        "auxin.runs": "Run",
+        "auxin.lab.named": "NamedRun",
+        "auxin.lab.sweep": "sweep",
+        "auxin.tasks": "Task Vocabulary load_task",
+        "auxin.architecture": "MLP Attention Block Experts CrossAttention LatentAttention "
+        "Layer Network Norm Rotary Sublayer",
+        "auxin.theory.critical": "critical",
+        "auxin.theory.exponents": "exponents",
+        "auxin.theory.gram": "propagate_gram",
+        "auxin.theory.phase": "phase_diagram",
+        "auxin.theory.propagation": "propagate",
+    }.items()
+    for name in names.split()
 }
+"""The module of each name."""
 _NAMESPACES = {"trees": "auxin.tasks.trees", "tasks": "auxin.tasks", "theory": "auxin.theory"}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
     "check", "assert_healthy", "rescale_", "diff", "watch", "transfer", "CheckReport", "Thresholds",

@@ -5,8 +5,7 @@ All text is escaped. A page's own colours are kept: nothing but rules, a figure 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,19 @@ from markupsafe import Markup
 
 from auxin.errors import AuxinError
 from auxin.lab.sweep_record import Sweep
-from auxin.measures.grokking import QUANTITIES, GrokkingSummary, grokking_summary
-from auxin.measures.intervals import SHARES
+from auxin.measures.grokking import GrokkingSummary, grokking_summary
 from auxin.measures.pairs import PairScores
 from auxin.measures.projection import Projection
 from auxin.probes.check_report import CheckReport
 from auxin.probes.transfer import TransferReport
 from auxin.report import check_page, theory_figures
 from auxin.report.check_page import Checked, fragment
+from auxin.report.markup import Table, fill
+from auxin.report.summaries import members, overall
 from auxin.report.sweep_figures import sweep_figures
 from auxin.report.theme import LIGHT, VERSION, specification
 from auxin.report.training_figures import learning_curves, span_chart
-from auxin.report.transfer_figures import transfer_figure
-from auxin.report.words import layers
+from auxin.report.words import layers, number
 from auxin.runs import Run
 from auxin.studies.analysis import Analysis
 from auxin.tasks.trees import to_svg
@@ -57,21 +56,18 @@ def figure(value: Any) -> altair.TopLevelMixin:
 @html.register
 def _(run: Run) -> str:
     config = run.config
-    state = "finished" if run.finished else "not finished"
-    rows = {
+    facts = {
         "task": config.task,
         "model": f"{layers(config.model.depth)} of width {config.model.width}, {config.model.heads} heads",
         "seeds": ", ".join(map(str, config.seeds)),
-        "steps": f"{config.steps:,}, {state}",
+        "steps": f"{config.steps:,}, {'finished' if run.finished else 'not finished'}",
         "checkpoints": f"{len(run.checkpoints)}",
     }
-    parts = [_heading(f"Run {run.path}"), _pairs(rows)]
     try:
-        summary = grokking_summary(run.metrics)
-        parts += [_members(summary), _picture(figure(run))]
+        tables = [("Grokking", members(grokking_summary(run.metrics)))]
+        return _shown(f"Run {run.path}", facts=facts, tables=tables, drawing=_picture(figure(run)))
     except AuxinError as error:
-        parts.append(_paragraph(str(error)))
-    return _all(parts)
+        return _shown(f"Run {run.path}", str(error), facts=facts)
 
 
 @figure.register
@@ -82,15 +78,16 @@ def _(run: Run) -> altair.TopLevelMixin:
 
 @figure.register
 def _(report: TransferReport) -> altair.TopLevelMixin:
-    return transfer_figure(report.table)
+    return theory_figures.transfer_figure(report.table)
 
 
 @html.register
 def _(sweep: Sweep) -> str:
-    rows = {axis.name: ", ".join(map(str, axis.values)) for axis in sweep.axes}
+    facts = {axis.name: ", ".join(map(str, axis.values)) for axis in sweep.axes}
     state = f"{len(sweep.finished)} of {len(sweep.runs)} runs have finished"
-    parts = [_heading(f"Sweep {sweep.path}"), _paragraph(state), _pairs(rows)]
-    return _all([*parts, *([_picture(found[0].chart)] if (found := sweep_figures(sweep)) else [])])
+    found = sweep_figures(sweep)
+    drawing = _picture(found[0].chart) if found else ""
+    return _shown(f"Sweep {sweep.path}", state, facts=facts, drawing=drawing)
 
 
 @figure.register
@@ -105,41 +102,14 @@ def _(sweep: Sweep) -> altair.TopLevelMixin:
 
 @html.register
 def _(summary: GrokkingSummary) -> str:
-    parts = [_members(summary)]
-    if len(summary.members) > 1:
-        rows = [
-            [_words(row["quantity"]), *(_quantity(row["quantity"], row[n]) for n in ("value", "low", "high"))]
-            for row in summary.overall.to_dicts()
-        ]
-        parts.append(_table("Over seeds", ("", "mean", "95% from", "to"), rows))
-    return _all(parts)
-
-
-def _members(summary: GrokkingSummary) -> Markup:
-    names = (*QUANTITIES, "relapsed")
-    rows = [
-        [str(row["member"]), *(_quantity(name, row[name]) for name in names)]
-        for row in summary.members.to_dicts()
-    ]
-    return _table("Grokking", ("seed", *map(_words, names)), rows)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _quantity(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None or not name.endswith("step"):
-        return f"{value:.1%}" if value is not None and name in SHARES else number(value)
-    return f"{value:,.0f}"
+    several = overall(summary)
+    tables = [("Grokking", members(summary)), *([("Over seeds", several)] if several.rows else [])]
+    return _shown(tables=tables)
 
 
 @html.register
 def _(projection: Projection) -> str:
-    score = _paragraph(f"tree score {number(projection.tree_score)}")
-    return _all([Markup(to_svg(projection.tree)), score])
+    return _shown("", f"tree score {number(projection.tree_score)}", drawing=Markup(to_svg(projection.tree)))
 
 
 @figure.register
@@ -153,15 +123,15 @@ def _(scores: PairScores) -> str:
         [name, f"{pairs:,}", *(f"{share:.1%}" for share in shares)]
         for name, pairs, *shares in scores.accuracy.iter_rows()
     ]
-    return _all([_table("Minimal pairs", ("", "pairs", "accuracy", "95% from", "to"), rows)])
+    return _shown(tables=[("Minimal pairs", Table(("", "pairs", "accuracy", "95% from", "to"), rows))])
 
 
 @html.register
 def _(found: Exponents) -> str:
     if np.ndim(found.angle):
         shape = " × ".join(map(str, np.shape(found.angle)))
-        return _all([_paragraph(f"Exponents of {shape} points")])
-    rows = {
+        return _shown("", f"Exponents of {shape} points")
+    facts = {
         "phase": str(found.phase),
         "angle exponent, per layer": number(found.angle),
         "gradient exponent, per layer": number(found.gradient),
@@ -169,10 +139,10 @@ def _(found: Exponents) -> str:
         "cosine at the fixed point": number(found.cosine),
     }
     if found.angle_total is not None:
-        rows |= {"angle, over the depth": number(found.angle_total)}
+        facts |= {"angle, over the depth": number(found.angle_total)}
     if found.gradient_total is not None:
-        rows |= {"gradient, over the depth": number(found.gradient_total)}
-    return _all([_pairs(rows)])
+        facts |= {"gradient, over the depth": number(found.gradient_total)}
+    return _shown(facts=facts)
 
 
 @figure.register
@@ -226,54 +196,25 @@ def _checked(report: CheckReport) -> Checked:
 def _(analysis: Analysis) -> str:
     claims = [[claim.verdict, claim.statement, claim.evidence] for claim in analysis.claims]
     findings = [[f.sentence, *(number(v) for v in (f.value, f.low, f.high))] for f in analysis.findings]
-    return _all(
-        [
-            _heading(analysis.question),
-            _paragraph(analysis.text),
-            _table("Claims", ("", "claim", "evidence"), claims),
-            _table("Findings", ("", "value", "95% from", "to"), findings),
-        ]
-    )
+    tables = [
+        ("Claims", Table(("", "claim", "evidence"), claims)),
+        ("Findings", Table(("", "value", "95% from", "to"), findings)),
+    ]
+    return _shown(analysis.question, analysis.text, tables=tables)
 
 
-def number(value: Any) -> str:
-    """A number to three digits, large ones whole; – for none."""
-    if value is None or math.isnan(value):
-        return "–"
-    text = f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}"
-    return text.replace("-", "−")
-
-
-def _all(parts: Iterable[Markup]) -> str:
-    return str(Markup('<div style="overflow-x: auto">{}</div>').format(Markup("").join(parts)))
+def _shown(
+    heading: str = "",
+    *texts: str,
+    facts: Mapping[str, str] = {},
+    tables: Sequence[tuple[str, Table]] = (),
+    drawing: str = "",
+) -> str:
+    """A heading, paragraphs, facts by name, tables by caption, and a drawing."""
+    values = {"texts": texts, "facts": facts, "tables": tables, "drawing": drawing}
+    return fill("shown.html", heading=heading, **values)
 
 
 def _picture(chart: altair.TopLevelMixin) -> Markup:
     svg = vl_convert.vegalite_to_svg(specification(chart), vl_version=VERSION, config=LIGHT)
     return Markup(svg)  # made here, of text that vl-convert has escaped
-
-
-def _heading(text: str) -> Markup:
-    return Markup("<h4>{}</h4>").format(text)
-
-
-def _paragraph(text: str) -> Markup:
-    return Markup("<p>{}</p>").format(text)
-
-
-def _pairs(rows: Mapping[str, str]) -> Markup:
-    lines = [
-        Markup('<tr><th style="text-align: left">{}</th><td>{}</td></tr>').format(*row)
-        for row in rows.items()
-    ]
-    return Markup("<table><tbody>{}</tbody></table>").format(Markup("").join(lines))
-
-
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
-    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in heads)
-    body = (
-        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row))
-        for row in rows
-    )
-    form = Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table>")
-    return form.format(caption, head, Markup("").join(body))

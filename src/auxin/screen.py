@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import sys
@@ -104,23 +105,18 @@ class Clock:
 
 def legible(text: str, encoding: str | None) -> str:
     """The text in characters that the encoding has."""
-    encoding = encoding or "utf-8"
-    return text if _has(text, encoding) else "".join(_substitute(c, encoding) for c in text)
+    return text.encode(encoding or "utf-8", "legible").decode(encoding or "utf-8")
 
 
-def _substitute(character: str, encoding: str) -> str:
-    if _has(character, encoding):
-        return character
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    """What stands for the character that cannot be encoded, and where to go on."""
+    assert isinstance(error, UnicodeEncodeError)
+    character = error.object[error.start]
     plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return SUBSTITUTES.get(character) or plain or "?"
+    return SUBSTITUTES.get(character) or plain or "?", error.start + 1
 
 
-def _has(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
+codecs.register_error("legible", _substitute)
 
 
 def errors_screen() -> Screen:

@@ -74,7 +74,7 @@ def test_a_run_is_trained_drawn_measured_and_not_repeated(
     assert measured[0]["weight_norm"] > 0
     assert main(["measure", str(out), "--measures", "norms", "projection", "--sentences", "5"]) == 0
     printed = capsys.readouterr().out
-    assert "t_parseval without a model: right" in printed
+    assert "t_parseval without a model: balanced" in printed
     assert str(out / "dynamics.png") in printed
 
     assert main(["trees", str(out), "--index", "1", "--member", "1", "--json"]) == 0

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from auxin.config import ModelConfig, OptimizerConfig, RunConfig
-from auxin.lab.named import NamedRun
+from auxin.lab.named import NamedRun, Outcome
 from auxin.lab.places import Owner
-from auxin.lab.queue import Outcome
 from auxin.lab.session import Session
 from auxin.runs import open_run
 

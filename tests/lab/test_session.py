@@ -16,12 +16,11 @@ from auxin.errors import ConfigError, RunError
 from auxin.experiment.data import Sentences
 from auxin.experiment.train import train
 from auxin.lab import worker, workers
-from auxin.lab.named import NamedRun
+from auxin.lab.named import Job, NamedRun, Outcome
 from auxin.lab.places import has_finished, reusable, take_over
 from auxin.lab.plan import default_workers
 from auxin.lab.progress import SweepProgress
-from auxin.lab.queue import Job, Outcome, train_jobs
-from auxin.lab.session import SweepInterrupted
+from auxin.lab.session import SweepInterrupted, train_jobs
 from auxin.lab.table import logged
 from auxin.lab.workers import LocalWorkers
 from auxin.runs import RunDirectory, open_run

@@ -5,7 +5,7 @@ import torch
 
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError, DataError
-from auxin.measures.accuracy import Evaluator, closing_distances, greedy_decode
+from auxin.measures.accuracy import Evaluator, closing_distances
 from auxin.models.protocol import Output
 from auxin.models.transformer import TransformerLM
 from auxin.tasks import (
@@ -215,82 +215,6 @@ def test_dyck_brackets_of_any_name_are_closing_ones(tmp_path):
 
 def test_closing_distances():
     assert closing_distances("(a (b b) a) (c c)") == [0, 0, 1, 3, 0, 1]
-
-
-MOVES = {f"d{d}p{p}": (d, p) for d in "12n" for p in "12o"}
-
-
-@pytest.mark.parametrize("move", MOVES)
-def test_decoded_moves_of_questions(tasks, move):
-    task = tasks["question"]
-    deleted, preposed = MOVES[move]
-
-    def answer(s):
-        words, first, main = s.words, s.structure.first, s.structure.main
-        others = [w for w in ("do", "does", "don't", "doesn't") if w not in (words[first], words[main])]
-        front = {"1": words[first], "2": words[main], "o": others[0]}[preposed]
-        gone = {"1": first, "2": main, "n": None}[deleted]
-        return " ".join([front, *(w for i, w in enumerate(words) if i != gone), "?"])
-
-    scores = accuracy(Answering(task, "gen", answer), task, "gen", decode=True)
-    assert scores[move] == pytest.approx(1)
-    assert sum(scores[name] for name in [*MOVES, "other"]) == pytest.approx(1)
-    assert scores["decoded_full_sentence"] == (move == "d2p2")
-    kinds = [scores[f"{kind}_clause"] for kind in ("object", "transitive", "intransitive")]
-    assert kinds == [preposed == "2"] * 3
-
-
-@pytest.mark.parametrize(
-    "answer", [lambda s: "", lambda s: "newt ?", lambda s: s.target[:-2], lambda s: "do ?"]
-)
-def test_decoded_answers_that_are_no_question(tasks, answer):
-    task = tasks["question"]
-    scores = accuracy(Answering(task, "gen", answer), task, "gen", decode=True)
-    assert scores["other"] == pytest.approx(1)
-
-
-def test_decoded_tense(tasks):
-    task = tasks["tense"]
-    names = ("full_sentence", "parts_of_speech", "main_verb", "agree_recent")
-
-    def decoded(answer):
-        scores = accuracy(Answering(task, "gen", answer), task, "gen", decode=True)
-        return tuple(scores[f"decoded_{name}"] for name in names)
-
-    assert decoded(right) == (1, 1, 1, 0)
-    assert decoded(recent_agreement) == (0, 1, 0, 1)
-    assert decoded(lambda s: " ".join(["my", *s.target.split()])) == (0, 0, 0, 0)
-    assert decoded(lambda s: s.target.replace("some", "the").replace("my", "the")) == (
-        pytest.approx(
-            sum("some" not in s.target and "my" not in s.target.split() for s in task.splits["gen"]) / 120
-        ),
-        1,
-        1,
-        0,
-    )
-
-
-def test_decoding_agrees_with_one_sentence_at_a_time(tasks):
-    task = tasks["question"]
-    model = transformer(task, seed=3)
-    sentences = task.splits["gen"][:10] + task.splits["val"][:10]
-    eos = int(
-        torch.randint(1, 60, (), generator=torch.Generator().manual_seed(1))
-    )  # a word that does come up
-    prompts = [[task.vocabulary.bos, *task.vocabulary.encode(s.source)] for s in sentences]
-    limits = [3 + i % 15 for i in range(len(prompts))]
-    answers = greedy_decode(model, prompts, limits, eos, batch_tokens=200)
-    model.eval()
-    assert len({len(answer) for answer in answers}) > 3
-    for prompt, limit, answer in zip(prompts, limits, answers, strict=True):
-        expected = []
-        while len(expected) < limit:
-            with torch.no_grad():
-                best = int(model(torch.tensor([prompt + expected])).logits[0, -1].argmax())
-            if best == eos:
-                break
-            expected.append(best)
-        assert answer == expected
 
 
 def test_what_cannot_be_scored(tasks):

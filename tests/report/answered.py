@@ -6,8 +6,7 @@ from typing import get_args
 import numpy as np
 
 from auxin.config import ModelConfig, RunConfig
-from auxin.lab.named import NamedRun
-from auxin.lab.queue import Outcome
+from auxin.lab.named import NamedRun, Outcome
 from auxin.measures.grokking import grokking_summary
 from auxin.report.sections import RunView, TreeDrawing
 from auxin.runs import Metric, RunDirectory, open_run

@@ -14,7 +14,7 @@ from auxin.config import ModelConfig, RunConfig
 from auxin.errors import RunError
 from auxin.experiment.train import train
 from auxin.files import dump_signed
-from auxin.lab.queue import Outcome
+from auxin.lab.named import Outcome
 from auxin.report.page import page
 from auxin.runs import open_run
 from auxin.runs.record import keep, open_study, runs_as_recorded, wall_time

@@ -12,8 +12,7 @@ from auxin.cli import UsageError, main
 from auxin.cli.study import StudyOptions
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
-from auxin.lab.named import NamedRun
-from auxin.lab.queue import Outcome
+from auxin.lab.named import NamedRun, Outcome
 from auxin.lab.session import Session
 from auxin.studies import conduct
 from auxin.studies.conduct import answer_study, load_study, train_study

@@ -70,24 +70,9 @@ def test_damaged_entry_is_generated_again(damage, store, caplog):
 def test_another_key_under_the_same_name_is_not_used(store, monkeypatch):
     assert cache.cached("x", {"a": 1}, lambda: {"train": ["one"]}) == {"train": ["one"]}
     (entry,) = store.iterdir()
-    monkeypatch.setattr(cache.hashlib, "sha256", fixed_digest(entry.stem))
+    name, original = entry.stem.removeprefix("x-"), cache.sha256
+    monkeypatch.setattr(cache, "sha256", lambda c: name if c.startswith(b'{"a"') else original(c))
     assert cache.cached("x", {"a": 2}, lambda: {"train": ["two"]}) == {"train": ["two"]}
-
-
-def fixed_digest(stem):
-    import hashlib
-
-    original = hashlib.sha256
-
-    class Fixed:
-        def __init__(self, data):
-            self.data = data
-
-        def hexdigest(self):
-            name = stem.removeprefix("x-")
-            return name if self.data.startswith(b"{") else original(self.data).hexdigest()
-
-    return Fixed
 
 
 def test_cache_that_cannot_be_written(tmp_path, monkeypatch, caplog):

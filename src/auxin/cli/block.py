@@ -37,12 +37,15 @@ def _activation_by_name(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Origin:
+class Origin:
     """Where a verb's defaults come from."""
 
     preset: PresetName | None = None
+    """Start from what a preset's initialization implies."""
     run_path: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Start from what a run's initialization implies."""
 
+    @property
     def model(self) -> ModelConfig | None:
         """The model of the preset or the run; None for neither."""
         both = self.preset is not None and self.run_path is not None
@@ -53,20 +56,11 @@ class _Origin:
             return open_run(self.run_path).config.model
         return None if self.preset is None else preset(self.preset).model
 
-    def block(self) -> Block:
-        """The block of a classic model; the default one beside layers that are described otherwise."""
-        model = self.model()
-        return Block() if model is None or model.layers else Block.of(model)
-
 
 @dataclass(frozen=True, kw_only=True)
-class BlockVerb(Verb):
+class BlockVerb(Origin, Verb):
     """A verb about one block: that of a preset, of a run, or plain pre-norm's, with options on top."""
 
-    preset: PresetName | None = None
-    """Start from what a preset's initialization implies."""
-    run_path: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Start from what a run's initialization implies."""
     alpha_attention: float | None = None
     """Set attention's skip to √(1 − α²) and its branch to α."""
     alpha_mlp: float | None = None
@@ -75,20 +69,21 @@ class BlockVerb(Verb):
 
     @classmethod
     def parse(cls, program: str, arguments: Sequence[str]) -> Self:
-        origin = parse_known(_Origin, program, arguments)
+        origin = parse_known(Origin, program, arguments)
         for name, part in ALPHAS.items():
             option = f"--{name.replace('_', '-')}"
             typed = {argument.split("=")[0].replace("_", "-") for argument in arguments}
             if option in typed and (twice := typed & {f"--{part}-skip", f"--{part}-branch"}):
                 raise UsageError(f"{option} sets {' and '.join(sorted(twice))}, too; allowed: one of them")
-        required = {f.name: tyro.MISSING for f in dataclasses.fields(cls) if not _has_default(f)}
-        default = cls(preset=origin.preset, run_path=origin.run_path, start=origin.block(), **required)
+        required = {
+            f.name: tyro.MISSING for f in dataclasses.fields(cls) if f.default is f.default_factory
+        }  # both missing
+        model = origin.model
+        start = (
+            Block() if model is None or model.layers else Block.of(model)
+        )  # beside other layers: the default
+        default = cls(preset=origin.preset, run_path=origin.run_path, start=start, **required)
         return parse(cls, program, arguments, default)
-
-    @property
-    def model(self) -> ModelConfig | None:
-        """The model of the preset or the run, if any."""
-        return _Origin(preset=self.preset, run_path=self.run_path).model()
 
     @property
     def block(self) -> Block:
@@ -129,7 +124,3 @@ class BlockVerb(Verb):
         check(given is None or given >= 1, "depth", given, "1 or more")
         own = 12 if self.model is None else self.model.depth
         return own if given is None else given
-
-
-def _has_default(option: dataclasses.Field[Any]) -> bool:
-    return option.default is not dataclasses.MISSING or option.default_factory is not dataclasses.MISSING

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from auxin.cli.options import RunPath, Verb
-from auxin.cli.output import Result
+from auxin.cli.output import Result, table
 from auxin.values import check
 
 if TYPE_CHECKING:
@@ -54,9 +54,14 @@ class MeasureOptions(Verb):
         return Result({"runs": [result.values for result in found]}, text or "no run has finished", figures)
 
     def _measured(self, run: Run) -> Result:
-        from auxin.cli.summary import measured
+        """The structural measures by step, means over members, drawn beside the metrics."""
+        import polars as pl
+
         from auxin.experiment.data import task_of
         from auxin.experiment.measure import measure
+        from auxin.report.summaries import written
+        from auxin.report.theme import save_inside
+        from auxin.report.training_figures import baselines_of, dynamics
 
         options = {
             "measures": self.measures,
@@ -64,19 +69,20 @@ class MeasureOptions(Verb):
             "task": task_of(run, self.data_dir),
         }
         run = measure(run, self.checkpoint or None, progress=True, **options)
-        return measured(run, self._baselines(run))
-
-    def _baselines(self, run: Run) -> dict[str, float]:
-        """F1 of trees that know nothing of the model, on the sentences measured last."""
-        from auxin.experiment.data import task_of
-        from auxin.measures.structure import measured_sentences, parseval_baselines
-
-        counts = run.metrics.filter(run.metrics["name"] == "projection_sentences")["value"]
-        if counts.is_empty():
-            return {}
-        sentences = measured_sentences(task_of(run, self.data_dir), int(counts[-1]))
-        known = [sentence for sentence in sentences if sentence.has_gold]
-        if not known:
-            return {}
-        baselines = parseval_baselines([s.words for s in known], [s.gold for s in known])
-        return {name.removeprefix("t_parseval/"): f1 for name, f1 in baselines.items()}
+        baselines = baselines_of(run.metrics)
+        names = ["t_score", "t_parseval", "weight_norm", "attention_sparsity"]
+        rows = run.metrics.filter(pl.col("name").is_in(names), split="train")
+        means = rows.group_by("step", "name").agg(pl.col("value").mean())
+        wide = means.pivot(on="name", index="step", values="value").sort("step")
+        found = [name for name in names if name in wide.columns]
+        steps = wide.select("step", *found).to_dicts()
+        cells = [
+            [str(row["step"]), *(written(row[name], "{:z.4f}".format) for name in found)] for row in steps
+        ]
+        lines = [table(["step", *found], cells, "structural measures, mean over seeds")]
+        if baselines:
+            known = ", ".join(f"{name} {f1:.4f}" for name, f1 in baselines.items())
+            lines.append(f"t_parseval without a model: {known}")
+        figures = save_inside(run.path, {"dynamics": dynamics(run.metrics)})
+        values = {"run": str(run.path), "measures": steps, "baselines": baselines}
+        return Result(values, "\n".join(lines), figures)

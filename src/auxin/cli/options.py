@@ -86,7 +86,10 @@ def parse(cls: type[T], program: str, arguments: Sequence[str], default: T | Non
     if "--out=" in arguments or ("--out", "") in itertools.pairwise(arguments):
         raise UsageError("--out is ''; allowed: a path (. is the current directory)")
     options = dict(_options(cls))
-    arguments = _separated(arguments, {name for name, hint in options.items() if _takes_several(hint)})
+    several = {
+        n for n, h in options.items() if get_origin(h) is tuple and {Path, Layer}.isdisjoint(get_args(h))
+    }
+    arguments = _separated(arguments, several)  # not paths, and not layers, which are JSON
     more: dict[str, Any] = {} if default is None else {"default": default}
     more["description"] = _paragraphs(inspect.getdoc(cls) or "")
     everyday = getattr(cls, "EVERYDAY", ())
@@ -179,11 +182,6 @@ def _options(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _options(kind, own and f"{own}.")  # pyright: ignore[reportArgumentType]
         else:
             yield own, kind
-
-
-def _takes_several(hint: Any) -> bool:
-    """Whether an option takes several numbers or words; not paths, and not layers, which are JSON."""
-    return get_origin(hint) is tuple and not {Path, Layer}.intersection(get_args(hint))
 
 
 def _separated(arguments: Sequence[str], lists: Collection[str]) -> list[str]:

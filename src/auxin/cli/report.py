@@ -74,10 +74,10 @@ def _opened(path: Path) -> StudyRecord | Sweep | Run:
 
 def _view(run: Run, *, trees: bool) -> RunView:
     """A run with its trees, or with the reason why there are none: its sentences may be gone, its numbers are not."""
-    from auxin.cli.summary import stability
     from auxin.cli.trees import tree_drawings
     from auxin.measures.grokking import grokking_summary
     from auxin.report.sections import RunView
+    from auxin.report.summaries import stability
 
     metrics = run.metrics
     summary = grokking_summary(metrics)

@@ -86,7 +86,10 @@ class SimulateOptions(BlockVerb, Writing):
             from auxin.report.theory_figures import profile_figure
 
             paths = save(profile_figure(found.theory, found.simulation), self.out, force=self.force)
-        values = {name: _fields(agreement) for name, agreement in agreements.items()}
+        values: dict[str, Any] = {
+            name: {shown: getattr(agreement, field) for field, shown in COLUMNS.items()}
+            for name, agreement in agreements.items()
+        }
         values |= {f"{name}_exponent": numbers for name, numbers in found.exponents.items()}
         lines = [_table(COMPARED[name], agreement) for name, agreement in agreements.items()]
         for name, numbers in found.exponents.items():
@@ -97,10 +100,6 @@ class SimulateOptions(BlockVerb, Writing):
         hint = "" if found.passed else "; more --draws tell chance from error"
         lines.append(f"{'pass' if found.passed else 'FAIL'}: {_nearest(agreements)}{hint}")
         return Result({**values, "passed": found.passed}, "\n".join(lines), paths, int(not found.passed))
-
-
-def _fields(agreement: Agreement) -> dict[str, Any]:
-    return {shown: getattr(agreement, name) for name, shown in COLUMNS.items()}
 
 
 def _table(title: str, agreement: Agreement) -> str:

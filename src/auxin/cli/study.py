@@ -15,8 +15,8 @@ from auxin.studies.design import Scale, StudyName
 from auxin.values import check
 
 if TYPE_CHECKING:
+    from auxin.lab.named import Outcome
     from auxin.lab.plan import Plan
-    from auxin.lab.queue import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

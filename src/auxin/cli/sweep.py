@@ -46,18 +46,14 @@ class SweepOptions(Verb):
 
         session = Session(self.out, self.workers, self.ray, self.reuse, progress=True)
         if self.dry_run:
-            plan = plan_sweep(design, session, self.only)
-            found = planned(plan)
-            return replace(found, text="\n".join([*_axes(design.axes), found.text]))
+            found = planned(plan_sweep(design, session, self.only))
+            rows = [(axis.name, _values(axis), str(len(axis.values))) for axis in design.axes]
+            axes = [table(("axis", "values", "how many"), rows)] if rows else []
+            return replace(found, text="\n".join([*axes, found.text]))
         outcomes = train_sweep(design, session, self.only)
         if not self.json:
             print(outcomes_table(outcomes) if outcomes else f"no run is in part {self.only}\n")
         return swept(open_sweep(self.out), int(any(outcome.status != "finished" for outcome in outcomes)))
-
-
-def _axes(axes: tuple[Axis, ...]) -> list[str]:
-    rows = [(axis.name, _values(axis), str(len(axis.values))) for axis in axes]
-    return [table(("axis", "values", "how many"), rows)] if rows else []
 
 
 def _values(axis: Axis) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from auxin.errors import CheckpointError, RunError
-from auxin.experiment.bars import bar
+from auxin.experiment.bars import Bar
 from auxin.experiment.data import task_of
 from auxin.measures.structure import KNOWN, MEASURES, measured_sentences, structure
 from auxin.models.devices import has_device
@@ -17,7 +14,6 @@ from auxin.models.threads import on_threads
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, Run, measuring, open_run
 from auxin.runs.checkpoints import Checkpoint
-from auxin.screen import errors_screen
 from auxin.tasks import Task
 from auxin.training.loop import float32_products
 from auxin.values import check
@@ -61,23 +57,20 @@ def measure(
     run = open_run(path)
     chosen, config = _chosen(run, checkpoints), run.config
     task = task_of(run, task=task)
-    console = Console(file=errors_screen())  # pyright: ignore[reportArgumentType]
     with (
         on_threads(config.threads),
         float32_products(config.precision),
         measuring(run.path) as append,
-        bar("{task.completed:.0f}/{task.total:.0f} sentences", console, progress) as shown,
     ):
         measured = measured_sentences(task, sentences or task.measured_count)
         missing = _missing(run, chosen, measures, len(measured))
-        passes = sum("projection" in names for _, _, names in missing)
-        measuring_task = shown.add_task("measuring", total=passes * len(measured))
-        advance = partial(shown.advance, measuring_task)
-        for checkpoint, member, names in missing:
-            shown.update(measuring_task, description=f"step {checkpoint.step}, member {member}")
-            model = _load(run, checkpoint, member, len(task.vocabulary)).to(_device(config.device))
-            values = structure(model, measured, task.vocabulary, names, advance)
-            append(Metric(checkpoint.step, member, "train", n, value) for n, value in values.items())
+        total = len(measured) * sum("projection" in names for _, _, names in missing)
+        with Bar("{task.completed:.0f}/{task.total:.0f} sentences", total, progress, lines=False) as bar:
+            for checkpoint, member, names in missing:
+                bar.update(description=f"step {checkpoint.step}, member {member}")
+                model = _load(run, checkpoint, member, len(task.vocabulary)).to(_device(config.device))
+                values = structure(model, measured, task.vocabulary, names, lambda n: bar.update(advance=n))
+                append(Metric(checkpoint.step, member, "train", n, value) for n, value in values.items())
     return open_run(run)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
-from auxin.lab.queue import ATTEMPTS, Job, Outcome
+from auxin.lab.named import ATTEMPTS, Job, Outcome
 from auxin.lab.worker import train_one
 from auxin.values import from_json, to_json
 

@@ -1,4 +1,4 @@
-"""Runs with names: what sweeps and studies are made of."""
+"""Runs with names: what sweeps and studies are made of, what waits for workers, and how it ended."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from auxin.config import RunConfig
+from auxin.runs.run import Data
 from auxin.values import check
 
+ATTEMPTS = 2
+"""Times that a run is begun whose worker was killed; the second death is taken to be its own doing."""
 Setting = str | int | float | bool
 """The value of a run's setting, as tables hold it."""
 
@@ -50,6 +55,29 @@ def _fits_table(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and abs(value) < 2**63
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be trained in a directory."""
+
+    name: str
+    config: RunConfig
+    path: Path
+    data: Data
+    """Digest of a config's sentences."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; ``detail`` says why it failed."""
+
+    name: str
+    status: Literal["finished", "failed", "stopped", "again"]
+    """``again``: back to the queue, as another process was at it or its worker died; no sweep ends with it."""
+    seconds: float = 0.0
+    """Wall time of the last attempt."""
+    detail: str = ""
 
 
 def check_names(runs: Sequence[NamedRun]) -> None:

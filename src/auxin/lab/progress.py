@@ -8,58 +8,34 @@ import os
 import time
 from collections.abc import Mapping
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 from auxin.errors import RunError
+from auxin.experiment.bars import Bar
 from auxin.files import reading
-from auxin.lab.queue import Job, Outcome
+from auxin.lab.named import Job, Outcome
 from auxin.runs.rows import METRICS
-from auxin.screen import errors_screen
 
 TAIL = 8192  # bytes; several rows
 
 
-class SweepProgress:
-    """A bar on a terminal, a line a finished run elsewhere, nothing when not enabled; all on stderr.
+class SweepProgress(Bar):
+    """The bar of many runs, or a line a finished run.
 
     ``costs`` say how much work each job is (any unit); looking at a run's metrics costs one small read.
     """
 
     def __init__(self, costs: Mapping[Job, float], finished: int, enabled: bool) -> None:
-        self._screen = errors_screen()
-        console = Console(file=self._screen)  # pyright: ignore[reportArgumentType]
-        self._live = enabled and console.is_terminal
-        self._lines = enabled and not self._live
+        super().__init__("{task.percentage:>3.0f}%", sum(costs.values()), enabled)
         self._costs = {job.name: cost for job, cost in costs.items()}
         self._open = {job.name: job for job in costs}
         self._finished, self._runs = finished, finished + len(costs)
         self._shares = {job.name: _share(job) for job in costs}
         self._looked = time.monotonic()
-        columns = TextColumn("{task.fields[runs]} runs"), BarColumn(bar_width=None), TaskProgressColumn()
-        times = TimeElapsedColumn(), TimeRemainingColumn()
-        self._bar = Progress(*columns, *times, console=console, disable=not self._live)
-        self._task = self._bar.add_task("", total=sum(costs.values()), runs="")
         self._show()
-
-    def __enter__(self) -> SweepProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
     def tick(self) -> None:
         """Look at the runs' progress, once a second at most."""
         now = time.monotonic()
-        if self._live and now - self._looked > 1.0:
+        if not self.bar.disable and now - self._looked > 1.0:
             self._looked = now
             self._shares |= {name: _share(job) for name, job in self._open.items()}
             self._show()
@@ -70,17 +46,17 @@ class SweepProgress:
         self._shares[outcome.name] = 1.0
         self._finished += 1
         self._show()
-        if self._lines:
+        if self.lines:
             detail = f": {outcome.detail}" if outcome.detail else ""
             line = f"{self._finished}/{self._runs} {outcome.name} {outcome.status}{detail}"
-            print(line, file=self._screen, flush=True)
+            print(line, file=self.screen, flush=True)
         elif outcome.status == "failed":
             line = f"{outcome.name} failed: {outcome.detail}"
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self) -> None:
         done = sum(self._shares[name] * cost for name, cost in self._costs.items())
-        self._bar.update(self._task, completed=done, runs=f"{self._finished}/{self._runs}")
+        self.update(completed=done, description=f"{self._finished}/{self._runs} runs")
 
 
 def _share(job: Job) -> float:

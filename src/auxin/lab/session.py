@@ -6,35 +6,24 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from auxin import files
-from auxin.errors import Interrupted
+from auxin.errors import AuxinError, Interrupted
 from auxin.experiment.data import Sentences, anchored
 from auxin.experiment.signals import noted
+from auxin.lab import places
 from auxin.lab.cluster import RayWorkers
-from auxin.lab.named import NamedRun, check_names
-from auxin.lab.places import (
-    LOG,
-    RUNS,
-    SESSIONS,
-    Owner,
-    check_owner,
-    check_places,
-    claim,
-    has_finished,
-    reusable,
-    runs_directory,
-    take_over,
-)
+from auxin.lab.named import Job, NamedRun, Outcome, check_names
 from auxin.lab.plan import Plan, check_fits, default_workers, estimated, plan, step_flops
 from auxin.lab.progress import SweepProgress
-from auxin.lab.queue import Job, Outcome, train_jobs
 from auxin.lab.workers import LocalWorkers
 from auxin.runs import Run
+from auxin.runs.store import is_held
 from auxin.screen import errors_screen
 from auxin.values import check
 
@@ -66,14 +55,16 @@ class Session:
     progress: bool = False
     """Whether to show a bar on stderr."""
 
-    def plan(self, runs: Sequence[NamedRun], owner: Owner) -> Plan:
+    def plan(self, runs: Sequence[NamedRun], owner: places.Owner) -> Plan:
         """What remains to be trained, and its cost here; raises ``ConfigError`` for what cannot fit."""
         data = Sentences()
         same = self._checked(runs, owner, data)
         left = [run for run in self._left(runs, data) if run.name not in same]
         return plan(left, self.out, workers=self._workers(left))
 
-    def train(self, runs: Sequence[NamedRun], owner: Owner, data: Sentences | None = None) -> list[Outcome]:
+    def train(
+        self, runs: Sequence[NamedRun], owner: places.Owner, data: Sentences | None = None
+    ) -> list[Outcome]:
         """Train what remains of the runs in ``out/runs/NAME`` and return the outcomes of all in order.
 
         A failure is an outcome, not an exception. A run that another process trains is left to it while there are
@@ -85,8 +76,8 @@ class Session:
         same = self._checked(runs, owner, data)
         for run in same.values():
             run.verify()
-        claim(self.out, owner)
-        take_over(same, runs_directory(self.out))
+        places.claim(self.out, owner)
+        places.take_over(same, places.runs_directory(self.out))
         left = self._left(runs, data)
         for problem in data.problems if self.progress else ():
             print(f"warning: {problem}", file=errors_screen())
@@ -100,19 +91,19 @@ class Session:
             self._note(time.monotonic() - since, workers)
         return [trained.get(run.name, Outcome(run.name, "finished")) for run in runs]
 
-    def _checked(self, runs: Sequence[NamedRun], owner: Owner, data: Sentences) -> dict[str, Run]:
+    def _checked(self, runs: Sequence[NamedRun], owner: places.Owner, data: Sentences) -> dict[str, Run]:
         """The runs that can be copied, by name, after all has been looked at that could be refused."""
         check(self.workers >= 0, "workers", self.workers, "0 (all cores) or more")
         check_names(runs)
         out = Path(self.out)
         if out.exists():
-            check_owner(out, owner)
-        check_places(runs, out / RUNS, data)
-        return reusable(runs, out / RUNS, self.reuse, data)
+            places.check_owner(out, owner)
+        places.check_places(runs, out / places.RUNS, data)
+        return places.reusable(runs, out / places.RUNS, self.reuse, data)
 
     def _left(self, runs: Sequence[NamedRun], data: Sentences) -> list[NamedRun]:
-        directory = Path(self.out) / RUNS
-        return [run for run in runs if not has_finished(run.config, directory / run.name, data)]
+        directory = Path(self.out) / places.RUNS
+        return [run for run in runs if not places.has_finished(run.config, directory / run.name, data)]
 
     def _workers(self, runs: Sequence[NamedRun]) -> int:
         return self.workers or default_workers([run.config for run in runs])
@@ -121,7 +112,7 @@ class Session:
         self, runs: Sequence[NamedRun], finished: int, most: int, data: Sentences
     ) -> dict[str, Outcome]:
         """The outcomes of the runs by name; those without a thread count of their own share the cores."""
-        directory = runs_directory(self.out).absolute()
+        directory = places.runs_directory(self.out).absolute()
         # anchored: a machine of Ray's stands elsewhere
         jobs = [Job(run.name, anchored(run.config), directory / run.name, data) for run in runs]
         costs = {job: estimated(step_flops, job.config) * job.config.steps for job in jobs}
@@ -132,7 +123,7 @@ class Session:
                 workers = RayWorkers(self.ray)
             else:
                 threads = max(1, (os.cpu_count() or 1) // most)
-                workers = LocalWorkers(jobs, Path(self.out) / LOG, most, threads)
+                workers = LocalWorkers(jobs, Path(self.out) / places.LOG, most, threads)
             for outcome in train_jobs(jobs, workers, stopping=stopping, tick=bar.tick):
                 outcomes[outcome.name] = outcome
                 bar.ended(outcome)
@@ -144,7 +135,7 @@ class Session:
     def _note(self, seconds: float, workers: int) -> None:
         """Append this sitting's wall time: a study may take several."""
         line = json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n"
-        path = Path(self.out) / SESSIONS
+        path = Path(self.out) / places.SESSIONS
         with files.failing_clearly(path), files.appending(path) as file:
             file.write(line)
 
@@ -152,10 +143,53 @@ class Session:
 def read_sessions(out: str | Path) -> list[dict[str, Any]]:
     """Seconds and workers of every sitting; a line that a kill cut short, or that is none, is left out."""
     sessions: list[dict[str, Any]] = []
-    path = Path(out) / SESSIONS
+    path = Path(out) / places.SESSIONS
     for line in files.read_text(path).splitlines() if files.is_file(path) else ():
         with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             session = json.loads(line)
             if type(session["workers"]) is int and 0 <= session["seconds"] < 1e12:
                 sessions.append(session)
     return sessions
+
+
+def train_jobs(
+    jobs: Sequence[Job],
+    workers: LocalWorkers | RayWorkers,
+    *,
+    stopping: Callable[[], object],
+    tick: Callable[[], None],
+) -> Iterator[Outcome]:
+    """Train the jobs, as many at a time as there are workers, and yield the outcome of each as it ends.
+
+    ``tick`` is called several times a second. Once ``stopping`` says so, no run begins, those that train save and
+    stop, and the iterator ends. A job that another process is at waits until it is finished or free.
+    """
+    waiting, busy = deque(jobs), 0
+    try:
+        while waiting or busy:
+            if stopping():
+                waiting.clear()
+                workers.stop()
+            while busy < workers.most and (job := next((job for job in waiting if _is_free(job)), None)):
+                waiting.remove(job)
+                if places.has_finished(job.config, job.path, job.data):  # by another process, meanwhile
+                    yield Outcome(job.name, "finished")
+                else:
+                    workers.start(job)
+                    busy += 1
+            for job, outcome in workers.ended():
+                busy -= 1
+                if outcome.status != "again":
+                    yield outcome
+                elif not stopping():
+                    waiting.append(job)
+            tick()
+    finally:
+        workers.close()
+
+
+def _is_free(job: Job) -> bool:
+    try:
+        return not is_held(job.path)
+    except AuxinError:
+        return True  # training it will say what is wrong

@@ -15,20 +15,9 @@ from polars.exceptions import PolarsError
 from auxin import files
 from auxin.errors import AuxinError, Interrupted, RunError
 from auxin.experiment.data import Sentences
-from auxin.lab.named import NamedRun, Setting, check_names
-from auxin.lab.places import (
-    LOCK,
-    RUNS,
-    Owner,
-    claim,
-    has_finished,
-    owner_of,
-    run_at,
-    runs_directory,
-    take_over,
-)
+from auxin.lab import places
+from auxin.lab.named import NamedRun, Outcome, Setting, check_names
 from auxin.lab.plan import Plan
-from auxin.lab.queue import Outcome
 from auxin.lab.session import Session
 from auxin.lab.sweep_file import Design, geometric, read_sweep
 from auxin.lab.sweep_point import known_fields, shared
@@ -107,7 +96,7 @@ def designed(runs: Sequence[NamedRun] | str | Path) -> Design:
     points = {tuple(run.settings.get(name) for name in names) for run in runs}
     drawn = len(points) < math.prod(map(len, values.values()))
     axes = [Axis(n, tuple(v), geometric(v), drawn) for n, v in values.items() if len(v) > 1]
-    owner = Owner() if derived else Owner(axes=tuple(names), settings=_constant(runs, names))
+    owner = places.Owner() if derived else places.Owner(axes=tuple(names), settings=_constant(runs, names))
     return Design(tuple(axes), list(runs), owner)
 
 
@@ -142,12 +131,12 @@ def train_sweep(design: Design, session: Session, only: str = "") -> list[Outcom
 
     def done(run: Run) -> bool:
         config = configs.get(run.path.name)
-        return config is None or has_finished(config, run.path, data)
+        return config is None or places.has_finished(config, run.path, data)
 
     def planned(outcomes: Sequence[Outcome]) -> list[SweepRun]:
         why = {outcome.name: outcome.detail for outcome in outcomes if outcome.status == "failed"}
         ends = {run.name: ("failed", why[run.name]) if run.name in why else OPEN for run in design.runs}
-        return [SweepRun(r.name, *ends[r.name], r.settings, out / RUNS / r.name) for r in design.runs]
+        return [SweepRun(r.name, *ends[r.name], r.settings, out / places.RUNS / r.name) for r in design.runs]
 
     try:
         outcomes = session.train(part, _owner(design, data), data)
@@ -158,12 +147,12 @@ def train_sweep(design: Design, session: Session, only: str = "") -> list[Outcom
     return outcomes
 
 
-def _owner(design: Design, data: Data) -> Owner:
+def _owner(design: Design, data: Data) -> places.Owner:
     """What tells a sweep from others, with its sentences where no axis has a say in them."""
     axes, config = design.owner.axes, design.runs[0].config
     varied = any(name in DECIDE_DATA or name.startswith("dials.") for name in axes)
-    places = {(run.config.data_dir, run.config.grammar) for run in design.runs}
-    return design.owner if varied or len(places) > 1 else replace(design.owner, data=data(config))
+    sources = {(run.config.data_dir, run.config.grammar) for run in design.runs}
+    return design.owner if varied or len(sources) > 1 else replace(design.owner, data=data(config))
 
 
 def part_of(runs: list[NamedRun], only: str) -> list[NamedRun]:
@@ -193,7 +182,7 @@ def tabulate(
     ``done`` says whether a finished run is the planned one. Exponents that ``parts`` have are not computed again.
     """
     # what another process finishes meanwhile, it will tabulate after us
-    with files.lock(files.directory(out, make=True) / LOCK, wait=True):
+    with files.lock(files.directory(out, make=True) / places.LOCK, wait=True):
         files.remove_temporaries(out)
         with contextlib.suppress(AuxinError):  # none yet, or damaged: what is planned is written anew
             there, names = open_sweep(out), {run.name for run in runs}
@@ -204,7 +193,7 @@ def tabulate(
             parts = [*parts, there]
         known = {i: start for part in parts for i, start in _starts(part).items()}
         for i, planned in enumerate(runs := list(runs)):
-            run = run_at(planned.path)
+            run = places.run_at(planned.path)
             if run is not None and run.finished and done(run):
                 runs[i] = replace(planned, status="finished", detail="", identity=run.identity)
         write_sweep(out, axes, runs, summary_table(runs, known, theory))
@@ -235,7 +224,9 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Sweep:
     axes = _united([part.axes for part in parts])
     planned: dict[str, SweepRun] = {}
     for run in (run for part in parts for run in part.runs):
-        known = planned.setdefault(run.name, SweepRun(run.name, *OPEN, run.settings, out / RUNS / run.name))
+        known = planned.setdefault(
+            run.name, SweepRun(run.name, *OPEN, run.settings, out / places.RUNS / run.name)
+        )
         check(
             run.settings == known.settings,
             f"settings of {run.path}",
@@ -244,17 +235,17 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Sweep:
         )
     owner = _common_owner([part.path for part in parts])
     sources = _intact_runs(
-        [runs_directory(part.path, make=False) for part in parts], list(planned), out / RUNS
+        [places.runs_directory(part.path, make=False) for part in parts], list(planned), out / places.RUNS
     )
-    claim(out, owner)
-    take_over(sources, runs_directory(out))
+    places.claim(out, owner)
+    places.take_over(sources, places.runs_directory(out))
     tabulate(out, axes, list(planned.values()), lambda _: True, parts=parts)
     return open_sweep(out)
 
 
-def _common_owner(paths: Sequence[Path]) -> Owner:
+def _common_owner(paths: Sequence[Path]) -> places.Owner:
     """What several sweeps have in common; ``RunError`` for one that is another sweep than the first."""
-    owners = [owner_of(path) or Owner() for path in paths]
+    owners = [places.owner_of(path) or places.Owner() for path in paths]
     for path, owner in zip(paths, owners, strict=True):
         if why := owners[0].difference(owner):
             raise RunError(f"{path}: another sweep than the one in {paths[0]} ({why})")
@@ -262,29 +253,28 @@ def _common_owner(paths: Sequence[Path]) -> Owner:
     return replace(owners[0], settings=same)
 
 
-def _intact_runs(places: Sequence[Path], names: Sequence[str], target: Path) -> dict[str, Run]:
+def _intact_runs(directories: Sequence[Path], names: Sequence[str], target: Path) -> dict[str, Run]:
     """Of each run that is to be copied to ``target``, by name, the first finished one whose files are intact."""
     found: dict[str, Run] = {}
     for name in names:
-        runs = [run for place in dict.fromkeys((target, *places)) if (run := run_at(place / name))]
+        runs = [
+            run for there in dict.fromkeys((target, *directories)) if (run := places.run_at(there / name))
+        ]
         for run in runs[1:]:
             if why := run.difference(runs[0].config, lambda _, first=runs[0]: first.data):
                 raise RunError(f"{run.path}: another run than {runs[0].path} ({why})")
         finished = [run for run in runs if run.finished]
-        while len(finished) > 1 and not _is_intact(finished[0]):
-            del finished[0]
-        if finished:
-            finished[0].verify()
-            if finished[0].path != target / name:
-                found[name] = finished[0]
+        for i, run in enumerate(finished, 1):
+            try:
+                run.verify()
+            except AuxinError:
+                if i == len(finished):
+                    raise
+                continue
+            if run.path != target / name:
+                found[name] = run
+            break
     return found
-
-
-def _is_intact(run: Run) -> bool:
-    with contextlib.suppress(AuxinError):
-        run.verify()
-        return True
-    return False
 
 
 def _united(all_axes: Sequence[Sequence[Axis]]) -> tuple[Axis, ...]:

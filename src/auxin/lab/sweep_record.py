@@ -14,11 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auxin import files
 from auxin.display import Displayed, Drawn
 from auxin.errors import RunError
-from auxin.files import directory, dump_signed, is_file, read, read_signed, replace, sha256
 from auxin.lab.named import Setting
-from auxin.runs.run import Run, open_run
+from auxin.runs.run import CONFIG, Run, holds_run, open_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,8 +104,8 @@ class Sweep(Displayed, Drawn):
         from polars.exceptions import PolarsError
 
         file = self.path / TABLE
-        content = read(file)
-        if sha256(content) != self.table_sha256:
+        content = files.read(file)
+        if files.sha256(content) != self.table_sha256:
             raise RunError(f"{file}: damaged (its SHA-256 is not the one in {SWEEP})")
         words = {axis.name: pl.String for axis in self.axes if axis.categorical}
         try:
@@ -121,29 +121,46 @@ def word(value: Setting) -> str:
 
 def holds_sweep(path: str | Path) -> bool:
     """Whether a directory is a sweep's; ``RunError`` where it cannot be looked into."""
-    return is_file(directory(path) / SWEEP)
+    return files.is_file(files.directory(path) / SWEEP)
 
 
 def open_sweep(path: str | Path) -> Sweep:
     """Open the directory of a sweep, finished or not; raises ``RunError`` saying what is missing or damaged."""
-    path = directory(path)
-    if not is_file(path / SWEEP):
+    path = files.directory(path)
+    if not files.is_file(path / SWEEP):
         raise RunError(f"{path}: no sweep here ({SWEEP} is missing); auxin sweep writes it")
-    values = read_signed(path / SWEEP)
+    values = files.read_signed(path / SWEEP)
     axes = tuple(Axis(**axis | {"values": tuple(axis["values"])}) for axis in values["axes"])
     runs = tuple(SweepRun(**run, path=path / "runs" / run["name"]) for run in values["runs"])
     return Sweep(path, axes, runs, values["table_sha256"])
+
+
+def open(path: str | Path | Run) -> Run | Sweep:
+    """The run or the sweep in a directory, finished or not; raises ``RunError`` saying what is missing or damaged.
+
+    >>> tiny = ModelConfig(depth=1, width=8, heads=2)
+    >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
+    >>> _ = train(config, "opened")
+    >>> auxin.open("opened").finished
+    True
+    """
+    path = Path(path)
+    if holds_run(path):
+        return open_run(path)
+    if holds_sweep(path):
+        return open_sweep(path)
+    raise RunError(f"{path}: no run here ({CONFIG} is missing), and no sweep ({SWEEP} is missing)")
 
 
 def write_sweep(path: Path, axes: Sequence[Axis], runs: Sequence[SweepRun], table: pl.DataFrame) -> None:
     """Write a sweep's table and record into its directory."""
     content = io.BytesIO()
     table.write_csv(content)
-    replace(path / TABLE, content.getvalue())
+    files.replace(path / TABLE, content.getvalue())
     plain = [{name: value for name, value in asdict(run).items() if name != "path"} for run in runs]
     record = {
         "axes": [asdict(axis) for axis in axes],
         "runs": plain,
-        "table_sha256": sha256(content.getvalue()),
+        "table_sha256": files.sha256(content.getvalue()),
     }
-    replace(path / SWEEP, dump_signed(record))
+    files.replace(path / SWEEP, files.dump_signed(record))

@@ -16,7 +16,7 @@ from typing import IO
 import torch
 
 from auxin.files import appending
-from auxin.lab.queue import ATTEMPTS, Job, Outcome
+from auxin.lab.named import ATTEMPTS, Job, Outcome
 from auxin.values import to_dict
 
 

@@ -50,8 +50,6 @@ class Evaluator:
       brackets only; ``unrestricted``, the same ranking all tokens; ``closing``, on all closing brackets, ranking
       closing ones.
 
-    ``decode`` adds what greedily decoded answers show, for a task that says so: see ``auxin.tasks.english``.
-
     ``meaning`` says in words what ``accuracy`` counts on this split, and its chance level.
 
     Definitions: McCoy, Frank, Linzen 2020; Yao et al. 2021; Murty et al. 2023. Raises ``DataError`` when the
@@ -64,11 +62,10 @@ class Evaluator:
         split: str,
         *,
         limit: int | None = 1000,
-        decode: bool = False,
         batch_tokens: int = 8192,
     ) -> None:
         check(limit is None or limit >= 1, "limit", limit, "1 or more sentences, or None for all")
-        self.task, self.batch_tokens = task, batch_tokens
+        self.task = task
         scorer, known = task.scorer, task.splits[split]
         if isinstance(scorer, Brackets):
             eligible = lambda s: max(closing_distances(s.source)) >= scorer.distance
@@ -78,7 +75,6 @@ class Evaluator:
         if not chosen:
             raise DataError(f"{split} of {task.name} has no line to score; allowed: one or more")
         self.sentences = [known[i] for i in chosen]
-        self.decoded = scorer.decoded if decode and isinstance(scorer, Answers) else None
         if isinstance(scorer, Answers):
             facts, self._judge, self.meaning = _answers(scorer, task.vocabulary, self.sentences)
         elif isinstance(scorer, Choices):
@@ -107,48 +103,7 @@ class Evaluator:
                 for name, (hit, count) in right.items():
                     hits[name] += hit
                     asked[name] += count
-        scores = {name: hits[name] / asked[name] for name in hits}
-        return scores | self.decoded(self.sentences, self._answers(model)) if self.decoded else scores
-
-    def _answers(self, model: CausalModel) -> list[list[str]]:
-        """The words of the greedily decoded answers, up to two tokens longer than the right ones."""
-        vocabulary = self.task.vocabulary
-        sources = [[vocabulary.bos, *vocabulary.encode(s.source)] for s in self.sentences]
-        limits = [s.target.count(" ") + 4 for s in self.sentences]
-        answers = greedy_decode(model, sources, limits, vocabulary.eos, self.batch_tokens)
-        return [[vocabulary.words[i] for i in answer] for answer in answers]
-
-
-def greedy_decode(
-    model: CausalModel,
-    prompts: Sequence[Sequence[int]],
-    limits: Sequence[int],
-    eos: int,
-    batch_tokens: int = 8192,
-) -> list[list[int]]:
-    """The most likely token after every prompt, after both of them, and so on, up to ``eos`` or its limit of tokens."""
-    found: dict[int, list[int]] = {}
-    batches = [rows for _, rows in length_batches(np.array([len(p) for p in prompts]), batch_tokens)]
-    with evaluating(model) as device:
-
-        def decode(rows: np.ndarray) -> list[list[int]]:
-            tokens = torch.tensor([prompts[i] for i in rows], device=device)
-            start, ended = tokens.shape[1], torch.zeros(len(rows), dtype=torch.bool, device=device)
-            for _ in range(max(limits[i] for i in rows)):
-                following = model(tokens).logits[:, -1].argmax(-1)
-                tokens, ended = torch.cat([tokens, following[:, None]], 1), ended | (following == eos)
-                if ended.all():
-                    break
-            answers = zip(tokens[:, start:].tolist(), rows, strict=True)
-            return [_until(eos, answer[: limits[i]]) for answer, i in answers]
-
-        for rows, answers in zip(batches, side_by_side(model, decode, batches), strict=True):
-            found |= zip(rows.tolist(), answers, strict=True)
-    return [found[i] for i in range(len(prompts))]
-
-
-def _until(end: int, tokens: list[int]) -> list[int]:
-    return tokens[: tokens.index(end)] if end in tokens else tokens
+        return {name: hits[name] / asked[name] for name in hits}
 
 
 def _padded(sequences: Sequence[Any]) -> Tensor:

@@ -10,8 +10,7 @@ import altair as alt
 import polars as pl
 
 from auxin.outputs import marked_text, write_output
-from auxin.report.drawings import Drawings
-from auxin.report.marks import Figure
+from auxin.report.marks import Drawings, Figure
 from auxin.report.markup import Table, fill
 from auxin.report.words import number
 

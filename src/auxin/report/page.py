@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from auxin.lab.sweep_record import Sweep
 from auxin.outputs import marked_text, write_output
-from auxin.report.drawings import Drawings
+from auxin.report.marks import Drawings
 from auxin.report.markup import fill
 from auxin.report.sections import RunView, Section, run_section, runs_section, study_section, sweep_section
 from auxin.runs.record import StudyRecord

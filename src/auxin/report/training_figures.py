@@ -71,13 +71,7 @@ def run_figures(metrics: pl.DataFrame, note: str = "", accuracy: Accuracy | None
         found.append(Figure("rules", rule_shares(metrics)))
     if metrics["name"].is_in([name for split, name in PANELS if split == "train"]).any():
         words = "Generalization and structural measures against steps."
-        known = (
-            metrics.filter(pl.col("name").str.starts_with(BASELINE))
-            .group_by("name")
-            .agg(pl.col("value").mean())
-        )
-        baselines = {name.removeprefix(BASELINE): f1 for name, f1 in known.sort("name").iter_rows()}
-        found.append(Figure("dynamics", dynamics(metrics, baselines).properties(description=words)))
+        found.append(Figure("dynamics", dynamics(metrics).properties(description=words)))
     if (metrics["split"] == "watch").any():
         words = "Norms, cosines, gradients, attention and updates against steps."
         chart = dynamics(metrics, panels=WATCHED, title="Signals while the model trains")
@@ -88,19 +82,18 @@ def run_figures(metrics: pl.DataFrame, note: str = "", accuracy: Accuracy | None
 def learning_curves(
     metrics: pl.DataFrame,
     *,
-    log: bool = False,
     saturation: int | None = None,
     note: str = "",
     accuracy: Accuracy | None = None,
 ) -> Panel | alt.ConcatChart:
     """In-domain and generalization accuracy against steps: a thin line a member, the mean, its 95% band.
 
-    ``saturation`` marks the step at which in-domain accuracy passed 99%; ``log`` spaces the steps logarithmically;
-    ``note`` stands below the title. By ``accuracy``, words say what is counted, and a dashed line is chance; where the
-    splits differ in that, each has a panel. Raises ``DataError`` when the metrics hold no such accuracy.
+    ``saturation`` marks the step at which in-domain accuracy passed 99%; ``note`` stands below the title. By
+    ``accuracy``, words say what is counted, and a dashed line is chance; where the splits differ in that, each has a
+    panel. Raises ``DataError`` when the metrics hold no such accuracy.
     """
-    chosen = pl.col("split").is_in(list(SPLITS)) & (pl.col("step") >= int(log))
-    rows = drawable(metrics.filter(pl.col("name") == "accuracy", chosen), "accuracy of val or gen")
+    rows = metrics.filter(pl.col("split").is_in(list(SPLITS)), name="accuracy")
+    rows = drawable(rows, "accuracy of val or gen")
     rows = rows.select("step", "member", "value", series=pl.col("split").replace_strict(SPLITS))
     members = rows["member"].n_unique()
     means = _means(rows, "accuracy")
@@ -110,7 +103,7 @@ def learning_curves(
     known = {SPLITS[split]: meaning for split, meaning in (accuracy or {}).items() if split in SPLITS}
     order = [title for title in SPLITS.values() if title in means["series"]]
     parts = [order] if len({known.get(title) for title in order}) == 1 else [[title] for title in order]
-    x = steps().scale(type="log" if log else "linear", nice=not log)
+    x = steps().scale(type="linear", nice=True)
     panels: list[Panel] = []
     for part in parts:
         chosen = pl.col("series").is_in(part)
@@ -198,15 +191,14 @@ def _means(rows: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def dynamics(
     metrics: pl.DataFrame,
-    baselines: Mapping[str, float] | None = None,
     *,
     panels: Mapping[tuple[str, str], str] = PANELS,
     title: str = "What changes while the model generalizes",
 ) -> alt.ConcatChart:
     """Generalization and the structural measures against steps, a panel each, a mean and 95% band a group.
 
-    ``metrics`` may hold a column ``group`` (say, the depth); ``baselines`` maps the names of trees that know
-    nothing of the model to their F1, drawn as rules. Raises ``DataError`` when nothing can be drawn.
+    ``metrics`` may hold a column ``group`` (say, the depth). F1 of trees that know nothing of the model are drawn as
+    rules. Raises ``DataError`` when nothing can be drawn.
     """
     group = pl.col("group").cast(pl.String) if "group" in metrics.columns else pl.lit("all seeds")
     rows = metrics.filter(
@@ -217,8 +209,17 @@ def dynamics(
     means = [
         _means(part, str(name)).with_columns(name=pl.lit(name)) for (name,), part in rows.group_by("name")
     ]
-    drawn = measured_panels(pl.concat(means), groups, width=280, baselines=baselines, panels=panels)
+    drawn = measured_panels(
+        pl.concat(means), groups, width=280, baselines=baselines_of(metrics), panels=panels
+    )
     return alt.concat(*drawn, columns=2).properties(title=alt.Title(title, subtitle=band_words(groups)))
+
+
+def baselines_of(metrics: pl.DataFrame) -> dict[str, float]:
+    """F1 against gold of trees that know nothing of the model, by name."""
+    known = metrics.filter(pl.col("name").str.starts_with(BASELINE))
+    means = known.group_by("name").agg(pl.col("value").mean()).sort("name")
+    return {name.removeprefix(BASELINE): f1 for name, f1 in means.iter_rows()}
 
 
 def measured_panels(
@@ -226,7 +227,7 @@ def measured_panels(
     groups: Groups,
     *,
     width: int,
-    baselines: Mapping[str, float] | None = None,
+    baselines: dict[str, float] | None = None,
     panels: Mapping[tuple[str, str], str] = PANELS,
 ) -> list[Panel]:
     """A panel for each of ``panels`` that a table with columns name, series, step, value, low and high has."""
@@ -237,7 +238,7 @@ def measured_panels(
             y, form = (share(title), ".1%") if name == "accuracy" else (number(title), ".3f")
             layers = groups.bands(rows, steps(), y, tips(form, "series:N", "step:Q"))
             if baselines and name == "t_parseval":
-                layers += marked(alt.Y, dict(baselines))
+                layers += marked(alt.Y, baselines)
             drawn.append(panel(layers, "", width, 190))
     if not drawn:
         raise DataError("there is no structural measure to draw")

@@ -45,8 +45,10 @@ def layers(depth: float) -> str:
 
 def number(value: float | None) -> str:
     """A number to three digits, large ones whole; – for none."""
-    if value is None or not math.isfinite(value):
+    if value is None or math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     if abs(value) < 1e-12:
         return "0"
     return minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")

@@ -17,21 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auxin import files
 from auxin.errors import CheckpointError, RunError
-from auxin.files import (
-    dump_json,
-    failing_clearly,
-    kind,
-    names,
-    read,
-    read_json,
-    remove,
-    sha256,
-    subdirectory,
-    sync,
-    temporary,
-    write_new,
-)
 
 CHECKPOINTS = "checkpoints"
 MANIFEST, STATE, RECORD = "manifest.json", "state.safetensors", "state.json"
@@ -82,7 +69,7 @@ class Checkpoint:
         """What training resumes from, every hash compared; raises ``AuxinError`` naming a damaged file."""
         members = self.read_members(seeds)
         self._verified(RECORD, self._manifest().get(RECORD))
-        record = read_json(self.path / RECORD, info=dict, state=str, metrics=dict)
+        record = files.read_json(self.path / RECORD, info=dict, state=str, metrics=dict)
         state, metrics = self._verified(STATE, record["state"]), record["metrics"]
         return SavedState(self.step, members, state, record["info"], metrics["size"], metrics["sha256"])
 
@@ -94,18 +81,18 @@ class Checkpoint:
         return False
 
     def _manifest(self) -> dict[str, Any]:
-        return read_json(self._inside(MANIFEST), step=int, sha256=dict)
+        return files.read_json(self._inside(MANIFEST), step=int, sha256=dict)
 
     def _verified(self, name: str, digest: object) -> bytes:
-        content = read(self._inside(name))
-        if sha256(content) != digest:
+        content = files.read(self._inside(name))
+        if files.sha256(content) != digest:
             raise CheckpointError(f"{self.path / name}: damaged (its SHA-256 is not the recorded one)")
         return content
 
     def _inside(self, name: str) -> Path:
         """A file of it; the run's own directory alone may be a link."""
-        subdirectory(self.path.parent)
-        return subdirectory(self.path) / name
+        files.subdirectory(self.path.parent)
+        return files.subdirectory(self.path) / name
 
 
 def list_checkpoints(run: Path) -> list[Checkpoint]:
@@ -114,15 +101,15 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
     A checkpoint, or a member's file, that is a link is not taken for one: what it leads to is not ours to delete.
     """
     directory = run / CHECKPOINTS
-    if kind(directory) != "directory":
+    if files.kind(directory) != "directory":
         return []
     found: list[Checkpoint] = []
-    for name in names(directory):
+    for name in files.names(directory):
         match, path = _STEP.fullmatch(name), directory / name
-        if match and kind(path) == "directory":
-            files = [file for file in names(path) if kind(path / file) == "file"]
-            members = {int(m[1]): path / m[0] for m in map(_MEMBER.fullmatch, files) if m}
-            found.append(Checkpoint(int(match[1]), path, dict(sorted(members.items())), RECORD in files))
+        if match and files.kind(path) == "directory":
+            whole = [name for name in files.names(path) if files.kind(path / name) == "file"]
+            members = {int(m[1]): path / m[0] for m in map(_MEMBER.fullmatch, whole) if m}
+            found.append(Checkpoint(int(match[1]), path, dict(sorted(members.items())), RECORD in whole))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
@@ -130,29 +117,29 @@ def write_checkpoint(run: Path, saved: SavedState, keep: bool) -> None:
     """Write a checkpoint; it appears under its name complete and durable, or not at all."""
     members = {f"member-{seed}.safetensors": content for seed, content in saved.members.items()}
     metrics = {"size": saved.metrics_size, "sha256": saved.metrics_sha256}
-    record = dump_json({"info": saved.info, "state": sha256(saved.state), "metrics": metrics})
+    record = files.dump_json({"info": saved.info, "state": files.sha256(saved.state), "metrics": metrics})
     manifest = {
         "step": saved.step,
         "keep": keep,
-        "sha256": {name: sha256(content) for name, content in members.items()},
-        RECORD: sha256(record),
+        "sha256": {name: files.sha256(content) for name, content in members.items()},
+        RECORD: files.sha256(record),
     }
-    contents = {**members, MANIFEST: dump_json(manifest), STATE: saved.state, RECORD: record}
-    directory = subdirectory(run / CHECKPOINTS)
-    final, new = directory / f"step-{saved.step:09d}", temporary(directory)
-    with failing_clearly(final):
+    contents = {**members, MANIFEST: files.dump_json(manifest), STATE: saved.state, RECORD: record}
+    directory = files.subdirectory(run / CHECKPOINTS)
+    final, new = directory / f"step-{saved.step:09d}", files.temporary(directory)
+    with files.failing_clearly(final):
         try:
             os.mkdir(new)
             for name, content in contents.items():
-                write_new(new / name, content)
-            sync(new)
+                files.write_new(new / name, content)
+            files.sync(new)
             discard(final)
             os.replace(new, final)
         except (OSError, RunError):
             with contextlib.suppress(RunError):
-                remove(new)
+                files.remove(new)
             raise
-    sync(directory)
+    files.sync(directory)
 
 
 def prune(run: Path, states: int) -> None:
@@ -167,14 +154,14 @@ def prune(run: Path, states: int) -> None:
             if checkpoint.only_for_resuming:
                 discard(checkpoint.path)
             else:
-                remove(checkpoint.path / RECORD)
-                remove(checkpoint.path / STATE)
+                files.remove(checkpoint.path / RECORD)
+                files.remove(checkpoint.path / STATE)
 
 
 def discard(path: Path) -> None:
     """Delete a checkpoint, if it is there; under its own name it is whole until it is gone."""
-    if kind(path):
-        doomed = temporary(subdirectory(path.parent))
-        with failing_clearly(path):
+    if files.kind(path):
+        doomed = files.temporary(files.subdirectory(path.parent))
+        with files.failing_clearly(path):
             os.replace(path, doomed)
-        remove(doomed)
+        files.remove(doomed)

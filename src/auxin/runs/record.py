@@ -28,23 +28,8 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
+from auxin import files
 from auxin.errors import RunError
-from auxin.files import (
-    directory,
-    dump_signed,
-    is_file,
-    kind,
-    lock,
-    names,
-    read,
-    read_signed,
-    read_text,
-    remove,
-    remove_temporaries,
-    replace,
-    sha256,
-    subdirectory,
-)
 from auxin.runs.run import EVENTS, FILES, holds_run, open_run
 from auxin.values import flat
 
@@ -87,8 +72,8 @@ class StudyRecord:
     @cached_property
     def tables(self) -> dict[str, pl.DataFrame]:
         """The tables by name; raises ``RunError`` naming a damaged one."""
-        files = [name for name in self.values["files_sha256"] if name != METRICS]
-        return {Path(name).stem: self._table(name, infer_schema_length=None) for name in files}
+        tables = [name for name in self.values["files_sha256"] if name != METRICS]
+        return {Path(name).stem: self._table(name, infer_schema_length=None) for name in tables}
 
     @cached_property
     def metrics(self) -> pl.DataFrame:
@@ -107,9 +92,9 @@ class StudyRecord:
         """The content of a file of ``files_sha256``; raises ``RunError`` when it is damaged."""
         path = self.path / name
         if path.parent != self.path:
-            subdirectory(path.parent)
-        content = read(path)
-        if sha256(content) != self.values["files_sha256"].get(name):
+            files.subdirectory(path.parent)
+        content = files.read(path)
+        if files.sha256(content) != self.values["files_sha256"].get(name):
             raise RunError(f"{path}: damaged (its SHA-256 is not the one in {STUDY})")
         return content
 
@@ -127,11 +112,11 @@ class StudyRecord:
 
 def open_study(path: str | Path) -> StudyRecord:
     """Open an answered study's directory or record; raises ``RunError`` saying what is missing or wrong."""
-    path = directory(path)
-    if not is_file(path / STUDY):
+    path = files.directory(path)
+    if not files.is_file(path / STUDY):
         raise RunError(f"{path}: no answered study here ({STUDY} is missing); auxin study writes it")
     try:
-        values = read_signed(path / STUDY)
+        values = files.read_signed(path / STUDY)
     except RunError as error:
         raise RunError(f"{error}; the study's command writes it again") from None
     for name in values["files_sha256"]:
@@ -153,20 +138,20 @@ def write_study(
     parquet = io.BytesIO()
     metrics.write_parquet(parquet, compression_level=19)
     contents[METRICS] = parquet.getvalue()
-    digests = {name: sha256(content) for name, content in contents.items()}
+    digests = {name: files.sha256(content) for name, content in contents.items()}
     _write(out, {**answer, "files_sha256": digests}, contents)
 
 
 def _write(out: str | Path, values: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
-    out = directory(out, make=True)
-    with lock(out / LOCK, wait=True):  # for two that answer at a time: study.json must fit the rest
-        remove_temporaries(out)
-        for name in names(subdirectory(out / TABLES, make=True)):
+    out = files.directory(out, make=True)
+    with files.lock(out / LOCK, wait=True):  # for two that answer at a time: study.json must fit the rest
+        files.remove_temporaries(out)
+        for name in files.names(files.subdirectory(out / TABLES, make=True)):
             if f"{TABLES}/{name}" not in contents:
-                remove(out / TABLES / name)
+                files.remove(out / TABLES / name)
         for name, content in contents.items():
-            replace(out / name, content)
-        replace(out / STUDY, dump_signed(values))
+            files.replace(out / name, content)
+        files.replace(out / STUDY, files.dump_signed(values))
 
 
 def keep(source: str | Path, out: str | Path) -> None:
@@ -182,18 +167,18 @@ def keep(source: str | Path, out: str | Path) -> None:
         return
     if open_run(source).metrics.is_empty():  # reads all of it once
         raise RunError(f"{source}: has logged nothing")
-    contents = {name: read(source / name) for name in FILES if is_file(source / name)}
+    contents = {name: files.read(source / name) for name in FILES if files.is_file(source / name)}
     _check_replaceable(out, {*FILES})
-    directory(out, make=True)
+    files.directory(out, make=True)
     for name in FILES:
         if name in contents:
-            replace(out / name, contents[name])
+            files.replace(out / name, contents[name])
         else:
-            remove(out / name)
+            files.remove(out / name)
 
 
 def _check_replaceable(out: Path, expected: set[str]) -> None:
-    if kind(out) and (foreign := sorted({*names(directory(out))} - expected)):
+    if files.kind(out) and (foreign := sorted({*files.names(files.directory(out))} - expected)):
         raise RunError(f"{out}: holds something else ({foreign[0]}); choose an empty directory")
 
 
@@ -223,7 +208,7 @@ def runs_as_recorded(
 
 def _is_run(path: Path) -> bool:
     """Whether a run is there, and not behind a link."""
-    return kind(path.parent) == kind(path) == "directory" and holds_run(path)
+    return files.kind(path.parent) == files.kind(path) == "directory" and holds_run(path)
 
 
 def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -238,7 +223,7 @@ def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def wall_time(run: Path) -> float | None:
     """Seconds of the sessions whose end is in the run's events; None when there are none."""
-    lines = read_text(run / EVENTS).splitlines() if is_file(run / EVENTS) else []
+    lines = files.read_text(run / EVENTS).splitlines() if files.is_file(run / EVENTS) else []
     events = [(when, event.partition(" ")[0]) for when, _, event in (line.partition(" ") for line in lines)]
     marks = [
         (when, event) for when, event in events if event in ("created", "resumed", "finished", "stopped")

@@ -12,19 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from auxin import files
 from auxin.errors import RunError
-from auxin.files import (
-    directory,
-    dump_json,
-    failing_clearly,
-    is_file,
-    lock,
-    read,
-    read_json,
-    replace,
-    sha256,
-    write_synced,
-)
 
 if TYPE_CHECKING:
     import polars
@@ -69,7 +58,7 @@ def read_rows(path: Path) -> polars.DataFrame:
 
     kinds = (pl.Int64, pl.Int64, pl.String, pl.String, pl.Float64)
     schema = pl.Schema(zip(Metric._fields, kinds, strict=True))
-    lines = (read(path) if is_file(path) else b"").rpartition(b"\n")[0]
+    lines = (files.read(path) if files.is_file(path) else b"").rpartition(b"\n")[0]
     if not lines:
         return pl.DataFrame(schema=schema)
     try:
@@ -108,8 +97,11 @@ class RowFile:
     def __init__(self, path: Path) -> None:
         """Create the file, or read it once for its hash."""
         self.path = path
-        is_file(path)
-        with failing_clearly(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb") as file:
+        files.is_file(path)
+        with (
+            files.failing_clearly(path),
+            os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb") as file,
+        ):
             self._digest = hashlib.file_digest(file, "sha256")
             self.size = file.tell()
 
@@ -124,13 +116,13 @@ class RowFile:
         Raises ``RunError`` when the file is gone, was changed by someone else, or cannot grow.
         """
         content = b"".join(map(encode, rows))
-        with failing_clearly(self.path):
+        with files.failing_clearly(self.path):
             # without O_CREAT: a deleted directory must be noticed, not written into
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             try:
                 if os.fstat(descriptor).st_size != self.size:
                     raise RunError(f"{self.path}: another program changed this file")
-                write_synced(descriptor, content)
+                files.write_synced(descriptor, content)
             except OSError:
                 with contextlib.suppress(OSError):
                     os.ftruncate(descriptor, self.size)
@@ -142,7 +134,7 @@ class RowFile:
 
     def cut(self, size: int) -> None:
         """Drop everything after the first ``size`` bytes."""
-        with failing_clearly(self.path), open(self.path, "rb+") as file:
+        with files.failing_clearly(self.path), open(self.path, "rb+") as file:
             os.ftruncate(file.fileno(), size)
             os.fsync(file.fileno())
             self._digest = hashlib.file_digest(file, "sha256")
@@ -151,8 +143,8 @@ class RowFile:
 
 def starts_with(path: Path, size: int, digest: str) -> bool:
     """Whether a file's first ``size`` bytes are there and have this hash."""
-    content = read(path)[:size]
-    return len(content) == size and sha256(content) == digest
+    content = files.read(path)[:size]
+    return len(content) == size and files.sha256(content) == digest
 
 
 def check_measures(run: Path) -> None:
@@ -160,8 +152,8 @@ def check_measures(run: Path) -> None:
 
     ``measures.json`` holds length and hash of what is surely whole; rows that a kill left after it go unchecked.
     """
-    if is_file(run / MEASURED):
-        mark = read_json(run / MEASURED, size=int, sha256=str)
+    if files.is_file(run / MEASURED):
+        mark = files.read_json(run / MEASURED, size=int, sha256=str)
         if not starts_with(run / MEASURES, mark["size"], mark["sha256"]):
             raise RunError(f"{run / MEASURES}: damaged (its SHA-256 is not the one in {MEASURED})")
 
@@ -172,16 +164,16 @@ def measuring(run: str | Path) -> Iterator[Callable[[Iterable[Metric]], None]]:
 
     Raises ``RunError`` when another process measures, or the file is damaged.
     """
-    run = directory(run)
-    if not is_file(run / "config.toml"):
+    run = files.directory(run)
+    if not files.is_file(run / "config.toml"):
         raise RunError(f"{run}: no run here (config.toml is missing)")
-    with lock(run / "measures.lock", "another process is measuring this run"):
+    with files.lock(run / "measures.lock", "another process is measuring this run"):
         check_measures(run)
         file = RowFile(run / MEASURES)
-        file.cut(read(file.path).rfind(b"\n") + 1)
+        file.cut(files.read(file.path).rfind(b"\n") + 1)
 
         def append(rows: Iterable[Metric]) -> None:
             file.append(rows)
-            replace(run / MEASURED, dump_json({"size": file.size, "sha256": file.sha256}))
+            files.replace(run / MEASURED, files.dump_json({"size": file.size, "sha256": file.sha256}))
 
         yield append

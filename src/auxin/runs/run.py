@@ -11,22 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auxin import files
 from auxin.config import RunConfig
 from auxin.display import Displayed, Drawn
 from auxin.errors import ConfigError, RunError
-from auxin.files import (
-    MissingDirectory,
-    copy,
-    directory,
-    file_sha256,
-    is_file,
-    names,
-    read_signed,
-    read_text,
-    sha256,
-    subdirectory,
-    sync,
-)
 from auxin.outputs import MARK, write_output
 from auxin.runs.checkpoints import CHECKPOINTS, Checkpoint, list_checkpoints
 from auxin.runs.rows import MEASURED, MEASURES, METRICS, check_measures, read_rows
@@ -53,14 +41,14 @@ Data = Callable[[RunConfig], str]
 def config_bytes(config: RunConfig) -> bytes:
     """The content of ``config.toml``: every setting written out, and after them their SHA-256."""
     text = to_toml(config) + "\n"
-    return f"{text}{_DIGEST}{sha256(text.encode())}\n".encode()
+    return f"{text}{_DIGEST}{files.sha256(text.encode())}\n".encode()
 
 
 def read_config(run: Path) -> RunConfig:
     """The config of a run; raises ``RunError`` naming the file when it is not what was written."""
     path = run / CONFIG
-    text, _, digest = read_text(path).rpartition(_DIGEST)
-    if digest != f"{sha256(text.encode())}\n":
+    text, _, digest = files.read_text(path).rpartition(_DIGEST)
+    if digest != f"{files.sha256(text.encode())}\n":
         raise RunError(f"{path}: changed or damaged (its SHA-256 is not the one that it ends with)")
     try:
         return from_toml(RunConfig, text)
@@ -106,15 +94,15 @@ class Run(Displayed, Drawn):
 
     def _check_metrics(self) -> None:
         path, wanted = self.path / METRICS, self.summary.get("metrics_sha256")
-        if not is_file(path):
+        if not files.is_file(path):
             raise RunError(f"{path}: the directory or file is gone")
-        if wanted is not None and file_sha256(path) != wanted:
+        if wanted is not None and files.file_sha256(path) != wanted:
             raise RunError(f"{path}: damaged (its SHA-256 is not the one in {SUMMARY})")
 
     @cached_property
     def checkpoints(self) -> list[Checkpoint]:
         """The complete checkpoints by increasing step."""
-        return list_checkpoints(directory(self.path))
+        return list_checkpoints(files.directory(self.path))
 
     def model(self, step: int | None = None, seed: int | None = None) -> TransformerLM:
         """The model after ``step``, by default at the last checkpoint, of the member with that seed, else the first.
@@ -140,12 +128,12 @@ class Run(Displayed, Drawn):
     @cached_property
     def summary(self) -> dict[str, Any]:
         """What the run noted when it finished; raises ``RunError`` before that, and when it was changed since."""
-        return read_signed(self.path / SUMMARY)
+        return files.read_signed(self.path / SUMMARY)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, commit and machine of the run."""
-        return read_signed(self.path / ENVIRONMENT)
+        return files.read_signed(self.path / ENVIRONMENT)
 
     @property
     def data(self) -> str:
@@ -168,7 +156,7 @@ class Run(Displayed, Drawn):
     def identity(self) -> str:
         """A digest of the settings that the run's numbers depend on and of its sentences."""
         settings = {n: v for n, v in flat(self.config).items() if n not in (*CHANGEABLE, "measures")}
-        return sha256(json.dumps([settings, self.data], sort_keys=True).encode())
+        return files.sha256(json.dumps([settings, self.data], sort_keys=True).encode())
 
     @property
     def scored(self) -> str:
@@ -213,28 +201,28 @@ class Run(Displayed, Drawn):
     def copy_to(self, path: Path) -> None:
         """Copy the run into an empty directory, file by file and nothing through a link; its locks stay."""
         for name in FILES:
-            if is_file(self.path / name):
-                copy(self.path / name, path / name)
-        target = subdirectory(path / CHECKPOINTS, make=True)
+            if files.is_file(self.path / name):
+                files.copy(self.path / name, path / name)
+        target = files.subdirectory(path / CHECKPOINTS, make=True)
         for checkpoint in self.checkpoints:
-            made = subdirectory(target / checkpoint.path.name, make=True)
-            for name in names(checkpoint.path):
-                copy(checkpoint.path / name, made / name)
-            sync(made)
-        sync(target)
-        sync(path)
+            made = files.subdirectory(target / checkpoint.path.name, make=True)
+            for name in files.names(checkpoint.path):
+                files.copy(checkpoint.path / name, made / name)
+            files.sync(made)
+        files.sync(target)
+        files.sync(path)
 
 
 def holds_run(path: str | Path) -> bool:
     """Whether a directory is a run's, whole or not; ``RunError`` where it cannot be looked into."""
-    return is_file(directory(path) / CONFIG)
+    return files.is_file(files.directory(path) / CONFIG)
 
 
 def is_finished(path: str | Path) -> bool:
     """Whether a run that took all its steps is there; ``RunError`` where the directory cannot be looked into."""
     try:
-        return is_file(directory(path) / SUMMARY)
-    except MissingDirectory:
+        return files.is_file(files.directory(path) / SUMMARY)
+    except files.MissingDirectory:
         return False
 
 

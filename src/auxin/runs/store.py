@@ -13,25 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from auxin import files
 from auxin.config import RunConfig
 from auxin.errors import AuxinError, RunError
-from auxin.files import (
-    TEMPORARY,
-    Busy,
-    MissingDirectory,
-    appending,
-    directory,
-    dump_signed,
-    is_file,
-    lock,
-    names,
-    read_signed,
-    remove,
-    remove_temporaries,
-    replace,
-    subdirectory,
-    sync,
-)
 from auxin.runs.checkpoints import CHECKPOINTS, SavedState, discard, list_checkpoints, prune, write_checkpoint
 from auxin.runs.environment import environment
 from auxin.runs.rows import METRICS, Metric, RowFile, starts_with
@@ -79,19 +63,19 @@ class RunDirectory:
         both are noted in its environment. Raises ``RunError`` when the
         directory holds another run, one on other data or other files, cannot be written, or is in use.
         """
-        self.path, self.config = directory(path, make=True), config
+        self.path, self.config = files.directory(path, make=True), config
         self.step, self.warnings = 0, list[str]()
         self.saved: SavedState | None = None
         self._check_claim()
         with contextlib.ExitStack() as held:
-            held.enter_context(lock(self.path / LOCK, "another process is writing this run"))
-            if not is_file(self.path / CONFIG):
-                replace(self.path / CONFIG, config_bytes(config))
+            held.enter_context(files.lock(self.path / LOCK, "another process is writing this run"))
+            if not files.is_file(self.path / CONFIG):
+                files.replace(self.path / CONFIG, config_bytes(config))
             changes = self._changes(data, extend)
             self.finished = is_finished(self.path) and "steps" not in changes
             if not self.finished:
-                remove_temporaries(self.path)
-                remove_temporaries(subdirectory(self.path / CHECKPOINTS, make=True))
+                files.remove_temporaries(self.path)
+                files.remove_temporaries(files.subdirectory(self.path / CHECKPOINTS, make=True))
                 self._note_environment({"data": data, "accuracy": accuracy})
                 self._metrics = RowFile(self.path / METRICS)
                 self._roll_back()
@@ -100,8 +84,10 @@ class RunDirectory:
 
     def _check_claim(self) -> None:
         """Refuse a directory that holds something else than a run."""
-        there = [n for n in names(self.path) if n not in (LOCK, CONFIG) and not n.startswith(TEMPORARY)]
-        if not there or is_file(self.path / CONFIG):
+        there = [
+            n for n in files.names(self.path) if n not in (LOCK, CONFIG) and not n.startswith(files.TEMPORARY)
+        ]
+        if not there or files.is_file(self.path / CONFIG):
             return
         if {CHECKPOINTS, METRICS} & {*there}:
             raise RunError(f"{self.path}: holds a run whose {CONFIG} is missing; choose an empty directory")
@@ -130,19 +116,19 @@ class RunDirectory:
     def _begun_with(self) -> str | None:
         """SHA-256 of the sentences that the run was begun with; None where it is not known."""
         with contextlib.suppress(RunError):
-            return read_signed(self.path / ENVIRONMENT).get("data", "")
+            return files.read_signed(self.path / ENVIRONMENT).get("data", "")
         return None
 
     def _note_environment(self, facts: Mapping[str, Any]) -> None:
         """Record environment and data; or warn of another environment than at first."""
         now = environment(self.config) | {name: fact for name, fact in facts.items() if fact}
-        if not is_file(self.path / ENVIRONMENT):
-            replace(self.path / ENVIRONMENT, dump_signed(now))
+        if not files.is_file(self.path / ENVIRONMENT):
+            files.replace(self.path / ENVIRONMENT, files.dump_signed(now))
             self.log("created")
             return
         before: dict[str, Any] = {}
         try:
-            before = read_signed(self.path / ENVIRONMENT)
+            before = files.read_signed(self.path / ENVIRONMENT)
         except RunError as error:
             self._warn(f"{error}; what the run was begun with is unknown")
         for name in ("torch", "auxin", "processor", "gpu", "cuda"):
@@ -177,9 +163,9 @@ class RunDirectory:
         """Note what is different from here on; a run that is extended is no longer finished."""
         if not changes:
             return
-        remove(self.path / SUMMARY)
-        sync(self.path)
-        replace(self.path / CONFIG, config_bytes(self.config))
+        files.remove(self.path / SUMMARY)
+        files.sync(self.path)
+        files.replace(self.path / CONFIG, config_bytes(self.config))
         for name, change in changes.items():
             self.log(f"{name} {change}, at step {self.step}")
 
@@ -211,8 +197,8 @@ class RunDirectory:
         """Mark the run complete; what only served resuming goes, except the last checkpoint's state."""
         with self._naming_what_is_intact():
             prune(self.path, 1)
-            signed = dump_signed({**summary, "metrics_sha256": self._metrics.sha256})
-            replace(self.path / SUMMARY, signed)
+            signed = files.dump_signed({**summary, "metrics_sha256": self._metrics.sha256})
+            files.replace(self.path / SUMMARY, signed)
         self.finished = True
         self.log("finished")
 
@@ -234,7 +220,7 @@ class RunDirectory:
     def log(self, event: str) -> None:
         """Add a line to ``events.log``, the only place where a run notes the time; a full disk may drop it."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with contextlib.suppress(OSError, RunError), appending(self.path / EVENTS) as file:
+        with contextlib.suppress(OSError, RunError), files.appending(self.path / EVENTS) as file:
             file.write(f"{now} {' '.join(event.split())}\n")
 
     def _warn(self, text: str) -> None:
@@ -255,12 +241,12 @@ class RunDirectory:
 def is_held(path: str | Path) -> bool:
     """Whether another process is writing the run there."""
     try:
-        file = directory(path) / LOCK
-        if is_file(file):
-            with lock(file):
+        file = files.directory(path) / LOCK
+        if files.is_file(file):
+            with files.lock(file):
                 pass
-    except Busy:
+    except files.Busy:
         return True
-    except MissingDirectory:
+    except files.MissingDirectory:
         pass
     return False

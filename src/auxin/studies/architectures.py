@@ -24,10 +24,10 @@ from auxin.models.transformer import TransformerLM
 from auxin.probes.check import check
 from auxin.probes.check_report import CheckReport
 from auxin.studies.analysis import Finding, Found, Statement, Study, finding
+from auxin.studies.classification import Verdicts
 from auxin.studies.design import Scale, apart, base, resized
 from auxin.studies.prediction import CHANCE, WORDS
 from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean
-from auxin.studies.verdicts import Verdicts
 from auxin.theory.exponents import exponents
 from auxin.values import changed
 

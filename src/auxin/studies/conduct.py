@@ -13,10 +13,9 @@ import polars as pl
 import torch
 
 from auxin.experiment.data import Sentences
-from auxin.lab.named import NamedRun
+from auxin.lab.named import NamedRun, Outcome
 from auxin.lab.places import RUNS, Owner, claim, has_finished
 from auxin.lab.plan import Plan
-from auxin.lab.queue import Outcome
 from auxin.lab.session import Session, read_sessions
 from auxin.lab.table import logged
 from auxin.runs.environment import environment

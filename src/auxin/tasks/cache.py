@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from auxin.errors import AuxinError
+from auxin.files import directory as files_directory
+from auxin.files import read, replace, sha256
 from auxin.values import check
 
 Lines = dict[str, list[str]]
@@ -38,24 +38,27 @@ def cached(name: str, key: Mapping[str, object], make: Callable[[], Lines]) -> L
     without, with a logged warning.
     """
     identity = json.dumps(dict(key), sort_keys=True)
-    path = directory() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.txt"
+    path = directory() / f"{name}-{sha256(identity.encode())[:16]}.txt"
     if path.exists():
         try:
-            return _read(path, identity)
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            return _lines(read(path), identity)
+        except (AuxinError, ValueError, TypeError, KeyError, RecursionError) as error:
             _logger.warning("cache entry %s is damaged (%s): generating it again", path, error)
     lines = make()
+    body = "\n".join(line for split in lines.values() for line in split).encode()
+    sizes = {split: len(content) for split, content in lines.items()}
+    fields = {"key": identity, "splits": sizes, "sha256": _sha256(sizes, body)}
     try:
-        _write(path, identity, lines)
-    except OSError as error:
-        _logger.warning("cache entry %s cannot be written: %s", path, error)
+        replace(
+            files_directory(path.parent, make=True) / path.name, json.dumps(fields).encode() + b"\n" + body
+        )
+    except AuxinError as error:
+        _logger.warning("cache entry cannot be written: %s", error)
     return lines
 
 
-def _read(path: Path, identity: str) -> Lines:
-    if not path.is_file():
-        raise ValueError("not a file")
-    header, _, body = path.read_bytes().partition(b"\n")
+def _lines(content: bytes, identity: str) -> Lines:
+    header, _, body = content.partition(b"\n")
     fields = json.loads(header)
     if fields["key"] != identity or fields["sha256"] != _sha256(fields["splits"], body):
         raise ValueError("wrong key or digest")
@@ -63,23 +66,6 @@ def _read(path: Path, identity: str) -> Lines:
     return {split: [next(lines) for _ in range(size)] for split, size in fields["splits"].items()}
 
 
-def _write(path: Path, identity: str, lines: Lines) -> None:
-    """Store the lines under a temporary name, then rename: a reader sees all of them or none."""
-    body = "\n".join(line for split in lines.values() for line in split).encode()
-    sizes = {split: len(content) for split, content in lines.items()}
-    fields = {"key": identity, "splits": sizes, "sha256": _sha256(sizes, body)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    try:
-        with open(handle, "wb") as file:
-            file.write(json.dumps(fields).encode() + b"\n" + body)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
 def _sha256(sizes: Mapping[str, int], body: bytes) -> str:
     """Of the lines and of which split each belongs to."""
-    return hashlib.sha256(json.dumps(sizes).encode() + b"\n" + body).hexdigest()
+    return sha256(json.dumps(sizes).encode() + b"\n" + body)

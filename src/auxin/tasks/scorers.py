@@ -28,9 +28,6 @@ def every(sentence: Sentence) -> bool:
     return True
 
 
-Decoded: TypeAlias = Callable[[Sequence[Sentence], Sequence[Sequence[str]]], dict[str, float]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Answers:
     """A source is answered by a target: right where the contrast is, after the right words before it.
@@ -47,8 +44,6 @@ class Answers:
     """A line's whole target by the linear rule."""
     ranked: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Further shares by name: the right word at the contrast is the most likely one of these words."""
-    decoded: Decoded | None = None
-    """What greedily decoded answers show: shares by name, from lines and the words answered."""
 
 
 @dataclass(frozen=True, kw_only=True)

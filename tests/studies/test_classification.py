@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from auxin.studies.verdicts import Verdicts
+from auxin.studies.classification import Verdicts
 
 
 def test_the_area_is_that_of_mann_and_whitney_with_ties_counted_half() -> None:
