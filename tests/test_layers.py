@@ -57,7 +57,7 @@ def layer(path: Path) -> str:
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Every auxin module that the file imports, also inside functions."""
+    """Every auxin module that the file imports, also inside functions, and by its name in a call."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -66,6 +66,8 @@ def imported_modules(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: relative import"
             module = node.module or ""
             names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names |= {a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)}
     return {n for n in names if n == "auxin" or n.startswith("auxin.")}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from auxin import display
+from auxin import display, outputs
 
 if TYPE_CHECKING:
     from auxin.architecture import (
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from auxin.theory.propagation import propagate
 
 display.drawing = lambda: import_module("auxin.notebook")
+outputs.folders = lambda: import_module("auxin.families.folder")
 
 _HOME = {
     name: module

@@ -14,12 +14,16 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from auxin.errors import RunError
 from auxin.files import directory, failing_clearly, kind, reading, remove, replace
 
 MARK = b"written by auxin, which may replace it"
+folders: Callable[[], Any]
+"""Gives the module that writes a model as a folder for transformers, above models; set when ``auxin`` is imported."""
 SEARCHED = 1 << 14  # bytes at the beginning and at the end of a file, in which its mark is looked for
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 

@@ -32,7 +32,7 @@ from auxin.studies.conduct import plan_study, runs_of
 from auxin.studies.design import StudyName
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
-from auxin.training.schedule import milestones
+from auxin.training.optimizer import milestones
 from auxin.training.stacked import padded_size
 from lab.sweeps import tiny
 

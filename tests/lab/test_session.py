@@ -15,12 +15,11 @@ import torch
 from auxin.errors import ConfigError, RunError
 from auxin.experiment.data import Sentences
 from auxin.experiment.train import train
-from auxin.lab import worker, workers
+from auxin.lab import workers
 from auxin.lab.named import Job, NamedRun, Outcome
 from auxin.lab.places import has_finished, reusable, take_over
 from auxin.lab.plan import default_workers
-from auxin.lab.progress import SweepProgress
-from auxin.lab.session import SweepInterrupted, train_jobs
+from auxin.lab.session import SweepInterrupted, SweepProgress, train_jobs
 from auxin.lab.table import logged
 from auxin.lab.workers import LocalWorkers
 from auxin.runs import RunDirectory, open_run
@@ -95,8 +94,8 @@ def test_an_unforeseen_error_fails_only_its_run(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by zero\nand more")
 
-    monkeypatch.setattr(worker, "train", broken)
-    assert worker.train_one(tiny("a").config, str(tmp_path)) == ("failed", "ZeroDivisionError: by zero")
+    monkeypatch.setattr(workers, "train", broken)
+    assert workers.train_one(tiny("a").config, str(tmp_path)) == ("failed", "ZeroDivisionError: by zero")
     assert "Traceback" in capsys.readouterr().err
 
 

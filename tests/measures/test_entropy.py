@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError, DataError
-from auxin.measures.entropy import attention_entropy, attention_sparsity
+from auxin.measures.structure import attention_entropy, attention_sparsity
 from auxin.models.protocol import Output
 from auxin.models.transformer import TransformerLM
 from auxin.tasks.vocabulary import Vocabulary

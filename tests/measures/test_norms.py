@@ -5,7 +5,7 @@ import torch
 
 from auxin.config import ModelConfig
 from auxin.errors import ConfigError
-from auxin.measures.norms import weight_norms
+from auxin.measures.structure import weight_norms
 from auxin.models.transformer import TransformerLM
 
 

@@ -9,8 +9,7 @@ import torch
 import auxin
 from auxin.errors import ConfigError, DataError
 from auxin.measures.pairs import log_probabilities
-from auxin.tasks.columns import Form
-from auxin.tasks.minimal import MinimalPair, read_pairs
+from auxin.tasks.columns import Form, MinimalPair, read_pairs
 
 WORDS = auxin.Vocabulary(["a", "b", "c", "d"])
 PAIRS = [("a b c", "a c b", "x"), ("d", "a b c d", "y"), ("b a", "b b", "x"), ("a", "d", "")]

@@ -10,7 +10,7 @@ import torch
 import auxin
 from auxin.cli import main
 from auxin.errors import ConfigError
-from auxin.measures.entropy import attention_entropy
+from auxin.measures.structure import attention_entropy
 from auxin.probes.causal import as_causal_model
 from probes import models, shapes
 

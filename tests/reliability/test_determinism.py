@@ -125,10 +125,9 @@ CLOCKS = {
 }
 MAY_READ_A_CLOCK = {
     "experiment/bars.py": "the rate beside a bar",
-    "lab/progress.py": "how often a bar looks",
-    "lab/worker.py": "wall time of a run, beside its status",
+    "lab/session.py": "how often a bar looks, and wall time of a sitting",
+    "lab/workers.py": "wall time of a run, beside its status",
     "lab/cluster.py": "the same under Ray",
-    "lab/session.py": "wall time of a sitting",
     "lab/plan.py": "how fast this machine is",
     "runs/store.py": "events.log",
     "screen.py": "how long a terminal has been silent",

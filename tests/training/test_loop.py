@@ -11,7 +11,7 @@ from auxin.config import ModelConfig, OptimizerConfig, RunConfig
 from auxin.errors import ConfigError, DataError
 from auxin.training.batches import shares
 from auxin.training.loop import Trainer
-from auxin.training.schedule import learning_rate
+from auxin.training.optimizer import learning_rate
 from training.diverging import check_freezing
 
 MODEL = ModelConfig(depth=1, width=16, heads=2, vocabulary_size=9)

@@ -10,8 +10,7 @@ import tyro
 
 from auxin.cli.options import Writing
 from auxin.cli.output import Result, table
-from auxin.tasks.columns import Case, Form, Punctuation
-from auxin.tasks.minimal import MinimalPair, read_pairs
+from auxin.tasks.columns import Case, Form, MinimalPair, Punctuation, read_pairs
 from auxin.values import check
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from auxin.tasks import Task
 from auxin.tasks.problems import problems
 from auxin.training.batches import check_length
 from auxin.training.loop import Trainer, float32_products
-from auxin.training.schedule import learning_rate, milestones
+from auxin.training.optimizer import learning_rate, milestones
 from auxin.values import changed, check, check_whole
 
 MEASURED_SENTENCES = 1000  # of the structural measures taken during training

@@ -11,7 +11,7 @@ import torch
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
 from auxin.lab.named import ATTEMPTS, Job, Outcome
-from auxin.lab.worker import train_one
+from auxin.lab.workers import train_one
 from auxin.values import from_json, to_json
 
 

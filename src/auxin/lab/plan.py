@@ -23,7 +23,7 @@ from auxin.models.transformer import TransformerLM
 from auxin.tasks import Dials
 from auxin.tasks.registry import kind
 from auxin.training.loop import Trainer
-from auxin.training.schedule import milestones
+from auxin.training.optimizer import milestones
 from auxin.training.stacked import padded_size
 
 VOCABULARY = 100

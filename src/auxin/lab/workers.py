@@ -1,4 +1,9 @@
-"""Worker processes on this machine."""
+"""Worker processes on this machine, which train one run after another, and what starts them.
+
+``python -m auxin.lab.workers THREADS DESCRIPTOR`` takes jobs as JSON lines on stdin, results leave by a descriptor. The
+end of its input means: finish the step, save, and go. So a worker never outlives the process that started it, however
+that one ended.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +11,31 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
+import threading
+import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from queue import SimpleQueue
+from typing import IO, Any, Literal, TextIO
 
 import torch
 
-from auxin.files import appending
+from auxin.config import RunConfig
+from auxin.errors import AuxinError, Interrupted
+from auxin.experiment.train import train
+from auxin.files import Busy, appending
 from auxin.lab.named import ATTEMPTS, Job, Outcome
-from auxin.values import to_dict
+from auxin.runs.store import is_held
+from auxin.values import from_dict, to_dict
 
 
 class LocalWorkers:
-    """Up to ``most`` processes of ``auxin.lab.worker`` with ``threads`` each.
+    """Up to ``most`` processes of ``auxin.lab.workers`` with ``threads`` each.
 
     What they print goes to the file ``log``. Where all jobs that want a GPU want any (``cuda``), each process sees
     but one.
@@ -94,7 +108,7 @@ class _Worker:
         self.gpu = gpu
         # Results have a pipe of their own: any library, or Python as it starts, may print to standard output.
         reading, writing = os.pipe()
-        module = ["-P", "-m", "auxin.lab.worker"]  # -P: not from where the user stands
+        module = ["-P", "-m", "auxin.lab.workers"]  # -P: not from where the user stands
         # A session of its own: a Ctrl-C reaches it once, as the end of its input, whatever it is doing.
         self._process = subprocess.Popen(
             [sys.executable, *module, str(threads), str(writing)],
@@ -134,3 +148,54 @@ class _Worker:
         code = self._process.wait()
         self.results.close()
         return f"by signal {-code}" if code < 0 else f"with exit status {code}"
+
+
+def train_one(config: RunConfig, path: str) -> tuple[Literal["finished", "failed", "stopped", "again"], str]:
+    """Train a run; how it ended, and for a failure why in one line. Only a kill or a Ctrl-C gets out of here.
+
+    ``again``: another process is at it.
+    """
+    try:
+        if is_held(path):
+            return "again", ""
+        train(config, path)
+    except Busy:  # it has just begun
+        return "again", ""
+    except Interrupted as error:
+        return "stopped", str(error)
+    except AuxinError as error:
+        return "failed", str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever it is, a library's panic too, the study's other runs must go on
+        traceback.print_exc()
+        return "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+    return "finished", ""
+
+
+def serve(threads: int, results: TextIO) -> None:
+    """Train what comes in until the input ends."""
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # except inside a run, which saves and stops
+    jobs: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    while (job := jobs.get()) is not None:
+        since = time.monotonic()
+        status, detail = train_one(from_dict(RunConfig, job["config"]), job["path"])
+        result = {"status": status, "detail": detail, "seconds": time.monotonic() - since}
+        results.write(json.dumps(result) + "\n")
+        results.flush()
+
+
+def _listen(jobs: SimpleQueue[dict[str, Any] | None]) -> None:
+    for line in sys.stdin:
+        jobs.put(json.loads(line))
+    jobs.put(None)
+    while True:  # again and again: a run that is still loading its data does not hear the first
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    with os.fdopen(int(sys.argv[2]), "w") as out:
+        serve(int(sys.argv[1]), out)

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from auxin.errors import DataError
-from auxin.measures.passes import evaluating, length_batches, side_by_side
-from auxin.measures.tokenizers import check_vocabulary
+from auxin.measures.tokenizers import check_vocabulary, evaluating, length_batches, side_by_side
 from auxin.models.protocol import CausalModel
 from auxin.tasks import Answers, Brackets, Choices, Sentence, Task, Vocabulary
 from auxin.tasks.dyck import closing_distances

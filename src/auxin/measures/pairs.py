@@ -19,12 +19,18 @@ from torch import Tensor, nn
 from auxin.display import Displayed
 from auxin.errors import DataError
 from auxin.measures.intervals import wilson
-from auxin.measures.passes import evaluating, length_batches, side_by_side
 from auxin.measures.projection import check_causal
-from auxin.measures.tokenizers import Tokenizer, check_vocabulary, tokenizer_of
+from auxin.measures.tokenizers import (
+    Tokenizer,
+    check_vocabulary,
+    evaluating,
+    length_batches,
+    side_by_side,
+    tokenizer_of,
+)
 from auxin.models.protocol import CausalModel
 from auxin.probes.causal import as_causal_model
-from auxin.tasks.minimal import MinimalPair, read_pairs
+from auxin.tasks.columns import MinimalPair, read_pairs
 
 ALL = "all"
 """What the phenomena are called together."""
@@ -75,7 +81,7 @@ def minimal_pairs(
 
     Args:
         model: a causal language model, ours or one of transformers, or a ``CausalModel``.
-        pairs: a file, see ``auxin.tasks.minimal.read_pairs``; or (good, bad) or (good, bad, phenomenon), in text.
+        pairs: a file, see ``auxin.tasks.columns.read_pairs``; or (good, bad) or (good, bad, phenomenon), in text.
         vocabulary: ``auxin.Vocabulary``, or a tokenizer of transformers, which gets whole sentences.
         max_tokens: tokens in one forward pass, whose logits [max_tokens, words of the vocabulary] are held twice.
 

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from auxin.display import Displayed, Drawn
 from auxin.errors import ConfigError, DataError
-from auxin.measures.passes import evaluating, length_batches, side_by_side
-from auxin.measures.tokenizers import Tokenizer, tokenize
+from auxin.measures.tokenizers import Tokenizer, evaluating, length_batches, side_by_side, tokenize
 from auxin.models.protocol import CausalModel
 from auxin.tasks.trees import Tree
 from auxin.values import check

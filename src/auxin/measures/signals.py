@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from auxin.measures.passes import evaluating
+from auxin.measures.tokenizers import evaluating
 from auxin.models.transformer import TransformerLM
 from auxin.probes.inputs import Reading
 from auxin.probes.observe import observe

@@ -1,4 +1,4 @@
-"""The structural measures of a model on a task's sentences, as the numbers that a run's metrics hold."""
+"""The structural measures of a model on a task's sentences: norms, attention entropy, trees."""
 
 from __future__ import annotations
 
@@ -6,17 +6,95 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import Any
 
-from auxin.errors import DataError
-from auxin.measures.entropy import attention_entropy, attention_sparsity
-from auxin.measures.norms import weight_norms
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from auxin.errors import ConfigError, DataError
 from auxin.measures.projection import NonFiniteStates, Projection, projections
 from auxin.measures.signals import signals
+from auxin.measures.tokenizers import Tokenizer, evaluating, length_batches, side_by_side, tokenize
+from auxin.models.protocol import CausalModel
 from auxin.models.transformer import TransformerLM
 from auxin.tasks import Sentence, Task, Vocabulary
 from auxin.tasks.sampling import random_sample
 from auxin.tasks.trees import Tree, balanced, left_branching, parseval, random_tree, right_branching
 from auxin.values import check
+
+
+def attention_entropy(
+    model: CausalModel | nn.Module,
+    sentences: Sequence[str | Sequence[str]],
+    vocabulary: Tokenizer | Any,
+    *,
+    max_tokens: int = 4096,
+) -> NDArray[np.float64]:
+    """[layers, heads]: mean entropy in nats of the attention of the positions of <bos> and all sentences.
+
+    With a_ij the attention of position i, H_i = −Σ_j a_ij ln a_ij; every position of every sentence weighs the
+    same, <bos>, which sees itself alone, with H = 0. Sentences of one length share a batch, so nothing is
+    padding. Memory: max_tokens · longest sentence · layers · heads floats.
+
+    Raises ``DataError`` for no or an empty sentence or an unknown word, ``ConfigError`` for a model that
+    returns no attention, is too short, or has another vocabulary.
+    """
+    check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
+    if not sentences:
+        raise DataError("no sentences; allowed: one or more")
+    causal, _, words, bos = tokenize(model, sentences, vocabulary)
+    tokens = [sum(sentence, [bos]) for sentence in words]
+    lengths = np.array([len(sentence) for sentence in tokens])
+    with evaluating(causal) as device:
+
+        def entropies(rows: np.ndarray) -> NDArray[np.float64]:
+            """[layers, heads]: summed over the positions of these sentences."""
+            ids = torch.tensor([tokens[s] for s in rows], device=device)
+            attention = causal(ids, attention=True).attention
+            if not attention:
+                raise ConfigError("the model returns no attention weights; allowed: those of every layer")
+            by_layer = [torch.special.entr(a.float()).sum(-1) for a in attention]  # [B, H, n]
+            # summed by numpy: of another model's, torch's sum would depend on the number of threads
+            return np.stack([e.double().cpu().numpy().sum((0, 2)) for e in by_layer])
+
+        batches = [rows for _, rows in length_batches(lengths, max_tokens)]
+        return sum(side_by_side(causal, entropies, batches), np.zeros(())) / lengths.sum()
+
+
+def attention_sparsity(entropy: NDArray[np.float64]) -> dict[str, float]:
+    """Minus the mean of ``attention_entropy``, over all layers and heads and for each (counted from 0).
+
+    Zero when every position attends to one token (Murty et al. 2023, §4).
+    """
+    heads = {f"attention_sparsity/{l}/{h}": -float(value) for (l, h), value in np.ndenumerate(entropy)}
+    return {"attention_sparsity": -float(entropy.mean())} | heads
+
+
+GROUPS = ("embedding", "positions", "attention", "mlp", "norms", "output")
+
+
+def weight_norms(model: nn.Module, depth: int) -> dict[str, float]:
+    """L2 norm over the trained parameters divided by the number of layers, in all and by group.
+
+    ``weight_norm`` = ‖θ‖₂ / depth (Murty et al. 2023, §4); ``weight_norm/<group>`` is the same over one of
+    ``GROUPS``, so that the squares of the groups add up to the square of the whole. A tied output map counts
+    once, as the embedding; groups without parameters are left out. One pass over the parameters, summed in
+    float64. Raises ``ConfigError`` for a depth below 1.
+    """
+    check(depth >= 1, "depth", depth, "1 or more")
+    squares: dict[str, float] = {}
+    for name, parameter in model.named_parameters():
+        parts = name.split(".")  # of a TransformerLM
+        group = parts[2] if parts[0] == "layers" else parts[0]
+        group = "norms" if any("norm" in part for part in parts) else group
+        # summed by numpy: torch's sum depends, in its last bit, on the number of threads
+        square = float(np.square(parameter.detach().double().cpu().numpy()).sum())
+        squares[group] = squares.get(group, 0.0) + square
+    norms = {"weight_norm": sum(squares.values()) ** 0.5 / depth}
+    return norms | {f"weight_norm/{g}": squares[g] ** 0.5 / depth for g in GROUPS if g in squares}
+
 
 MEASURES = ("norms", "entropy", "projection")
 KNOWN = (*MEASURES, "signals")

@@ -6,13 +6,13 @@ Shapes in comments: B sequences, L tokens, d width, V words.
 from __future__ import annotations
 
 import math
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from auxin import outputs
 from auxin.architecture.initialization import POSITION_STD, Draw, Map, Scheme
 from auxin.architecture.model import ModelConfig
 from auxin.architecture.network import Network
@@ -108,8 +108,7 @@ class TransformerLM(nn.Module):
         >>> auxin.network_of(folder).depth
         4
         """
-        # families stand above models, which know nothing of them but here
-        return import_module("auxin.families.folder").write_folder(self, Path(path), vocabulary, force)
+        return outputs.folders().write_folder(self, Path(path), vocabulary, force)
 
     @torch.no_grad()
     def draw(self, network: Network, scheme: Scheme, generator: torch.Generator) -> None:

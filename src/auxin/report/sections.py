@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -159,12 +159,13 @@ def runs_section(views: Sequence[RunView], *, alone: bool) -> Section:
         rows.append([view.run.path.name, *differs, count, final, state])
     heads = ["run", *map(label, varied), "passes 80%", "generalization at the end", "state"]
     values = {"alone": alone, "varied": varied, "runs": Table(heads, rows)}
-    return Section("runs.html", f"{len(views)} runs compared", [_compared(views, varied)], values)
+    figure = _compared([(view.run.path.name, view.metrics) for view in views], varied)
+    return Section("runs.html", f"{len(views)} runs compared", [figure], values)
 
 
-def _compared(views: Sequence[RunView], varied: Mapping[str, Sequence[Any]]) -> Figure:
-    """The runs coloured by the first setting of few values, else each its own."""
-    names = [view.run.path.name for view in views]
+def _compared(curves: Sequence[tuple[str, pl.DataFrame]], varied: Mapping[str, Sequence[Any]]) -> Figure:
+    """The metrics of runs, by name, coloured by the first setting of few values, else each its own."""
+    names = [name for name, _ in curves]
     series = names if len(names) <= MOST_COLORS else ["all runs"] * len(names)
     groups = Groups(list(dict.fromkeys(series)))
     for name, values in varied.items():
@@ -175,8 +176,8 @@ def _compared(views: Sequence[RunView], varied: Mapping[str, Sequence[Any]]) -> 
             order = dict.fromkeys(text for _, text in (sorted(pairs) if ordered else pairs))
             series, groups = found, Groups(list(order), label(name), ordered=ordered)
             break
-    metrics = (view.metrics for view in views)
-    return compared_runs(list(zip(names, series, metrics, strict=True)), groups)
+    rows = [(name, shown, metrics) for (name, metrics), shown in zip(curves, series, strict=True)]
+    return compared_runs(rows, groups)
 
 
 def sweep_section(sweep: Sweep) -> Section:
@@ -207,14 +208,14 @@ def sweep_section(sweep: Sweep) -> Section:
 
 def _seed_curves(sweep: Sweep, runs: Sequence[Run]) -> Figure:
     """Both accuracies over the steps, a line a seed, coloured as ``_compared`` colours runs."""
-    views = [
-        RunView(replace(run, path=run.path / str(seed)), rows)
+    members = [
+        (run.path, str(seed), rows)
         for run in runs
         for (seed,), rows in run.metrics.group_by("member", maintain_order=True)
     ]
     settings = {run.path: run.settings for run in sweep.runs}
-    varied = {axis.name: [settings[view.run.path.parent][axis.name] for view in views] for axis in sweep.axes}
-    figure = _compared(views, varied)
+    varied = {axis.name: [settings[path][axis.name] for path, *_ in members] for axis in sweep.axes}
+    figure = _compared([(seed, rows) for _, seed, rows in members], varied)
     heading = alt.Title("Learning curves", subtitle="a line a seed")
     return Figure("learning-curves", figure.chart.properties(title=heading))
 
@@ -275,22 +276,20 @@ def study_section(study: StudyRecord) -> Section:
 
 def _environments(study: StudyRecord) -> Table:
     """Versions, commits and machines, a column for each that runs were made with, and one for the answer."""
-    made: dict[str, list[str]] = {}
-    kinds: dict[str, Mapping[str, Any]] = {}
+    made: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for name, environment in [
         *((run.name, run.environment) for run in study.runs if run.environment is not None),
         ("the answer", study.values["environment"]),
     ]:
         kept = {key: value for key, value in environment.items() if key not in OF_THE_RUN}
-        kinds[str(kept)] = kept
-        made.setdefault(str(kept), []).append(name)
+        made.setdefault(str(kept), (kept, []))[1].append(name)
     heads: list[str] = [""]
-    for names in made.values():
+    for _, names in made.values():
         count = len(names) - ("the answer" in names)
         parts = [f"{'all' if count == len(study.runs) else count} runs"] if count else []
         heads.append(" and ".join([*parts, *(["the answer"] if count < len(names) else [])]))
-    keys = dict.fromkeys(key for kept in kinds.values() for key in kept)
-    return Table(heads, [(key, *(setting(kept.get(key)) for kept in kinds.values())) for key in keys])
+    keys = dict.fromkeys(key for kept, _ in made.values() for key in kept)
+    return Table(heads, [(key, *(setting(kept.get(key)) for kept, _ in made.values())) for key in keys])
 
 
 def _runs(study: StudyRecord, shared: Mapping[str, Any]) -> Table:
@@ -303,12 +302,8 @@ def _runs(study: StudyRecord, shared: Mapping[str, Any]) -> Table:
             run.name,
             run.status,
             *(setting((run.config or {}).get(name)) for name in varied),
-            _time(run.seconds),
+            "–" if run.seconds is None else duration(run.seconds),
         ]
         for run in study.runs
     ]
     return Table(["run", "status", *varied, "wall time"], rows)
-
-
-def _time(seconds: float | None) -> str:
-    return "–" if seconds is None else duration(seconds)

@@ -1,8 +1,7 @@
 """Tasks: splits, vocabulary, gold trees, and the scorer that knows what is right."""
 
 from auxin.tasks.registry import load_task
-from auxin.tasks.scorers import Answers, Brackets, Choices, Contrast
-from auxin.tasks.sentence import Annotation, Sentence, Structure
+from auxin.tasks.sentence import Annotation, Answers, Brackets, Choices, Contrast, Sentence, Structure
 from auxin.tasks.task import DataSource, Dials, Task
 from auxin.tasks.vocabulary import Vocabulary
 

@@ -9,8 +9,7 @@ from auxin.errors import DataError
 from auxin.tasks.cache import cached
 from auxin.tasks.files import read_published
 from auxin.tasks.sampling import UniformStream
-from auxin.tasks.scorers import Brackets
-from auxin.tasks.sentence import Sentence
+from auxin.tasks.sentence import Brackets, Sentence
 from auxin.tasks.task import DataSource, Task
 from auxin.tasks.vocabulary import Vocabulary
 

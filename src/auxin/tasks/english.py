@@ -20,8 +20,7 @@ from importlib.resources import files
 from auxin.tasks.files import read_published
 from auxin.tasks.generation import generated_splits
 from auxin.tasks.language import Language, read_language
-from auxin.tasks.scorers import Answers, Choices
-from auxin.tasks.sentence import Sentence, belongs
+from auxin.tasks.sentence import Answers, Choices, Sentence, belongs
 from auxin.tasks.task import DataSource, Task
 from auxin.tasks.vocabulary import Vocabulary
 

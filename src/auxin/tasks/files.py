@@ -12,8 +12,7 @@ from typing import TypeVar
 
 from auxin.errors import DataError
 from auxin.tasks.language import Language
-from auxin.tasks.scorers import Answers, Contrast, every
-from auxin.tasks.sentence import Annotation, Sentence
+from auxin.tasks.sentence import Annotation, Answers, Contrast, Sentence, every
 from auxin.tasks.task import DataSource, Splits, Task
 from auxin.tasks.trees import binarize, bracket_tree, leaves, read_penn, to_brackets
 from auxin.tasks.vocabulary import BOS, EOS, PAD

@@ -11,8 +11,7 @@ from auxin.tasks.cache import cached
 from auxin.tasks.files import read_text
 from auxin.tasks.language import Language, Source, read_language
 from auxin.tasks.sampling import UniformStream
-from auxin.tasks.scorers import Answers
-from auxin.tasks.sentence import Sentence
+from auxin.tasks.sentence import Answers, Sentence
 from auxin.tasks.task import DataSource, Dials, Splits, Task
 from auxin.tasks.vocabulary import Vocabulary
 

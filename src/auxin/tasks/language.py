@@ -12,8 +12,7 @@ import numpy as np
 from auxin.errors import DataError
 from auxin.tasks.grammar import Grammar
 from auxin.tasks.rules import Copy, Front, Reinflect, Rule, Swap
-from auxin.tasks.scorers import Contrast
-from auxin.tasks.sentence import Sentence, Structure, belongs
+from auxin.tasks.sentence import Contrast, Sentence, Structure, belongs
 
 DIRECTIVES = {
     "rule": "copy, front TARGET, reinflect TARGET [CONTROLLER] or swap TARGET [CONTROLLER]",

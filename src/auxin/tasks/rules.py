@@ -10,8 +10,7 @@ from typing import ClassVar
 
 from auxin.errors import DataError
 from auxin.tasks.grammar import Shape
-from auxin.tasks.scorers import Contrast
-from auxin.tasks.sentence import Structure, belongs, head, path_to, positions, structure_of
+from auxin.tasks.sentence import Contrast, Structure, belongs, head, path_to, positions, structure_of
 
 
 @dataclass(frozen=True, kw_only=True)

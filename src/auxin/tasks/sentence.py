@@ -1,9 +1,11 @@
-"""One line of a task: what is read, what is to be answered, and the gold tree of what is read."""
+"""One line of a task: what is read and answered, its gold tree, and what counts as right in it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
+from typing import NamedTuple, TypeAlias
 
 from auxin.errors import DataError
 from auxin.tasks.grammar import Shape
@@ -171,3 +173,62 @@ class Sentence:
         if self.structure.tree is None:
             raise DataError(f"sentence {self.source!r} has no gold tree; allowed: a line with its bracketing")
         return self.structure.tree
+
+
+class Contrast(NamedTuple):
+    """The word of an answer on which the rules differ."""
+
+    place: int
+    """Its position in the target, from 0."""
+    hierarchical: str
+    """What the hierarchical rule has there."""
+    linear: str
+    """What the linear rule has there; the same where the rules agree."""
+
+
+def every(sentence: Sentence) -> bool:
+    """Every line is scored."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """A source is answered by a target: right where the contrast is, after the right words before it.
+
+    A line without a contrast is right where its whole target is. Where the rules disagree on every scored line,
+    the shares of answers by either rule, and by neither, are given, too.
+    """
+
+    eligible: Callable[[Sentence], bool] = every
+    """Whether a line is scored."""
+    contrast: Callable[[Sentence], Contrast | None] = lambda sentence: None
+    """The word of a line's target on which the rules differ."""
+    linear: Callable[[Sentence], str] | None = None
+    """A line's whole target by the linear rule."""
+    ranked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Further shares by name: the right word at the contrast is the most likely one of these words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """A text goes on in one of two ways: right where the target is likelier than the alternative.
+
+    The language-modelling view: log-probabilities of whole continuations are compared, after the same source. A line
+    without an alternative is right where its whole target is the most likely, word by word.
+    """
+
+    alternative: Callable[[Sentence], str]
+    """The other way to go on; empty where there is none."""
+    eligible: Callable[[Sentence], bool] = every
+    """Whether a line is scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brackets:
+    """Closing brackets are predicted, and ranked among themselves; those that close a far one count."""
+
+    distance: int = 10
+    """Tokens between a closing bracket and its opening one, from which on it counts as far."""
+
+
+Scorer: TypeAlias = Answers | Choices | Brackets

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from auxin.errors import ConfigError, DataError
-from auxin.tasks.scorers import Answers, Choices, Scorer, every
-from auxin.tasks.sentence import Sentence
+from auxin.tasks.sentence import Answers, Choices, Scorer, Sentence, every
 from auxin.tasks.vocabulary import Encoded, Vocabulary
 from auxin.values import Value, check, to_dict
 

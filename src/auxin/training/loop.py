@@ -14,8 +14,7 @@ from auxin.config import Precision, RunConfig
 from auxin.models.ensemble import Ensemble
 from auxin.models.fast.ensemble import FastEnsemble, supports
 from auxin.training.batches import Batches, check_sequences
-from auxin.training.optimizer import StackAdamW
-from auxin.training.schedule import learning_rate
+from auxin.training.optimizer import StackAdamW, learning_rate
 from auxin.training.shares import SharedSteps
 from auxin.training.stacked import StackedSteps
 

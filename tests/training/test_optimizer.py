@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auxin.config import OptimizerConfig
-from auxin.training.schedule import learning_rate, milestones
+from auxin.training.optimizer import learning_rate, milestones
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from auxin.config import ModelConfig
-from auxin.measures.passes import evaluating, side_by_side
+from auxin.measures.tokenizers import evaluating, side_by_side
 from auxin.models.protocol import CausalModel, Output
 from auxin.models.transformer import TransformerLM
 
