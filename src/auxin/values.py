@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from numbers import Real
 from types import UnionType
@@ -247,6 +247,12 @@ def flat(value: Any) -> dict[str, Any]:
         inner = content if isinstance(content, dict) else None
         found |= {f"{name}.{key}": entry for key, entry in inner.items()} if inner else {name: content}
     return found
+
+
+def common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is the same in all of several settings by name."""
+    first, *others = settings or [{}]
+    return {n: v for n, v in first.items() if all(n in other and other[n] == v for other in others)}
 
 
 def to_toml(value: Any) -> str:

@@ -11,7 +11,7 @@ from auxin.experiment.data import Sentences
 from auxin.lab.places import Owner, claim, reusable, runs_directory, take_over
 from auxin.lab.session import Session, read_sessions
 from auxin.runs import RunDirectory, open_run
-from auxin.studies.conduct import plan_study, train_study
+from auxin.studies.conduct import runs_of
 from lab.sweeps import tiny
 
 
@@ -19,11 +19,10 @@ def test_a_directory_belongs_to_one_study_and_scale(tmp_path: Path) -> None:
     claim(tmp_path, Owner("depth", "minutes"))
     claim(tmp_path, Owner("depth", "minutes"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for use in (train_study, plan_study):
-        with pytest.raises(RunError, match="holds the study depth at scale minutes, not"):
-            use("grokking", "minutes", Session(tmp_path))
-        with pytest.raises(RunError, match="holds the study depth at scale minutes, not"):
-            use("depth", "laptop", Session(tmp_path))
+    for use in (Session(tmp_path).train, Session(tmp_path).plan):
+        for name, scale in (("grokking", "minutes"), ("depth", "laptop")):
+            with pytest.raises(RunError, match="holds the study depth at scale minutes, not"):
+                use(runs_of(name, scale), Owner(name, scale))
     with pytest.raises(RunError, match="holds the study depth at scale minutes, not a sweep"):
         claim(tmp_path, Owner())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -13,6 +13,7 @@ import torch
 from auxin.config import ModelConfig, PresetName, RunConfig, preset
 from auxin.errors import ConfigError
 from auxin.lab import plan as module
+from auxin.lab.places import Owner
 from auxin.lab.plan import (
     check_fits,
     lengths,
@@ -28,7 +29,7 @@ from auxin.models.batch import lay_out
 from auxin.models.dropout import HashedDropout
 from auxin.models.fast.ensemble import FastEnsemble as Ensemble
 from auxin.models.transformer import TransformerLM
-from auxin.studies.conduct import plan_study, runs_of
+from auxin.studies.conduct import runs_of
 from auxin.studies.design import StudyName
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
@@ -49,9 +50,12 @@ def test_a_plan_counts_runs_models_and_steps(tmp_path: Path) -> None:
     assert plan([], tmp_path, workers=1).hours == 0
 
 
+PAPER = Owner("depth", "paper")
+
+
 def test_finished_runs_cost_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auxin.lab.session.has_finished", lambda config, path, data: True)
-    assert plan_study("depth", "paper", Session(tmp_path)).runs == 0
+    monkeypatch.setattr("auxin.lab.places.has_finished", lambda config, path, data: True)
+    assert Session(tmp_path).plan(runs_of("depth", "paper"), PAPER).runs == 0
 
 
 def test_the_published_sweep_is_planned_without_running_it(
@@ -60,7 +64,7 @@ def test_the_published_sweep_is_planned_without_running_it(
     monkeypatch.setattr(module, "_time_step", lambda config, threads: 1e-12 * step_flops(config))
     monkeypatch.setattr(module, "free_memory", lambda device: 1e12)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1e12))
-    found = plan_study("depth", "paper", Session(tmp_path, workers=1))
+    found = Session(tmp_path, workers=1).plan(runs_of("depth", "paper"), PAPER)
     assert (found.runs, found.members, found.steps) == (10, 100, 3_000_000)
     assert found.hours == pytest.approx(found.flops / 1e12 / 3600, rel=0.01)  # at 1 TFLOP/s
 

@@ -13,9 +13,10 @@ from auxin.cli.study import StudyOptions
 from auxin.config import RunConfig
 from auxin.errors import ConfigError
 from auxin.lab.named import NamedRun, Outcome
+from auxin.lab.places import Owner
 from auxin.lab.session import Session
 from auxin.studies import conduct
-from auxin.studies.conduct import answer_study, load_study, train_study
+from auxin.studies.conduct import answer_study, load_study
 from auxin.studies.design import Scale, StudyName
 from published import write_published
 
@@ -60,7 +61,7 @@ def test_a_study_from_its_runs_to_its_files(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(Session, "_train", in_session)
-    outcomes = train_study(name, "minutes", Session(tmp_path))
+    outcomes = Session(tmp_path).train(conduct.runs_of(name, "minutes"), Owner(name, "minutes"))
     analysis = answer_study(name, "minutes", tmp_path, outcomes)
     assert analysis.answer.endswith(".")
     assert "nan" not in analysis.answer

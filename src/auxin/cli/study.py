@@ -49,18 +49,20 @@ class StudyOptions(Verb):
 
     def run(self) -> Result:
         """Train what is left of the study; its answer, whose status says whether runs failed."""
+        from auxin.lab.places import Owner
         from auxin.lab.session import Session
         from auxin.report.study_figures import save_study_figures
         from auxin.runs.record import open_study
-        from auxin.studies.conduct import answer_study, plan_study, train_study
+        from auxin.studies.conduct import answer_study, runs_of
 
         out = self.out or Path("runs") / "studies" / f"{self.name}-{self.scale}"
         session = Session(out, self.workers, self.ray, self.reuse, progress=True)
+        owner = Owner(self.name, self.scale)
         if self.dry_run:
-            return planned(plan_study(self.name, self.scale, session))
+            return planned(session.plan(runs_of(self.name, self.scale), owner))
         outcomes: list[Outcome] = []
         if not self.so_far:
-            outcomes = train_study(self.name, self.scale, session)
+            outcomes = session.train(runs_of(self.name, self.scale), owner)
             if not self.json:
                 print(outcomes_table(outcomes))
         analysis = answer_study(self.name, self.scale, out, outcomes)

@@ -144,7 +144,10 @@ class Session:
         try:
             trained = self._train(left, len(runs) - len(left), workers, data)
         finally:
-            self._note(time.monotonic() - since, workers)
+            sitting = {"seconds": round(time.monotonic() - since, 1), "workers": workers}
+            path = Path(self.out) / places.SESSIONS
+            with files.failing_clearly(path), files.appending(path) as file:
+                file.write(json.dumps(sitting) + "\n")
         return [trained.get(run.name, Outcome(run.name, "finished")) for run in runs]
 
     def _checked(self, runs: Sequence[NamedRun], owner: places.Owner, data: Sentences) -> dict[str, Run]:
@@ -187,13 +190,6 @@ class Session:
             done = finished + sum(outcome.status == "finished" for outcome in outcomes.values())
             raise SweepInterrupted(done, finished + len(runs), signals.caught, str(self.out))
         return outcomes
-
-    def _note(self, seconds: float, workers: int) -> None:
-        """Append this sitting's wall time: a study may take several."""
-        line = json.dumps({"seconds": round(seconds, 1), "workers": workers}) + "\n"
-        path = Path(self.out) / places.SESSIONS
-        with files.failing_clearly(path), files.appending(path) as file:
-            file.write(line)
 
 
 def read_sessions(out: str | Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from auxin.lab.sweep_record import Axis, Sweep, SweepRun, holds_sweep, open_swee
 from auxin.lab.table import RESERVED, Start, summary_table
 from auxin.runs import Run
 from auxin.runs.run import Data
-from auxin.values import check, flat
+from auxin.values import check, common, flat
 
 OPEN = ("unfinished", "")
 """Status and detail of a run that has neither finished nor failed."""
@@ -249,8 +249,7 @@ def _common_owner(paths: Sequence[Path]) -> places.Owner:
     for path, owner in zip(paths, owners, strict=True):
         if why := owners[0].difference(owner):
             raise RunError(f"{path}: another sweep than the one in {paths[0]} ({why})")
-    same = {n: v for n, v in owners[0].settings.items() if all(n in owner.settings for owner in owners)}
-    return replace(owners[0], settings=same)
+    return replace(owners[0], settings=common([owner.settings for owner in owners]))
 
 
 def _intact_runs(directories: Sequence[Path], names: Sequence[str], target: Path) -> dict[str, Run]:

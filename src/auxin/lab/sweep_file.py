@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from auxin.lab.sweep_point import (
     known_fields,
     label,
     point_name,
+    read_toml,
     shared,
 )
 from auxin.lab.sweep_record import Axis
@@ -46,12 +46,7 @@ class Design:
 def read_sweep(path: str | Path) -> Design:
     """The axes and runs of a sweep file; raises ``ConfigError`` for what it must not hold."""
     path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    values = read_toml(path)
     try:
         return _design(values, path.parent)
     except ConfigError as error:

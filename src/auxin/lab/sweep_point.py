@@ -97,14 +97,20 @@ class Base:
     def _read(self, name: str, path: object) -> dict[str, Any]:
         """The content of a TOML file."""
         check(isinstance(path, str), name, path, "the path of a TOML file")
-        file = self.folder / str(path)
         try:
-            return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            why = error.strerror
-        except (ValueError, RecursionError) as error:
-            why = f"not valid TOML: {error}"
-        raise ConfigError(f"{name} is {path!r}; allowed: a TOML file ({file}: {why})")
+            return read_toml(self.folder / str(path))
+        except ConfigError as error:
+            raise ConfigError(f"{name} is {path!r}; allowed: a TOML file ({error})") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file; ``ConfigError`` names one that is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
 def label(name: str, value: object) -> Setting:

@@ -83,8 +83,11 @@ class Evaluator:
         encoded = task.encoded(split)
         texts = [encoded.tokens[encoded.offsets[i] : encoded.offsets[i + 1]] for i in chosen]
         lengths = np.array([len(text) for text in texts])
+        padded = lambda sequences: pad_sequence(list(map(torch.as_tensor, sequences)), batch_first=True)
         self._batches = [
-            [_padded([column[i] for i in rows.tolist()]) for column in (texts, *facts)]
+            [
+                padded([column[i] for i in rows.tolist()]) for column in (texts, *facts)
+            ]  # with 0, the id of <pad>
             for _, rows in length_batches(lengths, batch_tokens, slack=0.1)
         ]
 
@@ -103,11 +106,6 @@ class Evaluator:
                     hits[name] += hit
                     asked[name] += count
         return {name: hits[name] / asked[name] for name in hits}
-
-
-def _padded(sequences: Sequence[Any]) -> Tensor:
-    """[B, L], filled with zeros, the id of <pad>."""
-    return pad_sequence([torch.as_tensor(sequence) for sequence in sequences], batch_first=True)
 
 
 def _source_length(sentence: Sentence) -> int:

@@ -25,7 +25,7 @@ from auxin.report.words import duration, label, layers, minus, number, percent, 
 from auxin.runs import Run
 from auxin.runs.record import StudyRecord
 from auxin.tasks.trees import Tree
-from auxin.values import flat
+from auxin.values import common, flat
 
 OF_THE_RUN = ("seeds", "data_seed", "threads", "device", "accuracy")
 """What ``environment.json`` repeats of a run's settings, and what the figures say."""
@@ -190,11 +190,9 @@ def sweep_section(sweep: Sweep) -> Section:
         figures += [_seed_curves(sweep, runs)] if 0 < len(runs) <= MOST_CURVES else []
     except (DataError, RunError) as error:
         undrawn = [str(error)]
-    configs = [flat(run.config) for run in runs]
-    first = configs[0] if configs else {}
     values = {
         "axes": [(axis.name, ", ".join(map(setting, axis.values))) for axis in sweep.axes],
-        "settings": {name: v for name, v in first.items() if all(c.get(name) == v for c in configs)},
+        "settings": common([flat(run.config) for run in runs]),
         "environment": runs[0].environment if runs else {},
         "path": sweep.path,
         "undrawn": undrawn,
@@ -252,8 +250,7 @@ def study_section(study: StudyRecord) -> Section:
     """
     figures, undrawn = study_figures(study.study, study.tables)
     configs = [run.config for run in study.runs if run.config is not None]
-    first = configs[0] if configs else {}
-    shared = {name: v for name, v in first.items() if all(config.get(name) == v for config in configs)}
+    shared = common(configs)
     story, values = texts("studies")[study.study], study.values
     seconds = [run.seconds for run in study.runs if run.seconds is not None]
     shown = {

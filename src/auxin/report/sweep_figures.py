@@ -99,7 +99,14 @@ class _Pair:
             chart = self._grid(means, rows, shown)
             subtitle = f"mean and 95% interval over models ({len(table)} in all, a small dot each)"
             subtitle += ", over all other axes, too" * others
-            words = " ".join(f"{r.title}: {_in_words(m, r)}." for m, r in zip(means, shown, strict=True))
+            at = (
+                pl.when(pl.col("series") == "")
+                .then("place")
+                .otherwise(pl.format("{}, {}", "place", "series"))
+            )
+            estimates = [m.select(at, "value", "low", "high").iter_rows() for m in means]
+            named = zip(estimates, shown, strict=True)
+            words = " ".join(f"{r.title}: {in_words(rows, r.form)}." for rows, r in named)
         over = " and ".join(label(axis.name) for axis in axes)
         return figure(
             "-by-".join(re.sub(r"[^\w=+-]+", "-", axis.name).strip("-") for axis in axes),
@@ -244,8 +251,3 @@ def _bright(values: pl.Series, response: Response) -> pl.Series:
         return values > 0.6
     low, high = float(values.min() or 0), float(values.max() or 0)  # pyright: ignore[reportArgumentType]
     return values < low + 0.4 * (high - low)
-
-
-def _in_words(means: pl.DataFrame, response: Response) -> str:
-    rows = means.select("place", "series", "value", "low", "high").iter_rows()
-    return in_words(((f"{x}, {y}" if y else x, *estimate) for x, y, *estimate in rows), response.form)

@@ -31,7 +31,7 @@ from polars.exceptions import PolarsError
 from auxin import files
 from auxin.errors import RunError
 from auxin.runs.run import EVENTS, FILES, holds_run, open_run
-from auxin.values import flat
+from auxin.values import common, flat
 
 STUDY, TABLES, METRICS, LOCK = "study.json", "tables", "metrics.parquet", "lock"
 _FILE = re.compile(rf"{METRICS}|{TABLES}/[a-z][a-z0-9_]*\.csv")
@@ -190,12 +190,17 @@ def runs_as_recorded(
     ``runs`` have the name, status, detail and settings of each; raises ``RunError`` naming a damaged file.
     """
     there = {run["name"]: place / run["name"] for run in runs}
-    there = {name: open_run(path) for name, path in there.items() if _is_run(path)}
+    inside = files.kind(place) == "directory"  # and not a link
+    there = {
+        name: open_run(path)
+        for name, path in there.items()
+        if inside and files.kind(path) == "directory" and holds_run(path)
+    }
     parts = {
         "config": {name: flat(run.config) for name, run in there.items()},
         "environment": {name: run.environment for name, run in there.items()},
     }
-    shared = {part: _shared(list(found.values())) for part, found in parts.items()}
+    shared = {part: common(list(found.values())) for part, found in parts.items()}
     rows: list[dict[str, Any]] = []
     for run in runs:
         name, varied = run["name"], dict[str, Any]()
@@ -204,21 +209,6 @@ def runs_as_recorded(
                 varied[part] = {key: v for key, v in found[name].items() if key not in shared[part]}
         rows.append({**run, "seconds": wall_time(there[name].path) if name in there else None, **varied})
     return shared, rows
-
-
-def _is_run(path: Path) -> bool:
-    """Whether a run is there, and not behind a link."""
-    return files.kind(path.parent) == files.kind(path) == "directory" and holds_run(path)
-
-
-def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is the same in all of them."""
-    first = settings[0] if settings else {}
-    return {
-        name: value
-        for name, value in first.items()
-        if all(name in other and other[name] == value for other in settings)
-    }
 
 
 def wall_time(run: Path) -> float | None:

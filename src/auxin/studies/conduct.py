@@ -15,8 +15,7 @@ import torch
 from auxin.experiment.data import Sentences
 from auxin.lab.named import NamedRun, Outcome
 from auxin.lab.places import RUNS, Owner, claim, has_finished
-from auxin.lab.plan import Plan
-from auxin.lab.session import Session, read_sessions
+from auxin.lab.session import read_sessions
 from auxin.lab.table import logged
 from auxin.runs.environment import environment
 from auxin.runs.record import open_study, runs_as_recorded, write_study
@@ -39,16 +38,6 @@ def runs_of(name: str, scale: Scale) -> list[NamedRun]:
         on_gpu = {"device": "cuda", "precision": "tf32"}
         return [NamedRun(run.name, changed(run.config, on_gpu), run.settings) for run in runs]
     return runs
-
-
-def plan_study(name: str, scale: Scale, session: Session) -> Plan:
-    """What remains to be trained of a study, and its cost here; raises ``ConfigError`` for what cannot fit."""
-    return session.plan(runs_of(name, scale), Owner(name, scale))
-
-
-def train_study(name: str, scale: Scale, session: Session) -> list[Outcome]:
-    """Train what remains of a study; errors as for ``Session.train``."""
-    return session.train(runs_of(name, scale), Owner(name, scale))
 
 
 def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Outcome] = ()) -> Analysis:

@@ -122,11 +122,12 @@ def split_pairs(
         "two or three shares that add up to 1",
     )
     holds = _condition(table, gen_where)
+    forms = dict.fromkeys(NAMES, form) | {"bracketing": Form(case=form.case)}  # its marks are words already
     found = Splits({"gen": []}, str(table.path))
     others: dict[str, list[Sentence]] = {}
     for number, row in table.rows:
         try:
-            sentence = annotated([_formed(form, name, row.get(columns.get(name, ""), "")) for name in NAMES])
+            sentence = annotated([forms[name](row.get(columns.get(name, ""), "")) for name in NAMES])
         except DataError as error:
             hint = (
                 ""
@@ -134,7 +135,9 @@ def split_pairs(
                 else "; a header names source and target, or --columns its names"
             )
             raise DataError(f"{table.path}:{number}: {error}{hint}") from None
-        if _differ(sentence) if holds is None else holds(row):
+        assert isinstance(sentence.structure, Annotation)
+        rules = sentence.structure.hierarchical, sentence.structure.linear
+        if (all(rules) and rules[0] != rules[1]) if holds is None else holds(row):
             found["gen"].append(sentence)
         else:
             others.setdefault(sentence.text, []).append(sentence)
@@ -155,11 +158,6 @@ SHARED = ("train", "val", "test")
 """Splits that are shared out at random."""
 
 
-def _formed(form: Form, name: str, text: str) -> str:
-    """A bracketing has its marks as words already."""
-    return Form(case=form.case)(text) if name == "bracketing" else form(text)
-
-
 def _condition(table: Columns, gen_where: str) -> Callable[[dict[str, str]], bool] | None:
     if not gen_where:
         return None
@@ -175,13 +173,6 @@ def _condition(table: Columns, gen_where: str) -> Callable[[dict[str, str]], boo
     except re.error as error:
         raise DataError(f"gen_where is {gen_where!r}: {error}; allowed: a regular expression") from None
     return lambda row: pattern.search(row[name]) is not None
-
-
-def _differ(sentence: Sentence) -> bool:
-    """Whether the rules' targets do."""
-    assert isinstance(sentence.structure, Annotation)
-    rules = sentence.structure
-    return bool(rules.hierarchical and rules.linear) and rules.hierarchical != rules.linear
 
 
 def _values(table: Columns, gen_where: str) -> str:

@@ -59,7 +59,8 @@ def structure_of(categories: tuple[str, ...], shape: Shape, target: str, control
         raise DataError(f"sentence {' '.join(categories)} has no {target}; allowed: one or more")
     found: dict[int, int] = {}
     for i in targets:
-        noun = _controller(shape, i, controllers)
+        before = (s for node, index in reversed(path_to(shape, i)) for s in reversed(node[:index]))
+        noun = next((n for n in (head(s, controllers) for s in before) if n is not None), None)
         if noun is None:
             raise DataError(
                 f"{categories[i]}, word {i + 1} of {' '.join(categories)}, has no {controller} to agree with"
@@ -103,14 +104,6 @@ def head(shape: Shape, kind: frozenset[int]) -> int | None:
             if isinstance(node, int) and node in kind:
                 return node
         level = [child for node in level if not isinstance(node, int) for child in node]
-    return None
-
-
-def _controller(shape: Shape, position: int, controllers: frozenset[int]) -> int | None:
-    for node, index in reversed(path_to(shape, position)):
-        for sibling in reversed(node[:index]):
-            if (found := head(sibling, controllers)) is not None:
-                return found
     return None
 
 
