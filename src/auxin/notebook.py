@@ -22,9 +22,9 @@ from auxin.measures.pairs import PairScores
 from auxin.measures.projection import Projection
 from auxin.probes.check_report import CheckReport
 from auxin.probes.transfer import TransferReport
-from auxin.report import check_page, theory_figures
-from auxin.report.check_page import Checked, fragment
+from auxin.report import page, theory_figures
 from auxin.report.markup import Table, fill
+from auxin.report.page import Checked, fragment
 from auxin.report.summaries import members, overall
 from auxin.report.sweep_figures import sweep_figures
 from auxin.report.theme import LIGHT, VERSION, specification
@@ -180,7 +180,7 @@ def _(report: CheckReport) -> str:
 
 def save_check(report: CheckReport, path: str | Path, *, force: bool = False) -> Path:
     """Write the page of a check, see ``CheckReport.to_html``."""
-    return check_page.save_check(_checked(report), figure(report), path, force=force)
+    return page.save_check(_checked(report), figure(report), path, force=force)
 
 
 def _checked(report: CheckReport) -> Checked:

@@ -117,14 +117,14 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, tiny: list[st
 
 
 def test_the_demo_is_the_laptop_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import auxin.cli.summary
+    import auxin.cli.train
     import auxin.experiment.train
 
     calls = []
     monkeypatch.setattr(
         auxin.experiment.train, "train", lambda *call, **options: calls.append((call, options))
     )
-    monkeypatch.setattr(auxin.cli.summary, "summarized", lambda run: Result({}, ""))
+    monkeypatch.setattr(auxin.cli.train, "summarized", lambda run: Result({}, ""))
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
     assert calls == [((preset("laptop"), tmp_path / "demo"), {"progress": True})]
 

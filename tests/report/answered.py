@@ -10,7 +10,7 @@ from auxin.lab.named import NamedRun, Outcome
 from auxin.measures.grokking import grokking_summary
 from auxin.report.sections import RunView, TreeDrawing
 from auxin.runs import Metric, RunDirectory, open_run
-from auxin.runs.environment import environment
+from auxin.runs.store import environment
 from auxin.studies.analysis import Analysis
 from auxin.studies.conduct import load_study, save_study
 from auxin.studies.design import StudyName

@@ -34,7 +34,7 @@ class DemoOptions(Verb):
 
     def run(self) -> Result:
         """Train the demo; its summary."""
-        from auxin.cli.summary import summarized
+        from auxin.cli.train import summarized
         from auxin.experiment.train import train
 
         config = preset("laptop", "question")

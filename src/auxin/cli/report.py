@@ -59,14 +59,11 @@ def opened(paths: Sequence[Path], *, trees: bool) -> list[StudyRecord | Sweep | 
 
 
 def _opened(path: Path) -> StudyRecord | Sweep | Run:
-    from auxin.lab.sweep_record import holds_sweep, open_sweep
-    from auxin.runs import open_run
+    from auxin.lab.sweep_record import holds_sweep, open
     from auxin.runs.run import holds_run
 
-    if holds_run(path):
-        return open_run(path)
-    if holds_sweep(path):
-        return open_sweep(path)
+    if holds_run(path) or holds_sweep(path):
+        return open(path)
     from auxin.runs.record import open_study  # which reads tables
 
     return open_study(path)

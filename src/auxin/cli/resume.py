@@ -42,7 +42,7 @@ class ResumeOptions(Following):
 
         run = open_run(self.run_path)
         check_device(self.device or run.config.device)
-        from auxin.cli.summary import summarized
+        from auxin.cli.train import summarized
         from auxin.experiment.train import resume
 
         given = {name: getattr(self, name) for name in CHANGEABLE if getattr(self, name) is not None}

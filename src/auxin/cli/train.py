@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import tyro
 
 from auxin.cli.options import Following, parse, parse_known
-from auxin.cli.output import Result
+from auxin.cli.output import Result, table
 from auxin.cli.refusal import refused
 from auxin.config import PresetName, RunConfig, preset
 from auxin.models.devices import check_device
 from auxin.values import check
+
+if TYPE_CHECKING:
+    from auxin.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,35 @@ class TrainOptions(Following):
                 path,
                 "a directory" if name == "data_dir" else "a text file",
             )
-        from auxin.cli.summary import summarized
         from auxin.experiment.train import train
 
         return summarized(train(self.config, self.out, progress=True, watched=self.watch, **self.sinks))
+
+
+def summarized(run: Run) -> Result:
+    """A trained run's grokking summary; its learning curves are drawn beside its metrics."""
+    from auxin.measures.grokking import grokking_summary
+    from auxin.report.summaries import members, overall, stability
+    from auxin.report.theme import save_inside
+    from auxin.report.training_figures import learning_curves
+
+    summary = grokking_summary(run.metrics)
+    note = stability(summary.members)
+    figure = learning_curves(run.metrics, saturation=summary.saturation, note=note, accuracy=run.accuracy)
+    accuracy = run.summary.get("accuracy", {})
+    values = {
+        "run": str(run.path),
+        "members": summary.members.to_dicts(),
+        "overall": summary.overall.to_dicts(),
+        "accuracy": accuracy,
+    }
+    several = overall(summary)
+    lines = [table(*members(summary)), *([table(*several)] if several.rows else [])]
+    for split, scores in accuracy.items():
+        found = [score for score in scores.values() if score is not None]
+        if found:
+            what, chance = run.accuracy.get(split, ("", 0.0))
+            of = f" ({what}; chance {chance:.0%})" if what else ""
+            lines.append(f"accuracy on {run.scored} of {split}{of}: {sum(found) / len(found):.1%}")
+    lines.append(f"metrics: {run.path / 'metrics.jsonl'}")
+    return Result(values, "\n".join(lines), save_inside(run.path, {"learning-curves": figure}))

@@ -71,8 +71,12 @@ class TreesOptions(Writing):
     def run(self) -> Result:
         """The trees of one sentence, of a run or of a model of transformers, drawn."""
         if self.run_path is None:
+            from auxin.experiment.sources import pretrained
+            from auxin.measures.projection import tree_projections
+
             assert self.model is not None
-            return self._drawn({"tree": _foreign(self.model, self.sentence)})
+            model, tokenizer = pretrained(self.model)
+            return self._drawn({"tree": tree_projections(model, [self.sentence], tokenizer)[0]})
         from auxin.experiment.data import task_of
         from auxin.runs import open_run
 
@@ -117,15 +121,6 @@ class TreesOptions(Writing):
         sentences = task.splits[self.split]
         check(0 <= self.index < len(sentences), "index", self.index, f"0 to {len(sentences) - 1}")
         return sentences[self.index]
-
-
-def _foreign(path: Path, sentence: str) -> Projection:
-    """A sentence's projection under a model of transformers in a directory; nothing is loaded from elsewhere."""
-    from auxin.experiment.sources import pretrained
-    from auxin.measures.projection import tree_projections
-
-    model, tokenizer = pretrained(path)
-    return tree_projections(model, [sentence], tokenizer)[0]
 
 
 def _induced(

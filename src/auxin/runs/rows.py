@@ -65,11 +65,9 @@ def read_rows(path: Path) -> polars.DataFrame:
         rows = pl.read_ndjson(lines, schema=schema)
     except PolarsError:
         rows = pl.DataFrame(schema=schema)
-    whole = len(rows) == lines.count(b"\n") + 1 and not any(
-        rows[key].has_nulls() for key in Metric._fields[:4]
-    )
-    whole = whole and not FRACTION.search(lines)
-    if whole and not (rows["step"] < 0).any() and not (rows["member"] < 0).any():
+    named = pl.all_horizontal(pl.col("split", "name").is_not_null())
+    rows = rows.filter(pl.col("step") >= 0, pl.col("member") >= 0, named)
+    if len(rows) == lines.count(b"\n") + 1 and not FRACTION.search(lines):
         return rows.with_columns(pl.col("value").fill_null(math.nan))
     wrong = (number for number, line in enumerate(lines.split(b"\n"), 1) if not _is_row(line))
     raise RunError(f"{path}: line {next(wrong, '?')} is no row of {', '.join(Metric._fields)}")
@@ -77,17 +75,12 @@ def read_rows(path: Path) -> polars.DataFrame:
 
 def _is_row(line: bytes) -> bool:
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
+        row = Metric(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
         return False
-    if not isinstance(fields, dict) or set(fields) != {*Metric._fields}:
-        return False
-    numbers = (fields["step"], fields["member"])
+    whole = all(type(number) is int and 0 <= number < 2**63 for number in row[:2])
     return (
-        all(type(number) is int and 0 <= number < 2**63 for number in numbers)
-        and isinstance(fields["split"], str)
-        and isinstance(fields["name"], str)
-        and (fields["value"] is None or type(fields["value"]) in (int, float))
+        whole and all(type(word) is str for word in row[2:4]) and type(row.value) in (int, float, type(None))
     )
 
 

@@ -17,8 +17,8 @@ from auxin.lab.named import NamedRun, Outcome
 from auxin.lab.places import RUNS, Owner, claim, has_finished
 from auxin.lab.session import read_sessions
 from auxin.lab.table import logged
-from auxin.runs.environment import environment
 from auxin.runs.record import open_study, runs_as_recorded, write_study
+from auxin.runs.store import environment
 from auxin.studies.analysis import Analysis, Study
 from auxin.studies.design import Scale, StudyName
 from auxin.values import changed, check
