@@ -149,12 +149,8 @@ def _plain(content: Any, hint: Any) -> Any:
         return part | to_dict(content)
     if isinstance(content, tuple):
         return [_plain(item, get_args(hint)[0]) for item in content]
-    check(
-        isinstance(content, (int, float, str)),
-        "setting",
-        content,
-        "a number, a word or a list, to be written",
-    )
+    plain = isinstance(content, (int, float, str))
+    check(plain, "setting", content, "a number, a word or a list, to be written")
     return content
 
 

@@ -90,16 +90,9 @@ class BlockVerb(Origin, Verb):
         """The block that all options together describe; ``ConfigError`` for layers that are no block."""
         model = self.model
         if model is not None and model.layers:
-            verb, name = (
-                type(self).__name__.removesuffix("Options").lower(),
-                self.preset or str(self.run_path),
-            )
-            check(
-                False,
-                "preset or run",
-                name,
-                f"one with classic layers, for {verb} (exponents, simulate take any)",
-            )
+            verb = type(self).__name__.removesuffix("Options").lower()
+            allowed = f"one with classic layers, for {verb} (exponents, simulate take any)"
+            check(False, "preset or run", self.preset or str(self.run_path), allowed)
         alphas = {name: getattr(self, name) for name in ALPHAS}
         return replace(self.start, **{name: value for name, value in alphas.items() if value is not None})
 

@@ -69,14 +69,10 @@ class TrainOptions(Following):
     def run(self) -> Result:
         """Train the run; its summary."""
         check_device(self.config.device)
-        for name, files in (("data_dir", Path.is_dir), ("grammar", Path.is_file)):
+        kinds = ("data_dir", Path.is_dir, "a directory"), ("grammar", Path.is_file, "a text file")
+        for name, fits, allowed in kinds:
             path = getattr(self.config, name)
-            check(
-                not path or files(Path(path)),
-                name,
-                path,
-                "a directory" if name == "data_dir" else "a text file",
-            )
+            check(not path or fits(Path(path)), name, path, allowed)
         from auxin.experiment.train import train
 
         return summarized(train(self.config, self.out, progress=True, watched=self.watch, **self.sinks))

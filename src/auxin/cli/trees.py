@@ -61,12 +61,8 @@ class TreesOptions(Writing):
     def __post_init__(self) -> None:
         if (self.run_path is None) == (self.model is None):
             raise UsageError("one of RUN and --model DIR is needed")
-        check(
-            self.model is None or bool(self.sentence.split()),
-            "sentence",
-            self.sentence,
-            "words, with --model",
-        )
+        given = self.model is None or bool(self.sentence.split())
+        check(given, "sentence", self.sentence, "words, with --model")
 
     def run(self) -> Result:
         """The trees of one sentence, of a run or of a model of transformers, drawn."""

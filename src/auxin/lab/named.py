@@ -39,12 +39,8 @@ class NamedRun:
         object.__setattr__(self, "settings", plain)  # numpy's numbers as Python's
         for name, value in plain.items():
             named = isinstance(name, str) and re.fullmatch(r'[^\s"]([^"]{0,58}[^\s"])?', name)
-            check(
-                bool(named) and name.isprintable(),
-                "name of a setting",
-                name,
-                '1 to 60 printable characters but "',
-            )
+            fits = bool(named) and name.isprintable()
+            check(fits, "name of a setting", name, '1 to 60 printable characters but "')
             check(_fits_table(value), f"setting {name!r}", value, "a finite number or a word")
 
 

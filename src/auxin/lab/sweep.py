@@ -227,12 +227,8 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Sweep:
         known = planned.setdefault(
             run.name, SweepRun(run.name, *OPEN, run.settings, out / places.RUNS / run.name)
         )
-        check(
-            run.settings == known.settings,
-            f"settings of {run.path}",
-            run.settings,
-            f"{known.settings}, as before",
-        )
+        same, allowed = run.settings == known.settings, f"{known.settings}, as before"
+        check(same, f"settings of {run.path}", run.settings, allowed)
     owner = _common_owner([part.path for part in parts])
     sources = _intact_runs(
         [places.runs_directory(part.path, make=False) for part in parts], list(planned), out / places.RUNS
@@ -281,12 +277,8 @@ def _united(all_axes: Sequence[Sequence[Axis]]) -> tuple[Axis, ...]:
     first = [axis.name for axis in all_axes[0]]
     for axes in all_axes:
         names = [axis.name for axis in axes]
-        check(
-            names == first,
-            "axes of a sweep to merge",
-            names,
-            f"those of the first, {', '.join(first) or 'none'}",
-        )
+        allowed = f"those of the first, {', '.join(first) or 'none'}"
+        check(names == first, "axes of a sweep to merge", names, allowed)
     united: list[Axis] = []
     for same in zip(*all_axes, strict=True):
         values = list(dict.fromkeys(value for axis in same for value in axis.values))

@@ -90,12 +90,8 @@ def _runs(
         point = dict(zip(names, values, strict=True))
         settings = {name: label(name, value) for name, value in point.items()}
         key = tuple(settings.values())
-        check(
-            key not in stacks,
-            "a point of [axes]",
-            settings,
-            "each point once; draw fewer, or from wider ranges",
-        )
+        once = "each point once; draw fewer, or from wider ranges"
+        check(key not in stacks, "a point of [axes]", settings, once)
         stacks[key] = NamedRun(point_name(settings), base.config(point, seeds), settings)
     runs = [stack for stack in stacks.values() if stack.config.device != "cpu"]
     runs += seed_by_seed(stack for stack in stacks.values() if stack.config.device == "cpu")
@@ -185,9 +181,8 @@ class _Range:
         if drawn:
             return cls(name, (), (low, high), log)
         count = spec["points"]
-        check(
-            type(count) is int and 2 <= count <= MOST_RUNS, f"points of {where}", count, f"2 to {MOST_RUNS}"
-        )
+        fits = type(count) is int and 2 <= count <= MOST_RUNS
+        check(fits, f"points of {where}", count, f"2 to {MOST_RUNS}")
         values = [cls(name, (), (low, high), log).at(i / (count - 1)) for i in range(count)]
         check(len(set(values)) == count, where, values, "each value once; fewer points of whole numbers")
         return cls(name, tuple(values), log=log)

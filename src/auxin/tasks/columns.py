@@ -115,12 +115,8 @@ def split_pairs(
     """
     for name, share in zip(SHARED, shares, strict=False):
         check(0 < share < 1, "split", share, f"a share of {name} between 0 and 1")
-    check(
-        abs(sum(shares) - 1) < 1e-9,
-        "split",
-        " ".join(map(str, shares)),
-        "two or three shares that add up to 1",
-    )
+    whole = abs(sum(shares) - 1) < 1e-9
+    check(whole, "split", " ".join(map(str, shares)), "two or three shares that add up to 1")
     holds = _condition(table, gen_where)
     forms = dict.fromkeys(NAMES, form) | {"bracketing": Form(case=form.case)}  # its marks are words already
     found = Splits({"gen": []}, str(table.path))
