@@ -23,13 +23,12 @@ from auxin.measures.projection import Projection
 from auxin.probes.check_report import CheckReport
 from auxin.probes.transfer import TransferReport
 from auxin.report import page, theory_figures
-from auxin.report.markup import Table, fill
+from auxin.report.markup import Table, fill, layers, number
 from auxin.report.page import Checked, fragment
 from auxin.report.summaries import members, overall
 from auxin.report.sweep_figures import sweep_figures
 from auxin.report.theme import LIGHT, VERSION, specification
 from auxin.report.training_figures import learning_curves, span_chart
-from auxin.report.words import layers, number
 from auxin.runs import Run
 from auxin.studies.analysis import Analysis
 from auxin.tasks.trees import to_svg

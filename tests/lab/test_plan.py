@@ -34,7 +34,7 @@ from auxin.studies.design import StudyName
 from auxin.tasks import load_task
 from auxin.training.loop import Trainer
 from auxin.training.optimizer import milestones
-from auxin.training.stacked import padded_size
+from auxin.training.steps import padded_size
 from lab.sweeps import tiny
 
 MODEL = ModelConfig(vocabulary_size=100)

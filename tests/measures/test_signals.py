@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from auxin import ModelConfig, TransformerLM, exponents
-from auxin.measures.signals import near_unit_mass, signals
+from auxin.measures.structure import near_unit_mass, signals
 
 SMALL = ModelConfig(depth=4, width=64, heads=4, vocabulary_size=80, dropout=0.0)
 

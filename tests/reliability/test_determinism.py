@@ -126,8 +126,7 @@ CLOCKS = {
 MAY_READ_A_CLOCK = {
     "experiment/bars.py": "the rate beside a bar",
     "lab/session.py": "how often a bar looks, and wall time of a sitting",
-    "lab/workers.py": "wall time of a run, beside its status",
-    "lab/cluster.py": "the same under Ray",
+    "lab/workers.py": "wall time of a run, beside its status, here and under Ray",
     "lab/plan.py": "how fast this machine is",
     "runs/store.py": "events.log",
     "screen.py": "how long a terminal has been silent",

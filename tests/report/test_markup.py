@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auxin.report.markup import Glossary, identifier, texts
-from auxin.report.words import duration, number, setting
+from auxin.report.markup import Glossary, duration, identifier, number, setting, texts
 
 
 class Reader(HTMLParser):

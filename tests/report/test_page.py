@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from auxin.errors import ConfigError, RunError
-from auxin.report.markup import texts
+from auxin.report.markup import setting, texts
 from auxin.report.page import page, save_page
 from auxin.report.sections import RunView
 from auxin.report.study_figures import study_figures
 from auxin.report.theme import bundle, specification, title
-from auxin.report.words import setting
 from auxin.runs.record import StudyRecord, open_study
 from report.answered import STUDIES, a_run, answered
 

@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """
 import resource, sys, threading
 import torch
-from auxin.training.shares import keep_freed_memory
+from auxin.training.steps import keep_freed_memory
 
 torch.set_num_threads(1)
 keep_freed_memory()

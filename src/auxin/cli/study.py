@@ -84,7 +84,7 @@ class StudyOptions(Verb):
 
 def planned(plan: Plan) -> Result:
     """What runs would cost."""
-    from auxin.report.words import duration
+    from auxin.report.markup import duration
 
     rows = [
         ("runs left to train", f"{plan.runs} ({plan.members} models)"),
@@ -99,7 +99,7 @@ def planned(plan: Plan) -> Result:
 
 def outcomes_table(outcomes: Sequence[Outcome]) -> str:
     """How each run ended."""
-    from auxin.report.words import duration
+    from auxin.report.markup import duration
 
     rows = [(o.name, o.status, duration(o.seconds) if o.seconds else "before", o.detail) for o in outcomes]
     return table(("run", "status", "time", "what went wrong"), rows)

@@ -24,7 +24,7 @@ from auxin.tasks import Dials
 from auxin.tasks.registry import kind
 from auxin.training.loop import Trainer
 from auxin.training.optimizer import milestones
-from auxin.training.stacked import padded_size
+from auxin.training.steps import padded_size
 
 VOCABULARY = 100
 """Tokens of a vocabulary, where it is left to the task; the three have 43 to 101."""

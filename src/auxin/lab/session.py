@@ -19,10 +19,9 @@ from auxin.experiment.data import Sentences, anchored
 from auxin.experiment.signals import noted
 from auxin.files import reading
 from auxin.lab import places
-from auxin.lab.cluster import RayWorkers
 from auxin.lab.named import Job, NamedRun, Outcome, check_names
 from auxin.lab.plan import Plan, check_fits, default_workers, estimated, plan, step_flops
-from auxin.lab.workers import LocalWorkers
+from auxin.lab.workers import LocalWorkers, RayWorkers
 from auxin.runs import Run
 from auxin.runs.rows import METRICS
 from auxin.runs.store import is_held

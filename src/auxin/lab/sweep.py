@@ -19,8 +19,7 @@ from auxin.lab import places
 from auxin.lab.named import NamedRun, Outcome, Setting, check_names
 from auxin.lab.plan import Plan
 from auxin.lab.session import Session
-from auxin.lab.sweep_file import Design, geometric, read_sweep
-from auxin.lab.sweep_point import known_fields, shared
+from auxin.lab.sweep_file import Design, geometric, known_fields, read_sweep, shared
 from auxin.lab.sweep_record import Axis, Sweep, SweepRun, holds_sweep, open_sweep, write_sweep
 from auxin.lab.table import RESERVED, Start, summary_table
 from auxin.runs import Run

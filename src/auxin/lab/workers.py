@@ -1,8 +1,8 @@
-"""Worker processes on this machine, which train one run after another, and what starts them.
+"""What trains one run after another: worker processes on this machine, or a Ray cluster of many.
 
 ``python -m auxin.lab.workers THREADS DESCRIPTOR`` takes jobs as JSON lines on stdin, results leave by a descriptor. The
 end of its input means: finish the step, save, and go. So a worker never outlives the process that started it, however
-that one ended.
+that one ended. Under Ray directories are idempotent, on a file system that all machines share.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from typing import IO, Any, Literal, TextIO
 import torch
 
 from auxin.config import RunConfig
-from auxin.errors import AuxinError, Interrupted
+from auxin.errors import AuxinError, ConfigError, Interrupted
 from auxin.experiment.train import train
 from auxin.files import Busy, appending
 from auxin.lab.named import ATTEMPTS, Job, Outcome
 from auxin.runs.store import is_held
-from auxin.values import from_dict, to_dict
+from auxin.values import from_dict, from_json, to_dict, to_json
 
 
 class LocalWorkers:
@@ -194,6 +194,88 @@ def _listen(jobs: SimpleQueue[dict[str, Any] | None]) -> None:
     while True:  # again and again: a run that is still loading its data does not hear the first
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.2)
+
+
+class RayWorkers:
+    """The cluster at ``address`` ("auto": the one running here), which has its own queue.
+
+    A run asks for as many cores as its config has threads (1 for 0), and for a GPU if it trains on one. When its
+    worker or machine is lost, Ray starts it once more elsewhere, where it resumes. Raises ``ConfigError`` when Ray
+    is not installed or not there.
+    """
+
+    most = float("inf")
+
+    def __init__(self, address: str) -> None:
+        self._ray = _connected(address)
+        self._train = self._ray.remote(max_retries=ATTEMPTS - 1)(_train)
+        self._pending: dict[Any, Job] = {}
+        self._cancelled = False
+
+    def start(self, job: Job) -> None:
+        """Hand a job to Ray."""
+        gpus = int(job.config.device.startswith("cuda"))
+        placed = self._train.options(name=job.name, num_cpus=job.config.threads or 1, num_gpus=gpus)
+        self._pending[placed.remote(to_json(job.config), str(job.path))] = job
+
+    def ended(self) -> list[tuple[Job, Outcome]]:
+        """The jobs that have ended, after a quarter of a second at most."""
+        if not self._pending:
+            time.sleep(0.25)
+            return []
+        done, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=0.25)
+        jobs = [(self._pending.pop(task), task) for task in done]
+        return [(job, self._outcome(task, job.name)) for job, task in jobs]
+
+    def stop(self) -> None:
+        """Let the runs save and end."""
+        if not self._cancelled:
+            self._cancelled = True
+            for task in self._pending:
+                self._ray.cancel(task)  # interrupts the run, which saves
+
+    def close(self) -> None:
+        """The cluster goes on."""
+
+    def _outcome(self, task: Any, name: str) -> Outcome:
+        exceptions = self._ray.exceptions
+        try:
+            return Outcome(name, *self._ray.get(task))
+        except exceptions.TaskCancelledError:
+            return Outcome(name, "stopped")
+        except exceptions.RayError as error:
+            lines = str(error).strip().splitlines()  # of a task: its traceback
+            raised = isinstance(error, exceptions.RayTaskError)
+            return Outcome(name, "failed", 0.0, lines[-1 if raised else 0])
+
+
+def _connected(address: str) -> Any:
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ConfigError(
+            "ray is not installed; allowed: pip install '.[ray]' in a clone of auxin, or no --ray"
+        ) from None
+    if not ray.is_initialized():
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(address=address, log_to_driver=False)
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would exit before the runs are saved
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(
+                f"ray is {address!r}; allowed: auto or a cluster's address ({reason})"
+            ) from None
+    return ray
+
+
+def _train(config: str, path: str) -> tuple[str, float, str]:
+    """Runs in Ray's worker."""
+    since = time.monotonic()
+    parsed = from_json(RunConfig, config)
+    torch.set_num_threads(parsed.threads or 1)
+    status, detail = train_one(parsed, path)
+    return status, time.monotonic() - since, detail
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from auxin.report.marks import (
     tips,
     zero_contour,
 )  # fmt: skip
+from auxin.report.markup import minus
 from auxin.report.tables import Tables, columns, in_words, layers_of
 from auxin.report.theme import BLUE, GRAY, Panel
-from auxin.report.words import minus
 
 LINES = {"angle": "angle exponent = 0", "gradient": "gradient exponent = 0"}
 RULES = {

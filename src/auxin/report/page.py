@@ -13,9 +13,8 @@ import polars as pl
 from auxin.lab.sweep_record import Sweep
 from auxin.outputs import marked_text, write_output
 from auxin.report.marks import Drawings, Figure
-from auxin.report.markup import Table, fill
+from auxin.report.markup import Table, fill, number
 from auxin.report.sections import RunView, Section, run_section, runs_section, study_section, sweep_section
-from auxin.report.words import number
 from auxin.runs.record import StudyRecord
 
 Part: TypeAlias = StudyRecord | Sweep | RunView

@@ -17,11 +17,10 @@ from auxin.lab.sweep_record import Sweep
 from auxin.measures.intervals import bands
 from auxin.report.facing import facing
 from auxin.report.marks import Figure, Groups
-from auxin.report.markup import Table, texts
+from auxin.report.markup import Table, duration, label, layers, minus, number, percent, setting, texts
 from auxin.report.study_figures import study_figures
 from auxin.report.sweep_figures import sweep_figures
 from auxin.report.training_figures import MOST_COLORS, compared_runs, run_figures
-from auxin.report.words import duration, label, layers, minus, number, percent, setting
 from auxin.runs import Run
 from auxin.runs.record import StudyRecord
 from auxin.tasks.trees import Tree

@@ -16,9 +16,9 @@ from auxin.errors import DataError
 from auxin.lab.sweep_record import Axis, Sweep, word
 from auxin.measures.intervals import bands
 from auxin.report.marks import Figure, Groups, figure, number, panel, share, tips
+from auxin.report.markup import label
 from auxin.report.tables import drawable, in_words
 from auxin.report.theme import BLUE, Panel, save_inside
-from auxin.report.words import label
 
 SIZE, COLUMNS = (230, 180), 2
 """Of a panel, and panels side by side."""

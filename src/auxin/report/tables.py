@@ -8,7 +8,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from auxin.errors import DataError
-from auxin.report.words import layers
+from auxin.report.markup import layers
 
 Tables = Mapping[str, pl.DataFrame]
 MOST_POINTS = 400

@@ -9,9 +9,9 @@ from scipy.special import stdtrit
 
 from auxin.errors import DataError
 from auxin.report.marks import cell_sides, line_ends, number, panel, zero_contour
+from auxin.report.markup import label
 from auxin.report.tables import drawable
 from auxin.report.theme import BLUE, GRAY, GREEN, PALETTE, VERMILION, Panel
-from auxin.report.words import label
 from auxin.theory.profile import Profile
 
 EXPONENTS = {

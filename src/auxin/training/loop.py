@@ -15,8 +15,7 @@ from auxin.models.ensemble import Ensemble
 from auxin.models.fast.ensemble import FastEnsemble, supports
 from auxin.training.batches import Batches, check_sequences
 from auxin.training.optimizer import StackAdamW, learning_rate
-from auxin.training.shares import SharedSteps
-from auxin.training.stacked import StackedSteps
+from auxin.training.steps import SharedSteps, StackedSteps
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from auxin.models.fast.ensemble import FastEnsemble as Ensemble
 from auxin.training.batches import Batches
 from auxin.training.loop import Trainer
 from auxin.training.optimizer import StackAdamW
-from auxin.training.stacked import StackedSteps, padded_size
+from auxin.training.steps import StackedSteps, padded_size
 from training.diverging import check_freezing
 
 MODEL = ModelConfig(depth=2, width=16, heads=2, vocabulary_size=9)
