@@ -21,7 +21,7 @@ import torch
 
 import auxin
 from auxin.cli import VERBS, main, options_of
-from auxin.cli.output import table
+from auxin.cli.options import table
 from auxin.measures.grokking import grokking_summary
 from auxin.report.summaries import members
 from auxin.runs import open_run

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from auxin.cli import main
-from auxin.cli.output import Result
+from auxin.cli.options import Result
 from auxin.cli.train import TrainOptions
 from auxin.config import preset
 from auxin.models.transformer import TransformerLM

@@ -21,7 +21,7 @@ from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, RunDirectory, measuring, open_run
 from auxin.tasks import load_task
-from auxin.tasks.cache import cached
+from auxin.tasks.sampling import cached
 from auxin.tasks.trees import read_penn
 from auxin.values import from_json, to_json
 from reliability.hostile import (

@@ -7,7 +7,7 @@ from auxin.errors import ConfigError, DataError
 from auxin.experiment.train import train
 from auxin.measures.accuracy import Evaluator
 from auxin.tasks import Contrast, load_task
-from auxin.tasks.problems import doubts, shortages
+from auxin.tasks.files import doubts, shortages
 
 REFLEXIVES = {
     "train.tsv": "der Bär wäscht sich . refl\tder Bär wäscht sich\n",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from auxin.errors import ConfigError, DataError
-from auxin.tasks import cache, dyck, english, generation, load_task
+from auxin.tasks import dyck, english, generation, load_task
+from auxin.tasks import sampling as cache
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auxin.cli.options import Writing
-from auxin.cli.output import Result, table
+from auxin.cli.options import Result, Writing, table
 from auxin.values import check
 
 

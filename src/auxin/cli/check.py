@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from auxin.cli import UsageError
-from auxin.cli.options import Flag, Writing
-from auxin.cli.output import Result
+from auxin.cli.options import Flag, Result, Writing
 from auxin.errors import ConfigError
 from auxin.values import check, check_finite
 

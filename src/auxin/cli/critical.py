@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from auxin.cli.block import BlockVerb
-from auxin.cli.output import Result, table
+from auxin.cli.options import Result, table
 
 
 @dataclass(frozen=True, kw_only=True)

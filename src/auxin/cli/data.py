@@ -8,13 +8,11 @@ from typing import Annotated
 
 import tyro
 
-from auxin.cli.options import Writing
-from auxin.cli.output import Result, table
+from auxin.cli.options import Result, Writing, table
 from auxin.files import directory, kind, remove
 from auxin.outputs import check_output, write_output
 from auxin.tasks.columns import NAMES, Case, Columns, Form, Punctuation, read_table, split_pairs
-from auxin.tasks.files import SPLITS, line_of
-from auxin.tasks.problems import problems
+from auxin.tasks.files import SPLITS, line_of, problems
 from auxin.tasks.task import Splits
 from auxin.values import check
 

@@ -8,8 +8,7 @@ from typing import Annotated
 import tyro
 
 from auxin.cli.check import FOUND, bad_arguments
-from auxin.cli.options import Verb
-from auxin.cli.output import Result
+from auxin.cli.options import Result, Verb
 from auxin.values import check
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]

@@ -9,7 +9,7 @@ import numpy as np
 
 from auxin.architecture.block import Block
 from auxin.cli.block import BlockVerb
-from auxin.cli.output import Result, table
+from auxin.cli.options import Result, table
 from auxin.values import to_dict
 
 LARGE = 1.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from auxin.cli.options import RunPath, Writing
-from auxin.cli.output import Result
+from auxin.cli.options import Result, RunPath, Writing
 from auxin.values import check
 
 

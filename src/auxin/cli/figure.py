@@ -11,8 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from auxin.cli.options import Writing
-from auxin.cli.output import Result
+from auxin.cli.options import Result, Writing
 from auxin.cli.report import opened
 from auxin.errors import ConfigError
 from auxin.values import check

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from auxin.cli.options import RunPath, Verb
-from auxin.cli.output import Result, table
+from auxin.cli.options import Result, RunPath, Verb, table
 from auxin.values import check
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import Annotated
 import tyro
 
 from auxin.cli import UsageError
-from auxin.cli.options import Verb
-from auxin.cli.output import Result
+from auxin.cli.options import Result, Verb
 from auxin.cli.sweep import swept
 from auxin.lab.sweep_record import open_sweep
 from auxin.values import check

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from auxin.cli.options import Writing
-from auxin.cli.output import Result, table
+from auxin.cli.options import Result, Writing, table
 from auxin.tasks.columns import Case, Form, MinimalPair, Punctuation, read_pairs
 from auxin.values import check
 

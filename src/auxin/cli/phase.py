@@ -13,8 +13,7 @@ import numpy as np
 from auxin.architecture.block import ALPHAS, Block
 from auxin.cli import UsageError
 from auxin.cli.block import BlockVerb
-from auxin.cli.options import Writing
-from auxin.cli.output import Result
+from auxin.cli.options import Result, Writing
 from auxin.values import check
 
 EMPTY = """\

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from auxin.cli.options import Verb
-from auxin.cli.output import Result
+from auxin.cli.options import Result, Verb
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from auxin.cli import UsageError
-from auxin.cli.options import Writing
-from auxin.cli.output import Result
+from auxin.cli.options import Result, Writing
 from auxin.errors import DataError
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from auxin.cli.options import Flag, Following, RunPath
-from auxin.cli.output import Result
+from auxin.cli.options import Flag, Following, Result, RunPath
 from auxin.models.devices import check_device
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auxin.cli.block import BlockVerb
-from auxin.cli.options import Flag, Writing
-from auxin.cli.output import Result, table
+from auxin.cli.options import Flag, Result, Writing, table
 from auxin.values import check
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from auxin.cli.options import Flag, Verb
-from auxin.cli.output import Result, table
+from auxin.cli.options import Flag, Result, Verb, table
 from auxin.studies.design import Scale, StudyName
 from auxin.values import check
 

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from auxin.cli.options import Flag, Verb
-from auxin.cli.output import Result, table
+from auxin.cli.options import Flag, Result, Verb, table
 from auxin.cli.study import outcomes_table, planned
 from auxin.lab.sweep_record import TABLE, Axis, Sweep, open_sweep
 

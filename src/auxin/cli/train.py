@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import tyro
 
-from auxin.cli.options import Following, parse, parse_known
-from auxin.cli.output import Result, table
+from auxin.cli.options import Following, Result, parse, parse_known, table
 from auxin.cli.refusal import refused
 from auxin.config import PresetName, RunConfig, preset
 from auxin.models.devices import check_device

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from auxin.cli.check import FOUND, bad_arguments
-from auxin.cli.options import Writing
-from auxin.cli.output import Result
+from auxin.cli.options import Result, Writing
 from auxin.values import check
 
 

@@ -11,7 +11,7 @@ from auxin.errors import DataError
 from auxin.runs import Run
 from auxin.runs.run import PLACES
 from auxin.tasks import Task
-from auxin.tasks.problems import problems
+from auxin.tasks.files import problems
 
 
 def anchored(config: RunConfig) -> RunConfig:

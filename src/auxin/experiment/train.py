@@ -26,7 +26,7 @@ from auxin.probes.watch import Watch, watch
 from auxin.runs import Metric, Run, RunDirectory, open_run
 from auxin.runs.run import CHANGEABLE, is_finished
 from auxin.tasks import Task
-from auxin.tasks.problems import problems
+from auxin.tasks.files import problems
 from auxin.training.batches import check_length
 from auxin.training.loop import Trainer, float32_products
 from auxin.training.optimizer import learning_rate, milestones

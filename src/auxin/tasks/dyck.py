@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auxin.errors import DataError
-from auxin.tasks.cache import cached
 from auxin.tasks.files import read_published
-from auxin.tasks.sampling import UniformStream
+from auxin.tasks.sampling import UniformStream, cached
 from auxin.tasks.sentence import Brackets, Sentence
 from auxin.tasks.task import DataSource, Task
 from auxin.tasks.vocabulary import Vocabulary

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from auxin.errors import DataError
-from auxin.tasks.cache import cached
 from auxin.tasks.files import read_text
 from auxin.tasks.language import Language, Source, read_language
-from auxin.tasks.sampling import UniformStream
+from auxin.tasks.sampling import UniformStream, cached
 from auxin.tasks.sentence import Answers, Sentence
 from auxin.tasks.task import DataSource, Dials, Splits, Task
 from auxin.tasks.vocabulary import Vocabulary
