@@ -21,6 +21,7 @@ from auxin.values import Value, check
 
 ScheduleName = Literal["constant", "linear", "cosine"]
 Precision = Literal["float32", "tf32", "bfloat16"]
+MeasureName = Literal["norms", "entropy", "projection", "signals"]
 PresetName = Literal["laptop", "paper", "released-code", "gpt2", "llama", "pythia", "qwen3", "bert-encoder"]
 
 
@@ -134,7 +135,7 @@ class RunConfig(Value):
         check(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 (automatic) or more")
         check(self.eval_size >= 1, "eval_size", self.eval_size, "1 or more sentences")
         check(self.final_size >= 0, "final_size", self.final_size, "0 (all) or more sentences")
-        known = ("norms", "entropy", "projection", "signals")
+        known = get_args(MeasureName)
         check(all(measure in known for measure in self.measures), "measures", self.measures, ", ".join(known))
         device = re.fullmatch(r"cpu|cuda(:\d{1,3})?", self.device)
         check(device is not None, "device", self.device, "cpu, cuda, cuda:0, …")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 from auxin.cli.options import Result, RunPath, Verb, table
+from auxin.config import MeasureName
 from auxin.values import check
 
 if TYPE_CHECKING:
@@ -25,11 +26,7 @@ class MeasureOptions(Verb):
     """The run's directory, or a sweep's."""
     checkpoint: tuple[int, ...] = ()
     """Steps whose checkpoints are measured; by default all."""
-    measures: tuple[Literal["norms", "entropy", "projection", "signals"], ...] = (
-        "norms",
-        "entropy",
-        "projection",
-    )
+    measures: tuple[MeasureName, ...] = ("norms", "entropy", "projection")
     """Which: norms, entropy, projection, signals."""
     sentences: int = 0
     """Training sentences measured; 0 means the published 10,000 (dyck 500)."""
@@ -37,7 +34,7 @@ class MeasureOptions(Verb):
     """Where the sentences of a run with a --data-dir are now, if they have moved."""
 
     def __post_init__(self) -> None:
-        check(len(self.measures) > 0, "measures", "", "one or more of norms, entropy, projection, signals")
+        check(len(self.measures) > 0, "measures", "", f"one or more of {', '.join(get_args(MeasureName))}")
         check(self.sentences >= 0, "sentences", self.sentences, "0 (the published number) or more")
 
     def run(self) -> Result:

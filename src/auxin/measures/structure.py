@@ -7,13 +7,14 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from auxin.config import MeasureName
 from auxin.errors import ConfigError, DataError
 from auxin.measures.projection import NonFiniteStates, Projection, projections
 from auxin.measures.tokenizers import Tokenizer, evaluating, length_batches, side_by_side, tokenize
@@ -171,7 +172,7 @@ def weight_norms(model: nn.Module, depth: int) -> dict[str, float]:
 
 
 MEASURES = ("norms", "entropy", "projection")
-KNOWN = (*MEASURES, "signals")
+KNOWN = get_args(MeasureName)
 
 
 def measured_sentences(task: Task, count: int) -> list[Sentence]:
