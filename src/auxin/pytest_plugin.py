@@ -79,11 +79,8 @@ class _Finding(pytest.Item):
         """A line for what the user can mend, a traceback for all else."""
         from auxin.errors import AuxinError
 
-        return (
-            str(excinfo.value)
-            if isinstance(excinfo.value, AuxinError)
-            else super().repr_failure(excinfo, style)
-        )
+        known = isinstance(excinfo.value, AuxinError)
+        return str(excinfo.value) if known else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[str, None, str]:
         """Where it is from."""

@@ -159,15 +159,13 @@ def from_dict(cls: type[V], values: Mapping[str, Any]) -> V:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{cls.__name__} is {_shown(values)}; allowed: a table of settings")
     hints = _hints(cls)
-    known = [f.name for f in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+    fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+    known = [f.name for f in fields]
     unknown = set(values) - set(known)
     if unknown:
         raise ConfigError(f"{cls.__name__} has no setting {sorted(unknown)[0]!r}; known: {', '.join(known)}")
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
-        if f.default is f.default_factory is dataclasses.MISSING and f.name not in values
-    ]
+    required = (f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING)
+    missing = [name for name in required if name not in values]
     if missing:
         raise ConfigError(f"{cls.__name__} has no {missing[0]}; allowed: a table with {', '.join(known)}")
     return cls(**{name: _built(name, content, hints[name]) for name, content in values.items()})

@@ -79,9 +79,8 @@ class BlockVerb(Origin, Verb):
             f.name: tyro.MISSING for f in dataclasses.fields(cls) if f.default is f.default_factory
         }  # both missing
         model = origin.model
-        start = (
-            Block() if model is None or model.layers else Block.of(model)
-        )  # beside other layers: the default
+        classic = model is not None and not model.layers
+        start = Block.of(model) if classic else Block()
         default = cls(preset=origin.preset, run_path=origin.run_path, start=start, **required)
         return parse(cls, program, arguments, default)
 

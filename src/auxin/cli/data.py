@@ -89,11 +89,8 @@ class DataOptions(Writing):
             if split in splits
         ]
         first = found.rows[0][1]
-        header = (
-            f"header: {', '.join(found.names)}"
-            if found.header
-            else f"no header: the first pair is {first['source']!r}, {first['target']!r}"
-        )
+        header = f"no header: the first pair is {first['source']!r}, {first['target']!r}"
+        header = f"header: {', '.join(found.names)}" if found.header else header
         lines = [table(("split", "lines", "different words", "which"), rows)]
         lines += [header, f"case: {CASES[self.case]}; punctuation: {MARKS[self.punctuation]}"]
         doubtful = problems(splits)

@@ -59,11 +59,8 @@ class MeasureOptions(Verb):
         from auxin.report.theme import save_inside
         from auxin.report.training_figures import baselines_of, dynamics
 
-        options = {
-            "measures": self.measures,
-            "sentences": self.sentences,
-            "task": task_of(run, self.data_dir),
-        }
+        task = task_of(run, self.data_dir)
+        options = {"measures": self.measures, "sentences": self.sentences, "task": task}
         run = measure(run, self.checkpoint or None, progress=True, **options)
         baselines = baselines_of(run.metrics)
         names = ["t_score", "t_parseval", "weight_norm", "attention_sparsity"]

@@ -93,10 +93,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
             heading = column.replace(" ", between)
             widest = max(map(cell_len, (*heading.splitlines(), *(row[i] for row in rows))), default=0)
             found.add_column(
-                heading,
-                justify="right" if i else "left",
-                min_width=min(widest, SENTENCE),
-                vertical="bottom",
+                heading, justify="right" if i else "left", min_width=min(widest, SENTENCE), vertical="bottom"
             )
         for row in rows:
             found.add_row(*row)

@@ -47,9 +47,7 @@ class PhaseOptions(BlockVerb, Writing):
         """As every verb; the axis that is not chosen gives way to one that is, and a range has to rise."""
         found = super().parse(program, arguments)
         typed = {argument.split("=")[0] for argument in arguments}
-        if (
-            found.x[0] == found.y[0] and "--y" not in typed
-        ):  # one axis was chosen: the other one's default gives way
+        if found.x[0] == found.y[0] and "--y" not in typed:  # the default of the axis that was not chosen
             found = dataclasses.replace(found, y=cls.x)
         for option, (name, low, high) in (("--x", found.x), ("--y", found.y)):
             if not low < high:

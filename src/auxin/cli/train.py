@@ -88,12 +88,8 @@ def summarized(run: Run) -> Result:
     note = stability(summary.members)
     figure = learning_curves(run.metrics, saturation=summary.saturation, note=note, accuracy=run.accuracy)
     accuracy = run.summary.get("accuracy", {})
-    values = {
-        "run": str(run.path),
-        "members": summary.members.to_dicts(),
-        "overall": summary.overall.to_dicts(),
-        "accuracy": accuracy,
-    }
+    tables = {name: getattr(summary, name).to_dicts() for name in ("members", "overall")}
+    values = {"run": str(run.path), **tables, "accuracy": accuracy}
     several = overall(summary)
     lines = [table(*members(summary)), *([table(*several)] if several.rows else [])]
     for split, scores in accuracy.items():

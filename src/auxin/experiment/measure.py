@@ -57,11 +57,7 @@ def measure(
     run = open_run(path)
     chosen, config = _chosen(run, checkpoints), run.config
     task = task_of(run, task=task)
-    with (
-        on_threads(config.threads),
-        float32_products(config.precision),
-        measuring(run.path) as append,
-    ):
+    with on_threads(config.threads), float32_products(config.precision), measuring(run.path) as append:
         measured = measured_sentences(task, sentences or task.measured_count)
         missing = _missing(run, chosen, measures, len(measured))
         total = len(measured) * sum("projection" in names for _, _, names in missing)

@@ -85,12 +85,9 @@ def check_names(runs: Sequence[NamedRun]) -> None:
 
 def seed_by_seed(runs: Iterable[NamedRun]) -> list[NamedRun]:
     """A run for each seed, the first seed of all runs first."""
-    alone = [
-        (
-            seed,
-            NamedRun(f"{run.name}-seed{seed}", dataclasses.replace(run.config, seeds=(seed,)), run.settings),
-        )
-        for run in runs
-        for seed in run.config.seeds
+    alone = ((seed, run) for run in runs for seed in run.config.seeds)
+    only = lambda run, seed: dataclasses.replace(run.config, seeds=(seed,))
+    return [
+        NamedRun(f"{run.name}-seed{seed}", only(run, seed), run.settings)
+        for seed, run in sorted(alone, key=lambda pair: pair[0])
     ]
-    return [run for _, run in sorted(alone, key=lambda pair: pair[0])]

@@ -158,9 +158,6 @@ def write_sweep(path: Path, axes: Sequence[Axis], runs: Sequence[SweepRun], tabl
     table.write_csv(content)
     files.replace(path / TABLE, content.getvalue())
     plain = [{name: value for name, value in asdict(run).items() if name != "path"} for run in runs]
-    record = {
-        "axes": [asdict(axis) for axis in axes],
-        "runs": plain,
-        "table_sha256": files.sha256(content.getvalue()),
-    }
+    digest = files.sha256(content.getvalue())
+    record = {"axes": [asdict(axis) for axis in axes], "runs": plain, "table_sha256": digest}
     files.replace(path / SWEEP, files.dump_signed(record))

@@ -55,14 +55,7 @@ class Evaluator:
     split has no eligible sentence, ``ConfigError`` when a model has another vocabulary.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        split: str,
-        *,
-        limit: int | None = 1000,
-        batch_tokens: int = 8192,
-    ) -> None:
+    def __init__(self, task: Task, split: str, *, limit: int | None = 1000, batch_tokens: int = 8192) -> None:
         check(limit is None or limit >= 1, "limit", limit, "1 or more sentences, or None for all")
         self.task = task
         scorer, known = task.scorer, task.splits[split]

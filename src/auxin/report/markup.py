@@ -93,8 +93,10 @@ def percent(value: float | None, low: float | None = None, high: float | None = 
     return f"{100 * value:.0f}%{bounds}"
 
 
-def duration(seconds: float) -> str:
-    """Wall time for people: 42 s, 7 min, 3.5 h, 12 days."""
+def duration(seconds: float | None) -> str:
+    """Wall time for people: 42 s, 7 min, 3.5 h, 12 days; – for none."""
+    if seconds is None:
+        return "–"
     for unit, size, until in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172_800)):
         if seconds < until:
             return f"{seconds / size:.{int(unit == 'h')}f} {unit}"

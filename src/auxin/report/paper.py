@@ -93,12 +93,8 @@ def _laid_out(spec: dict[str, Any], room: float, margin: float) -> dict[str, Any
     most = spec.get("columns", len(panels) if panels else 1)
     columns = max(1, min(most, int(room / (0.55 * inner["width"] + margin))))
     width = max(100, int(min(inner["width"], room / columns - margin)))
-    size = {
-        "width": width,
-        "height": max(
-            110 if panels or "spec" in spec else 170, round(inner["height"] * width / inner["width"])
-        ),
-    }
+    least = 110 if panels or "spec" in spec else 170
+    size = {"width": width, "height": max(least, round(inner["height"] * width / inner["width"]))}
     if panels:
         rest = {key: value for key, value in spec.items() if key not in ("hconcat", "concat")}
         return rest | {"concat": [panel | size for panel in panels], "columns": columns}

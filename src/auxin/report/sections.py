@@ -298,7 +298,7 @@ def _runs(study: StudyRecord, shared: Mapping[str, Any]) -> Table:
             run.name,
             run.status,
             *(setting((run.config or {}).get(name)) for name in varied),
-            "–" if run.seconds is None else duration(run.seconds),
+            duration(run.seconds),
         ]
         for run in study.runs
     ]

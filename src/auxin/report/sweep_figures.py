@@ -99,11 +99,8 @@ class _Pair:
             chart = self._grid(means, rows, shown)
             subtitle = f"mean and 95% interval over models ({len(table)} in all, a small dot each)"
             subtitle += ", over all other axes, too" * others
-            at = (
-                pl.when(pl.col("series") == "")
-                .then("place")
-                .otherwise(pl.format("{}, {}", "place", "series"))
-            )
+            second = pl.col("series").replace("", None)
+            at = pl.concat_str("place", second, separator=", ", ignore_nulls=True)
             estimates = [m.select(at, "value", "low", "high").iter_rows() for m in means]
             named = zip(estimates, shown, strict=True)
             words = " ".join(f"{r.title}: {in_words(rows, r.form)}." for rows, r in named)

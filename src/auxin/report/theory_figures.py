@@ -223,11 +223,8 @@ def transfer_figure(slopes: pl.DataFrame) -> alt.ConcatChart:
     ``slopes`` has axis, quantity, exponent, low, high, target (null: not judged, and not drawn) and off.
     """
     judged = slopes.filter(pl.col("target").is_not_null())
-    panels = [
-        _slopes_panel(judged.filter(axis=axis), axis)
-        for axis in ("width", "depth")
-        if (judged["axis"] == axis).any()
-    ]
+    axes = [axis for axis in ("width", "depth") if (judged["axis"] == axis).any()]
+    panels = [_slopes_panel(judged.filter(axis=axis), axis) for axis in axes]
     subtitle = "dot and line: exponent and 95% interval; tick: what it should be; vermilion: off"
     return alt.concat(*panels, columns=2).properties(
         title=alt.Title("Slopes over width and depth", subtitle=subtitle)

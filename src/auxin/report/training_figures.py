@@ -80,11 +80,7 @@ def run_figures(metrics: pl.DataFrame, note: str = "", accuracy: Accuracy | None
 
 
 def learning_curves(
-    metrics: pl.DataFrame,
-    *,
-    saturation: int | None = None,
-    note: str = "",
-    accuracy: Accuracy | None = None,
+    metrics: pl.DataFrame, *, saturation: int | None = None, note: str = "", accuracy: Accuracy | None = None
 ) -> Panel | alt.ConcatChart:
     """In-domain and generalization accuracy against steps: a thin line a member, the mean, its 95% band.
 
@@ -110,13 +106,8 @@ def learning_curves(
         layers = _curves(means.filter(chosen), rows.filter(chosen), x, known.get(part[0]))
         if saturation is not None and "in-domain" in part:
             layers += marked(alt.X, {"in-domain ≥ 99%": saturation})
-        counted = _counted(known.get(part[0]))
-        alone = len(parts) == 1
-        panels.append(
-            alt.layer(*layers).properties(width=560, height=320)
-            if alone
-            else panel(layers, counted, 330, 240)
-        )
+        whole = alt.layer(*layers).properties(width=560, height=320)
+        panels.append(whole if len(parts) == 1 else panel(layers, _counted(known.get(part[0])), 330, 240))
     subtitle = [_counted(known.get(order[0]))] if len(parts) == 1 and known else []
     subtitle += [f"mean and 95% interval of {members} seeds" if members > 1 else f"seed {rows['member'][0]}"]
     subtitle += [note] if note else []

@@ -118,12 +118,8 @@ def write_checkpoint(run: Path, saved: SavedState, keep: bool) -> None:
     members = {f"member-{seed}.safetensors": content for seed, content in saved.members.items()}
     metrics = {"size": saved.metrics_size, "sha256": saved.metrics_sha256}
     record = files.dump_json({"info": saved.info, "state": files.sha256(saved.state), "metrics": metrics})
-    manifest = {
-        "step": saved.step,
-        "keep": keep,
-        "sha256": {name: files.sha256(content) for name, content in members.items()},
-        RECORD: files.sha256(record),
-    }
+    digests = {name: files.sha256(content) for name, content in members.items()}
+    manifest = {"step": saved.step, "keep": keep, "sha256": digests, RECORD: files.sha256(record)}
     contents = {**members, MANIFEST: files.dump_json(manifest), STATE: saved.state, RECORD: record}
     directory = files.subdirectory(run / CHECKPOINTS)
     final, new = directory / f"step-{saved.step:09d}", files.temporary(directory)

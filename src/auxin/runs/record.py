@@ -190,12 +190,8 @@ def runs_as_recorded(
     ``runs`` have the name, status, detail and settings of each; raises ``RunError`` naming a damaged file.
     """
     there = {run["name"]: place / run["name"] for run in runs}
-    inside = files.kind(place) == "directory"  # and not a link
-    there = {
-        name: open_run(path)
-        for name, path in there.items()
-        if inside and files.kind(path) == "directory" and holds_run(path)
-    }
+    is_one = lambda path: files.kind(place) == files.kind(path) == "directory" and holds_run(path)  # no link
+    there = {name: open_run(path) for name, path in there.items() if is_one(path)}
     parts = {
         "config": {name: flat(run.config) for name, run in there.items()},
         "environment": {name: run.environment for name, run in there.items()},

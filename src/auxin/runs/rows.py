@@ -37,13 +37,8 @@ class Metric(NamedTuple):
 def encode(row: Metric) -> bytes:
     """The row as one JSON line; floats are written so that they read back to the same bits."""
     value = float(row.value)
-    fields = {
-        "step": int(row.step),
-        "member": int(row.member),
-        "split": row.split,
-        "name": row.name,
-        "value": value if math.isfinite(value) else None,
-    }
+    written = value if math.isfinite(value) else None
+    fields = {**row._asdict(), "step": int(row.step), "member": int(row.member), "value": written}
     return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
 
 

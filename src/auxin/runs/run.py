@@ -146,10 +146,8 @@ class Run(Displayed, Drawn):
     def accuracy(self) -> dict[str, tuple[str, float]]:
         """What accuracy counts on each split, in words, and its chance level; empty for runs that did not note it."""
         with contextlib.suppress(RunError):
-            return {
-                split: (str(of), float(chance))
-                for split, (of, chance) in self.environment.get("accuracy", {}).items()
-            }
+            noted = self.environment.get("accuracy", {})
+            return {split: (str(of), float(chance)) for split, (of, chance) in noted.items()}
         return {}
 
     @property

@@ -94,12 +94,8 @@ def starts(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = exponents(model.network(), draws=DRAWS)
     angle, gradient = float(found.angle_total or 0.0), float(found.gradient_total or 0.0)
     blamed = any(f.kinds & DESIGN for f in _checked(settings).findings)
-    return {
-        "angle_total": angle,
-        "gradient_total": gradient,
-        "total": abs(angle) + abs(gradient),
-        "blamed": blamed,
-    }
+    total = abs(angle) + abs(gradient)
+    return {"angle_total": angle, "gradient_total": gradient, "total": total, "blamed": blamed}
 
 
 def _checked(settings: Mapping[str, Any]) -> CheckReport:

@@ -6,6 +6,8 @@ Murty et al. 2023 (arXiv 2305.18741), §3.1, Fig. 3a, and appendix D, Fig. 5: th
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import polars as pl
 
@@ -43,15 +45,10 @@ def configs(scale: Scale) -> list[NamedRun]:
     tasks = ("question", "tense") if scale == "paper" else ("question",)
     depths = (1, 2, 3) if scale == "minutes" else DEPTHS
     size = {"minutes": {"seeds": [0, 1, 2]}, "laptop": FIVE_SEEDS, "paper": {}}[scale]
-    runs = [
-        NamedRun(
-            f"{task}-depth{depth}",
-            changed(base(scale, task), size | {"model.depth": depth}),
-            {"task": task, "depth": depth},
-        )
-        for task in tasks
-        for depth in depths
-    ]
+    runs: list[NamedRun] = []
+    for task, depth in product(tasks, depths):
+        config = changed(base(scale, task), size | {"model.depth": depth})
+        runs.append(NamedRun(f"{task}-depth{depth}", config, {"task": task, "depth": depth}))
     return apart(runs, scale)
 
 

@@ -145,11 +145,7 @@ def _estimates(models: pl.DataFrame, metrics: pl.DataFrame) -> Found:
     return Found(
         findings,
         tables={"models": models, "curves": bands(rows, ("kind", "depth", "name", "step"))},
-        answer=[
-            score.sentence,
-            f"{others[0].upper()}{others[1:]} higher there than at both.",
-            best.sentence,
-        ],
+        answer=[score.sentence, f"{others[0].upper()}{others[1:]} higher there than at both.", best.sentence],
         answered=[score.name, best.name],
         claims=claims,
     )

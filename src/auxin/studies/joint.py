@@ -188,13 +188,8 @@ def configs(scale: Scale) -> list[NamedRun]:
         exponents, size = (-0.5, -2.0, -7.0), {"seeds": [0, 1]}
         arms = [("question", "post", (1, 2)), ("tense", "post", (1,)), ("question", "pre", (1,))]
     elif scale == "laptop":
-        size |= {
-            "steps": 1500,
-            "log_every": 150,
-            "checkpoint_every": 1500,
-            "eval_size": 500,
-            "final_size": 500,
-        }
+        size |= {"steps": 1500, "log_every": 150, "checkpoint_every": 1500, "eval_size": 500}
+        size |= {"final_size": 500}
     runs: list[NamedRun] = []
     for task, norm, depths in arms:  # one after another: the first decides
         points: list[NamedRun] = []

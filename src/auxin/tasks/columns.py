@@ -125,11 +125,8 @@ def split_pairs(
         try:
             sentence = annotated([forms[name](row.get(columns.get(name, ""), "")) for name in NAMES])
         except DataError as error:
-            hint = (
-                ""
-                if table.header or number > 1
-                else "; a header names source and target, or --columns its names"
-            )
+            unnamed = not table.header and number == 1
+            hint = "; a header names source and target, or --columns its names" * unnamed
             raise DataError(f"{table.path}:{number}: {error}{hint}") from None
         assert isinstance(sentence.structure, Annotation)
         rules = sentence.structure.hierarchical, sentence.structure.linear

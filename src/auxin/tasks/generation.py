@@ -29,13 +29,8 @@ def load(name: str, options: DataSource) -> Task:
     try:
         language = read_language(text)
         size = options.train_size or language.default_size
-        tenth = max(1, size // 10)
-        sizes = {
-            "train": size,
-            "val": min(1000, tenth),
-            "test": min(10_000, tenth),
-            "gen": min(10_000, tenth),
-        }
+        tenth = min(10_000, max(1, size // 10))
+        sizes = {"train": size, "val": min(1000, tenth), "test": tenth, "gen": tenth}
         splits = generated_splits(name, language, text, sizes, options)
     except DataError as error:
         raise DataError(f"{options.grammar}: {error}") from None

@@ -113,12 +113,7 @@ class StackedSteps:
     """Takes all members at once. With ``capture``, which needs a GPU, what repeats is recorded and replayed."""
 
     def __init__(
-        self,
-        config: RunConfig,
-        ensemble: Ensemble,
-        batches: Batches,
-        optimizer: StackAdamW,
-        capture: bool,
+        self, config: RunConfig, ensemble: Ensemble, batches: Batches, optimizer: StackAdamW, capture: bool
     ) -> None:
         self.ensemble, self.batches, self.optimizer = ensemble, batches, optimizer
         self.dropout = HashedDropout(config.model, config.seeds, config.device)
