@@ -240,8 +240,8 @@ def to_svg(tree: Tree) -> str:
     """
     import svgling
 
-    labeled = _fold(tree, lambda word: word, lambda children: ("", *children))
+    labeled: Any = lambda children: ("", *children)
     try:
-        return svgling.draw_tree(labeled).get_svg().tostring()
+        return svgling.draw_tree(_fold(tree, lambda word: word, labeled)).get_svg().tostring()
     except RecursionError:
         raise DataError(f"the tree of {len(leaves(tree))} words is too deep to draw") from None
