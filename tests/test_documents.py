@@ -23,7 +23,7 @@ import auxin
 from auxin.cli import VERBS, main, options_of
 from auxin.cli.options import table
 from auxin.measures.grokking import grokking_summary
-from auxin.report.summaries import members
+from auxin.report.tables import members
 from auxin.runs import open_run
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ import pytest
 
 from auxin.config import preset
 from auxin.measures.grokking import grokking_summary
-from auxin.report.summaries import COLUMNS
+from auxin.report.tables import COLUMNS
 from auxin.runs import open_run
 from auxin.studies import papers
 

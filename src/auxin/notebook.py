@@ -25,8 +25,8 @@ from auxin.probes.transfer import TransferReport
 from auxin.report import page, theory_figures
 from auxin.report.markup import Table, fill, layers, number
 from auxin.report.page import Checked, fragment
-from auxin.report.summaries import members, overall
 from auxin.report.sweep_figures import sweep_figures
+from auxin.report.tables import members, overall
 from auxin.report.theme import LIGHT, VERSION, specification
 from auxin.report.training_figures import learning_curves, span_chart
 from auxin.runs import Run

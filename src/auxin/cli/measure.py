@@ -55,7 +55,7 @@ class MeasureOptions(Verb):
 
         from auxin.experiment.data import task_of
         from auxin.experiment.measure import measure
-        from auxin.report.summaries import written
+        from auxin.report.tables import written
         from auxin.report.theme import save_inside
         from auxin.report.training_figures import baselines_of, dynamics
 

@@ -73,7 +73,7 @@ def _view(run: Run, *, trees: bool) -> RunView:
     from auxin.cli.trees import tree_drawings
     from auxin.measures.grokking import grokking_summary
     from auxin.report.sections import RunView
-    from auxin.report.summaries import stability
+    from auxin.report.tables import stability
 
     metrics = run.metrics
     summary = grokking_summary(metrics)

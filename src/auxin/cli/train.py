@@ -80,7 +80,7 @@ class TrainOptions(Following):
 def summarized(run: Run) -> Result:
     """A trained run's grokking summary; its learning curves are drawn beside its metrics."""
     from auxin.measures.grokking import grokking_summary
-    from auxin.report.summaries import members, overall, stability
+    from auxin.report.tables import members, overall, stability
     from auxin.report.theme import save_inside
     from auxin.report.training_figures import learning_curves
 

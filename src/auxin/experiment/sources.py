@@ -111,15 +111,16 @@ def scaled_models(source: str, names: Sequence[str]) -> Callable[[int, int], Any
 
     def of_config(width: int, depth: int) -> nn.Module:
         sizes = {k: settings[k] * width // old for k in GROWING if isinstance(settings.get(k), int)}
-        return _of_settings(settings | sizes | {names[0]: width, names[1]: depth})
+        sizes |= {names[0]: width, names[1]: depth}
+        return _of_settings(settings | sizes, torch.initial_seed())  # the caller's
 
     return of_config
 
 
-def _of_settings(settings: Mapping[str, Any]) -> nn.Module:
-    model = model_of_config(settings, torch.initial_seed())  # the caller's
+def _of_settings(settings: Mapping[str, Any], seed: int, source: str = "a config") -> nn.Module:
+    model = model_of_config(settings, seed)
     if isinstance(model, str):
-        raise ConfigError(f"a config alone cannot be measured; {model}")
+        raise ConfigError(f"{source} alone cannot be measured; {model}")
     return model
 
 
@@ -239,10 +240,7 @@ def model_at(source: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Mod
     settings, path = read_config(source), Path(source)
     if any(path.glob("*.safetensors")):
         return _with_weights(path)
-    model = model_of_config(settings, seed)
-    if isinstance(model, str):
-        raise ConfigError(f"{source} alone cannot be measured; {model}")
-    return model
+    return _of_settings(settings, seed, source)
 
 
 def _with_weights(path: Path) -> nn.Module:
