@@ -1,7 +1,7 @@
 """A study as a declaration: what is varied, what is read off a model, what is estimated, what was claimed.
 
 ``Study.analyse`` turns the tidy metrics of all runs into findings with intervals, verdicts on the claims, an answer in
-sentences, and the tables that figures draw.
+sentences, and the tables that figures draw. Below it, outcomes of whole runs, read off these metrics.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import polars as pl
 
 from auxin.display import Displayed
 from auxin.lab.named import NamedRun
+from auxin.lab.table import curve, late
+from auxin.measures.grokking import grokking_summary
+from auxin.measures.intervals import limits
 from auxin.studies.design import Scale
-from auxin.studies.statistics import Estimate
-
-if TYPE_CHECKING:
-    import polars
+from auxin.studies.statistics import Estimate, mean
 
 Verdict = Literal["supported", "not supported", "contradicted"]
 
@@ -113,7 +115,7 @@ class Analysis(Displayed):
     """The findings whose sentences these are."""
     claims: tuple[Claim, ...]
     findings: tuple[Finding, ...]
-    tables: Mapping[str, polars.DataFrame]
+    tables: Mapping[str, pl.DataFrame]
 
     @property
     def text(self) -> str:
@@ -126,7 +128,7 @@ class Found:
     """What a study's estimates gave."""
 
     findings: Sequence[Finding]
-    tables: Mapping[str, polars.DataFrame]
+    tables: Mapping[str, pl.DataFrame]
     answer: Sequence[str] = ()
     """The answer in sentences, where it is more than those of the findings that answer."""
     answered: Sequence[str] = ()
@@ -142,15 +144,15 @@ class Study:
     question: str
     configs: Callable[[Scale], list[NamedRun]]
     """The runs at a scale."""
-    models: Callable[[polars.DataFrame], polars.DataFrame]
+    models: Callable[[pl.DataFrame], pl.DataFrame]
     """From the tidy metrics a row a model, with its settings and outcomes."""
-    estimates: Callable[[polars.DataFrame, polars.DataFrame], Found]
+    estimates: Callable[[pl.DataFrame, pl.DataFrame], Found]
     """From the models and the metrics."""
     claims: Sequence[Statement] = ()
     answered: Sequence[str] = ()
     """Findings that answer the question, by name."""
 
-    def analyse(self, metrics: polars.DataFrame) -> Analysis:
+    def analyse(self, metrics: pl.DataFrame) -> Analysis:
         """The answer from the table of all finished runs."""
         found = self.estimates(self.models(metrics), metrics)
         named = {f.name: f for f in found.findings}
@@ -162,3 +164,57 @@ class Study:
         )
         more = " ".join(others)
         return Analysis(self.question, first, more, answered, claims, tuple(found.findings), found.tables)
+
+
+def outcomes(
+    metrics: pl.DataFrame, settings: Sequence[str], late_values: Mapping[str, tuple[str, str]] = {}
+) -> pl.DataFrame:
+    """Every model's grokking summary, and means over the last fifth of the steps.
+
+    Columns: run, the settings, those of ``grokking_summary(…).members``, and those of ``late_values``, each a metric
+    of a split.
+    """
+    rows: list[pl.DataFrame] = []
+    for key, group in metrics.group_by("run", *settings, maintain_order=True):
+        summary = grokking_summary(group).members
+        columns = [pl.lit(v).alias(n) for n, v in zip(("run", *settings), key, strict=True)]
+        rows.append(summary.select(*columns, *summary.columns))
+    models = pl.concat(rows, how="vertical_relaxed")
+    for column, (split, name) in late_values.items():
+        values = late(metrics, split, name, settings).rename({name: column})
+        models = models.join(values, on=["run", *settings, "member"], how="left")
+    return models
+
+
+def summarized(models: pl.DataFrame, by: Sequence[str], columns: Mapping[str, str]) -> pl.DataFrame:
+    """A row a group: ``by``, models, those that ``grokked``, and each column's mean with its interval.
+
+    ``columns`` say what metric each is.
+    """
+    rows: list[dict[str, object]] = []
+    for key, group in models.group_by(by, maintain_order=True):
+        row: dict[str, object] = dict(zip(by, key, strict=True))
+        row |= {"models": len(group), "grokked": int(group["grokked"].sum())}
+        for column, metric in columns.items():
+            row |= mean(group[column].drop_nulls().to_numpy(), *limits(metric)).columns(column)
+        rows.append(row)
+    return pl.DataFrame(rows)
+
+
+def first_task(metrics: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the task that comes first."""
+    return metrics.filter(pl.col("task") == metrics["task"][0])
+
+
+def fewest(models: pl.DataFrame, by: str) -> int:
+    """Models in the smallest group."""
+    return int(models[by].value_counts()["count"].min())  # pyright: ignore[reportArgumentType]
+
+
+def first_below(metrics: pl.DataFrame, name: str, threshold: float, settings: Sequence[str]) -> pl.DataFrame:
+    """The first logged step at which a training metric is below a threshold, null where it never is.
+
+    Columns: run, settings, member, ``step``.
+    """
+    below = pl.col("step").filter(pl.col("value") < threshold).min().alias("step")
+    return curve(metrics, "train", name).group_by("run", *settings, "member", maintain_order=True).agg(below)

@@ -14,8 +14,18 @@ import polars as pl
 from auxin.lab.named import NamedRun
 from auxin.lab.table import curve
 from auxin.measures.intervals import bands
-from auxin.studies.analysis import Claim, Finding, Found, Statement, Study, finding
-from auxin.studies.curves import fewest, first_task, outcomes, summarized
+from auxin.studies.analysis import (
+    Claim,
+    Finding,
+    Found,
+    Statement,
+    Study,
+    fewest,
+    finding,
+    first_task,
+    outcomes,
+    summarized,
+)
 from auxin.studies.design import FIVE_SEEDS, Scale, apart, base
 from auxin.studies.papers import INVERTED_U, SAME_LOSS
 from auxin.studies.statistics import (

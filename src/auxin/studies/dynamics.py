@@ -15,8 +15,18 @@ from auxin.lab.named import NamedRun
 from auxin.lab.table import curve, late
 from auxin.measures.intervals import bands, limits
 from auxin.studies import papers
-from auxin.studies.analysis import FEWEST, Claim, Finding, Found, Statement, Study, Verdict, finding
-from auxin.studies.curves import fewest, first_task
+from auxin.studies.analysis import (
+    FEWEST,
+    Claim,
+    Finding,
+    Found,
+    Statement,
+    Study,
+    Verdict,
+    fewest,
+    finding,
+    first_task,
+)
 from auxin.studies.design import FIVE_SEEDS, Scale, apart, base
 from auxin.studies.statistics import Array, Estimate, contrast, mean, paired, share_contrast, spearman
 from auxin.values import changed

@@ -11,8 +11,7 @@ from auxin.config import preset
 from auxin.lab.named import NamedRun
 from auxin.lab.table import curve
 from auxin.measures.intervals import bands
-from auxin.studies.analysis import Finding, Found, Statement, Study, finding
-from auxin.studies.curves import outcomes
+from auxin.studies.analysis import Finding, Found, Statement, Study, finding, outcomes
 from auxin.studies.design import Scale, apart, base
 from auxin.studies.papers import EARLY_STOPPING, LATE
 from auxin.studies.statistics import mean, proportion

@@ -30,8 +30,7 @@ from auxin.errors import DataError
 from auxin.lab.named import NamedRun
 from auxin.lab.table import curve, late
 from auxin.measures.intervals import bands
-from auxin.studies.analysis import FEWEST, Claim, Finding, Found, Study, finding
-from auxin.studies.curves import first_below
+from auxin.studies.analysis import FEWEST, Claim, Finding, Found, Study, finding, first_below
 from auxin.studies.design import Scale, apart, base
 from auxin.studies.statistics import (
     Array,

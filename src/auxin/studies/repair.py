@@ -14,8 +14,7 @@ import polars as pl
 from auxin.lab.named import NamedRun
 from auxin.lab.table import curve
 from auxin.measures.intervals import bands
-from auxin.studies.analysis import Finding, Found, Statement, Study, finding
-from auxin.studies.curves import outcomes, summarized
+from auxin.studies.analysis import Finding, Found, Statement, Study, finding, outcomes, summarized
 from auxin.studies.design import Scale, apart, base
 from auxin.studies.joint import branch_strength
 from auxin.studies.statistics import Array, share_contrast
