@@ -32,12 +32,15 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def test_a_source_makes_a_test_of_every_kind(project: pytest.Pytester) -> None:
+    ends = "print('compiler', 'torch._dynamo' in sys.modules)"  # whose import takes longer than the checks
+    project.makeconftest(f"import sys\ndef pytest_unconfigure():\n    {ends}\n")
     result = project.runpytest_subprocess(
         *LOADED, "-v", "--auxin", "encoder.py:build", "--auxin", "encoder.py:scaled"
     )
     result.assert_outcomes(passed=9, failed=1)
     result.stdout.fnmatch_lines(["*layers.1.linear2 has std * 3 times as much*"])
     assert "encoder.py:scaled-mismatch" in result.stdout.str()
+    result.stdout.fnmatch_lines(["compiler False"])
 
 
 def test_a_source_that_is_not_there_is_one_line(project: pytest.Pytester) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from auxin.errors import ConfigError
-from auxin.probes.bands import Bands, Updates
+from auxin.probes.bands import Bands, Gradients, Updates
 from auxin.probes.glance import Glance
 from auxin.probes.inputs import Reading
 from auxin.probes.observe import observe
@@ -35,15 +35,20 @@ class Language(nn.Module):
         return self.output(self.encoder(self.embed(ids), mask=mask, is_causal=True))
 
 
-def trained(model: nn.Module, steps: int, watcher: Watch | None, fault: int = 0) -> dict[str, torch.Tensor]:
-    """The weights after so many steps on random words, the rate thirtyfold at the step of the fault."""
+def trained(
+    model: nn.Module, steps: int, watcher: Watch | None, fault: int = 0, corrupted: int = 0
+) -> dict[str, torch.Tensor]:
+    """The weights after so many steps on random words, the rate thirtyfold at the step of the fault; a corrupted
+    batch has sentences of one word each."""
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     for step in range(1, steps + 1):
         ids = torch.randint(20, (4, 8), generator=generator)
+        ids = ids[:, :1].expand_as(ids) if step == corrupted else ids
         optimizer.param_groups[0]["lr"] = 0.03 if step == fault else 1e-3
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if watcher is not None:
             watcher.step(step)
@@ -73,6 +78,35 @@ def test_a_rate_that_is_thirtyfold_for_a_step_is_seen_at_that_step(caplog: pytes
         trained(model, 26, watcher, fault=25)
     assert [(alarm.step, alarm.kind) for alarm in watcher.alarms] == [(25, "update")]
     assert caplog.text == ""  # who takes steps prints what they return
+
+
+def test_a_batch_whose_sentences_are_one_word_each_is_seen_at_that_step() -> None:
+    """Behind clipping: attention's queries and keys then have no gradient."""
+    inner = models.build("llama", vocab_size=20, width=32, depth=2)
+    model = nn.Module()
+    model.inner, model.forward = inner, lambda ids: inner(input_ids=ids, use_cache=False).logits
+    watcher = watch(inner, 1000)
+    trained(model, 26, watcher, corrupted=25)
+    ((step, kind, module),) = [(alarm.step, alarm.kind, alarm.module) for alarm in watcher.alarms]
+    assert (step, kind) == (25, "batch")
+    assert module.endswith(("q_proj.weight", "k_proj.weight"))
+
+
+def test_a_gradient_is_unlike_its_past_by_its_size_or_by_that_of_many_tensors_beside_the_others() -> None:
+    def kinds(sizes: np.ndarray, past: np.ndarray) -> bool:
+        gradients = Gradients([f"tensor {i}" for i in range(10)])
+        judged = [gradients.judge(step, row) for step, row in enumerate(past)]
+        assert judged == [None] * len(past)
+        return gradients.judge(40, sizes) is not None
+
+    noise = np.exp(0.1 * np.random.default_rng(0).standard_normal((40, 10)))
+    assert not kinds(2 * noise[0], noise[1:])  # as where the loss of half precision is scaled anew
+    assert kinds(5 * noise[0], noise[1:])
+    odd = np.where(np.arange(10) < 3, 1e-6, 1.0)
+    assert kinds(0.5 * odd, noise[1:])
+    assert not kinds(np.where(np.arange(10) < 1, 0.0, 1.0), noise[1:])  # an expert that no token has chosen
+    idle = noise[1:] * np.where(np.arange(39)[:, None] % 13 == 5, odd, 1.0)
+    assert not kinds(odd, idle)  # as happens from time to time
 
 
 def test_the_first_module_that_makes_nan_is_named_once() -> None:
@@ -137,8 +171,8 @@ def test_a_change_is_judged_by_those_of_the_past() -> None:
 
 def test_updates_that_grow_with_a_warm_up_are_no_jump_and_a_single_tensor_may_jump() -> None:
     updates, ones = Updates(["a", "b", "c"]), np.ones(3)
-    assert all(updates.judge(step, 0.01 * step * ones, 0.01 * step * ones) is None for step in range(1, 60))
-    jump = updates.judge(60, 0.6 * np.array([1, 1, 20]), 0.6 * np.array([1, 1, 20]))
+    assert all(updates.judge(step, 0.01 * step * ones, ones) is None for step in range(1, 60))
+    jump = updates.judge(60, 0.6 * np.array([1, 1, 20]), ones)
     assert jump is not None
     assert jump.module == "c"
 
@@ -168,12 +202,12 @@ def test_transformers_calls_it_after_every_step_and_warns(caplog: pytest.LogCapt
     model = Language()
     watcher = watch(model, 5)
     handler = callbacks.CallbackHandler([watcher.trainer_callback()], model, None, None, None)
-    state, control = callbacks.TrainerState(global_step=5), callbacks.TrainerControl()
-    assert handler.on_step_end(arguments.__new__(arguments), state, control) is control
+    state, control = callbacks.TrainerState(global_step=4), callbacks.TrainerControl()
+    assert handler.on_optimizer_step(arguments.__new__(arguments), state, control) is control
     assert "update" in watcher.profile.columns
     with torch.no_grad():
         model.encoder.layers[0].linear1.weight[0, 0] = torch.nan
-    handler.on_step_end(arguments.__new__(arguments), callbacks.TrainerState(global_step=6), control)
+    handler.on_optimizer_step(arguments.__new__(arguments), callbacks.TrainerState(global_step=5), control)
     assert caplog.messages[-1:] == [str(alarm) for alarm in watcher.alarms]
 
 

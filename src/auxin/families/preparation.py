@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -55,6 +56,12 @@ def as_config_error(what: str, allowed: str = "") -> Iterator[None]:
         raise ConfigError(f"{text}; allowed: {allowed}" if allowed else text) from error
 
 
+def uncompiled() -> AbstractContextManager[Any]:
+    """Nothing compiled; where the compiler has not been imported, which takes seconds, nothing is."""
+    stance: Any = torch.compiler.set_stance
+    return stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
 @contextmanager
 def prepared(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode, frozen parameters, gradients on, nothing compiled, attention in its plain form.
@@ -88,7 +95,7 @@ def prepared(*modules: nn.Module) -> Iterator[None]:
             torch.inference_mode(False),
             torch.enable_grad(),
             sdpa_kernel(SDPBackend.MATH),
-            torch.compiler.set_stance("force_eager"),
+            uncompiled(),
         ):
             yield
 

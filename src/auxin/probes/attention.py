@@ -32,6 +32,11 @@ class SoftmaxWatch(TorchDispatchMode):
         self._products: list[tuple[int, int, int]] = []
         self._weights: tuple[int, int] | None = None
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch's own switch: the import of its compiler takes longer than most checks."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func.name().split(".")[0]

@@ -67,8 +67,8 @@ class Glance:
         return self._call[1]
 
     def profile(self) -> Profile:
-        """Columns of ``Observation``, shares of the layer's output; and experts: entropy of the first choices of
-        experts, relative to uniform.
+        """Columns of ``Observation``, shares of the layer's output; and experts: of the tokens' first choices the
+        effective number exp(entropy), from 0 for one expert to 1 for all.
 
         The gradient is that of one random combination of the output. Raises ``NotFinite``, which names the first
         module whose output has NaN or infinite entries.
@@ -181,9 +181,8 @@ class _Record(SoftmaxWatch):
         if func.name() == "aten::topk" and self.states and args[0].requires_grad:
             count = args[0].shape[-1]
             if count >= max(self._most, 2):  # of groups of experts and the experts, these are more
-                load = torch.bincount(result[1].flatten(), minlength=count).double()
+                first = torch.bincount(args[0].flatten(0, -2).argmax(-1), minlength=count).double()
+                used = torch.special.entr(first / first.sum()).sum().exp().item()
                 self._most = count
-                self.experts[len(self.states)] = (
-                    torch.special.entr(load / load.sum()).sum().exp().item() / count
-                )
+                self.experts[len(self.states)] = (used - 1) / (min(count, int(first.sum())) - 1)
         return result

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from auxin.errors import ConfigError
 from auxin.families.layers import unwrapped
 from auxin.families.preparation import as_config_error, check_readable
-from auxin.probes.bands import Alarm, Bands, Updates
+from auxin.probes.bands import Alarm, Bands, Gradients, Updates
 from auxin.probes.glance import Glance
 from auxin.probes.inputs import Reading
 from auxin.probes.states import NotFinite
@@ -24,7 +24,7 @@ from auxin.theory.profile import Profile
 from auxin.theory.states import Array
 from auxin.values import check_whole
 
-ENTRIES = 2048
+ENTRIES = 256
 """Entries of a tensor whose update is measured."""
 SUMMARY: dict[str, Callable[[Array], float]] = {
     "norm": lambda x: x[-1], "cosine": lambda x: x[-1], "gradient": lambda x: x[0], "attention_share": np.nanmax,
@@ -47,11 +47,11 @@ def watch(
 ) -> Watch:
     """Watch a model that trains; call ``step`` of what is returned after every step of the optimizer.
 
-    Every step: the norm of each tensor's update, of 2,048 of its entries. Every ``every`` steps, and where an update
-    jumps: the profile on one small batch. A quantity that leaves its band is an ``Alarm``, which ``step`` returns;
-    callbacks of trainers make it a warning of the logger ``auxin``. Bands end at limits (cosine 0.999, entropy 0.02,
-    spread 50, experts 0.3) and at three times the largest change of the last eight looks. Weights, gradients, modes
-    and random state are left as they are.
+    Every step, before gradients are set to zero: the norms of each tensor's update, of 256 of its entries, and of each
+    matrix's gradient. Every ``every`` steps, and where one jumps: the profile on one small batch. A quantity that
+    leaves its band is an ``Alarm``, which ``step`` returns; callbacks of trainers make it a warning of the logger
+    ``auxin``. Bands end at limits (cosine 0.999, entropy 0.02, spread 50, experts 0.3) and at three times the largest
+    change of the last eight looks. Weights, gradients, modes and random state are left as they are.
 
     Args:
         model: any module that ``check`` measures, whose layers return the stream.
@@ -98,7 +98,7 @@ class Watch:
         """Of the last look; its column update is of layers, at 0 of what is outside them."""
         self._bands = Bands(self._glance.layers, self.profile)
         self._sampled = _Sampled(model, list(self._glance.stack.layers))
-        self._updates = Updates(self._sampled.names)
+        self._updates, self._gradients = Updates(self._sampled.names), Gradients(self._sampled.matrices)
         self._finite = True
         self._step: int | None = None
 
@@ -107,12 +107,14 @@ class Watch:
         if step == self._step:  # a batch whose gradients are only added up
             return []
         self._step = step
-        update = self._sampled.update()
+        update, gradient = self._sampled.update(), self._sampled.gradient()
         found: list[Alarm] = []
-        if update is not None and np.isfinite(update).all() and update.any():
-            jump = self._updates.judge(step, update, self._sampled.relative(update))
-            found += [jump] if jump else []
-        broken = update is not None and not np.isfinite(update).all()
+        if update is not None and math.isfinite(update.sum()):
+            jumps = [self._updates.judge(step, update, self._sampled.sizes)]
+            if gradient is not None and 0 < gradient.sum() < math.inf:
+                jumps.append(self._gradients.judge(step, gradient))
+            found += [jump for jump in jumps if jump]
+        broken = update is not None and not math.isfinite(update.sum())
         if found or (broken and self._finite) or step % self.every == 0:
             found += self._look(step, update)
         self.alarms += found
@@ -154,9 +156,8 @@ class Watch:
         """A ``TrainerCallback`` of transformers: ``Trainer(model, callbacks=[watcher.trainer_callback()])``."""
         from transformers import TrainerCallback
 
-        return _callback(
-            TrainerCallback, on_step_end=lambda _, args, state, *__, **___: self._warn(state.global_step)
-        )
+        step = lambda _, args, state, *__, **___: self._warn(state.global_step + 1)
+        return _callback(TrainerCallback, on_optimizer_step=step)  # before gradients are set to zero
 
     def lightning_callback(self) -> Any:
         """A ``Callback`` of Lightning: ``Trainer(callbacks=[watcher.lightning_callback()])``."""
@@ -216,11 +217,12 @@ class _Sampled:
     """Some entries of every parameter, as they are and as they were one step ago."""
 
     def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
-        self._model = model
         named = {name: p for name, p in model.named_parameters() if type(p.data) is Tensor and p.numel()}
         if not named:
             raise ConfigError(f"{type(model).__name__} has no plain parameters; allowed: one or more")
         self.names, self._parameters = list(named), list(named.values())
+        wide = {name: p for name, p in named.items() if p.ndim > 1}
+        self.matrices, self._wide = list(wide), list(wide.values())
         inside = lambda name: next(
             (i for i, layer in enumerate(layers, 1) if name.startswith(f"{layer}.")), 0
         )
@@ -228,22 +230,19 @@ class _Sampled:
         self._depth = len(layers)
         self._take()
 
+    @torch.no_grad()
     def _take(self) -> None:
-        """Views of the entries, which follow the weights, and copies."""
+        """Views of the entries, which follow the weights, and a copy of them, joined."""
         self._places = [p.data_ptr() for p in self._parameters]
-        strides = [-(-p.numel() // ENTRIES) for p in self._parameters]
-        with torch.no_grad():
-            self._views = [
-                p.detach().as_strided((-(-p.numel() // stride),), (stride,), p.storage_offset())
-                for p, stride in zip(self._parameters, strides, strict=True)
-            ]
-            self._before = [view.clone() for view in self._views]
+        self._views = [_some(p) for p in self._parameters]
+        self._lengths = torch.tensor([len(view) for view in self._views], device=self._views[0].device)
+        self._before = torch.cat(_alike(self._views))
         self.weigh()
 
     @torch.no_grad()
     def weigh(self) -> None:
-        """Note the size of the weights."""
-        self._sizes = _norms(self._views)
+        """Note the sizes [P] of the weights."""
+        self.sizes = self._norms(self._before)
 
     @torch.no_grad()
     def update(self) -> Array | None:
@@ -251,25 +250,43 @@ class _Sampled:
         if [p.data_ptr() for p in self._parameters] != self._places:
             self._take()
             return None
-        found = _norms(_torch._foreach_sub(self._views, self._before))
-        _torch._foreach_copy_(self._before, self._views)
+        now = torch.cat(_alike(self._views))
+        found = self._norms(now - self._before)
+        self._before = now
         return found
 
-    def relative(self, update: Array) -> Array:
-        """[P]: updates relative to the weights, as those were at the last look."""
-        return update / np.maximum(self._sizes, 1e-12)
+    def gradient(self) -> Array | None:
+        """Norms of the last batch's gradients of matrices, 0 where there is none; None without any."""
+        there = {i: p.grad for i, p in enumerate(self._wide) if p.grad is not None}
+        plain = {i: grad for i, grad in there.items() if grad.layout == torch.strided}
+        if not plain:
+            return None
+        found = np.zeros(len(self._wide))
+        norms = _alike(_torch._foreach_norm(list(plain.values())))
+        found[list(plain)] = torch.stack(norms).double().cpu().numpy()
+        return found
+
+    def _norms(self, joined: Tensor) -> Array:
+        """[P]: Euclidean norms of the parts."""
+        squares = torch.segment_reduce(joined.square(), "sum", lengths=self._lengths, unsafe=True)
+        return squares.double().sqrt().cpu().numpy()
 
     def by_layer(self, update: Array) -> Array:
         """[depth + 1] of relative updates; at 0 of all that is outside the layers."""
         squares = [
-            np.bincount(self._layer, weights=x**2, minlength=self._depth + 1) for x in (update, self._sizes)
+            np.bincount(self._layer, weights=x**2, minlength=self._depth + 1) for x in (update, self.sizes)
         ]
         return np.sqrt(squares[0] / np.maximum(squares[1], 1e-24))
 
 
-def _norms(tensors: Sequence[Tensor]) -> Array:
-    """Euclidean norms, [P]."""
-    norms = _torch._foreach_norm(list(tensors))
-    if len({(norm.device, norm.dtype) for norm in norms}) > 1:
-        norms = [norm.to("cpu", torch.float32) for norm in norms]
-    return torch.stack(norms).double().cpu().numpy()
+def _alike(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """On one device, in one precision."""
+    device = tensors[0].device
+    same = all(x.device == device and x.dtype == torch.float32 for x in tensors)
+    return list(tensors) if same else [x.to(device, torch.float32) for x in tensors]
+
+
+def _some(x: Tensor) -> Tensor:
+    """A view of at most ``ENTRIES`` entries at equal distances in memory."""
+    stride = -(-x.numel() // ENTRIES)
+    return x.detach().as_strided((-(-x.numel() // stride),), (stride,), x.storage_offset())

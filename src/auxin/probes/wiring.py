@@ -55,6 +55,11 @@ class _Watch(TorchDispatchMode):
             p.untyped_storage().data_ptr(): (name, p) for name, p in parameters if p.numel()
         }
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """As of SoftmaxWatch."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = func.name().partition(".")[0].removeprefix("aten::"), kwargs or {}
         if name in PRODUCTS:
