@@ -1,10 +1,11 @@
 """auxin.check on a small model of every class with a config in the installed transformers.
 
-    python benchmarks/audit.py [--seeds 1] [--limit 60] [--again] [CLASS …]
+    python benchmarks/audit.py [--seeds 1] [--limit 60] [--again | --more] [CLASS …]
 
 A row a class: whether its stream is measured, and how far from what plain forward hooks show; how far the prediction is
 from the mean over drawn networks; what its weights were compared with; what is flagged although nothing was harmed; why
-it is refused. Rows that docs/tables/audit.csv has are kept, unless ``--again``; docs/audit.md is made from them.
+it is refused. Rows that docs/tables/audit.csv has are kept, unless ``--again``; docs/audit.md is made from them. With
+``--more``, classes that were checked with fewer seeds are checked with the others, for what is flagged alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,7 @@ SCHEMA: dict[str, Any] = {
 }  # fmt: skip
 
 Build = Callable[..., nn.Module]
+Task = Callable[[], dict[str, Any]]
 
 
 def row_of(build: Build, seeds: int) -> dict[str, Any]:
@@ -85,15 +88,22 @@ def row_of(build: Build, seeds: int) -> dict[str, Any]:
             row["refused"] = next(note for note in report.notes if note.startswith("the branches found"))
     if report.predicted is not None and seen is not None:
         row |= _deviations(build, layers)
-    for seed in range(seeds):
-        if seed:
-            report = check(_seeded(build, seed), n_tokens=TOKENS, seed=seed, layers=layers)
-        found = report.findings
-        row["fresh"] += 1
-        row["flagged"] += bool(found)
-        if found and "finding" not in row:
-            row["finding"] = found[0].sentence
+    _count(row, report)
+    return flags_of(build, row, seeds)
+
+
+def flags_of(build: Build, row: dict[str, Any], seeds: int) -> dict[str, Any]:
+    """A row with as many seeds, by checking those that it is without."""
+    for seed in range(row["fresh"], seeds):
+        _count(row, check(_seeded(build, seed), n_tokens=TOKENS, seed=seed, layers=row.get("stack")))
     return row
+
+
+def _count(row: dict[str, Any], report: CheckReport) -> None:
+    row["fresh"] += 1
+    row["flagged"] += not report.ok
+    if not report.ok and row.get("finding") is None:
+        row["finding"] = report.findings[0].sentence
 
 
 def _seeded(build: Build, seed: int, **sizes: int) -> nn.Module:
@@ -193,20 +203,20 @@ def _deviations(build: Build, layers: str | None) -> dict[str, float]:
     }
 
 
-def _work(build: Build, seeds: int, out: Connection) -> None:
+def _work(task: Task, out: Connection) -> None:
     warnings.simplefilter("ignore")
     with open(os.devnull, "w") as silent, contextlib.redirect_stderr(silent):
         try:
-            out.send(row_of(build, seeds))
+            out.send(task())
         except BaseException as error:
             out.send({"refused": f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"})
 
 
-def apart(build: Build, seeds: int, limit: float) -> dict[str, Any]:
+def apart(task: Task, limit: float) -> dict[str, Any]:
     """A row, made in a process of its own that may crash, or be ended after so many seconds."""
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
-    process = fork.Process(target=_work, args=(build, seeds, sender))
+    process = fork.Process(target=_work, args=(task, sender))
     process.start()
     sender.close()
     try:
@@ -252,6 +262,9 @@ there are kept.
 | weights compared with a family's scheme | {intended} |
 | weights compared with fresh draws of the class | {drawn} |
 | flagged although nothing was harmed | {flagged} |
+| fresh models of them all | {fresh} |
+| fresh models that are flagged, and the flag is true | {true} |
+| false alarms | {false} |
 | measured without a verdict: branches do not account for the stream | {open} |
 | refused: inputs that are not made up, or do not reach the layers | {inputs} |
 | refused: no stream [B, n, d], or no repeated layers of one width | {layers} |
@@ -303,6 +316,9 @@ def page() -> str:
         intended=table.filter(pl.col("reference") == "intended").height,
         drawn=table.filter(pl.col("reference") == "drawn").height,
         flagged=flagged.height,
+        fresh=table["fresh"].sum(),
+        true=flagged.filter(pl.col("model").is_in(list(READ)))["flagged"].sum(),
+        false=flagged.filter(~pl.col("model").is_in(list(READ)))["flagged"].sum(),
         open=without,
         inputs=inputs,
         layers=len(refused) - unbuilt - inputs - without,
@@ -323,7 +339,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--limit", type=float, default=60)
-    for name, words in (("--again", "replace all rows"), ("--refused", "try those again that were refused")):
+    for name, words in (
+        ("--again", "replace all rows"),
+        ("--refused", "try those again that were refused"),
+        ("--more", "only what is flagged, with seeds that a row is without"),
+    ):
         parser.add_argument(name, action="store_true", help=words)
     parser.add_argument("classes", nargs="*", metavar="CLASS")
     options = parser.parse_args()
@@ -338,11 +358,16 @@ def main() -> None:
     rows = {row["model"]: row for row in read().to_dicts() if row["model"] in every}
     for name, build in every.items():
         chosen = not options.classes or any(re.fullmatch(pattern, name) for pattern in options.classes)
-        known = name in rows and not (options.refused and rows[name]["refused"])
-        if chosen and (options.again or not known):
-            rows[name] = {"model": name} | apart(build, options.seeds, options.limit)
-            print({key: value for key, value in rows[name].items() if value is not None}, flush=True)
-            write(rows)
+        row = rows.get(name)
+        known = row is not None and not (options.refused and row["refused"])
+        if chosen and options.more and row is not None and 0 < row["fresh"] < options.seeds:
+            rows[name] |= apart(partial(flags_of, build, row, options.seeds), options.limit)
+        elif chosen and not options.more and (options.again or not known):
+            rows[name] = {"model": name} | apart(partial(row_of, build, options.seeds), options.limit)
+        else:
+            continue
+        print({key: value for key, value in rows[name].items() if value is not None}, flush=True)
+        write(rows)
     PAGE.write_text(page())
 
 

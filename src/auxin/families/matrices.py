@@ -19,6 +19,8 @@ AGREEING = 0.6
 """Share of the maps that a scheme has to explain, to be taken as the intended one."""
 TOLERANCE = 0.05
 """Relative difference of a standard deviation that still counts as explained, beside chance."""
+PIECE = 2**18
+"""Entries that are read at a time."""
 
 
 def _scheme(words: str, std: Callable[[Map], float]) -> Scheme:
@@ -50,8 +52,16 @@ USUAL = (
 
 
 def size_of(p: Tensor) -> float:
-    """Root mean square of the entries."""
-    return p.detach().float().square().mean().sqrt().item()
+    """Root mean square of the entries, read in pieces, so that there is no copy of a large tensor."""
+    x = p.detach()
+    pieces = x.split(max(1, PIECE * len(x) // x.numel())) if x.ndim and x.numel() else (x,)
+    return math.sqrt(sum(piece.float().square().sum().item() for piece in pieces) / max(1, x.numel()))
+
+
+def is_zero(p: Tensor) -> bool:
+    """Whether all entries are zero; the first ones tell it of most tensors."""
+    x = p.detach()
+    return not bool(x[:1].any()) and not bool(x.any()) if x.ndim else not bool(x)
 
 
 @dataclass(frozen=True)

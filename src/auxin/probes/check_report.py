@@ -18,7 +18,7 @@ from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
 from auxin.probes.expectation import Known
 from auxin.probes.findings import Diagnostic
-from auxin.probes.observe import BRANCH_COLUMNS, PROBES, Observation
+from auxin.probes.observe import BRANCH_COLUMNS, Observation
 from auxin.probes.prediction import Tokens, predict
 from auxin.probes.remedy import Remedy, advised, remedies
 from auxin.theory.profile import Profile
@@ -235,9 +235,8 @@ class CheckReport(display.Drawn, display.Displayed):
             lines.append(f"loss at initialization: {loss}")
         if seen is not None:
             error = seen.errors["gradient"][0] / seen.gradient[0]
-            lines.append(
-                f"gradient at the input: ± {error:.0%}, the standard error of {PROBES} random probes"
-            )
+            probes = f"the standard error of {seen.probes} random probes"
+            lines.append(f"gradient at the input: ± {error:.0%}, {probes}")
         lines += [f"({note})" for note in self.notes]
         tables = list(_table(self.layers))
         if self.encoder is not None:

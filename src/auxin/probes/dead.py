@@ -7,6 +7,7 @@ and have a gradient are moved against it, and it runs again, until no more are r
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -15,10 +16,12 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torch.func import functional_call
 
 from auxin.errors import ConfigError
 from auxin.families.layers import LISTS, LayerStack, find_layers, pair_of
+from auxin.families.matrices import is_zero
 from auxin.families.preparation import hooks, prepared
 from auxin.probes.findings import Diagnostic
 from auxin.probes.inputs import Call, Reading, call_of
@@ -33,6 +36,8 @@ FEW = 16
 """Entries of a matrix that are too few to be called all equal."""
 SHOWN = 3
 """Names that a note lists."""
+TOKENS = 16
+"""Tokens that reach all parameters of most models; where they do not, as many as the caller reads."""
 UPDATES = 8
 """Updates that are tried at most."""
 LIBRARIES = ("torch.", "transformers.", "timm.")
@@ -43,13 +48,20 @@ STEP = 0.02
 
 def bad_entries(model: nn.Module) -> dict[str, int]:
     """How many entries of each parameter and buffer are NaN or infinite; masks, which are buffers, may hold −∞."""
-    counts = {name: int((~p.detach().isfinite()).sum()) for name, p in model.named_parameters()}
+    wrong = {name: p for name, p in model.named_parameters() if not all(map(math.isfinite, _range(p)))}
+    counts = {name: int((~p.detach().isfinite()).sum()) for name, p in wrong.items()}
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point() and (
             buffer.ndim or bool(buffer.isnan())
         ):  # a number alone may be a bound
             counts[name] = int((buffer.isnan() | (buffer == float("inf"))).sum())
     return {name: count for name, count in counts.items() if count}
+
+
+def _range(p: Tensor) -> tuple[float, float]:
+    """Lowest and highest entry; NaN where one is, 0 of a tensor without entries."""
+    lowest, highest = p.detach().aminmax() if p.numel() else torch.zeros(2)
+    return float(lowest), float(highest)
 
 
 def unset_tensors(model: nn.Module, bad: Mapping[str, int]) -> Iterator[Diagnostic]:
@@ -63,7 +75,7 @@ def unset_tensors(model: nn.Module, bad: Mapping[str, int]) -> Iterator[Diagnost
     for name, p in model.named_parameters():
         if name in bad or not p.numel():  # register tokens, of which there are none
             continue
-        lowest, highest = (value.item() for value in p.detach().float().aminmax())
+        lowest, highest = _range(p)
         if (size := max(-lowest, highest)) > ABSURD:
             sentence = f"{name} has entries of up to {size:.3g}: memory that was never set."
             yield Diagnostic("dead", owner(name), sentence, size)
@@ -95,9 +107,18 @@ class Reach:
 def reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
     """Run a model forward and back, with gradients of the parameters that are trainable; of all, where none is.
 
-    Cost: one pass forward and back; one more for each round of zero tensors that hold others back. The model's own
-    tensors are read, never written.
+    Cost: one pass forward and back of 16 tokens, where they reach all; else one of all tokens, and one more for each
+    round of zero tensors that hold others back. The model's own tensors are read, never written.
     """
+    few = replace(reading, batch=1, n_tokens=min(reading.n_tokens, TOKENS))
+    if reading.inputs is None and few != reading:
+        found = _reach_of(model, few, trainable)
+        if not (found.blocked or found.unused or found.notes):
+            return found
+    return _reach_of(model, reading, trainable)
+
+
+def _reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
     found = Reach()
     with prepared(model), hooks() as hook:
         call = call_of(model, reading, torch.Generator().manual_seed(reading.seed))
@@ -122,7 +143,7 @@ def _leaves(model: nn.Module, wanted: set[str]) -> dict[str, Tensor]:
 
 
 def _updates(model: nn.Module, call: Call, leaves: dict[str, Tensor], found: Reach) -> None:
-    zero = {name for name, leaf in leaves.items() if not bool(leaf.detach().any())}
+    zero = {name for name, leaf in leaves.items() if is_zero(leaf)}
     for number in range(1, UPDATES + 1):
         reached = _gradients(model, call, leaves, zero)
         found.blocked = {name for name, gradient in reached.items() if gradient is False}
@@ -148,15 +169,17 @@ def _gradients(
     ``keep``. Parameters that the outputs do not depend on are left out."""
     reached: dict[str, Tensor | bool] = {}
 
-    def note(name: str, leaf: Tensor) -> None:
-        assert leaf.grad is not None
-        some = bool(leaf.grad.any())
-        reached[name] = leaf.grad if some and name in keep else some
-        leaf.grad = None  # one gradient at a time is held
+    def note(name: str, gradients: tuple[Tensor, ...]) -> tuple[None]:
+        (gradient,) = gradients
+        if not is_zero(gradient):
+            reached[name] = gradient if name in keep else True
+        reached.setdefault(name, False)
+        return (None,)  # nothing keeps it: one at a time is held
 
     with hooks() as hook:
-        for name, leaf in leaves.items():
-            hook(leaf.register_post_accumulate_grad_hook(partial(note, name)))
+        ends = {name: get_gradient_edge(leaf).node for name, leaf in leaves.items()}
+        for name, end in ends.items():
+            hook(end.register_prehook(partial(note, name)))
         functional_call(_Pass(model), {f"model.{name}": leaf for name, leaf in leaves.items()}, (call,))
     return reached
 
@@ -297,7 +320,7 @@ def _zeros(model: nn.Module) -> Iterator[str]:
     """Modules whose own parameters are all zero; of others, single ones that are zero and no bias."""
     for name, module in model.named_modules():
         direct = dict(module.named_parameters(recurse=False))
-        zero = [n for n, p in direct.items() if not bool(p.detach().any())]
+        zero = [n for n, p in direct.items() if is_zero(p)]
         if direct and len(zero) == len(direct) and next(module.children(), None) is None:
             yield name
         else:

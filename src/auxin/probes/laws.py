@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from auxin.families.matrices import chance
 from auxin.probes.findings import Thresholds
 
-COUNTED = 2**22
+COUNTED = 2**20
 """Entries of a tensor that its law is taken from, at most."""
 ENTRIES = 256
 """Entries of a tensor that are compared one by one."""
@@ -66,7 +66,7 @@ class Law:
 
         The other is the mean of so many ``draws``. With ``branch``, a tensor may be so many times as large.
         """
-        count = math.prod(self.shape)
+        count = min(math.prod(self.shape), COUNTED)
         size = f"has size {self.size:.4g} (rms)", f"has {law.size:.4g}"
         if law.entries is not None:
             assert self.entries is not None
@@ -117,9 +117,9 @@ def law_of(tensor: Tensor) -> Law | None:
         return None
     x = tensor.detach().flatten()
     x = x[:: max(1, len(x) // COUNTED) | 1].float()  # an odd step, so that no column is preferred
-    if not bool(x.isfinite().all()):
-        return None
     size, mean = x.square().mean().sqrt().item(), x.mean().item()
+    if not math.isfinite(size) and not bool(x.isfinite().all()):
+        return None
     variance = max(size**2 - mean**2, 0.0)
     fourth = (x - mean).square().square().mean().item()
     kurtosis = fourth / variance**2 - 3 if variance > 1e-10 * size**2 else 0.0

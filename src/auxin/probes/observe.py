@@ -32,8 +32,11 @@ from auxin.values import check
 
 Array = NDArray[np.float64]
 
-PROBES = 8
-"""Random combinations of the output whose gradients are averaged."""
+PROBES = 4, 8
+"""Random combinations of the output whose gradients are averaged, at least and at most."""
+PRECISE = 0.5
+"""Standard error of the gradients in all layers below which no more are drawn, in parts of what networks of a width
+and depth scatter by, √(depth/width)."""
 BRANCH_COLUMNS = {
     "attention_share": ("attention", "share"),
     "cross_share": ("cross", "share"),
@@ -67,10 +70,11 @@ class Observation(Profile, Logits):
     """What one pass forward and several back show of a model.
 
     The cosine leaves out pairs of equal token ids. The gradient is that of random N(0, 1) combinations of the last
-    layer's output, 8 of them; its error is their standard error. Beside the usual columns are attention_share,
-    cross_share and mlp_share of the branches' norm² in the stream after them, entropy of attention relative to
-    uniform, spread of its logits, and gap: 1 − cosine of tokens that begin nearly equal (1e-5) with the stream's own
-    norm, absent where the first layer's input cannot be replaced, or in half precision. NaN where a layer has none.
+    layer's output, 4 to 8 of them, until its error, their standard error, is half of what networks scatter by. Beside
+    the usual columns are attention_share, cross_share and mlp_share of the branches' norm² in the stream after them,
+    entropy of attention relative to uniform, spread of its logits, and gap: 1 − cosine of tokens that begin nearly
+    equal (1e-5) with the stream's own norm, absent where the first layer's input cannot be replaced, or in half
+    precision. NaN where a layer has none.
     """
 
     stack: str
@@ -93,6 +97,8 @@ class Observation(Profile, Logits):
     closed: bool
     """Whether the branches account for the whole stream; else only what layers pass on has been measured."""
     width: int
+    probes: int
+    """Random combinations whose gradients are averaged."""
     notes: tuple[str, ...]
     """What the reader should know of how it was measured."""
 
@@ -103,7 +109,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
     The model, any module whose repeated layers map a stream [B, n, d] or [n, B, d] to one of its shape, runs in
     evaluation mode with frozen parameters, and is left as it was.
 
-    Cost: a pass forward, eight back and one more forward; memory for the activations of the layers.
+    Cost: a pass forward, four to eight back and one more forward; memory for the activations of the layers.
 
     Raises:
         ConfigError: no layers found, or layers without a residual stream; inputs that the model does not take;
@@ -144,7 +150,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
             notes.append("the model draws random numbers in evaluation mode (a dropout that is always on?)")
     return Observation(
         columns if gap is None else columns | {"gap": gap},
-        {"gradient": gradients.std(0, ddof=1) / PROBES**0.5},
+        {"gradient": _error(gradients)},
         stack=stack.name,
         layers=tuple(tracer.ran),
         grams=np.stack([_gram(state) for state in view.states]),
@@ -156,6 +162,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
         causal=causal,
         closed=tracer.closed,
         width=width,
+        probes=len(gradients),
         notes=tuple(notes),
         **vars(logits),
     )
@@ -280,8 +287,9 @@ class _View:
         """Mean squares of the gradients of random combinations, relative to the output's; [probes, depth + 1]."""
         x = self.tracer.states[-1]
         sources = [*self.tracer.sources[:-1], x]
-        found = []
-        for _ in range(PROBES):
+        found: list[Array] = []
+        allowed = PRECISE * (len(self.tracer.ran) / x.shape[-1]) ** 0.5
+        while len(found) < PROBES[0] or (len(found) < PROBES[1] and _imprecise(np.array(found), allowed)):
             weights = torch.randn(x.shape, generator=generator).to(x)
             # a layer that overwrites what the way back needs cannot be trained either
             with as_config_error("gradients do not pass the layers", "layers that can be trained"):
@@ -314,6 +322,16 @@ class _View:
         with torch.no_grad(), self.tracer.replaced(self._arranged(start).to(x), follow):
             run()
         return np.array(gaps) if len(gaps) == len(self.states) else None
+
+
+def _error(gradients: Array) -> Array:
+    """Standard error of the mean over probes, [depth + 1], of [probes, depth + 1]."""
+    return gradients.std(0, ddof=1) / len(gradients) ** 0.5
+
+
+def _imprecise(gradients: Array, allowed: float) -> bool:
+    """Whether another probe would say more; not where gradients overflow."""
+    return bool((_error(gradients) > allowed * gradients.mean(0)).any())
 
 
 def _kept(stack: str, call: Call, shape: torch.Size) -> Tensor:

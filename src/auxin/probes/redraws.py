@@ -14,14 +14,17 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from auxin.probes.laws import Law, Reference, equal_pairs, laws_of, ties_of
+from auxin.probes.laws import COUNTED, Law, Reference, equal_pairs, laws_of, ties_of
 from auxin.probes.residual import is_norm
 from auxin.values import check
 
 LARGEST, LARGE = 2e9, 1e8
 """Parameters up to which a model is drawn anew, and beyond which it is drawn layer by layer."""
 DRAWS = 2
+RANDOM = (torch.ops.aten.normal_, torch.ops.aten.uniform_)
+"""Operations that fill a tensor with random numbers."""
 HOOKS = ("init_weights", "initialize_weights", "reset_parameters")
 """Methods by which models of one's own draw their weights."""
 Given = nn.Module | Callable[[], nn.Module]
@@ -141,6 +144,20 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
+class _Sampled(TorchDispatchMode):
+    """Of a large tensor so many entries are drawn as its law is taken from, and repeated."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        x = args[0] if func.overloadpacket in RANDOM else None
+        if x is None or x.numel() <= COUNTED or not x.is_contiguous():
+            return func(*args, **(kwargs or {}))
+        first, *others = x.view(-1).split(COUNTED)
+        func(first, *args[1:], **(kwargs or {}))
+        for piece in others:
+            piece.copy_(first[: len(piece)])
+        return x
+
+
 @torch.no_grad()
 def _laws_by_part(model: Any, seed: int) -> dict[str, Law]:
     """Of a model of transformers on the meta device, whose parts are filled, drawn and given up in turn."""
@@ -151,7 +168,8 @@ def _laws_by_part(model: Any, seed: int) -> dict[str, Law]:
             for tensor in (*part.parameters(), *part.buffers()):
                 if tensor.is_floating_point():
                     tensor.fill_(math.nan)  # what stays so has no law
-            part.apply(model._init_weights)
+            with _Sampled():
+                part.apply(model._init_weights)
             found |= {f"{name}.{n}".removeprefix("."): law for n, law in laws_of(part).items()}
             part.to("meta")
     return found

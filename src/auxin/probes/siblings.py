@@ -13,7 +13,7 @@ from scipy.stats import theilslopes
 from torch import nn
 
 from auxin.families.layers import LayerStack
-from auxin.families.matrices import chance, size_of
+from auxin.families.matrices import chance, is_zero, size_of
 from auxin.probes.findings import Diagnostic, Thresholds
 from auxin.probes.laws import equal, equal_pairs, varied
 from auxin.probes.residual import is_norm
@@ -58,7 +58,7 @@ def zeros_in_some(stack: LayerStack) -> Iterator[Diagnostic]:
     for part, members in parts_of(stack).items():
         zero, others = [], []
         for member in members:
-            (others if bool(member[2].detach().any()) else zero).append(member)
+            (zero if is_zero(member[2]) else others).append(member)
         if not zero or not others:
             continue
         odd, size = (zero, size_of(others[0][2])) if len(zero) <= len(others) else (others, 0.0)
