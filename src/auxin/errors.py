@@ -40,10 +40,8 @@ class RunError(AuxinError):
 
 
 class Interrupted(AuxinError):
-    """Training was told to stop by a signal; everything up to ``step`` is saved."""
+    """Training was told to stop by a signal; everything up to there is saved."""
 
-    def __init__(self, step: int, signal: int, out: str) -> None:
-        super().__init__(
-            f"stopped at step {step} and saved; the same command with --out {out} goes on from there"
-        )
-        self.step, self.signal, self.out = step, signal, out
+    def __init__(self, where: str, signal: int, out: str) -> None:
+        super().__init__(f"stopped {where}; the same command with --out {out} goes on from there")
+        self.signal = signal

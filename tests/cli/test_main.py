@@ -241,8 +241,12 @@ def test_export_prints_where_the_table_is(
     ("error", "status", "message"),
     [
         (KeyboardInterrupt(), 130, "interrupted; what was finished is saved"),
-        (Interrupted(7, 2, "runs/x"), 130, "stopped at step 7 and saved; the same command with --out runs/x"),
-        (Interrupted(7, 15, "runs/x"), 143, "stopped at step 7"),
+        (
+            Interrupted("at step 7 and saved", 2, "runs/x"),
+            130,
+            "stopped at step 7 and saved; the same command with --out runs/x",
+        ),
+        (Interrupted("at step 7 and saved", 15, "runs/x"), 143, "stopped at step 7"),
         (
             ZeroDivisionError("division\nby zero"),
             1,

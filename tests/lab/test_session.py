@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from auxin.errors import ConfigError, RunError
+from auxin.errors import ConfigError, Interrupted, RunError
 from auxin.experiment.data import Sentences
 from auxin.experiment.train import train
 from auxin.lab import workers
 from auxin.lab.named import Job, NamedRun, Outcome
 from auxin.lab.places import has_finished, reusable, take_over
 from auxin.lab.plan import default_workers
-from auxin.lab.session import SweepInterrupted, SweepProgress, train_jobs
+from auxin.lab.session import SweepProgress, train_jobs
 from auxin.lab.table import logged
 from auxin.lab.workers import LocalWorkers
 from auxin.runs import RunDirectory, open_run
@@ -224,9 +224,7 @@ def test_an_interrupted_sweep_resumes_to_the_same_bytes(
 
     monkeypatch.setattr(SweepProgress, "tick", interrupt_once)
     runs = [LONG, tiny("later", 3)]
-    with pytest.raises(
-        SweepInterrupted, match=r"stopped with 0 of 2 runs finished and the others saved"
-    ) as e:
+    with pytest.raises(Interrupted, match=r"stopped with 0 of 2 runs finished and the others saved") as e:
         train_runs(runs, tmp_path, workers=1)
     assert e.value.signal == signal.SIGINT
     assert not (path / "summary.json").exists()

@@ -311,7 +311,7 @@ class _Session:
     def _interrupted(self) -> Interrupted:
         number, step = self.signals.caught or 0, self.trainer.count
         self.directory.log(f"stopped by signal {number} at step {step}")
-        return Interrupted(step, number, str(self.directory.path))
+        return Interrupted(f"at step {step} and saved", number, str(self.directory.path))
 
     def _finish(self) -> None:
         """Score every held-out split once, for the summary."""

@@ -83,18 +83,6 @@ def _share(job: Job) -> float:
     return 0.0
 
 
-class SweepInterrupted(Interrupted):
-    """A signal stopped a sweep; its runs are saved."""
-
-    def __init__(self, finished: int, runs: int, number: int, out: str) -> None:
-        super().__init__(0, number, out)
-        self.finished = finished
-        self.args = (
-            f"stopped with {finished} of {runs} runs finished and the others saved; "
-            f"the same command with --out {out} goes on from there",
-        )
-
-
 @dataclass(frozen=True)
 class Session:
     """How runs are trained in a directory: a finished run is not trained again, an unfinished one resumes."""
@@ -124,7 +112,7 @@ class Session:
 
         A failure is an outcome, not an exception. A run that another process trains is left to it while there are
         others, then waited for, and taken over where that process dies. Ctrl-C and SIGTERM let all runs save, then
-        raise ``SweepInterrupted``. Raises ``ConfigError`` for two runs of one name and for what cannot fit, and, before
+        raise ``Interrupted``. Raises ``ConfigError`` for two runs of one name and for what cannot fit, and, before
         anything is written, ``RunError`` where ``out`` is another owner's or has another run of a name.
         """
         data = data or Sentences()
@@ -187,7 +175,8 @@ class Session:
                 bar.ended(outcome)
         if signals.caught is not None:
             done = finished + sum(outcome.status == "finished" for outcome in outcomes.values())
-            raise SweepInterrupted(done, finished + len(runs), signals.caught, str(self.out))
+            where = f"with {done} of {finished + len(runs)} runs finished and the others saved"
+            raise Interrupted(where, signals.caught, str(self.out))
         return outcomes
 
 

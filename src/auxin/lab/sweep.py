@@ -56,7 +56,7 @@ def sweep(
         progress: show a bar on stderr.
 
     A run that fails does not stop the others; ``.runs`` says why. Ctrl-C and SIGTERM let all runs save, then raise
-    ``SweepInterrupted``. Raises ``ConfigError`` for a sweep file that cannot be, ``RunError`` for a directory that is
+    ``Interrupted``. Raises ``ConfigError`` for a sweep file that cannot be, ``RunError`` for a directory that is
     another's.
 
     >>> from dataclasses import replace

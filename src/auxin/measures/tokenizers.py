@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,23 +33,15 @@ class Tokenizer(Protocol):
         ...
 
 
-class Tokenized(NamedTuple):
-    """Sentences, and a model that takes their tokens."""
-
-    model: CausalModel
-    words: list[tuple[str, ...]]
-    tokens: list[list[list[int]]]
-    """Of each word of each sentence."""
-    bos: int
-
-
 def tokenize(
     model: CausalModel | nn.Module,
     sentences: Sequence[str | Sequence[str]],
     vocabulary: Tokenizer | Any,
     least: int = 1,
-) -> Tokenized:
-    """The tokens of sentences, each a string with spaces or its words; a word is encoded once.
+) -> tuple[CausalModel, list[tuple[str, ...]], list[list[list[int]]], int]:
+    """The model, the words of each sentence, the tokens of each word, and the token that begins a sequence.
+
+    Sentences are strings with spaces, or their words; a word is encoded once.
 
     Raises ``DataError`` for a sentence of fewer than ``least`` words or a word without tokens, ``ConfigError`` for
     anything without ``encode``, a tokenizer without any token to start with, or a vocabulary of another model.
@@ -66,7 +58,7 @@ def tokenize(
     for word, tokens in ids.items():
         if not tokens:
             raise DataError(f"word {word!r} has no tokens; allowed: one or more a word")
-    return Tokenized(causal, words, [[ids[word] for word in sentence] for sentence in words], tokenizer.bos)
+    return causal, words, [[ids[word] for word in sentence] for sentence in words], tokenizer.bos
 
 
 def tokenizer_of(vocabulary: Tokenizer | Any) -> Tokenizer:
