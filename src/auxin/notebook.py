@@ -24,7 +24,7 @@ from auxin.probes.check_report import CheckReport
 from auxin.probes.transfer import TransferReport
 from auxin.report import page, theory_figures
 from auxin.report.markup import Table, fill, layers, number
-from auxin.report.page import Checked, fragment
+from auxin.report.page import Checked
 from auxin.report.sweep_figures import sweep_figures
 from auxin.report.tables import members, overall
 from auxin.report.theme import LIGHT, VERSION, specification
@@ -174,7 +174,7 @@ def _(report: CheckReport) -> altair.TopLevelMixin:
 
 @html.register
 def _(report: CheckReport) -> str:
-    return fragment(_checked(report))
+    return fill("checked.html", checked=_checked(report))
 
 
 def save_check(report: CheckReport, path: str | Path, *, force: bool = False) -> Path:

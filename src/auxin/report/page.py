@@ -107,11 +107,6 @@ def save_check(checked: Checked, chart: alt.TopLevelMixin, path: str | Path, *, 
     return Path(path)
 
 
-def fragment(checked: Checked) -> str:
-    """The findings and the table as HTML, for a notebook."""
-    return fill("checked.html", checked=checked)
-
-
 def _table(layers: pl.DataFrame) -> Table:
     shown = [name for name in HEADS if name == "layer" or layers[name].is_not_null().any()]
     rows = [
