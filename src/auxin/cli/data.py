@@ -89,8 +89,9 @@ class DataOptions(Writing):
             if split in splits
         ]
         first = found.rows[0][1]
-        header = f"no header: the first pair is {first['source']!r}, {first['target']!r}"
-        header = f"header: {', '.join(found.names)}" if found.header else header
+        header = f"header: {', '.join(found.names)}"
+        if not found.header:
+            header = f"no header: the first pair is {first['source']!r}, {first['target']!r}"
         lines = [table(("split", "lines", "different words", "which"), rows)]
         lines += [header, f"case: {CASES[self.case]}; punctuation: {MARKS[self.punctuation]}"]
         doubtful = problems(splits)
