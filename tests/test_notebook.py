@@ -80,7 +80,7 @@ def test_a_phase_diagram_is_a_table_that_draws_itself() -> None:
     assert isinstance(diagram, pl.DataFrame)
     spec = diagram.plot().to_dict()
     axes = spec["hconcat"][0]["layer"][0]["encoding"]
-    assert (axes["x"]["title"], axes["y"]["title"]) == ("MLP's gain σ_w", "MLP's bias σ_b")
+    assert (axes["x"]["title"], axes["y"]["title"]) == ("MLP's gain σ", "MLP's bias σ")
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     assert isinstance(diagram.to_pandas(), pandas.DataFrame)
