@@ -50,8 +50,8 @@ def test_the_table_has_what_differs_and_nothing_else(views: list[RunView]) -> No
     table = section.values["runs"]
     assert table.heads == [
         "run",
-        "model.depth",
-        "train_size",
+        "depth (layers)",
+        "training sentences",
         "passes 80%",
         "generalization at the end",
         "state",
@@ -117,7 +117,7 @@ def test_a_sweep_has_a_row_a_point_and_says_what_is_missing(tmp_path: Path) -> N
     section = sweep_section(sweep)
     assert section.title == "my sweep: a sweep over depth (layers) and learning rate"
     table = section.values["points"]
-    assert table.heads[:3] == ["model.depth", "optimizer.learning_rate", "models"]
+    assert table.heads[:3] == ["depth (layers)", "learning rate", "models"]
     assert "gradient total at initialization" not in table.heads
     assert table.rows[0][:4] == ["1", "0.001", "2", "1.05 (0.415 to 1.69)"]
     assert table.rows[0][4:] == ["100%", "25% (0 to 100)", "50% (0 to 100)", "−0.7"]
