@@ -2,7 +2,7 @@
 
 Healthy runs of seconds, in which every alarm is false; runs with a fault at step 100, in which the first alarm is
 compared with the first training loss more than three standard deviations above the fifty before the fault; and the
-cost of watching, in paired blocks of steps with and without.
+cost of watching, of two equal models that train in turn, one of them watched.
 """
 
 from __future__ import annotations
@@ -218,31 +218,32 @@ def faulty(count: int, every: int, first: int) -> None:
 
 
 def cost(every: int, blocks: int) -> None:
-    """Print the share of a step's time that watching takes, of blocks of steps in turn with and without."""
+    """Print the share of a step's time that watching takes: two equal models train in turn, one of them watched."""
     for kind, width, depth in (("gpt2", 48, 3), ("llama", 128, 6), ("mixtral", 96, 4)):
-        model = models.build(kind, 0, vocab_size=WORDS, width=width, depth=depth).train()
-        optimizer, data = torch.optim.AdamW(model.parameters(), 1e-3), batches(0)
+        pair = [models.build(kind, 0, vocab_size=WORDS, width=width, depth=depth).train() for _ in range(2)]
+        optimizers, data = [torch.optim.AdamW(model.parameters(), 1e-3) for model in pair], batches(0)
         ids = torch.cat([next(data) for _ in range(4)])
-        watcher = auxin.watch(model, every)
+        watcher = auxin.watch(pair[1], every)
         ratios, count = [], 0
         for _ in range(blocks):
-            seconds = []
-            for watched in (False, True):
-                begun = time.process_time()
-                for _ in range(every):
+            seconds = [0.0, 0.0]
+            for _ in range(every):
+                count += 1
+                for i, (model, optimizer) in enumerate(zip(pair, optimizers, strict=True)):
+                    begun = time.process_time()
                     loss = loss_of(model, ids, NONE, 0)
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
-                    count += 1
-                    if watched:
+                    if i:
                         watcher.step(count)
-                seconds.append((time.process_time() - begun) / every)
+                    seconds[i] += time.process_time() - begun
             ratios.append(seconds[1] / seconds[0] - 1)
         low, *_, high = sorted(ratios)
         print(
-            f"{kind} d={width}, {depth} layers, 32 × {LENGTH} tokens: {seconds[0] * 1e3:.1f} ms a step, watching "
-            f"{statistics.median(ratios):+.1%} ({low:+.1%} to {high:+.1%}, {blocks} pairs)"
+            f"{kind} d={width}, {depth} layers, 32 × {LENGTH} tokens: {seconds[0] / every * 1e3:.1f} ms a step, "
+            f"watching {statistics.median(ratios):+.1%} ({low:+.1%} to {high:+.1%}, {blocks} pairs)",
+            flush=True,
         )
 
 

@@ -175,6 +175,9 @@ def test_updates_that_grow_with_a_warm_up_are_no_jump_and_a_single_tensor_may_ju
     jump = updates.judge(60, 0.6 * np.array([1, 1, 20]), ones)
     assert jump is not None
     assert jump.module == "c"
+    apart = Updates(["a", "b", "c"])  # the median jumps, but one tensor alone does
+    assert all(apart.judge(step, np.array([0.1, 0.02, 0.01]), ones) is None for step in range(30))
+    assert apart.judge(30, np.array([0.1, 0.09, 0.01]), ones) is None
 
 
 def test_sinks_get_every_look(tmp_path: Path) -> None:

@@ -180,7 +180,10 @@ class Updates:
         bound = medians.max() + max(np.log(MEDIAN), DEVIATIONS * medians.std())
         ends = most + np.maximum(np.log(SINGLE), DEVIATIONS * past.std(0))
         material = moving & (relative > MATERIAL)
-        together = median > bound and float(np.median(relative[moving])) > MATERIAL
+        half = float(np.median((logs - most)[moving])) > math.log(
+            MEDIAN
+        )  # beyond their own past, not their median's
+        together = half and median > bound and float(np.median(relative[moving])) > MATERIAL
         if not together and not (material & (logs > ends)).any():
             return None
         ratio = np.exp(np.where(material, logs - most, -np.inf))
