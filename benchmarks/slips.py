@@ -1,4 +1,4 @@
-"""Twenty slips of initialization planted in models that no table knows: how many auxin.check names first.
+"""Slips of initialization planted in models that no table knows, or with latents: how many auxin.check names first.
 
     python benchmarks/slips.py [--seed 0] [MODEL …]
 
@@ -33,6 +33,7 @@ MODELS = {
     "BioGptForCausalLM": "biogpt.layers",
     "ApertusForCausalLM": "model.layers",
     "NemotronForCausalLM": "model.layers",
+    "DeepseekV2ForCausalLM": "model.layers",
     "DeepseekV3ForCausalLM": "model.layers",
     "GptOssForCausalLM": "model.layers",
     "Glm4MoeForCausalLM": "model.layers",
@@ -49,6 +50,8 @@ MODELS = {
     "VideoMAEModel": "encoder.layer",
 }
 """Classes of transformers, and their layers."""
+LATENT = ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM")
+"""Of known families, whose keys and values are latent."""
 OUT = r"(o_proj|out_proj|attn\.o|SelfAttention\.o|attention\.output\.dense|dense_out|attention\.dense)$"
 QUERY = r"(q_proj|q_a_proj|\bq|qkv_proj|Wqkv|query)$"
 UP = r"(up_proj|fc1|fc_in|wi|intermediate\.dense|intermediate_dense)$"
@@ -290,10 +293,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("models", nargs="*", metavar="MODEL")
     options = parser.parse_args()
-    unknown = [m for m in MODELS if getattr(transformers, m).config_class.model_type not in BY_TYPE]
-    kept = pl.read_csv(TABLE).filter(pl.col("model").is_in(unknown)).to_dicts() if TABLE.exists() else []
+    kinds = {model: getattr(transformers, model).config_class.model_type for model in MODELS}
+    chosen = [model for model, kind in kinds.items() if kind not in BY_TYPE or model in LATENT]
+    kept = pl.read_csv(TABLE).filter(pl.col("model").is_in(chosen)).to_dicts() if TABLE.exists() else []
     found: list[dict[str, Any]] = [row for row in kept if row["model"] not in options.models]
-    for model in unknown:
+    for model in chosen:
         if not any(row["model"] == model for row in found):
             found += rows(model, options.seed)
     table = pl.DataFrame(found)

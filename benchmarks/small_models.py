@@ -1,10 +1,11 @@
-"""Small models of every class with a config in the installed transformers, and of some of timm's."""
+"""Small models of every class with a config in the installed transformers, and of vision transformers elsewhere."""
 
 from __future__ import annotations
 
 import copy
+import importlib.util
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -103,8 +104,9 @@ def classes() -> Iterator[tuple[str, Callable[..., nn.Module]]]:
             found.add(name if isinstance(name, str) else name[0])
     for name in sorted(found):
         yield name, partial(of_transformers, name)
-    for name in TIMM:
-        yield f"timm {name}", partial(of_timm, name)
+    for name, (place, settings) in VISION.items():
+        if importlib.util.find_spec(place.partition(".")[0]) is not None:
+            yield name, partial(of_vision, place, settings)
 
 
 def of_transformers(name: str, width: int = WIDTH) -> nn.Module:
@@ -145,10 +147,38 @@ def small(config: Any, width: int = WIDTH, depth: int = DEPTH) -> Any:
     return config(**given | SPECIAL.get(config.model_type, {}))
 
 
-TIMM: tuple[str, ...] = ()
+def of_vision(place: str, settings: Mapping[str, Any], width: int = WIDTH) -> nn.Module:
+    """A small vision transformer of timm or torchvision, by the place of its class."""
+    module, _, name = place.rpartition(".")
+    image = {"img_size": 32, "patch_size": 8, "embed_dim": width, "depth": DEPTH, "num_heads": HEADS}
+    if module.startswith("torchvision"):
+        image = {
+            "image_size": 32,
+            "patch_size": 8,
+            "hidden_dim": width,
+            "num_layers": DEPTH,
+            "num_heads": HEADS,
+        }
+        image["mlp_dim"] = 2 * width
+    given = image | {"num_classes": 20} | dict(settings)
+    return getattr(importlib.import_module(module), name)(
+        **{key: value for key, value in given.items() if value is not None}
+    )
 
 
-def of_timm(name: str, width: int = WIDTH) -> nn.Module:
-    import timm  # pyright: ignore[reportMissingImports]
-
-    return timm.create_model(name)
+_VIT, _EVA = "timm.models.vision_transformer.VisionTransformer", "timm.models.eva.Eva"
+VISION: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "timm VisionTransformer": (_VIT, {}),
+    "timm VisionTransformer, LayerScale": (_VIT, {"init_values": 1e-5}),
+    "timm VisionTransformerDistilled": ("timm.models.deit.VisionTransformerDistilled", {}),
+    "timm Eva": (_EVA, {}),
+    "timm Eva, rotary": (_EVA, {"swiglu_mlp": True, "use_rot_pos_emb": True, "qkv_fused": False}),
+    "timm Beit": ("timm.models.beit.Beit", {"use_abs_pos_emb": False, "use_rel_pos_bias": True}),
+    "timm Cait": ("timm.models.cait.Cait", {}),
+    "timm SwinTransformer": (
+        "timm.models.swin_transformer.SwinTransformer",
+        {"patch_size": 4, "window_size": 4, "depth": None, "depths": (3,), "num_heads": (HEADS,)},
+    ),
+    "torchvision VisionTransformer": ("torchvision.models.vision_transformer.VisionTransformer", {}),
+}
+"""Vision transformers of libraries without configs."""

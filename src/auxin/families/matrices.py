@@ -32,6 +32,11 @@ def _torch(of: Map) -> float:
     return math.sqrt(2 / (of.fan_in + of.joint)) if of.joint else 1 / math.sqrt(3 * of.fan_in)
 
 
+def _torch_attention(of: Map) -> float:
+    """torchvision's: xavier for what is no part of nn.MultiheadAttention."""
+    return _torch(of) if of.attention else math.sqrt(2 / (of.fan_in + of.fan_out))
+
+
 LINEAR = replace(SCHEMES["pytorch"], words="torch's default of nn.Linear")
 TORCH = replace(
     _scheme("torch's defaults of nn.MultiheadAttention and nn.Linear", _torch), sigma_b=LINEAR.sigma_b
@@ -45,6 +50,7 @@ USUAL = (
         "xavier, queries, keys and values as one",
         lambda of: math.sqrt(2 / (of.fan_in + (of.joint or of.fan_out))),
     ),
+    _scheme("xavier, attention as nn.MultiheadAttention leaves it", _torch_attention),
     _scheme("N(0, 1/fan_in)", lambda of: of.fan_in**-0.5),
     _scheme("N(0, 2/fan_in)", lambda of: (2 / of.fan_in) ** 0.5),
 )

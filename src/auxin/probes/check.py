@@ -37,6 +37,7 @@ from auxin.probes.laws import laws_of
 from auxin.probes.observe import Observation, observe
 from auxin.probes.prediction import Tokens
 from auxin.probes.redraws import Given
+from auxin.probes.rounding import rounded_away, rounded_tables
 from auxin.probes.siblings import all_copies, copied_parts, copies, odd_layers, unlike_layers, zeros_in_some
 from auxin.probes.states import NotFinite
 from auxin.probes.weights import (
@@ -172,6 +173,8 @@ def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckRe
         dead = list(unreached(reach, stack, seen.layers))
         usual = unreached_by_class(dead, subject, reading)
         causes.add(finding for finding in dead if finding.module not in usual)
+        causes.add(rounded_away(subject, seen, reach))
+        notes += rounded_tables(subject, expected.reference)
         idle, optional = unused_outside(reach, subject)
         causes.add(idle)
         notes += optional

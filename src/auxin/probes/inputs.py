@@ -198,11 +198,18 @@ def _sensed(model: nn.Module, reading: Reading) -> Mapping[str, tuple[int, ...]]
             return {"input_features": (batch, get("num_mel_bins"), 2 * get("max_source_positions"))}
         size = get("feature_projection_input_dim", get("input_feat_per_channel", get("num_mel_bins")))
         return {"input_features": (batch, 4 * n, size)} if size else {}
-    images = getattr(model, "default_cfg", None)  # timm's
-    if isinstance(images, Mapping) and len(images.get("input_size", ())) == 3:
-        size = getattr(getattr(model, "patch_embed", None), "img_size", None) or images["input_size"][1:]
-        return {"": (batch, images["input_size"][0], *size)}
-    return {}
+    return {} if accepts(model, "input_ids") else _pixels(model, batch)
+
+
+def _pixels(model: nn.Module, batch: int) -> Mapping[str, tuple[int, ...]]:
+    """Those of a model that cuts images into patches, by the size that timm, torchvision and others keep."""
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    known = [getattr(m, name, None) for m in model.modules() for name in ("img_size", "image_size")]
+    known.append((getattr(model, "default_cfg", None) or {}).get("input_size", ())[1:])  # timm's
+    size = next((size for size in known if isinstance(size, (int, tuple, list)) and size), None)
+    if first is None or size is None:
+        return {}
+    return {"": (batch, first.in_channels, *((size, size) if isinstance(size, int) else size))}
 
 
 def _random_tokens(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,10 @@ class Observation(Profile, Logits):
     closed: bool
     """Whether the branches account for the whole stream; else only what layers pass on has been measured."""
     width: int
+    changed: Array
+    """[depth], the largest share of a token's entries that a layer changes."""
+    dtype: str
+    """Type of the stream's numbers."""
     probes: int
     """Random combinations whose gradients are averaged."""
     notes: tuple[str, ...]
@@ -162,6 +167,8 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
         causal=causal,
         closed=tracer.closed,
         width=width,
+        changed=np.array([(a != b).float().mean(-1).max().item() for a, b in pairwise(view.states)]),
+        dtype=str(view.states[0].dtype).removeprefix("torch."),
         probes=len(gradients),
         notes=tuple(notes),
         **vars(logits),
