@@ -1,6 +1,6 @@
 """Transformers in the style of other people's own code: what auxin.check recognizes, predicts, flags and names.
 
-    python benchmarks/recognition.py [--networks 24] [--width 256] [--fresh 20] [--again] [MODEL …]
+    python benchmarks/recognition.py [--networks 12] [--width 256] [--fresh 20] [--again] [MODEL …]
 
 Writes docs/tables/recognition.csv, a row a stack of layers: its network as it is recognized; how far its prediction is
 from the mean over networks, at most, in cosine, norm² and gradient; how many fresh models are flagged; how many slips
@@ -24,6 +24,8 @@ import polars as pl
 from auxin.architecture import Network
 from auxin.probes.check import check
 from auxin.probes.check_report import CheckReport
+from auxin.probes.inputs import Reading
+from auxin.probes.observe import observe
 from auxin.probes.prediction import predict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -75,23 +77,26 @@ def _mean(seen: Sequence[Any], of: Callable[[Any], Any]) -> Any:
 
 def deviations(name: str, width: int, networks: int) -> list[dict[str, float]]:
     """Of each stack: the largest differences over the layers between prediction and mean over networks."""
-    drawn = [
-        list(stacks(check(own.built(name, seed, DEPTH, width), own.inputs(name), n_tokens=TOKENS)))
-        for seed in range(networks)
-    ]
+    models = [own.built(name, seed, DEPTH, width) for seed in range(networks)]
     found = []
-    for reports in zip(*drawn, strict=True):
-        first, mean = reports[0], partial(_mean, [report.observation for report in reports])
-        grams, memory = mean(lambda s: s.grams[:, 0]), None
-        if first.tokens.memory is not None:
-            memory = mean(lambda s: s.memory[0])
+    for report in stacks(check(models[0], own.inputs(name), n_tokens=TOKENS)):
+        network, tokens = report.intended, report.tokens
+        if network is None or tokens is None:
+            found.append({})
+            continue
+        seen = [
+            observe(m, Reading(own.inputs(name), layers=report.observation.stack, n_tokens=TOKENS))
+            for m in models
+        ]
+        mean = partial(_mean, seen)
+        grams, gradient = mean(lambda s: s.grams[:, 0]), mean(lambda s: s.gradient)
         shared = mean(lambda s: s.means[0][:, None] * s.means[0])
-        tokens = dataclasses.replace(first.tokens, gram=grams[0], memory=memory, shared=shared)
-        predicted = predict(first.intended, tokens, draws=512)
+        memory = None if tokens.memory is None else mean(lambda s: s.memory[0])
+        tokens = dataclasses.replace(tokens, gram=grams[0], memory=memory, shared=shared)
+        predicted = predict(network, tokens, draws=256)
         root = np.sqrt(np.einsum("lii->li", grams))
         pairs = ~np.eye(grams.shape[1], dtype=bool)
         cosine = (grams / (root[:, :, None] * root[:, None]))[:, pairs].mean(1)
-        gradient = mean(lambda s: s.gradient)
         found.append(
             {
                 "cosine": np.abs(predicted.cosine - cosine).max(),
@@ -135,7 +140,7 @@ def rows(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for option, default in (("networks", 24), ("width", 256), ("fresh", 20)):
+    for option, default in (("networks", 12), ("width", 256), ("fresh", 20)):
         parser.add_argument(f"--{option}", type=int, default=default)
     parser.add_argument("--again", action="store_true", help="replace all rows")
     parser.add_argument("models", nargs="*", metavar="MODEL")
@@ -145,7 +150,7 @@ def main() -> None:
         known = [
             row for row in found if row["model"].removesuffix(" encoder").removesuffix(" decoder") == name
         ]
-        if (options.models and name in options.models) or not known:
+        if name in options.models or (not options.models and not known):
             found = [row for row in found if row not in known] + rows(name, options)
             print(found[-1], flush=True)
             pl.DataFrame(found).write_csv(TABLE)

@@ -692,6 +692,43 @@ class SmallT5(nn.Module):
 # refused by name
 
 
+class MoEBlock(nn.Module):
+    """Two of eight experts a token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ln1, self.ln2, self.attn = nn.LayerNorm(D), nn.LayerNorm(D), JointAttention(D)
+        self.router = nn.Linear(D, 8)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(D, 2 * D), nn.GELU(), nn.Linear(2 * D, D)) for _ in range(8)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln1(x))
+        tokens = self.ln2(x).flatten(0, 1)
+        weights, chosen = self.router(tokens).topk(2, -1)
+        out = torch.zeros_like(tokens)
+        for number, expert in enumerate(self.experts):
+            rows, place = (chosen == number).nonzero(as_tuple=True)
+            out = out.index_add(0, rows, weights.softmax(-1)[rows, place, None] * expert(tokens[rows]))
+        return x + out.view_as(x)
+
+
+class SmallMoE(nn.Module):
+    def __init__(self, depth: int = 3) -> None:
+        super().__init__()
+        self.depth = depth
+        self.embedding, self.blocks = nn.Embedding(V, D), nn.ModuleList(MoEBlock() for _ in range(depth))
+        self.norm, self.head = nn.LayerNorm(D), nn.Linear(D, V)
+        drawn(self)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embedding(ids)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
 class ModulatedBlock(VitBlock):
     """DiT: a map of the condition scales and shifts what a branch sees, and gates what it adds."""
 

@@ -19,15 +19,21 @@ class SoftmaxWatch(TorchDispatchMode):
 
     It may be over one logit more, a sink, which is left out (gpt-oss). The router of a mixture of experts takes a
     softmax of products with a parameter; that is none. Queries and keys are known by what depends on the stream, whose
-    beginning requires gradients: both do in self-attention, one of them in cross-attention.
+    beginning requires gradients: both do in self-attention, one of them in cross-attention. ``chosen`` hears of
+    scores [..., E], and the largest ones' numbers: of experts, or of groups of them.
     """
 
     SOFTMAXES = ("aten::_softmax", "aten::_safe_softmax")
     PRODUCTS = ("aten::bmm", "aten::baddbmm")
 
-    def __init__(self, model: nn.Module, report: Callable[[Tensor, Tensor, bool], None]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        report: Callable[[Tensor, Tensor, bool], None],
+        chosen: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> None:
         super().__init__()
-        self._report = report
+        self._report, self._chosen = report, chosen
         self._parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
         self._products: list[tuple[int, int, int]] = []
         self._weights: tuple[int, int] | None = None
@@ -58,6 +64,8 @@ class SoftmaxWatch(TorchDispatchMode):
                     self._weights = (size[0], size[1])
                     break
             self._products = []
+        elif name == "aten::topk" and self._chosen is not None and args[0].requires_grad and args[0].ndim > 1:
+            self._chosen(args[0], result[1])
         return result
 
 

@@ -38,6 +38,7 @@ from auxin.probes.observe import Observation, observe
 from auxin.probes.prediction import Tokens
 from auxin.probes.redraws import Given
 from auxin.probes.rounding import rounded_away, rounded_tables
+from auxin.probes.routing import routing_mismatches
 from auxin.probes.siblings import all_copies, copied_parts, copies, odd_layers, unlike_layers, zeros_in_some
 from auxin.probes.states import NotFinite
 from auxin.probes.weights import (
@@ -188,6 +189,9 @@ def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckRe
             "all layers begin with the same weights (copies); the prediction is for independent ones"
         )
     described = expected.described
+    if seen is not None:
+        routed = list(routing_mismatches(seen.routings, described, notes))
+        causes.add(() if moved else routed)
     if seen is not None and seen.closed:
         if described is not None and described.recipe.depth == seen.depth:
             named = {finding.layer for finding in causes} if described.traced else set()

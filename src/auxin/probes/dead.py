@@ -234,12 +234,13 @@ def unreached(reach: Reach, stack: LayerStack, ran: Sequence[str]) -> Iterator[D
 def _numbered(layer: nn.Module, part: str) -> str:
     """A part's name without the numbers of siblings of one class and size, which are experts."""
     steps = part.split(".")
+    named = list(steps)
     for i, step in enumerate(steps):
         if step.isdigit():
             siblings = layer.get_submodule(".".join(steps[:i])).children()
             sizes = {(type(m), sum(p.numel() for p in m.parameters())) for m in siblings}
-            steps[i] = "#" if len(sizes) == 1 else step
-    return ".".join(steps)
+            named[i] = "#" if len(sizes) == 1 else step
+    return ".".join(named)
 
 
 def unreached_by_class(found: Sequence[Diagnostic], subject: Subject, reading: Reading) -> set[str]:

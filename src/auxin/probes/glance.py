@@ -136,7 +136,7 @@ class _Record(SoftmaxWatch):
     @contextlib.contextmanager
     def following(self, model: nn.Module) -> Any:
         """A context in which the model runs."""
-        super().__init__(model, self._softmax)
+        super().__init__(model, self._softmax, self._choice)
         with hooks() as hook:
             for layer in self._layers.values():
                 hook(layer.register_forward_pre_hook(self._begin, with_kwargs=True))
@@ -176,13 +176,10 @@ class _Record(SoftmaxWatch):
         if self.states and not cross:
             self.softmaxes[len(self.states)].append(attention_statistics(logits, weights))
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = super().__torch_dispatch__(func, types, args, kwargs)
-        if func.name() == "aten::topk" and self.states and args[0].requires_grad:
-            count = args[0].shape[-1]
-            if count >= max(self._most, 2):  # of groups of experts and the experts, these are more
-                first = torch.bincount(args[0].flatten(0, -2).argmax(-1), minlength=count).double()
-                used = torch.special.entr(first / first.sum()).sum().exp().item()
-                self._most = count
-                self.experts[len(self.states)] = (used - 1) / (min(count, int(first.sum())) - 1)
-        return result
+    def _choice(self, scores: Tensor, _: Tensor) -> None:
+        count = scores.shape[-1]
+        if self.states and count >= max(self._most, 2):  # experts are more than groups of them
+            first = torch.bincount(scores.flatten(0, -2).argmax(-1), minlength=count).double()
+            used = torch.special.entr(first / first.sum()).sum().exp().item()
+            self._most = count
+            self.experts[len(self.states)] = (used - 1) / (min(count, int(first.sum())) - 1)

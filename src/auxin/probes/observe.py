@@ -17,6 +17,7 @@ from auxin.families.layers import find_layers, unwrapped
 from auxin.families.preparation import as_config_error, prepared, restored
 from auxin.probes.attention import MASKED, SoftmaxWatch
 from auxin.probes.inputs import Call, Reading, call_of, vocabulary_of
+from auxin.probes.routing import Routing
 from auxin.probes.states import (
     NotFinite,
     first_not_finite,
@@ -93,6 +94,8 @@ class Observation(Profile, Logits):
     memory: Array | None
     """[B, m, m], the same of another stream that attention reads; None where none does, or where it is padded."""
     branches: tuple[ObservedBranch, ...]
+    routings: tuple[Routing, ...]
+    """Of layers with experts."""
     causal: bool
     """Whether a token's state depends on none after it."""
     closed: bool
@@ -130,7 +133,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
         tracer = Tracer(model, stack, table)
         with restored(tracer.restore):
             try:
-                with tracer.following(), SoftmaxWatch(model, tracer.softmax):
+                with tracer.following(), SoftmaxWatch(model, tracer.softmax, tracer.chosen):
                     output = run(model, call)
                 tracer.finish(output)
                 width, words = tracer.states[0].shape[-1], table.num_embeddings if table else None
@@ -164,6 +167,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
         means=view.states[0].detach().double().mean(-1).cpu().numpy(),
         memory=view.memory(),
         branches=tuple(tracer.branches),
+        routings=tuple(tracer.routings),
         causal=causal,
         closed=tracer.closed,
         width=width,

@@ -16,6 +16,7 @@ from auxin.families.layers import LayerStack
 from auxin.families.preparation import ROUNDING, hooks
 from auxin.probes.attention import attention_statistics, mixtures
 from auxin.probes.residual import PARALLEL, Event, LayerTrace, ObservedBranch, Softmax, is_norm, same, sample
+from auxin.probes.routing import MOST, Routing
 from auxin.probes.states import NotFinite, stream_of, streams_of
 from auxin.values import check
 
@@ -45,7 +46,9 @@ class Tracer:
         self._woken: Tensor | None = None
         self._paired = False
         self._time = 0
+        self.routings: list[Routing] = []
         self._entries: dict[str, list[tuple[Any, bool]]] = {}
+        self._read_last: tuple[str, Tensor] | None = None
         self._broken: list[str] = []
         self._unexplained: list[str] = []
         self._layer_of = {
@@ -189,7 +192,7 @@ class Tracer:
         found = [] if self._layer is None else list(streams_of((args, kwargs), self.states[0]))
         if self._layer is None or not found:
             return
-        value = sample(found[0])
+        value, self._read_last = sample(found[0]), (name, found[0])
         self._entries.setdefault(name, []).append((value, len(found) > 1))
         self._layer.entered(value, _finite_norm(name, found[0]), PARALLEL if is_norm(module) else 1)
 
@@ -220,6 +223,22 @@ class Tracer:
         mixed = (math.nan, math.nan) if cross else mixtures(weights, self.states[-1])
         statistics = attention_statistics(logits, weights)
         self._layer.softmaxes.append(Softmax(self._time, cross, *statistics, *mixed))
+
+    def chosen(self, scores: Tensor, numbers: Tensor) -> None:
+        """Experts are chosen for every token, or groups of them: of both, these are fewer."""
+        count = scores.shape[-1]
+        shape = tuple(self.states[0].shape[:2]) if self.states else ()
+        if self._layer is None or self._read_last is None or count == max(shape):  # it chooses among tokens
+            return
+        if numbers[..., 0].numel() != math.prod(shape):
+            return
+        layer, (name, read) = len(self.ran), self._read_last
+        before = [r for r in self.routings if r.layer == layer]
+        if all(count >= r.count for r in before):
+            self.routings = [r for r in self.routings if r.layer != layer]
+            reads = read.detach().reshape(-1, read.shape[-1])[:MOST].float().cpu()
+            chosen = numbers.detach().reshape(-1, numbers.shape[-1])[:MOST].cpu()
+            self.routings.append(Routing(layer, name, chosen, count, reads, grouped=bool(before)))
 
     def _outside(self, name: str, module: nn.Linear, _: Any, output: Tensor) -> None:
         if self.ran and self._layer is None:
