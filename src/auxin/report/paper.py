@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ DPI = 300
 """Of a PNG."""
 PIXELS = 108
 """An inch: labels of 12 pixels have 8 points in print."""
+MARGIN, NARROWEST, TALLEST = 70, 70, 1.7
+"""Pixels beside a panel at first, and of a panel; height relative to the width from which on columns are added."""
+LETTER = 6.5
+"""Pixels of a letter of a title."""
 STACKED = {"top": {"direction": "vertical", "margin": 6}}
 """Legends, one above the other."""
 FORMATS = (".pdf", ".svg", ".png", ".html")
@@ -42,7 +47,8 @@ def write_figure(
     longest = max((len(word) for word in _legend_words(spec)), default=1)
     columns = max(1, int((width * PIXELS - 60) / (30 + 7 * longest)))
     more: dict[str, Any] = {
-        "legend": LIGHT["legend"] | {"orient": "top", "columns": columns, "layout": STACKED}
+        "legend": LIGHT["legend"]
+        | {"orient": "top", "columns": columns, "layout": STACKED, "gradientLength": 90}
     }
     if font:
         more["font"] = _family(font, path.suffix)
@@ -72,33 +78,76 @@ def _resized(svg: str, width: float, unit: str = "") -> str:
 
 
 def fitted(spec: dict[str, Any], room: float, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The specification laid out for ``room`` pixels, as page.js does it in a browser, and what it draws."""
-    margin, svg = 70, ""
-    for _ in range(4):
-        spec = _laid_out(spec, room, margin)
-        svg = vl_convert.vegalite_to_svg(spec, vl_version=VERSION, config=config)
-        over = math.ceil(float(re.findall(r'width="([\d.]+)"', svg)[0]) - room)
-        if over <= 0:
-            break
-        margin += over
-    return spec, svg
+    """The specification laid out for ``room`` pixels, and what it draws: panels in few columns, but no tower."""
+    rows = spec.get("vconcat", [spec])
+    for columns in range(max(_columns(row, room) for row in rows), 0, -1):
+        margin = MARGIN
+        for _ in range(6):
+            laid = [_laid_out(row, room, margin, columns) for row in rows]
+            found = spec | {"vconcat": laid} if "vconcat" in spec else laid[0]
+            svg = vl_convert.vegalite_to_svg(found, vl_version=VERSION, config=config)
+            over = float(re.findall(r'width="([\d.]+)"', svg)[0]) - room
+            if over <= 0:
+                return found, svg
+            margin += math.ceil(over / columns)
+            if columns > 1 and room / columns - margin < NARROWEST:
+                break
+    return found, svg
 
 
-def _laid_out(spec: dict[str, Any], room: float, margin: float) -> dict[str, Any]:
-    """Panels in as many columns as there is room for, each with ``margin`` pixels beside it, of their shape."""
-    if "vconcat" in spec:
-        return spec | {"vconcat": [_laid_out(row, room, margin) for row in spec["vconcat"]]}
+def _columns(spec: dict[str, Any], room: float) -> int:
+    """As many as there is room for, and more where panels would be higher than ``TALLEST`` allows."""
+    inner, count, most = _panels(spec)
+    columns = max(1, min(most, int(room / (0.55 * inner["width"] + MARGIN))))
+    height = lambda: inner["height"] * min(1, (room / columns - MARGIN) / inner["width"]) + MARGIN
+    while columns < most and -(-count // columns) * height() > TALLEST * room:
+        columns += 1
+    return columns
+
+
+def _panels(spec: dict[str, Any]) -> tuple[dict[str, Any], int, int]:
+    """The first panel, how many there are (of a facet: columns), and the columns that they stand in at most."""
     panels = spec.get("concat") or spec.get("hconcat")
     inner = panels[0] if panels else spec.get("spec", spec)
     most = spec.get("columns", len(panels) if panels else 1)
-    columns = max(1, min(most, int(room / (0.55 * inner["width"] + margin))))
-    width = max(100, int(min(inner["width"], room / columns - margin)))
-    least = 110 if panels or "spec" in spec else 170
-    size = {"width": width, "height": max(least, round(inner["height"] * width / inner["width"]))}
-    if panels:
+    return inner, len(panels) if panels else most, most
+
+
+def _laid_out(spec: dict[str, Any], room: float, margin: float, columns: int) -> dict[str, Any]:
+    """Panels in at most so many columns, each with ``margin`` pixels beside it, of their shape."""
+    inner, _, most = _panels(spec)
+    columns, several = min(columns, most), "spec" in spec or inner is not spec
+    width = max(NARROWEST, int(min(inner["width"], room / columns - margin)))
+    height = max(110 if several else 170, round(inner["height"] * width / inner["width"]))
+    size = {"width": width, "height": height}
+    if panels := spec.get("concat") or spec.get("hconcat"):
         rest = {key: value for key, value in spec.items() if key not in ("hconcat", "concat")}
-        return rest | {"concat": [panel | size for panel in panels], "columns": columns}
-    return spec | ({"columns": columns, "spec": spec["spec"] | size} if "spec" in spec else size)
+        return rest | {"concat": [_titled(panel, size) | size for panel in panels], "columns": columns}
+    if "spec" in spec:
+        return spec | {"columns": columns, "spec": _titled(spec["spec"], size) | size}
+    return _titled(spec, size) | size
+
+
+def _titled(node: Any, size: dict[str, int]) -> Any:
+    """A panel with its title and those of its axes in lines that are no longer than it is."""
+    if isinstance(node, list):
+        return [_titled(inner, size) for inner in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: value if key == "datasets" else _titled(value, size) for key, value in node.items()}
+    for channel, side in (("x", "width"), ("y", "height")):
+        axis = found.get("encoding", {}).get(channel, {})
+        if isinstance(axis.get("title"), str):
+            axis["title"] = _lines(axis["title"], size[side])
+    heading = found.get("title")
+    if isinstance(heading, dict) and isinstance(heading.get("text"), str):
+        found["title"] = heading | {"text": _lines(heading["text"], size["width"] + MARGIN / 2)}
+    return found
+
+
+def _lines(text: str, room: float) -> str | list[str]:
+    lines = textwrap.wrap(text, max(14, int(room / LETTER)))
+    return lines if len(lines) > 1 else text
 
 
 def _legend_words(node: Any) -> Iterator[str]:

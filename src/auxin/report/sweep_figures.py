@@ -227,7 +227,7 @@ def _along(channel: Any, column: str, axis: Axis) -> Any:
     few = not axis.drawn and len(axis.values) <= MOST_LINES
     form |= {"values": [float(value) for value in axis.values]} if few else {"tickCount": 4}
     scale = alt.Scale(type="log" if axis.log else "linear", zero=False, nice=False, padding=8)
-    title += " (logarithmic)" * axis.log
+    title += ", logarithmic" * axis.log
     return channel(f"{column}:Q", title=title, scale=scale, axis=alt.Axis(**form))
 
 

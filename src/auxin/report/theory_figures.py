@@ -61,9 +61,10 @@ def phase_diagram(
         scale = alt.Scale(scheme="blueorange", domain=[-limit, limit], domainMid=0, clamp=True)
         color = alt.Color(f"{name}:Q", title="per layer", scale=scale)
         tip = ["x:Q", "y:Q", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in EXPONENTS)]
-        heat = alt.Chart(cells).mark_rect(clip=True, aria=False)
-        edges = alt.Stroke(f"{name}:Q", scale=scale, legend=None)  # or the page shines through between cells
-        heat = heat.encode(x, y, color, edges, x2="x_1", y2="y_1", tooltip=tip)
+        heat = alt.Chart(cells).mark_rect(
+            clip=True, aria=False, x2Offset=0.7, y2Offset=-0.7
+        )  # or the page shines through
+        heat = heat.encode(x, y, color, x2="x_1", y2="y_1", tooltip=tip)
         ends = ["x_0", "y_0", "x_1", "y_1"]
         line = alt.Chart(pl.DataFrame(zero_contour(xs, ys, values), schema=ends, orient="row"))
         line = line.mark_rule(strokeWidth=1.5, color="black", clip=True, aria=False)
@@ -104,7 +105,7 @@ def sections(frame: pl.DataFrame, y_name: str, count: int = 5) -> pl.DataFrame:
     """Lines through a phase diagram at ``count`` values of y, as ``bifurcation`` draws them."""
     ys = frame["y"].unique().sort()
     chosen = ys.gather(np.linspace(0, len(ys) - 1, min(count, len(ys))).round().astype(int))
-    curve = pl.format("{} = {}", pl.lit(y_name), pl.col("y").round_sig_figs(3))
+    curve = pl.format("{} = {}", pl.lit(label(y_name)), pl.col("y").round_sig_figs(3))
     found = frame.filter(pl.col("y").is_in(chosen.implode())).select("x", "cosine", curve=curve)
     return found.sort("curve", "x")
 
