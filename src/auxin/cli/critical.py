@@ -32,12 +32,12 @@ class CriticalOptions(BlockVerb):
         found = critical(self.block, self.depth, self.vary)
         way = exponents(found.block, depth=self.depth, norm=norm)
         rows = [[name, f"{value:.6g}"] for name, value in found.hyperparameters.items()]
-        totals = f"angle {found.angle_total:+z.3g}, gradient {found.gradient_total:+z.3g}"
+        totals = f"angle {found.angle_total:+z.3f}, gradient {found.gradient_total:+z.3f}"
         text = [
             table(["hyperparameter", "value"], rows),
             f"over {self.depth} layers at the norm's fixed point: {totals}",
         ]
-        totals = f"angle {way.angle_total:+z.3g}, gradient {way.gradient_total:+z.3g}"
+        totals = f"angle {way.angle_total:+z.3f}, gradient {way.gradient_total:+z.3f}"
         text.append(f"from norm² {norm:.4g}: {totals}")
         if not found.reached:
             text.append("the angle exponent has no zero within the ranges; this is the nearest point")

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from auxin.cli.options import Result, Writing, table
+from auxin.config import preset
 from auxin.files import directory, kind, remove
 from auxin.outputs import check_output, write_output
 from auxin.tasks.columns import NAMES, Case, Columns, Form, Punctuation, read_table, split_pairs
@@ -99,7 +100,9 @@ class DataOptions(Writing):
         if len(unseen) > 3:  # of which the warning names three
             more = ", …" * (len(unseen) > MOST_WORDS)
             lines += [f"words of gen that train lacks: {', '.join(map(repr, unseen[:MOST_WORDS]))}{more}"]
-        lines += ["", f"auxin train --task files --data-dir {self.out} --out runs/{self.out.name}"]
+        few = len(splits["train"]) < preset("laptop").batch_size
+        batch = f" --batch-size {len(splits['train'])}" * few
+        lines += ["", f"auxin train --task files --data-dir {self.out}{batch} --out runs/{self.out.name}"]
         sizes = {split: len(lines) for split, lines in splits.items()}
         values = {"out": str(self.out), "lines": sizes, "words_of_gen_only": unseen, "warnings": doubtful}
         return Result(values, "\n".join(lines))

@@ -54,7 +54,8 @@ def build(source: str, arguments: Mapping[str, Any]) -> nn.Module:
         return factory
     check(callable(factory), source, type(factory).__name__, "a function that returns a torch.nn.Module")
     _check_arguments(source, factory, arguments)
-    with _running(source.rpartition(":")[0], f"{source} raised"):
+    called = f"{source} called with {shown}" if (shown := _shown(arguments)) else source
+    with _running(source.rpartition(":")[0], f"{called} raised"):
         model = factory(**arguments)
     check(isinstance(model, nn.Module), f"result of {source}", type(model).__name__, "a torch.nn.Module")
     return model
@@ -176,7 +177,7 @@ def _check_arguments(source: str, factory: Any, arguments: Mapping[str, Any]) ->
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in several]
     missing = [name for name in needed if name not in arguments]
-    known = {p.name for p in parameters}
+    known = [p.name for p in parameters]
     unknown = [name for name in arguments if name not in known]
     if missing:
         form = " ".join(f"{name}=…" for name in missing)
@@ -185,6 +186,10 @@ def _check_arguments(source: str, factory: Any, arguments: Mapping[str, Any]) ->
         raise ConfigError(
             f"{source} takes no {', '.join(unknown)}; allowed: --kwargs {', '.join(known) or 'none'}"
         )
+
+
+def _shown(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
 def arguments_of(words: Sequence[str]) -> dict[str, Any]:

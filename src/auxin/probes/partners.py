@@ -27,6 +27,18 @@ EPSILON: dict[str, str] = {"epsilon": "eps", "variance_epsilon": "eps"}
 """What norms call ε."""
 
 
+@dataclass(frozen=True)
+class Unlike:
+    """How two modules differ."""
+
+    apart: float = 0.0
+    """Relative difference of their outputs."""
+    where: str = ""
+    """For what inputs, if not for those of the pass, in words."""
+    why: str = ""
+    """What of their settings differs, in words."""
+
+
 def unlike_modules(
     models: Sequence[nn.Module], stack: LayerStack, rows: Iterable[Mapping[str, Any]], reading: Reading
 ) -> list[str]:
@@ -42,18 +54,18 @@ def unlike_modules(
             hook(module.register_forward_hook(partial(pairs.after, name)))
         run(models[0], call_of(models[0], reading, torch.Generator().manual_seed(reading.seed)))
     groups: dict[Any, list[str]] = defaultdict(list)
-    for name, (_, apart) in pairs.found.items():
-        if apart and not any(
-            inner.startswith(f"{name}.") for inner, (_, more) in pairs.found.items() if more
-        ):
+    found = {name: unlike for name, unlike in pairs.found.items() if unlike.apart}
+    for name, unlike in found.items():
+        if not any(inner.startswith(f"{name}.") for inner in found):
             layer, part = stack.place(name)
-            groups[name if layer is None else (part, pairs.found[name][0])].append(name)
-    return [_sentence(names, *pairs.found[names[0]], len(stack.layers)) for names in groups.values()]
+            groups[name if layer is None else (part, unlike.why)].append(name)
+    return [_sentence(names, found[names[0]], len(stack.layers)) for names in groups.values()]
 
 
-def _sentence(names: Sequence[str], why: str, apart: float, depth: int) -> str:
+def _sentence(names: Sequence[str], unlike: Unlike, depth: int) -> str:
     many = f" (in {len(names)} of {depth} layers, this is the first)" * (len(names) > 1)
-    return f"{names[0]} gives other outputs for the same inputs, by {100 * apart:.2g}%{why}{many}."
+    outputs = f"gives outputs {100 * unlike.apart:.2g}% apart for the same inputs{unlike.where}"
+    return f"{names[0]} {outputs}{unlike.why}{many}."
 
 
 def _partners(
@@ -83,8 +95,8 @@ class _Pairs:
     """Runs partners on the inputs that modules of the first model get, and keeps how far outputs are apart."""
 
     modules: dict[str, tuple[nn.Module, nn.Module]]
-    found: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """By name, what differs in words, and the relative difference; 0: none."""
+    found: dict[str, Unlike] = field(default_factory=dict)
+    """By the module's name."""
     _outputs: dict[str, Any] = field(default_factory=dict)
     _busy: bool = False
 
@@ -92,7 +104,7 @@ class _Pairs:
         """The first time that a module runs: what its partner makes of its inputs, which it may overwrite."""
         if self._busy or name in self.found:
             return
-        self.found[name] = "", 0.0
+        self.found[name] = Unlike()
         copy = lambda x: x.clone() if isinstance(x, Tensor) else x
         self._outputs[name] = self._run(self.modules[name][1], *tree_map(copy, (args, kwargs)))
 
@@ -100,7 +112,7 @@ class _Pairs:
         """Compares the outputs, and those of a norm or an activation for small and for large inputs."""
         if self._busy or name not in self._outputs:
             return
-        partner, apart = self.modules[name][1], _apart(output, self._outputs.pop(name))
+        partner, apart, where = self.modules[name][1], _apart(output, self._outputs.pop(name)), ""
         few = all(p.ndim <= 1 for p in module.parameters()) and not any(module.children())
         if (
             not apart
@@ -111,8 +123,9 @@ class _Pairs:
         ):
             noise = torch.randn(args[0].shape, generator=torch.Generator().manual_seed(0)).to(args[0])
             both = [[self._run(m, (size * noise,), {}) for m in (module, partner)] for size in PROBED]
-            apart = max(_apart(*outputs) for outputs in both)
-        self.found[name] = _why(module, partner), apart
+            apart, size = max((_apart(*outputs), size) for outputs, size in zip(both, PROBED, strict=True))
+            where = f", of size {size:g}"
+        self.found[name] = Unlike(apart, where, _why(module, partner))
 
     def _run(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Its output; None where it takes other inputs."""
