@@ -79,7 +79,7 @@ def _resized(svg: str, width: float, unit: str = "") -> str:
 
 def fitted(spec: dict[str, Any], room: float, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """The specification laid out for ``room`` pixels, and what it draws: panels in few columns, but no tower."""
-    rows = spec.get("vconcat", [spec])
+    rows, found, svg = spec.get("vconcat", [spec]), spec, ""
     for columns in range(max(_columns(row, room) for row in rows), 0, -1):
         margin = MARGIN
         for _ in range(6):
