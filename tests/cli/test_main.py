@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -16,6 +17,7 @@ from auxin.cli import HELP, VERBS, main, options_of
 from auxin.config import RunConfig
 from auxin.errors import Interrupted
 from auxin.runs import Metric, RunDirectory
+from auxin.studies.design import StudyName
 
 
 class Panic(BaseException):
@@ -168,8 +170,7 @@ def test_bad_arguments_are_explained_in_one_line(
         ("demo --width 64", "no option --width"),
         ("train --out x extra", "'extra' is one argument too many"),
         ("export", "RUN is missing"),
-        ("study foo", "name is 'foo'; allowed: grokking, depth, dynamics, trainability, joint, repair, totals, "
-         "architectures, failure"),
+        ("study foo", f"name is 'foo'; allowed: {', '.join(get_args(StudyName))}"),
         ("demo --seed ten", "--seed is 'ten'; allowed: a whole number"),
         ("train --out x --steps ten", "--steps is 'ten'; allowed: a whole number"),
         ("exponents --sigma-w x", "--sigma-w is 'x'; allowed: a number"),
