@@ -281,9 +281,9 @@ def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(report: str
     assert broken in content.replace('"figure-12":{', broken)
     dom, console = browse(out, tmp_path / "profile")
     assert console == ""
-    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 22
+    assert len(re.findall(r'<svg [^>]*class="marks"', dom)) == 23
     assert not re.search(r'<svg [^>]*class="marks" width="0"', dom)
-    assert 'data-drawn="22"' in dom
+    assert 'data-drawn="23"' in dom
     assert re.search(r'id="figure-12" class="drawing[^"]* failed"[^>]*>This figure could not be drawn: ', dom)
     assert 'data-moved="true"' in dom
     assert 'data-trees="step 20, then step 10 alone"' in dom
