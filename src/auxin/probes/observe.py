@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from auxin.errors import ConfigError
 from auxin.families.layers import find_layers, unwrapped
 from auxin.families.preparation import as_config_error, prepared, restored
-from auxin.probes.attention import MASKED, SoftmaxWatch
+from auxin.probes.attention import SoftmaxWatch
 from auxin.probes.inputs import Call, Reading, call_of, vocabulary_of
+from auxin.probes.readout import Logits, logits_of
 from auxin.probes.routing import Routing
 from auxin.probes.states import (
     NotFinite,
@@ -25,8 +26,6 @@ from auxin.probes.states import (
     mean_gap,
     mean_square,
     mixed_axes,
-    tensors_of,
-    wrong,
 )
 from auxin.probes.tracing import ObservedBranch, Tracer
 from auxin.theory.profile import Profile
@@ -49,22 +48,7 @@ BRANCH_COLUMNS = {
 """Kind of branch, and what of it."""
 SMALL_GAP = 1e-5
 """1 − cosine of the nearly equal tokens whose differences are followed."""
-LOGITS = ("logits", "prediction_logits", "lm_logits")
-"""What models of transformers call them."""
 COLUMNS_AXIS = "the stream is [tokens, batch, d]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Logits:
-    """What is known of a model's logits; None for a model without."""
-
-    logit_std: float | None = None
-    """Spread of the logits over the vocabulary, root mean square."""
-    excess_loss: float | None = None
-    """Mean cross-entropy of a uniformly random next token, minus ln V; of the logits that the model returns."""
-    vocabulary: int | None = None
-    output_map: str | None = None
-    """Name of the linear map that computes the logits."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -137,7 +121,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
                     output = run(model, call)
                 tracer.finish(output)
                 width, words = tracer.states[0].shape[-1], table.num_embeddings if table else None
-                logits = _logits(output, tracer.heads, width, words)
+                logits = logits_of(output, tracer.heads, width, words)
             except NotFinite as error:
                 with torch.no_grad():
                     raise (first_not_finite(model, lambda: run(model, call)) or error) from None
@@ -184,40 +168,6 @@ def run(model: nn.Module, call: Call) -> Any:
     allowed = "inputs that its forward takes (a tensor, a tuple of arguments, a dict of named ones)"
     with as_config_error(f"{type(model).__name__} does not run on {call.described}", allowed):
         return model(*call.args, **call.kwargs)
-
-
-def _logits(output: Any, heads: Mapping[str, torch.Size], width: int, vocabulary: int | None) -> Logits:
-    """Statistics of a model's logits; raises ``NotFinite`` where they are NaN or infinite.
-
-    Logits are what the model calls so, else the first of its outputs if that has a vocabulary's length, or the shape
-    of what a linear map after the layers (``heads``) gave, and not the stream's width; whatever the model has done to
-    it (a scale, a cap) is in. Words that are masked do not count.
-    """
-    get = output.get if isinstance(output, Mapping) else lambda name: getattr(output, name, None)
-    named = [x for x in map(get, LOGITS) if isinstance(x, Tensor)]
-    logits = next((x for x in named if x.is_floating_point() and x.ndim >= 2), None)
-    if logits is None:
-        logits = next((x for x in tensors_of(output) if x.is_floating_point() and x.ndim >= 2), None)
-        if logits is not None and logits.shape[-1] != vocabulary:
-            size = logits.shape[-1], logits.numel()
-            mapped = any((shape[-1], shape.numel()) == size for shape in heads.values())
-            logits = logits if mapped and size[0] != width else None
-    if logits is None:
-        return Logits()
-    head = next((n for n in reversed(list(heads)) if heads[n][-1] == logits.shape[-1]), None)
-    logits = logits.detach().double()
-    if wrong(logits):
-        raise NotFinite(head or "", "logits are not finite")
-    words = logits > MASKED
-    count = words.sum(-1)
-    mean = logits.masked_fill(~words, 0.0).sum(-1) / count
-    variance = (logits - mean[..., None]).masked_fill(~words, 0.0).square().sum(-1) / count
-    return Logits(
-        logit_std=variance.mean().sqrt().item(),
-        excess_loss=(logits.logsumexp(-1) - mean - count.log()).mean().item(),
-        vocabulary=int(count.max()),
-        output_map=head,
-    )
 
 
 def _batch_first(tracer: Tracer, call: Call, given: bool | None) -> tuple[bool, tuple[str, ...]]:

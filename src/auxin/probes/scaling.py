@@ -20,8 +20,9 @@ from auxin.families.layers import LayerStack, find_layers, unwrapped
 from auxin.families.preparation import as_config_error, hooks, prepared
 from auxin.probes.attention import SoftmaxWatch
 from auxin.probes.inputs import Call, Reading, call_of
-from auxin.probes.observe import LOGITS, observe, run
+from auxin.probes.observe import observe, run
 from auxin.probes.prediction import Tokens, predict
+from auxin.probes.readout import LOGITS
 from auxin.probes.states import stream_of, tensors_of
 from auxin.values import check
 
