@@ -59,6 +59,6 @@ fuzz: setup
 
 # for a machine with a GPU, in an environment that has a torch for it: tests, speed, the published sweep (resumable)
 gpu:
-	PYTHONPATH=src $(PYTHON) -m pytest tests/training/test_stacked.py
+	PYTHONPATH=src $(PYTHON) -m pytest tests/training/test_steps.py
 	PYTHONPATH=src $(PYTHON) benchmarks/ensemble.py --device cuda
 	PYTHONPATH=src $(PYTHON) -m auxin study grokking --scale paper --out runs/studies/grokking-paper
