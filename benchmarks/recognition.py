@@ -133,9 +133,23 @@ def rows(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     return [
         {"model": name + part, "network": in_a_line(report.intended) if report.intended else report.notes[0]}
         | {key: round(float(value), 4) for key, value in error.items()}
-        | {"fresh": options.fresh, "flagged": flagged, "slips": len(slips), "named": sum(slips)}
+        | {
+            "networks": options.networks,
+            "fresh": options.fresh,
+            "flagged": flagged,
+            "slips": len(slips),
+            "named": sum(slips),
+        }
         for part, report, error in zip(parts, fresh, errors, strict=True)
     ]
+
+
+def in_rows(table: pl.DataFrame) -> str:
+    """The table that docs/check.md shows."""
+    lines = ["| model | cosine | norm² | gradient |", "|---|---|---|---|"]
+    for row in table.to_dicts():
+        lines.append(f"| {row['model']} | {row['cosine']:.3f} | {row['norm']:.1%} | {row['gradient']:.1%} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -147,13 +161,12 @@ def main() -> None:
     options = parser.parse_args()
     found = [] if options.again or not TABLE.exists() else pl.read_csv(TABLE).to_dicts()
     for name in own.MODELS:
-        known = [
-            row for row in found if row["model"].removesuffix(" encoder").removesuffix(" decoder") == name
-        ]
+        known = [row for row in found if row["model"] in (name, f"{name} encoder", f"{name} decoder")]
         if name in options.models or (not options.models and not known):
             found = [row for row in found if row not in known] + rows(name, options)
             print(found[-1], flush=True)
             pl.DataFrame(found).write_csv(TABLE)
+    print(in_rows(pl.DataFrame(found)))
 
 
 if __name__ == "__main__":
