@@ -77,7 +77,7 @@ QUANTITIES = (
          np.log(5), 0.02),
     Quantity("spread", "logits", "spread of attention's logits", *_size, np.log(3), 50.0),
     Quantity("norm", "norm", "norm² of the stream", *_size, np.log(4)),
-    Quantity("gradient", "gradient", "squared gradient, relative to the output's", *_size, np.log(20)),
+    Quantity("gradient", "gradient", "squared gradient, relative to the output's", *_size, np.log(50)),
     Quantity("experts", "experts", "share of experts that are first choices", _negative,
              lambda x: np.exp(-x), np.log(3), 0.3),
 )  # fmt: skip
