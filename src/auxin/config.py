@@ -147,7 +147,9 @@ class RunConfig(Value):
     def load_task(self) -> Task:
         """The task with its data, which are generated (or read from the cache) at every call."""
         where = {"data_dir": self.data_dir, "grammar": self.grammar}
-        task = load_task(self.task, self.data_seed, self.train_size, dials=self.dials, **where)
+        task = load_task(
+            self.task, seed=self.data_seed, train_size=self.train_size, dials=self.dials, **where
+        )
         return task.with_choices() if self.scoring == "choices" else task
 
     def block(self, n_tokens: int = 32) -> Block:
