@@ -46,6 +46,8 @@ FIGURES = {
     "repair-laptop": ("repair", "repair"),
     "totals-laptop": ("totals", "scores"),
     "architectures-laptop": ("architectures", "loss-by-totals"),
+    "failure-laptop": ("failure", "areas"),
+    "failure-calibration": ("failure", "calibration"),
     "remedies-laptop": ("remedies", "changes"),
 }
 """Files of docs/figures, and of which study they are which figure."""

@@ -41,7 +41,7 @@ def areas(tables: Tables) -> Figure:
     scores = columns(tables, "scores", "area area_low area_high", "predictor")
     scores = drawable(scores.select("predictor", value="area", low="area_low", high="area_high"), "area")
     order = scores["predictor"].to_list()
-    unit = alt.Scale(domain=[0.5, 1.0], clamp=True)
+    unit = alt.Scale(domain=[0.0, 1.0])
     y = alt.Y("predictor:N", title=None, sort=order)
     numbers = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "low", "high")]
     chart = alt.Chart(scores)
@@ -50,9 +50,10 @@ def areas(tables: Tables) -> Figure:
     dots = chart.mark_point(filled=True, size=60, opacity=1, color=BLUE).encode(
         x, y, tooltip=["predictor:N", *numbers]
     )
+    chance = alt.Chart(pl.DataFrame({"value": [0.5]})).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(x)
     return figure(
         "areas",
-        alt.layer(rule, dots).properties(width=360, height=150),
+        alt.layer(chance, rule, dots).properties(width=360, height=150),
         ("What ranks the failures of a stack that it has not seen", "95% intervals; 0.5 is chance"),
         f"Area under the ROC curve, {in_words(scores.iter_rows(), '.2f')}.",
     )

@@ -170,7 +170,7 @@ def _estimates(models: pl.DataFrame, _: pl.DataFrame) -> Found:
         ]  # fmt: skip
     for rival in RIVALS:
         more = _estimate(areas[OURS] - areas[rival])
-        text = f"The area of {OURS} is {{:2}} above that of {rival}."
+        text = f"The area of {OURS} less that of {rival} is {{:2}}."
         findings.append(finding(MORE.format(rival), more, text, models=_judged(models)))
     scores = [
         {"predictor": name}
