@@ -163,6 +163,7 @@ def test_a_pickle_is_not_opened_and_the_message_converts_it(
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # torch, on Python 3.13.0
 def test_wrapped_models_are_saved_as_what_they_wrap(tmp_path: Path) -> None:
     before, inside, words = model(), model(), torch.tensor([[4, 0, 1, 2]])
     inside.layers[0] = torch.compile(inside.layers[0], backend="eager")  # pyright: ignore
