@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from auxin.architecture.initialization import Map
@@ -188,6 +188,13 @@ class Attention(Value):
     def dimensions(self, sizes: Sizes) -> int:
         """Dimensions of a head in a model of these sizes."""
         return self.head_dim or sizes.split_width()
+
+    def check_plain(self, names: Collection[str], what: str) -> None:
+        """Refuse settings of attention that another kind of it does not have: all but ``names``."""
+        for field in fields(Attention):
+            value = getattr(self, field.name)
+            fits = field.name in names or value == field.default
+            check(fits, field.name, value, f"{field.default}, of {what}")
 
     def check_fits(self, sizes: Sizes) -> None:
         """Refuse sizes that it cannot have."""

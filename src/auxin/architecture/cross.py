@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from auxin.architecture.attention import Attention
 from auxin.architecture.initialization import Map
@@ -28,10 +28,7 @@ class CrossAttention(Attention):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in fields(self):
-            value = getattr(self, field.name)
-            fits = field.name in SAME or value == field.default
-            check(fits, field.name, value, f"{field.default}, of attention to another stream")
+        self.check_plain(SAME, "attention to another stream")
 
     @property
     def plain(self) -> bool:

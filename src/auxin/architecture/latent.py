@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from auxin.architecture.attention import Attention
 from auxin.architecture.initialization import Map
@@ -38,10 +38,7 @@ class LatentAttention(Attention):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in fields(Attention):
-            value = getattr(self, field.name)
-            fits = field.name in SAME or value == field.default
-            check(fits, field.name, value, f"{field.default}, of attention with latent keys")
+        self.check_plain(SAME, "attention with latent keys")
         check(self.head_dim is not None, "head_dim", None, "a number of dimensions, with latent keys")
         check(self.rotary is not None, "rotary", None, "rotary positions, with latent keys")
 
