@@ -164,6 +164,7 @@ def test_bad_arguments_are_explained_in_one_line(
     ("arguments", "words"),
     [
         ("train", "--out is missing"),
+        ("figure learning-curves runs/x", "--out is missing"),
         ("train --out", "--out has no value; allowed: a path"),
         ("train --out x --modle.depth 3", "no option --modle.depth; perhaps you meant --model.depth"),
         ("export x --froce y", "no option --froce; perhaps you meant --force"),

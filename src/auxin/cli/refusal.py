@@ -49,7 +49,7 @@ def refused(options: Mapping[str, Any], *, helps: bool = False) -> Iterator[None
             raise UsageError(_with_option(cause, options)) from None
         if not stop.code:
             raise
-        raise UsageError(_said(printed.getvalue(), options)) from None
+        raise UsageError(_one_line(printed.getvalue(), options)) from None
 
 
 def _with_option(error: ConfigError, options: Mapping[str, Any]) -> str:
@@ -60,7 +60,7 @@ def _with_option(error: ConfigError, options: Mapping[str, Any]) -> str:
     return f"--{found[0] if found else option}{is_}{rest}"
 
 
-def _said(box: str, options: Mapping[str, Any]) -> str:
+def _one_line(box: str, options: Mapping[str, Any]) -> str:
     """What a box of tyro says, in the words of auxin's own errors."""
     parts = [re.sub(r"(?m)^│ | +│$", "", part).strip("\n") for part in RULE.split(box)]
     lines = next((part.splitlines() for part in parts if part.strip()), [])
@@ -85,7 +85,7 @@ def _said(box: str, options: Mapping[str, Any]) -> str:
 
 def _missing(lines: list[str]) -> list[str]:
     """The names of required arguments, of lines whose others are their help."""
-    names = (re.match(r" {4}(?:-\w, )?(--[\w.-]+|\S+)", line) for line in lines)
+    names = (re.match(r" {4}(?:-\w(?: \S+)?, )?(--[\w.-]+|\S+)", line) for line in lines)
     return [name[1] for name in names if name]
 
 
