@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from auxin.errors import ConfigError
 from auxin.families.layers import find_layers
-from auxin.families.preparation import hooks
 from auxin.models.protocol import CausalModel, Output
 from auxin.probes.inputs import accepts
-from auxin.probes.states import stream_of
+from auxin.probes.states import following
 from auxin.values import check
 
 
@@ -78,7 +77,7 @@ class _Adapter(nn.Module):
             given["use_cache"] = False
         if attention:
             given["output_attentions"] = True
-        with self._recording(states) as recorded, _eager(self.model, attention):
+        with following(self._layers if states else ()) as recorded, _eager(self.model, attention):
             output = self.model(**given)
         weights = getattr(output, "attentions", None) or ()
         logits = getattr(output, "logits", None)
@@ -93,25 +92,6 @@ class _Adapter(nn.Module):
         dtype = next(self.model.parameters()).dtype
         zeros = torch.zeros(allowed.shape, dtype=dtype, device=tokens.device)
         return zeros.masked_fill(~allowed, torch.finfo(dtype).min)
-
-    @contextmanager
-    def _recording(self, wanted: bool) -> Iterator[list[Tensor]]:
-        """The stream before the first layer and after each, as the model runs."""
-        recorded: list[Tensor] = []
-
-        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if not recorded and (x := stream_of((args, kwargs))) is not None:
-                recorded.append(x)
-
-        def after(module: nn.Module, args: Any, output: Any) -> None:
-            if (x := stream_of(output)) is not None:
-                recorded.append(x)
-
-        with hooks() as hook:
-            for layer in self._layers if wanted else ():
-                hook(layer.register_forward_pre_hook(before, with_kwargs=True))
-                hook(layer.register_forward_hook(after))
-            yield recorded
 
 
 @contextmanager

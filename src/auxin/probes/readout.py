@@ -29,6 +29,13 @@ class Logits:
     """Name of the linear map that computes the logits."""
 
 
+def named_logits(output: Any) -> Tensor | None:
+    """The tensor that a model calls its logits."""
+    get = output.get if isinstance(output, Mapping) else lambda name: getattr(output, name, None)
+    named = [x for x in map(get, LOGITS) if isinstance(x, Tensor)]
+    return next((x for x in named if x.is_floating_point() and x.ndim >= 2), None)
+
+
 def logits_of(output: Any, heads: Mapping[str, torch.Size], width: int, vocabulary: int | None) -> Logits:
     """Statistics of a model's logits; raises ``NotFinite`` where they are NaN or infinite.
 
@@ -36,9 +43,7 @@ def logits_of(output: Any, heads: Mapping[str, torch.Size], width: int, vocabula
     of what a linear map after the layers (``heads``) gave, and not the stream's width; whatever the model has done to
     it (a scale, a cap) is in. Words that are masked do not count.
     """
-    get = output.get if isinstance(output, Mapping) else lambda name: getattr(output, name, None)
-    named = [x for x in map(get, LOGITS) if isinstance(x, Tensor)]
-    logits = next((x for x in named if x.is_floating_point() and x.ndim >= 2), None)
+    logits = named_logits(output)
     if logits is None:
         logits = next((x for x in tensors_of(output) if x.is_floating_point() and x.ndim >= 2), None)
         if logits is not None and logits.shape[-1] != vocabulary:

@@ -7,8 +7,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +16,13 @@ from torch import Tensor, nn
 from auxin.errors import ConfigError
 from auxin.families.description import describe
 from auxin.families.layers import LayerStack, find_layers, unwrapped
-from auxin.families.preparation import as_config_error, hooks, prepared
+from auxin.families.preparation import as_config_error, prepared
 from auxin.probes.attention import SoftmaxWatch
 from auxin.probes.inputs import Call, Reading, call_of
 from auxin.probes.observe import observe, run
 from auxin.probes.prediction import Tokens, predict
-from auxin.probes.readout import LOGITS
-from auxin.probes.states import stream_of, tensors_of
+from auxin.probes.readout import named_logits
+from auxin.probes.states import following, tensors_of
 from auxin.values import check
 
 LEAST = 1e-7
@@ -31,24 +30,14 @@ LEAST = 1e-7
 VECTORS = "gains and biases"
 DRAWS = 16
 """Attention matrices a layer of a prediction."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What is compared before and after updates."""
-
-    stream: Tensor
-    """After the last layer."""
-    logits: Tensor | None
-    heads: float
-    """Attention matrices of a sequence; 0 without."""
+Loss = Callable[[Any], Tensor]
 
 
 def measured(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     reading: Reading,
-    loss: Callable[[Any], Tensor] | None,
+    loss: Loss | None,
     steps: int,
 ) -> dict[str, tuple[str, float]]:
     """Sizes at initialization and effects of the updates of the first steps: by quantity its kind and its value.
@@ -62,15 +51,15 @@ def measured(
     stack = find_layers(model, reading.layers)
     found = dict(_initial(model, reading))
     call = call_of(model, reading, torch.Generator().manual_seed(reading.seed))
-    view = _View(model, stack, call)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    start = view.output()
-    if start.heads:
-        found["heads"] = "heads", start.heads
-    if start.logits is not None:
-        found["logits"] = "logits", _size(start.logits)
-    _train(model, optimizer, call, loss, steps, reading.seed)
+    check(stack.called, f"layers of {type(model).__name__}", "lists of parts", "modules with a forward")
     parameters = dict(model.named_parameters())
+    before = {name: p.detach().clone() for name, p in parameters.items()}
+    stream, logits, heads = _outputs(model, stack, call)
+    if heads:
+        found["heads"] = "heads", heads
+    if logits is not None:
+        found["logits"] = "logits", _size(logits)
+    _train(model, optimizer, call, loss or partial(_random_loss, reading.seed), steps)
     tables = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Embedding)}
     after = {name: p.detach().clone() for name, p in parameters.items()}
     for name, p in parameters.items():
@@ -78,11 +67,11 @@ def measured(
     for group, names in groups(parameters, stack).items():
         for name in names:
             parameters[name].data.copy_(after[name])
-        end = view.output()
-        changed = _size(end.stream - start.stream) / max(_size(start.stream), 1e-30)
+        last, end, _ = _outputs(model, stack, call)
+        changed = _size(last - stream) / max(_size(stream), 1e-30)
         kind = "inputs" if group == VECTORS or set(names) & tables else "hidden"
-        if changed <= LEAST and start.logits is not None and end.logits is not None:
-            kind, changed = "readout", _size(end.logits - start.logits)
+        if changed <= LEAST and logits is not None and end is not None:
+            kind, changed = "readout", _size(end - logits)
         if changed > LEAST:
             found[f"update of {group}"] = kind, changed
         for name in names:
@@ -119,97 +108,50 @@ def _initial(model: nn.Module, reading: Reading) -> Iterator[tuple[str, tuple[st
         yield "attention logits", ("attention", math.sqrt(sum(s**2 for s in spreads) / len(spreads)))
 
 
-def _train(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    call: Call,
-    loss: Callable[[Any], Tensor] | None,
-    steps: int,
-    seed: int,
-) -> None:
-    loss = loss or _Random(seed)
+def _train(model: nn.Module, optimizer: torch.optim.Optimizer, call: Call, loss: Loss, steps: int) -> None:
     for _ in range(steps):
         optimizer.zero_grad()
-        with as_config_error(
-            f"{type(model).__name__} does not train on {call.described}", "a loss of its output"
-        ):
+        what = f"{type(model).__name__} does not train on {call.described}"
+        with as_config_error(what, "a loss of its output"):
             value = loss(run(model, call))
             value.backward()
         check(bool(value.isfinite()), "loss", value.item(), "a finite number, at a rate that trains")
         optimizer.step()
 
 
-class _Random:
+def _random_loss(seed: int, output: Any) -> Tensor:
     """Cross-entropy of random words, always the same; of an output without words the product with a random one."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def __call__(self, output: Any) -> Tensor:
-        generator, logits = torch.Generator().manual_seed(self._seed), logits_of(output)
-        if logits is None:
-            x = next(tensors_of(output))
-            return (x * torch.randn((*x.shape[:-1], 1), generator=generator).to(x)).mean()
-        words = torch.randint(logits.shape[-1], logits.shape[:-1], generator=generator).to(logits.device)
-        return nn.functional.cross_entropy(logits.flatten(0, -2).float(), words.flatten())
+    generator, logits = torch.Generator().manual_seed(seed), _logits(output)
+    if logits is None:
+        x = next(tensors_of(output))
+        return (x * torch.randn((*x.shape[:-1], 1), generator=generator).to(x)).mean()
+    words = torch.randint(logits.shape[-1], logits.shape[:-1], generator=generator).to(logits.device)
+    return nn.functional.cross_entropy(logits.flatten(0, -2).float(), words.flatten())
 
 
-def logits_of(output: Any) -> Tensor | None:
+def _logits(output: Any) -> Tensor | None:
     """What a model calls its logits, or the tensor that is all it returns; None of a dataclass without."""
-    if isinstance(output, Tensor):
-        return output
-    get = output.get if isinstance(output, Mapping) else lambda name: getattr(output, name, None)
-    named = [x for x in map(get, LOGITS) if isinstance(x, Tensor)]
-    plain = [x for x in tensors_of(output) if x.is_floating_point()] if isinstance(output, tuple) else []
-    return next(iter([*named, *plain]), None)
+    named = output if isinstance(output, Tensor) else named_logits(output)
+    plain = tensors_of(output if isinstance(output, tuple) else ())
+    return next((x for x in plain if x.is_floating_point()), None) if named is None else named
 
 
-class _View:
-    """Runs a model and keeps what is compared."""
-
-    def __init__(self, model: nn.Module, stack: LayerStack, call: Call) -> None:
-        self._model, self._call = model, call
-        self._layers = list(stack.layers.values())
-        check(stack.called, f"layers of {type(model).__name__}", "lists of parts", "modules with a forward")
-
-    def output(self) -> Snapshot:
-        """Of the present weights."""
-        shapes: list[torch.Size] = []
-        states: list[Tensor] = []
-
-        def begin(_: nn.Module, args: Any, kwargs: Any) -> None:
-            x = stream_of((args, kwargs))
-            if x is not None and not x.requires_grad:
-                x.requires_grad_()  # by which attention is told from routers
-
-        with (
-            prepared(self._model),
-            self._keeping(begin, states),
-            SoftmaxWatch(
-                self._model, lambda logits, _, cross: None if cross else shapes.append(logits.shape)
-            ),
-        ):
-            output = run(self._model, self._call)
-        logits = logits_of(output)
-        tokens = states[-1].numel() / states[-1].shape[-1]
-        heads = math.prod(shapes[0][:-1]) / tokens if shapes else 0.0
-        return Snapshot(states[-1], None if logits is None else logits.detach().double(), heads)
-
-    @contextmanager
-    def _keeping(self, begin: Callable[..., None], states: list[Tensor]) -> Iterator[None]:
-        def end(_: nn.Module, __: Any, output: Any) -> None:
-            x = stream_of(output)
-            if x is None:
-                raise ConfigError(
-                    f"layers of {type(self._model).__name__} return no stream; allowed: layers that do"
-                )
-            states.append(x.detach().double())
-
-        with hooks() as hook:
-            hook(self._layers[0].register_forward_pre_hook(begin, with_kwargs=True))
-            for layer in self._layers:
-                hook(layer.register_forward_hook(end))
-            yield
+def _outputs(model: nn.Module, stack: LayerStack, call: Call) -> tuple[Tensor, Tensor | None, float]:
+    """The stream after the last layer, the logits, and the attention matrices of a sequence (0 without)."""
+    shapes: list[torch.Size] = []
+    look = lambda logits, _, cross: None if cross else shapes.append(logits.shape)
+    with (
+        prepared(model),
+        following(stack.layers.values(), wake=True) as states,
+        SoftmaxWatch(model, look),
+    ):
+        logits = _logits(run(model, call))
+    if len(states) <= len(stack.layers):
+        raise ConfigError(f"layers of {type(model).__name__} return no stream; allowed: layers that do")
+    stream = states[-1].detach().double()
+    tokens = stream.numel() / stream.shape[-1]
+    heads = math.prod(shapes[0][:-1]) / tokens if shapes else 0.0
+    return stream, None if logits is None else logits.detach().double(), heads
 
 
 def _size(x: Tensor) -> float:

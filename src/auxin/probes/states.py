@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.families.preparation import hooks
+from auxin.families.preparation import hooks, restored
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
@@ -47,6 +49,46 @@ def streams_of(value: Any, like: Tensor | None = None) -> Iterator[Tensor]:
 def stream_of(value: Any, like: Tensor | None = None) -> Tensor | None:
     """The first of ``streams_of``."""
     return next(streams_of(value, like), None)
+
+
+@contextlib.contextmanager
+def following(layers: Iterable[nn.Module], *, wake: bool = False) -> Iterator[list[Tensor]]:
+    """The stream before the first of these layers and after each, as they run.
+
+    ``wake``: its beginning requires gradients meanwhile, by which attention is told from routers.
+    """
+    states: list[Tensor] = []
+    woken: list[Tensor] = []
+
+    def begin(_: nn.Module, args: Any, kwargs: Any) -> None:
+        x = stream_of((args, kwargs))
+        if not states and x is not None:
+            states.append(x)
+            if wake and not x.requires_grad:
+                woken.append(x.requires_grad_())
+
+    def end(_: nn.Module, __: Any, output: Any) -> None:
+        states.extend(list(streams_of(output))[:1])
+
+    with restored(lambda: asleep(woken)), hooks() as hook:
+        for layer in layers:
+            hook(layer.register_forward_pre_hook(begin, with_kwargs=True))
+            hook(layer.register_forward_hook(end))
+        yield states
+
+
+def asleep(woken: Iterable[Tensor]) -> None:
+    """Undo what was done to tensors that may be the caller's."""
+    for x in woken:
+        x.requires_grad_(False)
+
+
+def norm_and_cosine(
+    states: Iterable[Tensor], kept: Tensor, equal: Tensor | None
+) -> dict[str, NDArray[np.float64]]:
+    """Norm² per dimension and mean cosine of states [B, n, d], in turn."""
+    rows = [(mean_square(x, kept) / x.shape[-1], mean_cosine(x, kept, equal)) for x in states]
+    return dict(zip(("norm", "cosine"), np.array(rows).T.copy(), strict=True))
 
 
 def mean_square(x: Tensor, kept: Tensor) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from auxin import display
 from auxin.errors import ConfigError
 from auxin.probes.inputs import Reading
+from auxin.probes.laws import ties_of
 from auxin.probes.scaling import measured
 from auxin.values import check, check_whole
 
@@ -31,48 +32,26 @@ UP, DOWN = "larger", "smaller"
 Built = nn.Module | tuple[nn.Module, torch.optim.Optimizer]
 
 
-@dataclass(frozen=True)
-class Aim:
-    """What an exponent should be; it may be lower where it is ``at_most``."""
-
-    exponent: float
-    at_most: bool = False
-
-    def __str__(self) -> str:
-        return f"{'≤ ' if self.at_most else ''}{self.exponent:g}"
-
-
-def _targets(
-    branch: float | None,
-    hidden: float | None,
-    readout: float | None,
-    inputs: float | None,
-    **more: Aim | None,
-) -> dict[str, Aim | None]:
-    """By kind of quantity."""
-    exact = {"branch": branch, "hidden": hidden, "readout": readout, "inputs": inputs}
-    return {kind: None if value is None else Aim(value) for kind, value in exact.items()} | more
-
-
-_BOUNDED = Aim(0, at_most=True)
-_STABLE = {"stream": _BOUNDED, "logits": _BOUNDED, "attention": Aim(-0.5, at_most=True)}
+AT_MOST = ("stream", "logits", "attention")
+"""Kinds of quantities whose exponents may be lower, too; so may those of branches over depth, without a recipe."""
+_SIZES = {"stream": 0.0, "logits": 0.0}
+_FIXED = {"branch": 0.0, "hidden": 1.0, "inputs": 0.0}
 TRANSFERS = {
-    "width": _targets(0, 0, 0, 0, **_STABLE),
-    "depth": _targets(None, 0, 0, None, stream=_BOUNDED, logits=_BOUNDED) | {"branch": _BOUNDED},
+    "width": _SIZES | {"branch": 0.0, "hidden": 0.0, "readout": 0.0, "inputs": 0.0, "attention": -0.5},
+    "depth": _SIZES | {"branch": 0.0, "hidden": 0.0, "readout": 0.0},
 }
-"""What has to hold so that the best hyperparameters of a small model are those of a large one."""
-_FIXED = _targets(0, 1, None, 0)
-RECIPES: dict[RecipeName, dict[str, dict[str, Aim | None]]] = {
-    "standard": {"width": _FIXED, "depth": _targets(0.5, None, None, None)},
-    "mup": {"width": TRANSFERS["width"], "depth": _targets(0.5, None, None, None)},
-    "completep": {"width": TRANSFERS["width"], "depth": TRANSFERS["depth"] | {"branch": Aim(-0.5)}},
-    "completep-half": {"width": TRANSFERS["width"], "depth": TRANSFERS["depth"] | {"branch": Aim(0)}},
-    "gpt2": {"width": _FIXED, "depth": _targets(0, None, None, None)},
-    "deepnorm": {"width": _FIXED, "depth": _targets(0, None, None, None)},
-    "muon": {"width": _targets(0, 0, None, None), "depth": _targets(None, None, None, None)},
+"""By axis and kind, what has to hold so that the best hyperparameters of a small model are those of a large one."""
+RECIPES: dict[RecipeName, dict[str, dict[str, float]]] = {
+    "standard": {"width": _FIXED, "depth": {"branch": 0.5}},
+    "mup": {"width": TRANSFERS["width"], "depth": {"branch": 0.5}},
+    "completep": {"width": TRANSFERS["width"], "depth": TRANSFERS["depth"] | {"branch": -0.5}},
+    "completep-half": TRANSFERS,
+    "gpt2": {"width": _FIXED, "depth": {"branch": 0.0}},
+    "deepnorm": {"width": _FIXED, "depth": {"branch": 0.0}},
+    "muon": {"width": {"branch": 0.0, "hidden": 0.0}, "depth": {}},
 }
-"""What follows from a recipe: standard, GPT-2's and DeepNorm with one rate for all widths; Muon's orthogonal updates
-times √(fan_out/fan_in). None: nothing that is certain."""
+"""What follows from a recipe, where it is certain: standard, GPT-2's and DeepNorm with one rate for all widths; Muon's
+orthogonal updates times √(fan_out/fan_in)."""
 REMEDIES = {
     ("width", "hidden", UP): "divide its rate by the width (μP with Adam: rate ∝ 1/width)",
     ("width", "hidden", DOWN): "its rate is divided by the width too often, or its multiplier is",
@@ -249,7 +228,7 @@ def transfer(
     ):
         for seed in range(seeds):
             model, optimizing = _built(build, make, width, depth, seed + given.seed)
-            shared = shared or _tied(model)
+            shared = shared or next(((one, name) for name, one in ties_of(model).items()), ())
             for quantity, (kind, value) in measured(model, optimizing, given, loss, steps).items():
                 rows.append((width, depth, seed, quantity, kind, value))
     columns = ["width", "depth", "seed", "quantity", "kind", "value"]
@@ -293,48 +272,40 @@ def _called(build: Callable[[int, int], Built], width: int, depth: int) -> Any:
     return build(*args, **named)
 
 
-def _tied(model: nn.Module) -> tuple[str, ...]:
-    names: dict[int, list[str]] = {}
-    for name, p in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(p), []).append(name)
-    return next((tuple(several) for several in names.values() if len(several) > 1), ())
-
-
 def _slopes(points: pl.DataFrame, recipe: RecipeName | None) -> Iterator[Slope]:
     least = points.select(pl.col("width", "depth").min()).row(0, named=True)
     expected = TRANSFERS if recipe is None else RECIPES[recipe]
-    for axis, other in (("width", "depth"), ("depth", "width")):
+    axes: tuple[tuple[Axis, Axis], ...] = (("width", "depth"), ("depth", "width"))
+    for axis, other in axes:
         along = points.filter(pl.col(other) == least[other])
         sizes = along[axis].n_unique()
         for quantity in along["quantity"].unique(maintain_order=True):
             rows = along.filter(quantity=quantity)
-            kind, whole = rows["kind"][0], rows[axis].n_unique() == sizes
+            kind = rows["kind"][0]
+            if kind == "heads" or rows[axis].n_unique() < sizes:
+                continue
             target = expected[axis].get(kind)
             if kind == "attention" and target is not None:  # that of logits q·k/d, d the width of a head
                 heads = along.filter(quantity="heads")
-                grows = _fit(axis, heads).slope if heads.height else 0.0
-                target = Aim(target.exponent * (1 - grows), at_most=True)
-            if kind != "heads" and whole:
-                yield _slope(axis, quantity, kind, rows, target)  # pyright: ignore[reportArgumentType]
+                target *= 1 - (_fit(axis, heads).slope if heads.height else 0.0)
+            bounded = kind in AT_MOST or (recipe is None and (axis, kind) == ("depth", "branch"))
+            fit, freedom = _fit(axis, rows), rows.height - 2
+            exponent = float(fit.slope)
+            reach = float(t.ppf(0.975, freedom) * fit.stderr) if freedom else math.inf
+            excess = 0.0 if target is None else exponent - target
+            excess = max(excess, 0.0) if bounded else excess
+            tolerance = TOLERANCE
+            if kind in ("hidden", "readout", "inputs"):
+                tolerance = MORE if excess > 0 else LESS
+            off = abs(excess) > tolerance and (abs(excess) > reach or not freedom)
+            interval = exponent - reach, exponent + reach
+            yield Slope(
+                axis, quantity, kind, exponent, *interval, target, bounded and target is not None, off
+            )
 
 
-def _fit(axis: str, rows: pl.DataFrame) -> Any:
+def _fit(axis: Axis, rows: pl.DataFrame) -> Any:
     return linregress(np.log(rows[axis].to_numpy()), np.log(rows["value"].to_numpy()))
-
-
-def _slope(axis: Axis, quantity: str, kind: str, rows: pl.DataFrame, target: Aim | None) -> Slope:
-    fit, freedom = _fit(axis, rows), rows.height - 2
-    reach = float(t.ppf(0.975, freedom) * fit.stderr) if freedom else math.inf
-    exponent = float(fit.slope)
-    excess = 0.0 if target is None else exponent - target.exponent
-    excess = max(excess, 0.0) if target is not None and target.at_most else excess
-    tolerance = TOLERANCE
-    if kind in ("hidden", "readout", "inputs"):
-        tolerance = MORE if excess > 0 else LESS
-    off = abs(excess) > tolerance and (abs(excess) > reach or not freedom)
-    at_most = target is not None and target.at_most
-    value = None if target is None else target.exponent
-    return Slope(axis, quantity, kind, exponent, exponent - reach, exponent + reach, value, at_most, off)
 
 
 def _severity(slope: Slope) -> tuple[int, float]:
