@@ -308,7 +308,9 @@ def test_runs_on_other_sentences_are_not_these(tmp_path: Path, capsys: pytest.Ca
     options = {"task": "files", "data": "data", "size": 0}
     file = small(tmp_path / "s.toml", "[1]", **options)
     assert main(["sweep", str(file), "--out", str(tmp_path / "a"), "--workers", "1"]) == 0
-    assert f"warning: {tmp_path / 'data'}: 1 word of gen that train lacks: 'yak'" in capsys.readouterr().err
+    assert (
+        f"warning: {tmp_path / 'data'}: words of gen that train lacks: 1 ('yak')" in capsys.readouterr().err
+    )
     (tmp_path / "data").rename(tmp_path / "moved")
     moved = small(tmp_path / "s.toml", "[1]", **options | {"data": "moved"})
     assert names(sweep(moved, tmp_path / "a", workers=1)) == {

@@ -11,8 +11,7 @@ from auxin.tasks import english, load_task
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("AUXIN_CACHE", str(tmp_path))
+def small(monkeypatch):
     monkeypatch.setattr(english, "SIZES", {"train": 60, "val": 20, "test": 20, "gen": 20})
 
 

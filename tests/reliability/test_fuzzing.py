@@ -21,13 +21,11 @@ from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, RunDirectory, measuring, open_run
 from auxin.tasks import load_task
-from auxin.tasks.sampling import cached
 from auxin.tasks.trees import read_penn
 from auxin.values import from_json, to_json
 from reliability.hostile import (
     BYTES,
     EXAMPLES,
-    bounded,
     hostile,
     refused_or_read,
     safetensors,
@@ -236,21 +234,3 @@ def quick() -> Iterator[None]:
         )
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
-
-
-LINES = {"train": ["the newt", "my yaks"], "val": ["a raven"]}
-
-
-@fuzzed
-@given(st.data())
-def test_cache_entries(folder: Path, quick: None, data: st.DataObject) -> None:
-    """Damage gives the right lines all the same."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUXIN_CACHE", str(folder / "cache"))
-        assert cached("x", {"seed": 1}, lambda: LINES) == LINES
-        (entry,) = (folder / "cache").iterdir()
-        content = entry.read_bytes()
-        entry.write_bytes(data.draw(hostile(content)))
-        with bounded():
-            assert cached("x", {"seed": 1}, lambda: LINES) == LINES
-        entry.write_bytes(content)

@@ -10,9 +10,8 @@ GRAMMATICAL = ("question", "tense", "passivization", "agreement")
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    """An empty cache, and small held-out splits."""
-    monkeypatch.setenv("AUXIN_CACHE", str(tmp_path))
+def small(monkeypatch):
+    """Held-out splits."""
     monkeypatch.setattr(english, "SIZES", {"train": 60, "val": 20, "test": 20, "gen": 20})
 
 

@@ -7,7 +7,7 @@ from auxin.errors import ConfigError, DataError
 from auxin.experiment.train import train
 from auxin.measures.accuracy import Evaluator
 from auxin.tasks import Contrast, load_task
-from auxin.tasks.files import doubts, shortages
+from auxin.tasks.files import annotated, line_of, problems
 
 REFLEXIVES = {
     "train.tsv": "der Bär wäscht sich . refl\tder Bär wäscht sich\n",
@@ -51,6 +51,14 @@ def test_line_ends_byte_order_marks_spaces_and_any_letters(tmp_path):
     assert load_task("files", data_dir=other).splits == plain.splits
     japanese = written(tmp_path / "ja", train="猫 が\t寝る 🐈\n", val="犬 が\t寝る\n", gen="猫 が\t寝る\n")
     assert "🐈" in load_task("files", data_dir=japanese).vocabulary
+
+
+@pytest.mark.parametrize(
+    "tree", ["", "(NP (D der) (N Bär))", "(D der)", "(S (NP (D der) (N Bär)) (V -LRB-))"]
+)
+def test_a_line_that_is_written_reads_as_the_same_sentence(tree):
+    sentence = annotated(["der Bär (", "er", tree, "er", "sie" * bool(tree)])
+    assert annotated(line_of(sentence).split("\t")) == sentence
 
 
 def test_only_lines_with_a_marker_of_gen_are_scored(tmp_path):
@@ -104,48 +112,37 @@ def test_line_ends_of_every_system_are_read_and_a_mixture_is_refused(tmp_path):
         load_task("files", data_dir=mixed)
 
 
-@pytest.mark.parametrize(
-    ("gen", "expected"),
-    [
-        (lines("cat"), []),
-        (lines("yak", "cat", "eft"), ["2 words of gen that train lacks: 'eft', 'yak'"]),
-        (lines("newt", "cat"), ["1 of 2 lines of gen is in train, too"]),
-        (
-            lines("e\u0301lan"),
-            [
-                r"1 word looks like another one: 'e\u0301lan' and '\xe9lan'",
-                r"1 word of gen that train lacks: 'e\u0301lan'",
-            ],
-        ),
-        (
-            lines("cat") + "\ufeff".encode() + lines("cat"),
-            [
-                r"1 word looks like another one: 'the' and '\ufeffthe'",
-                r"1 line of gen holds a byte order mark: '\ufeffthe cat sleeps cat'",
-                r"1 word of gen that train lacks: '\ufeffthe'",
-            ],
-        ),
-    ],
-)  # fmt: skip
-def test_what_is_not_what_it_seems_is_counted(tmp_path, gen, expected):
-    train = lines("newt", "cat".upper(), "élan") + b"the cat reads\tcat\n"
-    task = load_task("files", data_dir=written(tmp_path, train=train, val=lines("newt"), gen=gen))
-    assert doubts(task.splits) == expected
+def test_what_is_doubtful_is_counted(tmp_path):
+    given = {"train": lines("newt", "élan", "newt"), "val": lines("newt")}
 
+    def found(gen: bytes) -> list[str]:
+        return problems(load_task("files", data_dir=written(tmp_path, **given, gen=gen)).splits)
 
-def test_too_few_lines_and_words_that_no_model_can_answer_are_named(tmp_path):
-    many = b"".join(lines(f"w{i}") for i in range(600))
-    task = load_task("files", data_dir=written(tmp_path, train=many, val=many, gen=many))
-    assert shortages(task.splits) == []
-    gen = lines("w1", "w2") + b"the w3\tno\n"
-    task = load_task("files", data_dir=written(tmp_path, train=lines("w1", "w2", "w2"), val=many, gen=gen))
-    few, val, gen, size = shortages(task.splits)
-    assert few.startswith("train has 2 different lines: ")
-    assert val.startswith("598 of 600 lines of val have a word in the answer that train lacks")
-    assert (gen, size) == (
-        "1 of 3 lines of gen have a word in the answer that train lacks",
-        "gen has 3 lines: each is 33 points of its accuracy",
+    small = ["different lines of train: 2, too few to learn a rule from"]
+    one = lambda split, share=100: (
+        f"lines of {split}: {100 // share}, of which each is {share} points of its accuracy"
     )
+    assert found(lines("newt") + lines("yak", "cat", "eft")) == [
+        *small,
+        one("val"),
+        "lines of gen with a word in the answer that train lacks: 3 of 4",
+        one("gen", 25),
+        "words of gen that train lacks: 3 ('cat', 'eft', 'yak')",
+        "lines of gen that are in train, too: 1 of 4",
+    ]
+    assert found(lines("e\u0301lan") + "\ufeff".encode() + lines("newt")) == [
+        *small,
+        r"words that look the same: 2 ('e\u0301lan' and '\xe9lan', …)",
+        r"lines of gen with a byte order mark: 1 ('\ufeffthe newt sleeps newt')",
+        one("val"),
+        "lines of gen with a word in the answer that train lacks: 1 of 2",
+        one("gen", 50),
+        r"words of gen that train lacks: 2 ('e\u0301lan', '\ufeffthe')",
+    ]
+    many = b"".join(lines(f"w{i}") for i in range(600))
+    assert problems(
+        load_task("files", data_dir=written(tmp_path, train=many, val=many, gen=many)).splits
+    ) == ["lines of gen that are in train, too: 600 of 600"]
 
 
 def test_training_begins_with_a_warning(tmp_path, capsys):
@@ -155,4 +152,4 @@ def test_training_begins_with_a_warning(tmp_path, capsys):
         task="files", data_dir=str(tmp_path / "data"), model=model, steps=1, batch_size=1, threads=1
     )
     train(config, tmp_path / "run")
-    assert "warning: 1 of 1 line of gen is in train, too" in capsys.readouterr().err
+    assert "warning: lines of gen that are in train, too: 1 of 1" in capsys.readouterr().err

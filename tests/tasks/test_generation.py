@@ -62,9 +62,7 @@ AUXILIARIES = """\
 
 
 @pytest.fixture
-def written(tmp_path, monkeypatch):
-    monkeypatch.setenv("AUXIN_CACHE", str(tmp_path / "cache"))
-
+def written(tmp_path):
     def write(text: str, **options):
         path = tmp_path / "my.gr"
         path.write_text(text)

@@ -17,8 +17,6 @@ from auxin.tasks.files import SPLITS, line_of, problems
 from auxin.tasks.task import Splits
 from auxin.values import check
 
-MOST_WORDS = 20
-"""Words of gen, unknown to training, that are printed."""
 CASES = {"keep": "as it is", "lower": "lower"}
 MARKS = {"keep": "as it is", "tokens": "words of their own", "strip": "left out at the ends of words"}
 
@@ -97,9 +95,6 @@ class DataOptions(Writing):
         lines += [header, f"case: {CASES[self.case]}; punctuation: {MARKS[self.punctuation]}"]
         doubtful = problems(splits)
         lines += [f"warning: {line}" for line in doubtful]
-        if len(unseen) > 3:  # of which the warning names three
-            more = ", …" * (len(unseen) > MOST_WORDS)
-            lines += [f"words of gen that train lacks: {', '.join(map(repr, unseen[:MOST_WORDS]))}{more}"]
         few = len(splits["train"]) < preset("laptop").batch_size
         batch = f" --batch-size {len(splits['train'])}" * few
         lines += ["", f"auxin train --task files --data-dir {self.out}{batch} --out runs/{self.out.name}"]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from auxin.errors import DataError
 from auxin.tasks.files import read_published
-from auxin.tasks.sampling import UniformStream, cached
+from auxin.tasks.sampling import UniformStream
 from auxin.tasks.sentence import Brackets, Sentence
 from auxin.tasks.task import DataSource, Task
 from auxin.tasks.vocabulary import Vocabulary
@@ -100,14 +100,7 @@ def load(name: str, options: DataSource) -> Task:
     if options.data_dir:
         splits = read_published(name, options)
         return Task(name, splits, scorer=Brackets(), measured_count=MEASURED)
-    size = options.train_size or TRAIN_SIZE
-
-    def make() -> dict[str, list[str]]:
-        splits = generate(options.seed, size)
-        return {split: [s.source for s in sentences] for split, sentences in splits.items()}
-
-    lines = cached(name, options.key(format=1, task=name, train_size=size), make)
-    splits = {split: [Sentence(line, "") for line in content] for split, content in lines.items()}
+    splits = generate(options.seed, options.train_size or TRAIN_SIZE)
     return Task(name, splits, Vocabulary(TOKENS), Brackets(), measured_count=MEASURED, generated=True)
 
 

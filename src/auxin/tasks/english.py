@@ -18,24 +18,20 @@ from functools import cache
 from importlib.resources import files
 
 from auxin.tasks.files import read_published
-from auxin.tasks.generation import generated_splits
+from auxin.tasks.generation import generate
 from auxin.tasks.language import Language, read_language
 from auxin.tasks.sentence import Answers, Choices, Sentence, belongs
-from auxin.tasks.task import DataSource, Task
+from auxin.tasks.task import DataSource, Splits, Task
 from auxin.tasks.vocabulary import Vocabulary
 
 SIZES = {"train": 100_000, "val": 1_000, "test": 10_000, "gen": 10_000}
 
 
-def _text(name: str) -> str:
-    name = "tense" if name == "agreement" else name
-    return files("auxin.tasks").joinpath("grammars", f"{name}.gr").read_text(encoding="utf-8")
-
-
 @cache
 def language(name: str) -> Language:
     """The language and the rule of a task."""
-    found = read_language(_text(name))
+    file = "tense.gr" if name == "agreement" else f"{name}.gr"
+    found = read_language(files("auxin.tasks").joinpath("grammars", file).read_text(encoding="utf-8"))
     return replace(found, markers=None, continued=True) if name == "agreement" else found
 
 
@@ -49,7 +45,7 @@ def load(name: str, options: DataSource) -> Task:
         vocabulary = Vocabulary(splits.words)
     else:
         sizes = SIZES | ({"train": options.train_size} if options.train_size else {})
-        splits = generated_splits(name, language(name), _text(name), sizes, options)
+        splits = Splits(generate(language(name), sizes, options.seed, options.dials))
         vocabulary = Vocabulary(language(name).words)
     copied = "decl" if name == "question" else None  # which the published measurements leave out
     return Task(

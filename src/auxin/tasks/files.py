@@ -218,10 +218,12 @@ def annotated(fields: Sequence[str]) -> Sentence:
 
 def line_of(sentence: Sentence) -> str:
     """The line that is read as this sentence."""
-    assert isinstance(sentence.structure, Annotation)
-    tree, rules = sentence.structure.tree, sentence.structure
-    brackets = "" if tree is None else to_brackets(tree)
-    return "\t".join((sentence.source, sentence.target, brackets, rules.hierarchical, rules.linear)).rstrip(
+    known = sentence.structure
+    assert isinstance(known, Annotation)
+    brackets = (
+        "" if known.tree is None else to_brackets((known.tree,)).replace("(", "(X ")
+    )  # Penn's have labels
+    return "\t".join((sentence.source, sentence.target, brackets, known.hierarchical, known.linear)).rstrip(
         "\t"
     )
 
@@ -232,65 +234,49 @@ FEW_TO_LEARN, FEW_TO_SCORE = 500, 50
 
 
 def problems(splits: Mapping[str, Sequence[Sentence]]) -> list[str]:
-    """A line for each problem: what a person should read before training."""
-    return [*shortages(splits), *doubts(splits)]
+    """A line for each problem that a person should know of before training: a count, and perhaps the first examples.
 
-
-def doubts(splits: Mapping[str, Sequence[Sentence]]) -> list[str]:
-    """What is not what it seems, with a count and the first example.
-
-    Words that differ only in what cannot be seen (Unicode forms, invisible characters), byte order marks inside a
-    file, words of another split that train lacks, and lines of gen or test that train has.
+    Too few lines to learn from or to score; answers whose words train lacks; words that differ only in what cannot be
+    seen (Unicode forms, invisible characters); byte order marks inside a file; words of another split that train
+    lacks; lines of gen or test that train has.
     """
     words = {split: {word for s in lines for word in s.text.split()} for split, lines in splits.items()}
+    train, known = {s.text for s in splits.get("train", ())}, words.get("train", set())
     found: list[str] = []
+
+    def note(what: str, count: int, more: str = "", among: int = 0) -> None:
+        if count:
+            found.append(f"{what}: {count:,}{f' of {among:,}' if among else ''}{more}")
+
+    if "train" in splits and len(train) < FEW_TO_LEARN:
+        note("different lines of train", len(train), ", too few to learn a rule from")
     same: dict[str, list[str]] = defaultdict(list)
     for word in sorted(set().union(*words.values())):
         same[_visible(word)].append(word)
-    if alike := [group for group in same.values() if len(group) > 1]:
-        look = "looks" if len(alike) == 1 else "look"
-        found.append(f"{_count(alike, 'word')} {look} like another one: {' and '.join(map(ascii, alike[0]))}")
+    alike = [" and ".join(map(ascii, group)) for group in same.values() if len(group) > 1]
+    note("words that look the same", len(alike), _first(alike, 1))
     for split, lines in splits.items():
-        if marked := [s.text for s in lines if BYTE_ORDER_MARK in s.text]:
-            hold = "holds" if len(marked) == 1 else "hold"
-            example = ascii(marked[0])[:80]
-            found.append(f"{_count(marked, 'line')} of {split} {hold} a byte order mark: {example}")
-    train = {s.text for s in splits.get("train", ())}
+        marked = [ascii(s.text)[:80] for s in lines if BYTE_ORDER_MARK in s.text]
+        note(f"lines of {split} with a byte order mark", len(marked), _first(marked, 1))
     for split in [split for split in splits if split != "train"]:
-        if unseen := sorted(words[split] - words.get("train", set())):
-            first = ", ".join(map(ascii, unseen[:3])) + (", …" if len(unseen) > 3 else "")
-            found.append(f"{_count(unseen, 'word')} of {split} that train lacks: {first}")
-        repeated = sum(s.text in train for s in splits[split])
-        if repeated and split in ("gen", "test"):
-            lines, are = _count(splits[split], "line"), "are" if repeated > 1 else "is"
-            found.append(f"{repeated:,} of {lines} of {split} {are} in train, too")
+        lines, unseen = splits[split], sorted(words[split] - known)
+        hopeless = sum(not known.issuperset(s.target.split()) for s in lines)
+        note(f"lines of {split} with a word in the answer that train lacks", hopeless, among=len(lines))
+        if len(lines) < FEW_TO_SCORE:
+            share = 100 / max(1, len(lines))
+            note(f"lines of {split}", len(lines), f", of which each is {share:.0f} points of its accuracy")
+        note(f"words of {split} that train lacks", len(unseen), _first([*map(ascii, unseen)]))
+        if split in ("gen", "test"):
+            repeated = sum(s.text in train for s in lines)
+            note(f"lines of {split} that are in train, too", repeated, among=len(lines))
     return found
 
 
-def shortages(splits: Mapping[str, Sequence[Sentence]]) -> list[str]:
-    """What makes training vain: too few lines to learn from or to score, and answers whose words train lacks."""
-    known = {word for s in splits.get("train", ()) for word in s.text.split()}
-    found: list[str] = []
-    if "train" in splits and (different := len({s.text for s in splits["train"]})) < FEW_TO_LEARN:
-        few = _count(range(different), "different line")
-        found.append(f"train has {few}: too few to learn a rule from")
-    for split in [split for split in splits if split != "train"]:
-        lines = splits[split]
-        if hopeless := sum(not known.issuperset(s.target.split()) for s in lines):
-            count = _count(lines, "line")
-            found.append(f"{hopeless:,} of {count} of {split} have a word in the answer that train lacks")
-        if 0 < len(lines) < FEW_TO_SCORE:
-            found.append(
-                f"{split} has {_count(lines, 'line')}: each is {100 / len(lines):.0f} points of its accuracy"
-            )
-    return found
+def _first(examples: Sequence[str], most: int = 12) -> str:
+    return f" ({', '.join(examples[:most])}{', …' * (len(examples) > most)})"
 
 
 def _visible(word: str) -> str:
     """What a reader sees of a word: one form of Unicode, nothing invisible."""
     text = unicodedata.normalize("NFKC", word)
     return "".join(c for c in text if unicodedata.category(c) != "Cf")
-
-
-def _count(things: Sequence[object], name: str) -> str:
-    return f"{len(things):,} {name}{'s' if len(things) != 1 else ''}"

@@ -9,7 +9,7 @@ import numpy as np
 from auxin.errors import DataError
 from auxin.tasks.files import read_text
 from auxin.tasks.language import Language, Source, read_language
-from auxin.tasks.sampling import UniformStream, cached
+from auxin.tasks.sampling import UniformStream
 from auxin.tasks.sentence import Answers, Sentence
 from auxin.tasks.task import DataSource, Dials, Splits, Task
 from auxin.tasks.vocabulary import Vocabulary
@@ -31,33 +31,11 @@ def load(name: str, options: DataSource) -> Task:
         size = options.train_size or language.default_size
         tenth = min(10_000, max(1, size // 10))
         sizes = {"train": size, "val": min(1000, tenth), "test": tenth, "gen": tenth}
-        splits = generated_splits(name, language, text, sizes, options)
+        splits = Splits(generate(language, sizes, options.seed, options.dials))
     except DataError as error:
         raise DataError(f"{options.grammar}: {error}") from None
     scorer = Answers(eligible=language.transforms, contrast=language.contrast, linear=language.linear)
     return Task(name, splits, Vocabulary(language.words), scorer)
-
-
-def generated_splits(
-    name: str, language: Language, text: str, sizes: Mapping[str, int], options: DataSource
-) -> Splits:
-    """The splits of a language that ``text`` describes, from the cache where they have been generated before."""
-    structures = {str(number): structure for number, structure in enumerate(language.structures)}
-    numbers = {structure: number for number, structure in structures.items()}
-
-    def make() -> dict[str, list[str]]:
-        splits = generate(language, sizes, options.seed, options.dials)
-        return {
-            split: [f"{numbers[s.structure]}\t{s.source}\t{s.target}" for s in sentences]  # pyright: ignore[reportArgumentType]
-            for split, sentences in splits.items()
-        }
-
-    lines = cached(name, options.key(format=3, task=name, sizes=dict(sizes), text=text), make)
-    splits = Splits({})
-    for split, content in lines.items():
-        fields = (line.split("\t") for line in content)
-        splits[split] = [Sentence(source, target, structures[number]) for number, source, target in fields]
-    return splits
 
 
 def generate(

@@ -69,7 +69,7 @@ def load_task(
 ) -> Task:
     """A task by name: question, tense, dyck, passivization, agreement, files or grammar.
 
-    Generated from the seed (deterministic, cached on disk) with ``train_size`` training sentences, 0 for the
+    Generated from the seed (deterministic) with ``train_size`` training sentences, 0 for the
     task's own size; or read from the files in ``data_dir``, as they are; ``grammar`` is the file of a grammar task.
     ``dials`` turn what training data hold; ``Task.with_choices`` scores as a language model.
     Raises ``ConfigError`` for an unknown task, an impossible size or an option that the task does not have, and

@@ -11,7 +11,7 @@ from pathlib import Path
 from auxin.errors import ConfigError, DataError
 from auxin.tasks.sentence import Answers, Choices, Scorer, Sentence, every
 from auxin.tasks.vocabulary import Encoded, Vocabulary
-from auxin.values import Value, check, to_dict
+from auxin.values import Value, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,6 @@ class DataSource:
     data_dir: Path | None = None
     grammar: Path | None = None
     dials: Dials = field(default_factory=Dials)
-
-    def key(self, **known: object) -> dict[str, object]:
-        """What determines generated lines, with ``known``; dials only where one is turned."""
-        return known | {"seed": self.seed} | ({} if self.dials == Dials() else {"dials": to_dict(self.dials)})
 
 
 class Splits(dict[str, list[Sentence]]):
