@@ -132,7 +132,6 @@ WRONG: dict[str, Any] = {
     "propagate a preset's name": lambda run: auxin.propagate("laptop"),  # pyright: ignore
     "propagate_gram of a number": lambda run: auxin.propagate_gram(3, np.eye(2)),  # pyright: ignore
     "simulate a path": lambda run: auxin.simulate("config.json"),  # pyright: ignore
-    "fixed_point of a network": lambda run: auxin.theory.fixed_point(MODEL.network()),  # pyright: ignore
     "from_pretrained of a run": lambda run: auxin.TransformerLM.from_pretrained(run),
     "tree_projections of a path": lambda run: auxin.tree_projections("model", ["a b"], auxin.Vocabulary(["a"])),  # pyright: ignore
     "tree_projections of a run": lambda run: auxin.tree_projections(run, ["a b"], auxin.Vocabulary(["a"])),

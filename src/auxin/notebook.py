@@ -32,8 +32,8 @@ from auxin.report.training_figures import learning_curves, span_chart
 from auxin.runs import Run
 from auxin.studies.analysis import Analysis
 from auxin.tasks.trees import to_svg
-from auxin.theory.diagram import PhaseDiagram
 from auxin.theory.exponents import Exponents
+from auxin.theory.phase import PhaseDiagram
 from auxin.theory.profile import Profile
 
 LAYERS = 24

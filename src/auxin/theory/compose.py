@@ -14,7 +14,7 @@ token differences: the same Jacobian, transposed. Relative to the growth it is t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ import numpy as np
 from auxin.architecture import Block, Layer, Network, Norm, Sublayer
 from auxin.architecture.network import described
 from auxin.theory.parts import GRAM, SYMMETRIC, norm
-from auxin.theory.states import Array, Branch, quotient, scaled
+from auxin.theory.states import TWO_NUMBERS, Array, Branch, PartError, quotient, scaled
 from auxin.values import check, check_whole
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ class Step:
     """e of the output."""
     growth: Array
     """Norm² of the sums relative to what they started from, multiplied over the sublayers."""
-    back: Callable[[], Array]
+    back: Array
     """[…, 2, 2]: the map of (g_q, S), from the output to the input."""
-    angle_growth: Callable[[], Array]
-    """de'/de; only of a step from e = 0."""
+    angle_growth: Array
+    """de'/de, of a step from e = 0; else without meaning."""
 
 
 def as_network(source: Network | Layer | Block, depth: int | None, default: int) -> Network:
@@ -81,11 +81,16 @@ class SymmetricLayer:
     def __init__(self, layer: Layer, n_tokens: Any, tables: bool = False) -> None:
         self.layer, self.n_tokens = layer, np.asarray(n_tokens, float)
         self.parts = []
-        entering = _ends(layer)
+        entering = layer.sublayers[-1].stream
         for group in groups(layer):
             for sublayer in group:
                 seen = _seen(sublayer.before, entering) if tables else None
-                self.parts.append(SYMMETRIC[type(sublayer.body)](sublayer.body, self.n_tokens, seen))
+                part = SYMMETRIC.get(type(sublayer.body))
+                if part is None:
+                    raise PartError(
+                        f"a sublayer is {sublayer.body}; allowed: attention and MLPs, {TWO_NUMBERS}"
+                    )
+                self.parts.append(part(sublayer.body, self.n_tokens, seen))
             entering = group[0].stream
         streams = [group[0].stream for group in groups(layer)]
         self.normalized = _removes_norm(streams[-1])
@@ -99,29 +104,24 @@ class SymmetricLayer:
         layer = pick(self.layer, index)
         n_tokens = self.n_tokens[index] if self.n_tokens.ndim else self.n_tokens
         parts = iter(self.parts)
-        growths, backs, angles = [], [], []
+        steps = []
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             for group in groups(layer):
-                branches = [_branch(sublayer, next(parts), n_tokens, r, gap) for sublayer in group]
-                skip, strengths = group[0].skip ** 2, [sublayer.branch**2 for sublayer in group]
-                growth = skip + sum(b * r * f.norm for b, f in zip(strengths, branches, strict=True))
-                added = sum(b * r * f.difference for b, f in zip(strengths, branches, strict=True))
+                branches = [(s.branch**2, _branch(s, next(parts), n_tokens, r, gap)) for s in group]
+                skip = group[0].skip ** 2
+                growth = skip + sum(b * r * f.norm for b, f in branches)
+                added = sum(b * r * f.difference for b, f in branches)
+                back = sum((scaled(b, f.back) for b, f in branches), scaled(skip, np.eye(2)))
                 gap, r = quotient(skip * gap + added, growth), quotient(r, growth)
-                back = _sum_back(skip, strengths, branches)
-                stream = group[0].stream
-                behind = None if stream is None else norm.symmetric(stream, r, gap)
-                backs.append(back if behind is None else _after(back, behind.back))
-                angles.append(_angle_growth(back, growth, None if behind is None else (behind, r)))
-                growths.append(growth)
-                if behind is not None:
-                    r, gap = quotient(np.ones_like(behind.norm), behind.norm), behind.gap
-        return Step(
-            r,
-            gap,
-            reduce(np.multiply, growths),
-            lambda: reduce(np.matmul, (back() for back in backs)),
-            lambda: reduce(np.multiply, (angle() for angle in angles)),
-        )
+                angle = quotient(back[..., 0, 0], growth)
+                if (stream := group[0].stream) is not None:
+                    after = norm.symmetric(stream, r, gap)
+                    back, angle = back @ after.back, angle * after.back[..., 0, 0] / (r * after.norm)
+                    r, gap = quotient(np.ones_like(after.norm), after.norm), after.gap
+                steps.append((growth, back, angle))
+            growths, backs, angles = zip(*steps, strict=True)
+            angle = reduce(np.multiply, angles)
+            return Step(r, gap, reduce(np.multiply, growths), reduce(np.matmul, backs), angle)
 
     @property
     def skips(self) -> Any:
@@ -150,47 +150,9 @@ def _branch(sublayer: Sublayer, part: Any, n_tokens: Array, r: Array, gap: Array
     before = norm.symmetric(sublayer.before, r, gap)
     inner: Branch = part(sublayer.body, n_tokens, before.norm, before.gap)
     if sublayer.after is None:
-        return Branch(inner.norm, inner.difference, _after(before.back, inner.back))
+        return Branch(inner.norm, inner.difference, before.back @ inner.back)
     after = norm.symmetric(sublayer.after, 1 / inner.norm, quotient(inner.difference, inner.norm))
-    back = _after(before.back, _after(inner.back, after.back))
-    return Branch(after.norm, after.norm * after.gap, back)
-
-
-def _after(first: Callable[[], Array], then: Callable[[], Array]) -> Callable[[], Array]:
-    """The way back through two parts, the first one's last."""
-    return lambda: first() @ then()
-
-
-def _sum_back(skip: Any, strengths: Sequence[Any], branches: Sequence[Branch]) -> Callable[[], Array]:
-    def back() -> Array:
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            total = scaled(skip, np.eye(2))
-            for strength, branch in zip(strengths, branches, strict=True):
-                total = total + scaled(strength, branch.back())
-            return total
-
-    return back
-
-
-def _angle_growth(
-    back: Callable[[], Array], growth: Any, stream: tuple[Any, Array] | None
-) -> Callable[[], Array]:
-    """de'/de of one sum, and of the norm behind it, whose input has norm² 1/r."""
-
-    def angle() -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = quotient(back()[..., 0, 0], growth)
-            if stream is None:
-                return value
-            behind, r = stream
-            return value * behind.back()[..., 0, 0] / (r * behind.norm)
-
-    return angle
-
-
-def _ends(layer: Layer) -> Norm | None:
-    """The norm that a layer's output has passed."""
-    return layer.sublayers[-1].stream
+    return Branch(after.norm, after.norm * after.gap, before.back @ (inner.back @ after.back))
 
 
 def _removes_norm(passed: Norm | None) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auxin.architecture.block import ALPHAS, NUMERIC, STRENGTHS, Block, check_range, replace
 from auxin.theory.exponents import CRITICAL, Exponents, angle_exponents, exponents, exponents_grid
+from auxin.theory.states import Array
 from auxin.values import check, check_whole
-
-Array = NDArray[np.float64]
 
 POINTS = 65
 """Values of each hyperparameter scanned for a change of sign of λ_a."""
@@ -70,27 +68,45 @@ def critical(
     check(distinct, "vary", names, f"one or two of {', '.join(allowed)}")
     for name in ranges or {}:
         check(name in names, "name in ranges", name, f"what is varied: {', '.join(names)}")
-    bounds = [_range(name, depth, ranges or {}) for name in names]
-    axes = [np.linspace(low, high, POINTS) for low, high in bounds]
-    mesh = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")]
-    angle = angle_exponents(block, dict(zip(names, mesh, strict=True))).reshape([POINTS] * len(names))
+    axes = [np.linspace(*_range(name, depth, ranges or {}), POINTS) for name in names]
+    grid = _mesh(axes)
+    angle = _angles(block, names, grid)
     if not _varies(angle):
         others = ", ".join(name for name in allowed if _changes_angle(block, name, depth))
         check(False, "vary", names, f"what changes λ_a here: {others or 'nothing does'}")
+    edge = _boundary(block, names, axes, angle)
+    reached = edge.shape[1] > 0
+    if len(names) == 1 and not reached:
+        best = grid[:, np.argmin(np.abs(angle))]
+    else:
+        best = _best(block, names, edge if reached else grid, gradient_only=reached)
+    if len(names) == 2:  # once more, within a grid step
+        near = [_around(*pair) for pair in zip(best, axes, strict=True)]
+        points = _mesh(near)
+        if reached:
+            edge = _boundary(block, names, near, _angles(block, names, points))
+            points = np.concatenate([best[:, None], edge], axis=1)
+        best = _best(block, names, points, gradient_only=reached)
+    found = dict(zip(names, best.tolist(), strict=True))
+    values = exponents(replace(block, **found))
+    return Critical(
+        replace(block, **found), found, values, depth * values.angle, depth * values.gradient, reached
+    )
 
-    candidates = _boundary(block, names, axes, angle)
-    reached = candidates.shape[1] > 0
-    if reached and len(names) == 2:
-        candidates = _closer(
-            block, names, axes, candidates, _best(block, names, candidates, gradient_only=True)
-        )
-    elif not reached:
-        candidates = _nearest(block, names, axes, angle)
-    index = _best(block, names, candidates, gradient_only=reached)
-    found = {name: float(value) for name, value in zip(names, candidates[:, index], strict=True)}
-    best = replace(block, **found)
-    values = exponents(best)
-    return Critical(best, found, values, depth * values.angle, depth * values.gradient, reached)
+
+def _mesh(axes: list[Array]) -> Array:
+    """All points of a grid, [names, points], the last name fastest."""
+    return np.array([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
+
+
+def _around(value: float, axis: Array) -> Array:
+    """Values within a step of one, inside the axis."""
+    step = axis[1] - axis[0]
+    return np.linspace(max(value - step, axis[0]), min(value + step, axis[-1]), POINTS)
+
+
+def _angles(block: Block, names: tuple[str, ...], points: Array) -> Array:
+    return angle_exponents(block, dict(zip(names, points, strict=True)))
 
 
 def _varies(angle: Array) -> bool:
@@ -100,8 +116,7 @@ def _varies(angle: Array) -> bool:
 
 def _changes_angle(block: Block, name: str, depth: int) -> bool:
     """Whether λ_a depends on one hyperparameter, the others as in the block."""
-    low, high = _range(name, depth, {})
-    return _varies(angle_exponents(block, {name: np.linspace(low, high, 5)}))
+    return _varies(_angles(block, (name,), np.linspace(*_range(name, depth, {}), 5)[None]))
 
 
 def _range(name: str, depth: int, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
@@ -117,59 +132,22 @@ def _range(name: str, depth: int, ranges: Mapping[str, tuple[float, float]]) -> 
 
 def _boundary(block: Block, names: tuple[str, ...], axes: list[Array], angle: Array) -> Array:
     """Points with λ_a = 0, [names, points]: every change of sign along every grid line, bisected."""
+    grid, angle = _mesh(axes).reshape(-1, *[POINTS] * len(names)), angle.reshape([POINTS] * len(names))
     found = []
     for axis in range(len(names)):
-        values = np.moveaxis(angle, axis, -1)
-        index = np.argwhere(np.sign(values[..., :-1]) * np.sign(values[..., 1:]) < 0)
-        ends = axes[axis][index[:, -1]], axes[axis][index[:, -1] + 1]
-        fixed = [axes[1 - axis][index[:, 0]]] if len(names) == 2 else []
-
-        def at(value: Array, axis: int = axis, fixed: list[Array] = fixed) -> list[Array]:
-            return [*fixed[:axis], value, *fixed[axis:]]
-
-        def sign(value: Array, at: Callable[[Array], list[Array]] = at) -> Array:
-            return np.sign(angle_exponents(block, dict(zip(names, at(value), strict=True))))
-
-        found.append(np.array(at(_bisect(sign, *ends, np.sign(values[tuple(index.T)])))))
-    exact = np.argwhere(np.abs(angle) <= CRITICAL)
-    found.append(np.array([axes[k][exact[:, k]] for k in range(len(names))]))
-    return np.concatenate(found, axis=1)
+        points, values = np.moveaxis(grid, axis + 1, -1), np.moveaxis(angle, axis, -1)
+        turns = np.sign(values[..., :-1]) * np.sign(values[..., 1:]) < 0
+        low, high, at_low = points[..., :-1][:, turns], points[..., 1:][:, turns], values[..., :-1][turns]
+        for _ in range(HALVINGS if turns.any() else 0):
+            middle = (low + high) / 2
+            same = np.sign(_angles(block, names, middle)) == np.sign(at_low)
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+        found.append((low + high) / 2)
+    return np.concatenate([*found, grid[:, np.abs(angle) <= CRITICAL]], axis=1)
 
 
-def _bisect(sign: Callable[[Array], Array], low: Array, high: Array, at_low: Array) -> Array:
-    """Where a function changes sign between ``low``, where it has ``at_low``, and ``high``."""
-    for _ in range(HALVINGS if len(low) else 0):
-        middle = (low + high) / 2
-        same = sign(middle) == at_low
-        low, high = np.where(same, middle, low), np.where(same, high, middle)
-    return (low + high) / 2
-
-
-def _closer(block: Block, names: tuple[str, ...], axes: list[Array], line: Array, index: int) -> Array:
-    """More points of the line λ_a = 0 within one grid step of its ``index``-th."""
-    around = []
-    for value, axis in zip(line[:, index], axes, strict=True):
-        step = axis[1] - axis[0]
-        around.append(np.linspace(max(value - step, axis[0]), min(value + step, axis[-1]), POINTS))
-    mesh = np.meshgrid(*around, indexing="ij")
-    angle = angle_exponents(block, dict(zip(names, mesh, strict=True)))
-    return np.concatenate([line[:, [index]], _boundary(block, names, around, angle)], axis=1)
-
-
-def _nearest(block: Block, names: tuple[str, ...], axes: list[Array], angle: Array) -> Array:
-    """Grid points where λ_a (one name) or both exponents (two) are smallest; refined once."""
-    mesh = np.array([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
-    if len(names) == 1:
-        return mesh[:, [int(np.argmin(np.abs(angle)))]]
-    index = _best(block, names, mesh, gradient_only=False)
-    around = []
-    for value, axis in zip(mesh[:, index], axes, strict=True):
-        step = axis[1] - axis[0]
-        around.append(np.linspace(max(value - step, axis[0]), min(value + step, axis[-1]), POINTS))
-    return np.array([axis.ravel() for axis in np.meshgrid(*around, indexing="ij")])
-
-
-def _best(block: Block, names: tuple[str, ...], points: Array, *, gradient_only: bool) -> int:
+def _best(block: Block, names: tuple[str, ...], points: Array, *, gradient_only: bool) -> Array:
+    """The point where |λ_g|, or both exponents, are smallest."""
     values = exponents_grid(block, dict(zip(names, points, strict=True)))
     distance = np.abs(values.gradient) if gradient_only else np.hypot(values.angle, values.gradient)
-    return int(np.argmin(distance))
+    return points[:, np.argmin(distance)]

@@ -22,19 +22,17 @@ from numpy.typing import NDArray
 
 from auxin.architecture import Block, Layer, Network
 from auxin.architecture.block import replace
-from auxin.architecture.network import described
 from auxin.display import Displayed, Drawn
+from auxin.theory.compose import as_network
 from auxin.theory.fixed import LARGEST, LayerMap, collapsed, settle
-from auxin.theory.propagation import BARELY, Totals, check_start, start_norm, token_count, totals
+from auxin.theory.propagation import BARELY, start_of, totals
+from auxin.theory.states import Array
 from auxin.values import check
 
-Array = NDArray[np.float64]
 Phase = Literal["ordered", "critical", "chaotic"]
 
 CRITICAL = 1e-6
 """|λ_a| up to which a block is called critical."""
-SCAN = 400
-"""Gaps at which ``fixed_points`` looks for a change of sign."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +62,6 @@ class Exponents(Displayed, Drawn):
     """Layers that the totals are over."""
 
 
-@dataclass(frozen=True)
-class FixedPoint:
-    """A fixed point of the forward map."""
-
-    norm: float
-    """q*: norm² per dimension."""
-    cosine: float
-    """c*: cosine of two tokens."""
-    stable: bool
-    """Whether nearby states come closer to it layer by layer."""
-
-
 def exponents(
     network: Network | Layer | Block,
     cosine: float = 0.3,
@@ -85,7 +71,6 @@ def exponents(
     n_tokens: int | None = None,
     causal: bool | None = None,
     draws: int = 0,
-    seed: int = 0,
 ) -> Exponents:
     """The exponents of a layer in the limit of depth, and their totals over a network of finite depth.
 
@@ -104,7 +89,6 @@ def exponents(
         causal: whether tokens attend to earlier ones alone. None: all attend to all where two numbers can
             express the network; the Gram engine with a causal mask where they cannot.
         draws: of the Gram engine, see ``propagate_gram``.
-        seed: likewise.
 
     Cost about 50 ms (a user's activation: seconds), and 5 ms a layer of depth; seconds in the Gram engine.
 
@@ -118,45 +102,27 @@ def exponents(
     Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1], a norm² that is not positive, or a post-norm of
     states that are all zero.
     """
-    network = described(network)
-    n, norm = token_count(network, n_tokens), start_norm(network, norm)
-    check_start(n, cosine, norm)
-    if isinstance(network, Network):
-        check(depth in (None, network.depth), "depth", depth, f"that of the network, {network.depth}")
-        return _of_network(totals(network, cosine, norm, n, causal, draws, seed), network.depth)
-    found = _of_layer(network, cosine, n)
-    if depth is None:
+    network, n, norm = start_of(network, cosine, norm, n_tokens)
+    found = None if isinstance(network, Network) else _of_layer(network, cosine, n)
+    if found is not None and depth is None:
         return found
-    sums = totals(Network.repeat(network, depth), cosine, norm, n, causal, draws, seed)
+    whole = as_network(network, depth, 1)
+    sums = totals(whole, cosine, norm, n, causal, draws)
+    if found is None:
+        phase = "critical" if abs(sums.angle) < BARELY else str(_phase(np.array(sums.angle)))
+        mean = sums.angle / whole.depth, sums.gradient / whole.depth
+        found = Exponents(*mean, None, sums.norm, sums.cosine, phase)
     return dataclasses.replace(
         found,
         angle_total=sums.angle,
         gradient_total=sums.gradient,
         gradient_total_error=sums.gradient_error,
-        depth=depth,
-    )
-
-
-def _of_network(sums: Totals, depth: int) -> Exponents:
-    phase = "critical" if abs(sums.angle) < BARELY else str(_phase(np.array(sums.angle)))
-    return Exponents(
-        angle=sums.angle / depth,
-        gradient=sums.gradient / depth,
-        gradient_spectrum=None,
-        norm=sums.norm,
-        cosine=sums.cosine,
-        phase=phase,
-        angle_total=sums.angle,
-        gradient_total=sums.gradient,
-        gradient_total_error=sums.gradient_error,
-        depth=depth,
+        depth=whole.depth,
     )
 
 
 def _of_layer(layer: Layer | Block, cosine: float, n: int) -> Exponents:
-    is_layer = isinstance(layer, (Layer, Block))
-    check(is_layer, "network", layer, "a Network, a Layer or a Block (network_of makes one of a model)")
-    values = _at_points(LayerMap(layer.layer if isinstance(layer, Block) else layer, n, 1), cosine)
+    values = _at_points(LayerMap(as_network(layer, 1, 1).layers[0], n, 1), cosine)
     angle, gradient, norm, reached = (
         v.item() for v in (values.angle, values.gradient, values.norm, values.cosine)
     )
@@ -204,54 +170,13 @@ def _grid(
 def _at_points(forward: LayerMap, cosine: float) -> Exponents:
     """Exponents of every point of a map."""
     r, gap = settle(forward, cosine)
-    spectrum = _spectrum(np.broadcast_to(forward(r, gap).back(), (forward.size, 2, 2)))
+    spectrum = _spectrum(np.broadcast_to(forward(r, gap).back, (forward.size, 2, 2)))
     angle = _angle(forward)
     return Exponents(angle, spectrum[:, 0], spectrum, _norm(forward, r), 1 - gap, _phase(angle))
 
 
-def fixed_point(block: Layer | Block, cosine: float = 0.3) -> FixedPoint:
-    """The stable fixed point that tokens of the given cosine reach; errors as for ``exponents``.
-
-    >>> point = fixed_point(Block(norm="post", sigma_w=9.0))
-    >>> print(f"norm² {point.norm:.3f}, cosine {point.cosine:.3f}")
-    norm² 1.000, cosine 0.904
-    """
-    check(
-        not isinstance(described(block), Network),
-        "block",
-        block,
-        "a Layer or a Block, which is repeated for ever",
-    )
-    values = exponents(block, cosine)
-    return FixedPoint(values.norm, values.cosine, True)
-
-
-def fixed_points(block: Block) -> list[FixedPoint]:
-    """All fixed points with cosine from 0 to 1, stable or not, by falling cosine; where the norm follows from the gap.
-
-    The first is always collapse (cosine 1). Two that lie closer than 2% in the gap can escape.
-    """
-    count = SCAN
-    forward = LayerMap(block.layer, block.n_tokens, count)
-    check(forward.settles, "norm", block.norm, "pre, post (without norm use fixed_point)")
-    gap = np.concatenate([np.geomspace(1e-8, 0.2, count // 2), np.linspace(0.2, 1, count // 2 + 1)[1:]])
-    positive = forward.drift(gap) > 0
-    found = [(0.0, not positive[0])]
-    for k in np.flatnonzero(positive[1:] != positive[:-1]):
-        low, high = gap[k], gap[k + 1]
-        for _ in range(50):
-            middle = (low + high) / 2
-            same = forward.drift(np.array([middle]), np.array([k]))[0] > 0
-            low, high = (middle, high) if same == positive[k] else (low, middle)
-        found.append((float(low + high) / 2, bool(positive[k])))
-    return [
-        FixedPoint(float(_norm(forward, forward.inverse_norm(np.full(count, e)))[0]), 1 - e, bool(stable))
-        for e, stable in found
-    ]
-
-
 def _angle(forward: LayerMap) -> Array:
-    growth = forward(collapsed(forward), np.zeros(forward.size)).angle_growth()
+    growth = forward(collapsed(forward), np.zeros(forward.size)).angle_growth
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.broadcast_to(np.log(np.where(growth == 0, 0, growth)), forward.size)
 

@@ -23,16 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from auxin.architecture.mlp import AnyActivation
 from auxin.theory import quadrature
-
-Array = NDArray[np.float64]
-Function = Callable[[Any], Any]
+from auxin.theory.states import Array
 
 CHUNK = 4096
 KOLMOGOROV_NODES = 8
@@ -42,8 +39,6 @@ LOGISTIC = {"tanh": ("erf", 1.0), "silu": ("gate", 2.0), "quick_gelu": ("gate", 
 """Family, and s relative to K."""
 SINGLE = {"erf": ("erf", 0.5**0.5), "relu": ("gate", 0.0), "gelu": ("gate", 1.0), "relu2": ("square", 0.0)}
 """Family and s."""
-Terms = dict[str, tuple[Callable[..., Array], int]]
-"""By family, a term and its degree in all variances together."""
 
 
 def kernel(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p: ArrayLike) -> Array:
@@ -58,13 +53,7 @@ def kernel(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p: ArrayLike
         return p
     if callable(activation):
         return quadrature.kernel(activation, qx, qy, p)
-    return _mean(
-        activation,
-        {"erf": (_erf_kernel, 0), "gate": (_gate_kernel, 1), "square": (_square_kernel, 2)},
-        qx,
-        qy,
-        p,
-    )
+    return _mean(activation, 0, qx, qy, p)
 
 
 def kernel_derivative(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p: ArrayLike) -> Array:
@@ -74,13 +63,7 @@ def kernel_derivative(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p
         return np.ones_like(p)
     if callable(activation):
         return quadrature.kernel_derivative(activation, qx, qy, p)
-    return _mean(
-        activation,
-        {"erf": (_erf_derivative, -1), "gate": (_gate_derivative, 0), "square": (_square_derivative, 1)},
-        qx,
-        qy,
-        p,
-    )
+    return _mean(activation, 1, qx, qy, p)
 
 
 def kernel_gap(activation: AnyActivation, q: ArrayLike, gap: ArrayLike) -> Array:
@@ -96,14 +79,7 @@ def kernel_gap(activation: AnyActivation, q: ArrayLike, gap: ArrayLike) -> Array
         return quadrature.kernel_gap(activation, q, gap)
     if activation == "relu":
         return _relu_gap(q, gap)
-    return _mean(
-        activation,
-        {"erf": (_erf_gap, 0), "gate": (_gate_gap, 1), "square": (_square_gap, 2)},
-        q,
-        q,
-        q * (1 - gap),
-        gap,
-    )
+    return _mean(activation, 2, q, q, q * (1 - gap), gap)
 
 
 def second_moment(activation: AnyActivation, q: ArrayLike) -> Array:
@@ -130,13 +106,13 @@ def _determinant(qx: Array, qy: Array, p: Array) -> Array:
     return (bound - p) * (bound + p)
 
 
-def _mean(activation: str, terms: Terms, qx: Array, qy: Array, p: Array, gap: Array | None = None) -> Array:
-    """The mean of a family's term over its scales, from Δ = q²·gap(2 − gap) where a gap is given.
+def _mean(activation: str, which: int, qx: Array, qy: Array, p: Array, gap: Array | None = None) -> Array:
+    """The mean of one of a family's ``TERMS`` over its scales, from Δ = q²·gap(2 − gap) where a gap is given.
 
     A term is homogeneous in all variances, those of the scales included; large ones are divided out.
     """
     family, scales, weights = _mixture(activation)
-    term, degree = terms[family]
+    term, degree = TERMS[family][which]
     largest = np.maximum(qx, qy)
     unit = np.where(largest > LARGE, largest, 1.0)
     qx, qy, p = qx / unit, qy / unit, p / unit
@@ -251,6 +227,14 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
     return np.where(denominator > 0, numerator / denominator, 0.0)
 
 
+TERMS: dict[str, list[tuple[Callable[..., Array], int]]] = {
+    "erf": [(_erf_kernel, 0), (_erf_derivative, -1), (_erf_gap, 0)],
+    "gate": [(_gate_kernel, 1), (_gate_derivative, 0), (_gate_gap, 1)],
+    "square": [(_square_kernel, 2), (_square_derivative, 1), (_square_gap, 2)],
+}
+"""By family, E[φφ], E[φ'φ'] and E[φ²] − E[φφ], each with its degree in all variances together."""
+
+
 @cache
 def _mixture(activation: str) -> tuple[str, Array, Array]:
     """Family, scales and weights of a built-in activation."""
@@ -267,7 +251,8 @@ def _kolmogorov_rule(count: int) -> tuple[Array, Array]:
     x = np.linspace(-2.6, 1.5, 400)
     k2 = np.exp(2 * x)[:, None]
     j = np.arange(1, 12)
-    small = np.sqrt(2 * np.pi) * np.exp(-x) * _tail(k2, (2 * j - 1) ** 2 * np.pi**2 / 8)
+    rate = (2 * j - 1) ** 2 * np.pi**2 / 8
+    small = np.sqrt(2 * np.pi) * np.exp(-x) * np.sum((2 * rate / k2 - 1) * np.exp(-rate / k2), axis=1)
     large = 8 * k2[:, 0] * np.sum((-1.0) ** (j - 1) * j**2 * np.exp(-2 * j**2 * k2), axis=1)
     mass = np.where(x < -0.2, small, large)
     mass /= mass.sum()
@@ -280,11 +265,5 @@ def _kolmogorov_rule(count: int) -> tuple[Array, Array]:
             v = v - sum((v @ b) * b for b in basis)
         off_diagonal.append(float(np.linalg.norm(v)))
         basis.append(v / off_diagonal[-1])
-    nodes, vectors = np.linalg.eigh(
-        np.diag(diagonal) + np.diag(off_diagonal[:-1], -1)
-    )  # of the lower triangle
+    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off_diagonal[:-1], -1))  # lower triangle
     return np.exp(nodes), vectors[0] ** 2
-
-
-def _tail(k2: Array, rate: Array) -> Array:
-    return np.sum((2 * rate / k2 - 1) * np.exp(-rate / k2), axis=1)

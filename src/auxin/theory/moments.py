@@ -16,13 +16,13 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from auxin.theory import softmax
 from auxin.theory.chebyshev import Interpolant
+from auxin.theory.states import Array
 from auxin.values import check
 
-Array = NDArray[np.float64]
 Method = Literal["exact", "annealed", "rem"]
 
 LARGEST_SPREAD = 1e3
@@ -77,9 +77,12 @@ def attention_moments(
     check(method in get_args(Method), "method", method, ", ".join(get_args(Method)))
     n, s, c = np.broadcast_arrays(*(np.asarray(a, float) for a in (n_tokens, spread, cosine)))
     whole = np.isfinite(n) & (n >= 2) & (n <= 1e6) & (n == np.round(n))
-    _check_all(whole, "n_tokens", n, "a whole number from 2 to 1000000")
-    _check_all(np.isfinite(s) & (s >= 0), "spread", s, "a finite number, 0 or more")
-    _check_all((c >= -1 / (n - 1) - 1e-12) & (c <= 1), "cosine", c, "-1/(n_tokens - 1) to 1")
+    for name, values, inside, allowed in (
+        ("n_tokens", n, whole, "a whole number from 2 to 1000000"),
+        ("spread", s, np.isfinite(s) & (s >= 0), "a finite number, 0 or more"),
+        ("cosine", c, (c * (n - 1) >= -1 - 1e-12 * n) & (c <= 1), "-1/(n_tokens - 1) to 1"),
+    ):
+        check(bool(np.all(inside)), name, float(values.flat[np.argmin(inside)]), allowed)
     evaluate = {"exact": _exact, "annealed": _annealed, "rem": _rem}[method]
     values = np.array([evaluate(*point) for point in zip(n.flat, s.flat, c.flat, strict=True)])
     return AttentionMoments(*(column.reshape(n.shape)[()] for column in values.reshape(-1, 5).T))
@@ -151,7 +154,7 @@ def _exact(n: float, s: float, c: float, gap: float | None = None) -> tuple[floa
     if s <= softmax.SMALLEST:  # uniform, without the quadrature's rounding: opposite tokens must cancel
         t = (n - 1) / n**2
         return 1 / n, 1 / n - s**2 * gap * t, t, t, s**2 * gap * t
-    r1, t = _row(n, s)
+    r1, t = softmax.row_moments(n, s)
     r1 = min(max(r1, 1 / n), 1.0)
     if gap <= 0:
         return r1, r1, t, t, 0.0
@@ -183,11 +186,6 @@ def _beyond(n: float, k: float, gap: float) -> tuple[float, ...]:
     return r1, r1 - difference, t / k, t2 * (j / k) / k, difference
 
 
-@lru_cache(4096)
-def _row(n: float, s: float) -> tuple[float, float]:
-    return softmax.row_moments(n, s)
-
-
 def _annealed(n: float, s: float, c: float) -> tuple[float, ...]:
     def e(exponent: float) -> float:
         return float(np.exp(min(exponent * s**2, LARGEST_EXPONENT)))
@@ -204,8 +202,3 @@ def _rem(n: float, s: float, c: float) -> tuple[float, ...]:
     r1 = 1 - freezing / s if s > freezing else 0.0
     t = r1 * (1 - r1) / 3
     return (r1, r1, t, t, 0.0) if c == 1 else (r1, 0.0, t, 0.0, r1)
-
-
-def _check_all(inside: NDArray[np.bool_], name: str, values: Array, allowed: str) -> None:
-    if not np.all(inside):
-        check(False, name, float(values.flat[int(np.argmin(inside))]), allowed)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import polars
 
 from auxin.architecture.block import Block, check_range
+from auxin.display import Drawn
 from auxin.theory.exponents import exponents_grid
 from auxin.values import check
 
-if TYPE_CHECKING:
-    from auxin.theory.diagram import PhaseDiagram
-
 Axis = tuple[str, Sequence[float]]
+
+
+class PhaseDiagram(Drawn, polars.DataFrame):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """A table of x, y, angle, gradient, cosine and phase; ``plot`` draws it.
+
+    What polars makes of it (a filtered table, a sorted one) is a plain table again.
+    """
+
+    names: tuple[str, str] = ("x", "y")
+    """Names of the hyperparameters on the axes."""
 
 
 def phase_diagram(block: Block, x: Axis, y: Axis, cosine: float = 0.3) -> PhaseDiagram:
@@ -46,17 +54,7 @@ def phase_diagram(block: Block, x: Axis, y: Axis, cosine: float = 0.3) -> PhaseD
         axes.append(array)
     xs, ys = (values.ravel() for values in np.meshgrid(*axes))
     result = exponents_grid(block, {x[0]: xs, y[0]: ys}, cosine)
-    from auxin.theory.diagram import PhaseDiagram  # polars is loaded only where a table is made
-
-    diagram = PhaseDiagram(
-        {
-            "x": xs,
-            "y": ys,
-            "angle": result.angle,
-            "gradient": result.gradient,
-            "cosine": result.cosine,
-            "phase": result.phase,
-        }
-    )
+    columns = {name: getattr(result, name) for name in ("angle", "gradient", "cosine", "phase")}
+    diagram = PhaseDiagram({"x": xs, "y": ys, **columns})
     diagram.names = (x[0], y[0])
     return diagram

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def propagate(
     Args:
         network: its layers may differ; a ``Layer`` or ``Block`` is repeated ``depth`` times (12 by default).
         cosine: of all pairs of tokens at the input.
-        depth: layers, 0 to 100000; of a ``Network`` its own.
+        depth: layers, 1 to 10000; of a ``Network`` its own.
         norm: norm² per dimension that the stream starts with; that of a network of a model or config, else 1.
         n_tokens: sequence length; that of a ``Block``, else 32.
 
@@ -62,23 +63,17 @@ def propagate(
     array([0.3  , 0.527, 0.718, 0.847])
 
     Raises ``ConfigError`` for a cosine outside [−1/(n − 1), 1], a norm² that is not positive, a depth below
-    0, hyperparameters under which every token's state becomes zero, or a part that tells tokens apart by more than
+    1, hyperparameters under which every token's state becomes zero, or a part that tells tokens apart by more than
     their cosine (``propagate_gram`` takes any).
     """
-    network = described(network)
-    n, norm = token_count(network, n_tokens), start_norm(network, norm)
-    check_start(n, cosine, norm)
-    steps = _steps(network, depth, n, 1 / norm, 1 - cosine)
-    state = np.array([1.0, 1.0])
-    states = [state]
+    network, n, norm = start_of(network, cosine, norm, n_tokens)
+    steps = _steps(as_network(network, depth, 12), n, 1 / norm, 1 - cosine)
+    states = [np.array([1.0, 1.0])]
     with np.errstate(over="ignore", invalid="ignore"):
-        for step in reversed(steps):
-            state = step.back() @ state
-            states.append(state)
-            finite = bool(np.isfinite(state).all())
-            check(
-                finite, f"squared gradient before layer {len(steps) + 2 - len(states)}", np.inf, "below 1e308"
-            )
+        for number, step in reversed(list(enumerate(steps, 1))):
+            states.append(step.back @ states[-1])
+            finite = bool(np.isfinite(states[-1]).all())
+            check(finite, f"squared gradient before layer {number}", np.inf, "below 1e308")
     trace, total = np.array(states[::-1]).T
     gaps = np.array([1 - cosine, *(float(step.gap) for step in steps)])
     columns = {
@@ -98,7 +93,6 @@ def totals(
     n_tokens: int = TOKENS,
     causal: bool | None = None,
     draws: int = 0,
-    seed: int = 0,
 ) -> Totals:
     """What adds up over the layers; arguments as for ``exponents``."""
     if not causal:
@@ -110,7 +104,7 @@ def totals(
 
     def run(gap: float) -> Profile:
         start = norm * (gap * np.eye(n_tokens) + (1 - gap))
-        return propagate_gram(network, start, causal=causal is not False, draws=draws, seed=seed)
+        return propagate_gram(network, start, causal=causal is not False, draws=draws)
 
     found, near = run(1 - cosine), mean_gap(run(COLLAPSED)["gram"])
     return Totals(
@@ -137,25 +131,22 @@ def start_norm(network: Network | Layer | Block, norm: float | None) -> float:
     return norm if norm is not None else own or 1.0
 
 
-def check_start(n: int, cosine: float, norm: float) -> None:
-    """Refuse tokens that cannot be."""
+def start_of(network: Any, cosine: float, norm: float | None, n_tokens: int | None) -> tuple[Any, int, float]:
+    """What a source describes, its sequence length and its first norm²; refuses tokens that cannot be."""
+    network = described(network)
+    n, norm = token_count(network, n_tokens), start_norm(network, norm)
     check(np.isfinite(cosine) and -1 / (n - 1) <= cosine <= 1, "cosine", cosine, f"-1/{n - 1} to 1")
     check(np.isfinite(norm) and 0 < norm <= 1e12, "norm", norm, "0 < norm ≤ 1e12")
+    return network, n, norm
 
 
-def _steps(source: Network | Layer | Block, depth: int | None, n: int, r: float, gap: float) -> list[Step]:
+def _steps(network: Network, n: int, r: float, gap: float) -> list[Step]:
     """Every layer's step, each from where the one before it led."""
-    if isinstance(source, Network):
-        layers = as_network(source, depth, 0).layers
-    else:
-        depth = 12 if depth is None else depth
-        check_whole("depth", depth, 0, 100_000)
-        layers = as_network(source, 1, 1).layers * int(depth)
     maps: dict[Layer, SymmetricLayer] = {}
     steps: list[Step] = []
     state = np.array(r), np.array(gap)
     edge = n / (n - 1)  # of tokens that sum to zero, which rounding must not leave
-    for layer in layers:
+    for layer in network.layers:
         if layer not in maps:
             maps[layer] = SymmetricLayer(layer, n)
         step = maps[layer](*state)
@@ -172,7 +163,7 @@ def _steps(source: Network | Layer | Block, depth: int | None, n: int, r: float,
 
 def _symmetric_totals(network: Network, cosine: float, norm: float, n: int) -> Totals:
     found = propagate(network, cosine, norm=norm, n_tokens=n)
-    growths = [float(step.angle_growth()) for step in _steps(network, None, n, 1 / norm, 0.0)]
+    growths = [float(step.angle_growth) for step in _steps(network, n, 1 / norm, 0.0)]
     with np.errstate(divide="ignore"):
         angle, gradient = float(np.sum(np.log(growths))), float(np.log(found.gradient[0]))
     return Totals(angle, gradient, 0.0, float(found.norm[-1]), float(found.cosine[-1]))

@@ -13,11 +13,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auxin.errors import ConfigError
+from auxin.theory.states import Array
 
-Array = NDArray[np.float64]
 Function = Callable[[Any], Any]
 
 REACH = 9.0

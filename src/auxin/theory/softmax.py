@@ -19,13 +19,12 @@ of k_0 and M_00 are taken through 1 − k_0 and 1 − M_00, which are computed w
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
-Array = NDArray[np.float64]
+from auxin.theory.states import Array
 
 STEP = 0.4
 """Trapezoid step, in units of the width of what is integrated."""
@@ -37,6 +36,7 @@ SMALLEST = 1e-7
 """Spreads below this one are raised to it: the moments differ by less than its square."""
 
 
+@lru_cache(4096)
 def row_moments(n: float, s: float) -> tuple[float, float]:
     """R1 = E ΣA_j² and T = E tr D_A² for one row of ``n`` logits of spread ``s``."""
     s = max(s, SMALLEST)

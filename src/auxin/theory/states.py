@@ -34,6 +34,10 @@ SMALLEST, LARGEST = 1e-30, 1e30
 """Norm² of a token per dimension that a Gram matrix may have on its way."""
 
 
+TWO_NUMBERS = "where two numbers stand for the tokens (propagate_gram takes any)"
+"""What a ``PartError`` says of the parts that it allows."""
+
+
 class PartError(ConfigError):
     """A part that tells tokens apart by more than their cosine, which two numbers cannot express."""
 
@@ -46,7 +50,7 @@ class Seen:
     """Norm² u per dimension."""
     gap: Array
     """e = 1 − cosine."""
-    back: Callable[[], Array]
+    back: Array
     """[…, 2, 2]: the map of (g_q, S), backwards."""
 
 
@@ -58,7 +62,7 @@ class Branch:
     """Norm² q_F per dimension."""
     difference: Array
     """q_F − p_F, the norm² less the overlap of two tokens."""
-    back: Callable[[], Array]
+    back: Array
     """[…, 2, 2]: the map of (g_q, S), backwards."""
 
 

@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 SYMMETRIC: dict[type, Any] = {
     Attention: attention.SymmetricAttention,
     MLP: mlp.SymmetricMLP,
-    Experts: experts.symmetric,
-    CrossAttention: cross.symmetric,
-    LatentAttention: latent.symmetric,
 }
-"""By the kind of a branch's body: ``Symmetric(body, n_tokens, seen)``, see ``attention.SymmetricAttention``."""
+"""By the kind of a branch's body: ``Symmetric(body, n_tokens, seen)``, see ``attention.SymmetricAttention``. No other
+kind is in it: which experts two tokens share, say, is no function of their cosine in closed form."""
 GRAM: dict[type, Callable[[Any, Tensor, Draws], tuple[Tensor, Back]]] = {
     Attention: attention.gram,
     MLP: mlp.gram,

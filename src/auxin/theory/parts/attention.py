@@ -19,13 +19,13 @@ keys or logits, in ``heads``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from auxin.architecture import Attention
 from auxin.theory.moments import Moments, MomentsTable, exact_moments
-from auxin.theory.states import Array, Branch, PartError, matrix, scaled
+from auxin.theory.states import TWO_NUMBERS, Array, Branch, PartError, matrix, scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,11 +46,8 @@ class SymmetricAttention:
     """
 
     def __init__(self, body: Attention, n_tokens: Array, seen: Array | None) -> None:
-        for name, value in _beyond_gaussian(body).items():
-            raise PartError(
-                f"{name} of attention is {value}; allowed: plain attention, where two numbers stand for the tokens "
-                "(propagate_gram takes any)"
-            )
+        if not body.plain:
+            raise PartError(f"a sublayer is {body}; allowed: plain attention, {TWO_NUMBERS}")
         self.moments: Moments = exact_moments
         if seen is not None:
             self.moments = MomentsTable(n_tokens, np.asarray(body.logit_scale) * seen[:, None])
@@ -59,21 +56,11 @@ class SymmetricAttention:
         """The branch that sees norm² u and gap e."""
         a = self.moments(n_tokens, body.logit_scale * u, gap)
         gain = body.sigma_v**2
-
-        def back() -> Array:
-            score, pair = (body.logit_scale * u) ** 2 * gap, (1 - gap) * a.t2
-            return scaled(
-                gain,
-                matrix(
-                    [
-                        [a.difference + score * (gap * a.t + a.t - pair), a.r2 + score * pair],
-                        [score * gap * (a.t - a.t2), 1 + score * gap * a.t2],
-                    ]
-                ),
-            )
-
+        score, pair = (body.logit_scale * u) ** 2 * gap, (1 - gap) * a.t2
+        of_trace = [a.difference + score * (gap * a.t + a.t - pair), a.r2 + score * pair]
+        of_sum = [score * gap * (a.t - a.t2), 1 + score * gap * a.t2]
         norm = gain * u * (1 - gap + gap * a.r1) + body.sigma_b**2
-        return Branch(norm, gain * u * gap * a.difference, back)
+        return Branch(norm, gain * u * gap * a.difference, scaled(gain, matrix([of_trace, of_sum])))
 
 
 def gram(body: Attention, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
@@ -90,10 +77,3 @@ def gram(body: Attention, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
         heads.forward(body, seen, draws) + body.sigma_b**2,
         lambda gradient: sum(heads.backward(body, seen, gradient, draws)),  # pyright: ignore[reportReturnType]
     )
-
-
-def _beyond_gaussian(body: Attention) -> dict[str, Any]:
-    """The settings of ``body`` that only sampled heads, or a mask, can express."""
-    plain = Attention()
-    names = ("head_dim", "qk_norm", "rotary", "alibi", "window", "softcap", "relative", "sink")
-    return {name: getattr(body, name) for name in names if getattr(body, name) != getattr(plain, name)}

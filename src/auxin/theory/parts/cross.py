@@ -10,25 +10,16 @@ The memory's gradient adds up over the layers that read it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from auxin.architecture import CrossAttention
 from auxin.errors import ConfigError
-from auxin.theory.states import Array, PartError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from auxin.theory.draws import Draws
     from auxin.theory.states import Back
-
-
-def symmetric(body: CrossAttention, n_tokens: Array, seen: Array | None) -> NoReturn:
-    """Raise ``ConfigError``: two streams are no two numbers."""
-    raise PartError(
-        "a sublayer is attention to another stream; allowed: attention and MLPs, where two numbers stand for the "
-        "tokens (propagate_gram takes any)"
-    )
 
 
 def gram(body: CrossAttention, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:

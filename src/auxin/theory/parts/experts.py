@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from auxin.architecture import Experts
 from auxin.theory.parts import mlp
-from auxin.theory.states import Array, PartError, symmetric_part
+from auxin.theory.states import symmetric_part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,14 +33,6 @@ if TYPE_CHECKING:
 
 CHUNK = 2**18
 """Logits and weights drawn at a time."""
-
-
-def symmetric(body: Experts, n_tokens: Array, seen: Array | None) -> NoReturn:
-    """Raise ``ConfigError``: which experts two tokens share is no function of their cosine in closed form."""
-    raise PartError(
-        f"a sublayer is a mixture of {body.count} experts; allowed: attention and MLPs, where two numbers stand for "
-        "the tokens (propagate_gram takes any)"
-    )
 
 
 def gram(body: Experts, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:

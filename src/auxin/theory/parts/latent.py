@@ -15,10 +15,10 @@ Gram matrix as its mean: both are right up to O(1/rank).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from auxin.architecture import LatentAttention
-from auxin.theory.states import Array, PartError, centered, outer, symmetric_part
+from auxin.theory.states import centered, outer, symmetric_part
 
 if TYPE_CHECKING:
     import torch
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 
     from auxin.theory.draws import Draws
     from auxin.theory.states import Back
-
-
-def symmetric(body: LatentAttention, n_tokens: Array, seen: Array | None) -> NoReturn:
-    """Raise ``ConfigError``: rotary positions are no two numbers."""
-    raise PartError(
-        "a sublayer is attention with latent keys; allowed: plain attention and MLPs, where two numbers stand for the "
-        "tokens (propagate_gram takes any)"
-    )
 
 
 def gram(body: LatentAttention, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auxin.architecture import MLP
-from auxin.theory.kernels import Kernels, KernelTable, exact_kernels
-from auxin.theory.pairs import kernel, kernel_derivative
+from auxin.theory.kernels import Kernels, KernelTable, exact_kernels, kernel, kernel_derivative
 from auxin.theory.states import Array, Branch, matrix, quotient, scaled
 
 if TYPE_CHECKING:
@@ -48,12 +47,8 @@ class SymmetricMLP:
             slope = slope * factor + body.sigma_w**2 * m.square
             slope_pair = slope_pair * (factor - lost) + body.sigma_w**2 * (m.square - m.gap)
             square, difference = square * factor, m.square * lost + m.gap * (factor - lost)
-        gain = body.sigma_o**2
-
-        def back() -> Array:
-            zero = np.zeros_like(slope)
-            return scaled(gain, matrix([[slope, zero], [slope - slope_pair, slope_pair]]))
-
+        gain, zero = body.sigma_o**2, np.zeros_like(slope)
+        back = scaled(gain, matrix([[slope, zero], [slope - slope_pair, slope_pair]]))
         return Branch(gain * square + body.output_bias**2, gain * difference, back)
 
 

@@ -15,8 +15,7 @@ import numpy as np
 
 from auxin.architecture import Norm
 from auxin.architecture.mlp import Activation
-from auxin.theory.kernels import exact_kernels
-from auxin.theory.pairs import kernel, kernel_derivative
+from auxin.theory.kernels import exact_kernels, kernel, kernel_derivative
 from auxin.theory.states import Array, Seen, matrix, norms, outer, quotient, scaled
 
 if TYPE_CHECKING:
@@ -31,23 +30,20 @@ SMALLEST_INVERSE = 1e-30
 def symmetric(norm: Norm | None, r: Array, gap: Array) -> Seen:
     """What stands behind the norm of a stream of norm² 1/r and gap e; ``norm`` None: the stream itself."""
     if norm is None:
-        return Seen(1 / r, gap, lambda: np.eye(2))
+        return Seen(1 / r, gap, np.eye(2))
     if norm.elementwise:
         return _elementwise(norm, r, gap)
     divisor = 1 + norm.epsilon * r
     u = norm.gain**2 / divisor
-    return Seen(np.broadcast_to(u, np.shape(r)), gap, lambda: scaled(u * r, np.eye(2)))
+    return Seen(np.broadcast_to(u, np.shape(r)), gap, scaled(u * r, np.eye(2)))
 
 
 def _elementwise(norm: Norm, r: Array, gap: Array) -> Seen:
     q = norm.slope**2 / np.maximum(r, SMALLEST_INVERSE)
     m = exact_kernels(_activation(norm))(q, gap)
-    gain = (norm.gain * norm.slope) ** 2
-
-    def back() -> Array:
-        zero = np.zeros_like(m.slope)
-        return scaled(gain, matrix([[m.slope, zero], [m.slope - m.slope_pair, m.slope_pair]]))
-
+    zero = np.zeros_like(m.slope)
+    back = matrix([[m.slope, zero], [m.slope - m.slope_pair, m.slope_pair]])
+    back = scaled((norm.gain * norm.slope) ** 2, back)
     return Seen(norm.gain**2 * m.square, quotient(m.gap, m.square), back)
 
 
