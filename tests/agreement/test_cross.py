@@ -10,7 +10,6 @@ from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
 from auxin.models.context import Context
-from auxin.models.drawing import draw_stack
 from auxin.models.stack import Stack
 
 WIDTH, HEADS, N, M = 384, 6, 10, 14
@@ -72,7 +71,7 @@ def test_the_models_layers_compute_what_the_theory_says() -> None:
     theory, grams = propagate_gram(network(), stream, memory=memory, causal=False, draws=512), []
     stack = Stack(network(), sizes).requires_grad_(False)
     for _ in range(6):
-        draw_stack(stack, stack.network, SCHEMES["gaussian"], generator)
+        stack.draw(stack.network, SCHEMES["gaussian"], generator)
         x, other = (placed(g, 6, generator) for g in (stream, memory))
         context = Context(torch.arange(N), causal=False)
         context.memory = other

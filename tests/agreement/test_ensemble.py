@@ -9,11 +9,10 @@ import torch.nn.functional as F
 
 from auxin.config import ModelConfig
 from auxin.models import dropout
-from auxin.models.batch import IGNORE, Batch, lay_out, make_batch
+from auxin.models.batch import IGNORE, Batch, Masks, lay_out, make_batch
 from auxin.models.dropout import HashedDropout, MemberDropout
 from auxin.models.fast.ensemble import FastEnsemble as Ensemble
 from auxin.models.fast.functions import activate
-from auxin.models.masks import Masks
 from auxin.models.mlp import ACTIVATIONS
 
 CONFIG = ModelConfig(depth=2, width=32, heads=4, vocabulary_size=20, dropout=0.0)

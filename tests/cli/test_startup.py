@@ -93,13 +93,3 @@ def test_a_refusal_loads_nothing_heavy(tmp_path: Path) -> None:
     for line, status, names in loaded(list(REFUSED), tmp_path):
         assert status in (1, 2), line
         assert not names, f"{shlex.split(line)[0]} loads {names} to refuse: {line}"
-
-
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists(), reason="a GPU is here")
-def test_a_device_that_is_not_here_is_refused_without_torch(tmp_path: Path) -> None:
-    for line, status, names in loaded(
-        ["train --out x --device cuda", "train --out x --device cuda:1"], tmp_path
-    ):
-        assert status == 1, line
-        assert not names, line
-    assert not (tmp_path / "x").exists()

@@ -10,7 +10,6 @@ from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
 from auxin.models.attention import alibi, rotations
 from auxin.models.context import Context
-from auxin.models.drawing import draw_stack
 from auxin.models.stack import Stack
 
 D, HEADS, N = 16, 4, 7
@@ -33,7 +32,7 @@ KINDS = {
 
 def stack(attention: Attention) -> Stack:
     made = Stack(Network((Layer((Sublayer(attention, skip=0.0),)),)), Sizes(D, HEADS))
-    draw_stack(made, made.network, SCHEMES["gaussian"], torch.Generator().manual_seed(0))
+    made.draw(made.network, SCHEMES["gaussian"], torch.Generator().manual_seed(0))
     return made.requires_grad_(False)
 
 

@@ -12,7 +12,6 @@ from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.sizes import Sizes
 from auxin.config import ModelConfig
 from auxin.models.context import Context
-from auxin.models.drawing import draw_stack
 from auxin.models.norm import norm_module
 from auxin.models.stack import Stack
 from auxin.models.transformer import TransformerLM
@@ -42,7 +41,7 @@ def test_norms_are_their_formulas(norm: Norm, formula) -> None:
 
 def stack(layer: Layer) -> Stack:
     made = Stack(Network((layer,)), Sizes(D, 2, hidden=M))
-    draw_stack(made, made.network, SCHEMES["gaussian"], torch.Generator().manual_seed(0))
+    made.draw(made.network, SCHEMES["gaussian"], torch.Generator().manual_seed(0))
     return made.requires_grad_(False)
 
 
@@ -118,7 +117,7 @@ def test_weights_have_the_sigmas_of_the_description() -> None:
     mlp = MLP("silu", gated=True, sigma_w=0.7, sigma_g=1.1, sigma_o=1.3, sigma_b=0.2, sigma_b_out=0.1)
     sizes = Sizes(256, heads=8, key_heads=4, hidden=384)
     made = Stack(Network((Layer((Sublayer(attention), Sublayer(mlp))),)), sizes)
-    draw_stack(made, made.network, SCHEMES["gaussian"], torch.Generator().manual_seed(0))
+    made.draw(made.network, SCHEMES["gaussian"], torch.Generator().manual_seed(0))
     p = {name: value.detach() for name, value in made[0].named_parameters()}
     q, k, v = p["attention.qkv.weight"].split((512, 256, 256))
     sigmas = [(q, 2.0), (k, 0.5), (v, 1.5**0.5), (p["attention.out.weight"], 1.5**0.5)]

@@ -9,8 +9,7 @@ from auxin.errors import CheckpointError, RunError
 from auxin.experiment.bars import Bar
 from auxin.experiment.data import task_of
 from auxin.measures.structure import KNOWN, MEASURES, measured_sentences, structure
-from auxin.models.devices import has_device
-from auxin.models.threads import on_threads
+from auxin.models.devices import has_device, on_threads
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, Run, measuring, open_run
 from auxin.runs.checkpoints import Checkpoint

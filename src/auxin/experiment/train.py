@@ -19,9 +19,8 @@ from auxin.experiment.signals import Signals, Stopped, noted
 from auxin.experiment.sinks import Sink, send, sending, sinks_of
 from auxin.measures.accuracy import Evaluator
 from auxin.measures.structure import measured_sentences, structure
-from auxin.models.devices import check_device
+from auxin.models.devices import check_device, on_threads
 from auxin.models.formats import model_bytes
-from auxin.models.threads import on_threads
 from auxin.probes.watch import Watch, watch
 from auxin.runs import Metric, Run, RunDirectory, open_run
 from auxin.runs.run import CHANGEABLE, is_finished

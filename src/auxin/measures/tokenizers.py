@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from auxin.errors import ConfigError, DataError
+from auxin.models.devices import stay_single
 from auxin.models.protocol import CausalModel
-from auxin.models.threads import stay_single
 from auxin.models.transformer import TransformerLM
 from auxin.probes.causal import as_causal_model
 from auxin.tasks.vocabulary import Vocabulary

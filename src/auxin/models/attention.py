@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from auxin.architecture import attention as description
 from auxin.architecture.norm import Norm
 from auxin.architecture.sizes import Sizes
-from auxin.models.basic import Dropout, Linear
+from auxin.models.basic import Body, Dropout, Linear
 from auxin.models.context import Context, causal_mask
 from auxin.models.norm import RMSNorm
 
 
-class AttentionModule(nn.Module):
+class AttentionModule(Body):
     """softmax(cap(q·kᵀ·scale) + bias + mask)·v of every head, merged by an output map. Cost O(L·d² + L²·d)."""
 
     BIAS = "attention_bias"
@@ -46,11 +46,9 @@ class AttentionModule(nn.Module):
 
     @staticmethod
     def masked(sizes: Sizes) -> tuple[int | None, ...]:
-        """Widths of what dropout acts on inside; None stands for attention weights."""
         return (None,)
 
     def held(self) -> Iterator[tuple[Linear, tuple[str, ...]]]:
-        """Its matrices, and the maps that each holds."""
         yield self.qkv, ("query", "key", "value")
         yield self.out, ("out",)
         if self.described.relative is not None:
@@ -72,12 +70,15 @@ class AttentionModule(nn.Module):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, L, d], or packed."""
         q, k, v = self._heads(context.unpack(self.qkv(x)), context)  # each [B, H, L, k]
-        visible = context.visible(self.described.window)
+        mask = self._mask(context)
         stepwise = self.described.softcap is not None or self.described.sink is not None
         if context.weights is None and not stepwise and not self.dropout.active(context):
-            y = self._fused(q, k, v, visible, context)
+            if mask is not None and mask.dtype != torch.bool:
+                mask = mask.to(q.dtype)
+            causal = mask is None and context.causal
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=self.scale)
         else:
-            weights = self._weights(q, k, visible, context)
+            weights = self._weights(q, k, mask, context)
             if context.weights is not None:
                 context.weights.append(weights)
             y = self.dropout(weights, context) @ v
@@ -104,29 +105,23 @@ class AttentionModule(nn.Module):
             k, v = (part.repeat_interleave(queries // keys, 1) for part in (k, v))
         return q, k, v
 
-    def _fused(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, context: Context) -> Tensor:
-        """[B, H, L, k]: in one operation, which keeps no weights."""
-        causal = visible is None and context.causal
-        mask = visible
-        if (bias := self._bias(context)) is not None:
-            mask = bias.to(q.dtype)
-            if context.causal or visible is not None:
-                seen = causal_mask(q.shape[2], q.device) if visible is None else visible
-                mask = mask.masked_fill(~seen, -torch.inf)
-            causal = False
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=self.scale)
+    def _mask(self, context: Context) -> Tensor | None:
+        """What is added to logits, or bool, where they are seen; None: everywhere, or as causality has it."""
+        visible, bias = context.visible(self.described.window), self._bias(context)
+        if bias is None or (visible is None and not context.causal):
+            return visible if bias is None else bias
+        seen = causal_mask(bias.shape[-1], bias.device) if visible is None else visible
+        return bias.masked_fill(~seen, -torch.inf)
 
-    def _weights(self, q: Tensor, k: Tensor, visible: Tensor | None, context: Context) -> Tensor:
+    def _weights(self, q: Tensor, k: Tensor, mask: Tensor | None, context: Context) -> Tensor:
         """[B, H, L, L]: softmax weights, step by step."""
         logits = (q @ k.mT) * self.scale
         if self.described.softcap is not None:
             logits = self.described.softcap * torch.tanh(logits / self.described.softcap)
-        if (bias := self._bias(context)) is not None:
-            logits = logits + bias
-        if visible is None and context.causal:
-            visible = causal_mask(q.shape[2], q.device)
-        if visible is not None:
-            logits = logits.masked_fill(~visible, -torch.inf)
+        if mask is None and context.causal:
+            mask = causal_mask(q.shape[2], q.device)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
         if self.described.sink is None:
             return logits.softmax(-1)
         sinks = self.sinks[:, None, None].expand(*logits.shape[:-1], 1)

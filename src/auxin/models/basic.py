@@ -1,12 +1,16 @@
-"""Modules that every part uses: maps and tables whose weights nobody draws in passing, and dropout."""
+"""Modules that every part uses: maps and tables whose weights nobody draws in passing, dropout, a sublayer's body."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from auxin.architecture.initialization import Draw, Map, Scheme
+from auxin.architecture.sizes import Sizes
 from auxin.models.context import Context
 
 
@@ -15,6 +19,15 @@ class Linear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Nothing: it would be drawn from the global generator, and take torch's compiler to be imported."""
+
+    def draw(self, maps: Sequence[Map], scheme: Scheme, generator: torch.Generator) -> None:
+        """Draw the weights of the maps that it holds, one after the other, then their biases."""
+        rows = [held.fan_out for held in maps]
+        for weight, held in zip(self.weight.split(rows), maps, strict=True):
+            draw(weight, scheme.weight(held), generator)
+        if self.bias is not None:
+            for bias, held in zip(self.bias.split(rows), maps, strict=True):
+                draw(bias, scheme.bias(held), generator)
 
 
 class Embedding(nn.Embedding):
@@ -37,6 +50,37 @@ class Dropout(nn.Dropout):
         if mask is not None:
             return x * mask.view(x.shape)
         return super().forward(x) if context.masks is None else x
+
+
+class Body(nn.Module):
+    """What computes a sublayer's branch; made of its description, the sizes, and the probability of dropout."""
+
+    BIAS: ClassVar[str]
+    """The setting that gives its maps biases."""
+
+    @staticmethod
+    def masked(sizes: Sizes) -> tuple[int | None, ...]:
+        """Widths of what dropout acts on inside; None stands for attention weights."""
+        return ()
+
+    def held(self) -> Iterator[tuple[Linear, tuple[str, ...]]]:
+        """Its matrices, and the maps that each holds."""
+        raise NotImplementedError
+
+    def set_(self) -> None:
+        """Set the parameters that are not drawn."""
+
+
+@torch.no_grad()
+def draw(entries: Tensor, law: Draw, generator: torch.Generator) -> None:
+    """Fill with independent entries."""
+    if law.std == 0:
+        entries.zero_()
+    elif law.uniform:
+        bound = math.sqrt(3) * law.std
+        entries.uniform_(-bound, bound, generator=generator)
+    else:
+        entries.normal_(0.0, law.std, generator=generator)
 
 
 def sinusoidal_positions(length: int, width: int) -> Tensor:

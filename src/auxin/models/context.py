@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from auxin.models.batch import Layout
-from auxin.models.masks import Masks
+from auxin.models.batch import Layout, Masks
 
 T = TypeVar("T")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from auxin.architecture import cross as description
 from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
-from auxin.models.basic import Linear
+from auxin.models.basic import Body, Linear
 from auxin.models.context import Context
 
 
-class CrossAttentionModule(nn.Module):
+class CrossAttentionModule(Body):
     """softmax(q·kᵀ·scale)·v of every head, keys and values of ``context.memory`` [B, m, d]. Cost O(L·d² + L·m·d)."""
 
     BIAS = "attention_bias"
@@ -29,19 +29,10 @@ class CrossAttentionModule(nn.Module):
         self.key_value = Linear(sizes.width, 2 * keys, bias=sizes.attention_bias)
         self.out = Linear(queries, sizes.width, bias=sizes.attention_bias)
 
-    @staticmethod
-    def masked(sizes: Sizes) -> tuple[int | None, ...]:
-        """Nothing inside is dropped."""
-        return ()
-
     def held(self) -> Iterator[tuple[Linear, tuple[str, ...]]]:
-        """Its matrices, and the maps that each holds."""
         yield self.query, ("cross_query",)
         yield self.key_value, ("cross_key", "cross_value")
         yield self.out, ("cross_out",)
-
-    def set_(self) -> None:
-        """Nothing beside the maps."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, L, d]."""

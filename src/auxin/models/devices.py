@@ -1,10 +1,9 @@
-"""Which devices this machine has."""
+"""Which devices this machine has, and how many threads operations run on."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from auxin.values import check
 
@@ -16,28 +15,36 @@ def has_device(name: str) -> bool:
 
 def check_device(name: str) -> None:
     """Refuse a device that is not here."""
-    if has_device(name):
-        return
-    count = _count()
-    here = "cpu (this machine has no CUDA device)" if count == 0 else f"cpu, cuda:0 to cuda:{count - 1}"
-    check(False, "device", name, here)
+    if not has_device(name):
+        count = _count()
+        here = f"cpu, cuda:0 to cuda:{count - 1}" if count else "cpu (this machine has no CUDA device)"
+        check(False, "device", name, here)
 
 
 def _count() -> int:
-    """Number of GPUs; torch, which takes seconds to load, is asked where it is loaded or there is a driver."""
-    if "torch" not in sys.modules and not _has_driver():
-        return 0
-    import torch
+    import torch  # takes seconds, and is not needed for a CPU
 
     return torch.cuda.device_count()
 
 
-def _has_driver() -> bool:
-    """Whether a driver of NVIDIA or AMD is here; True where that cannot be told."""
-    if sys.platform != "linux" or Path("/dev/kfd").exists():
-        return True
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Operations inside run on ``count`` threads, one being the caller's, or for 0 on as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
     try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
+        yield
+    finally:
+        if count:
+            torch.set_num_threads(before)
+
+
+def stay_single() -> None:
+    """Run the operations of the calling thread on it alone from now on."""
+    import torch
+
+    torch.get_num_threads()  # a thread's first question or operation takes over the process's number
+    torch.set_num_threads(1)

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from auxin.architecture.model import ModelConfig
-from auxin.models.batch import Batch
-from auxin.models.masks import Masks
+from auxin.models.batch import Batch, Masks
 from auxin.models.stack import BODIES
 
 STREAM = 0x64726F70  # keeps these streams apart from those of the data order

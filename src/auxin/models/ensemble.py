@@ -19,8 +19,7 @@ from torch import Tensor
 
 from auxin.architecture.model import ModelConfig
 from auxin.config import Precision
-from auxin.models.batch import IGNORE, Batch
-from auxin.models.masks import Masks
+from auxin.models.batch import IGNORE, Batch, Masks
 from auxin.models.transformer import TransformerLM
 
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from auxin.architecture import experts as description
 from auxin.architecture.sizes import Sizes
-from auxin.models.basic import Linear
+from auxin.models.basic import Body, Linear
 from auxin.models.context import Context
 from auxin.models.mlp import MLPModule
 
 
-class ExpertsModule(nn.Module):
+class ExpertsModule(Body):
     """Σ_e w_e(x)·MLP_e(x) + s(x)·MLP_shared(x). Every expert runs on every token: for models that are small."""
 
     BIAS = "mlp_bias"
@@ -31,21 +31,12 @@ class ExpertsModule(nn.Module):
             None if described.shared is None else MLPModule(described.shared, sizes.of_shared(), 0.0)
         )
 
-    @staticmethod
-    def masked(sizes: Sizes) -> tuple[int | None, ...]:
-        """Nothing inside is dropped."""
-        return ()
-
     def held(self) -> Iterator[tuple[Linear, tuple[str, ...]]]:
-        """Its matrices, and the maps that each holds."""
         yield self.router, ("router",) if self.described.sigma_s is None else ("router", "shared_router")
         for expert in self.experts:
             yield from expert.held()  # pyright: ignore[reportCallIssue]
         for linear, roles in self.shared.held() if self.shared is not None else ():
             yield linear, tuple(description.SHARED + role for role in roles)
-
-    def set_(self) -> None:
-        """Nothing beside the maps."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, L, d], or packed."""

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from auxin.architecture import mlp as description
 from auxin.architecture.sizes import Sizes
-from auxin.models.basic import Dropout, Linear
+from auxin.models.basic import Body, Dropout, Linear
 from auxin.models.context import Context
 from auxin.values import check
 
@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class MLPModule(nn.Module):
+class MLPModule(Body):
     """W_o·φ(W_1·x + b_1) + b_2 on every token, or W_o·(φ(W_g·x + b_g) ∘ (W_1·x + b_1)) + b_2."""
 
     BIAS = "mlp_bias"
@@ -44,18 +44,13 @@ class MLPModule(nn.Module):
 
     @staticmethod
     def masked(sizes: Sizes) -> tuple[int | None, ...]:
-        """Widths of what dropout acts on inside."""
         return (sizes.hidden,)
 
     def held(self) -> Iterator[tuple[Linear, tuple[str, ...]]]:
-        """Its matrices, and the maps that each holds."""
         yield self.up, ("up",)
         if self.gate is not None:
             yield self.gate, ("gate",)
         yield self.down, ("down",)
-
-    def set_(self) -> None:
-        """Nothing beside the maps."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, L, d], or packed."""

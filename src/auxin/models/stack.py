@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from auxin.architecture import attention, cross, experts, layer, mlp
+from auxin.architecture.initialization import Scheme
 from auxin.architecture.network import Network
 from auxin.architecture.norm import Norm
 from auxin.architecture.sizes import Sizes
 from auxin.models.attention import AttentionModule
-from auxin.models.basic import Dropout
+from auxin.models.basic import Body, Dropout
 from auxin.models.context import Context
 from auxin.models.cross import CrossAttentionModule
 from auxin.models.experts import ExpertsModule
 from auxin.models.mlp import MLPModule
 from auxin.models.norm import norm_module
 
-Body = AttentionModule | MLPModule | ExpertsModule | CrossAttentionModule
 BODIES: dict[type, type[Body]] = {
     attention.Attention: AttentionModule,
     mlp.MLP: MLPModule,
@@ -110,6 +111,18 @@ class Stack(nn.ModuleList):
     def __init__(self, network: Network, sizes: Sizes, dropout: float = 0.0) -> None:
         super().__init__(LayerModule(each.sized(sizes), sizes, dropout) for each in network.layers)
         self.network, self.sizes = network, sizes
+
+    @torch.no_grad()
+    def draw(self, network: Network, scheme: Scheme, generator: torch.Generator) -> None:
+        """Draw the weights, in place, by a scheme's laws: layer by layer, of each matrix the maps that it holds."""
+        for module, described in zip(self, network.layers, strict=True):
+            for branch, sublayer in zip(module.branches, described.sublayers, strict=True):  # pyright: ignore
+                maps = sublayer.body.maps(self.sizes, network.branches)
+                for linear, roles in branch.body.held():
+                    linear.draw([maps[role] for role in roles], scheme, generator)
+                branch.body.set_()
+                for place, norm in norms_of(sublayer).items():
+                    branch.norms[place].set_(norm)
 
     def states(self, x: Tensor, context: Context) -> list[Tensor]:
         """The stream [B, L, d] before the first layer and behind every one: depth + 1 of them."""

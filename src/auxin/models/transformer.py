@@ -18,11 +18,9 @@ from auxin.architecture.model import ModelConfig
 from auxin.architecture.network import Network
 from auxin.errors import ConfigError
 from auxin.models import formats
-from auxin.models.basic import Dropout, Embedding, Linear, sinusoidal_positions
-from auxin.models.batch import Layout
+from auxin.models.basic import Dropout, Embedding, Linear, draw, sinusoidal_positions
+from auxin.models.batch import Layout, Masks
 from auxin.models.context import Context
-from auxin.models.drawing import draw, draw_stack
-from auxin.models.masks import Masks
 from auxin.models.norm import norm_module
 from auxin.models.protocol import Output
 from auxin.models.stack import Stack
@@ -123,7 +121,7 @@ class TransformerLM(nn.Module):
         draw(self.embedding.weight, scheme.embeddings(config.embedding), generator)
         if config.embedding_norm is not None:
             self.embedding_norm.set_(config.embedding_norm)
-        draw_stack(self.layers, network, scheme, generator)
+        self.layers.draw(network, scheme, generator)
         if self.final_norm is not None and network.final is not None:
             self.final_norm.set_(network.final)
         output = Map(config.width, config.vocabulary_size, biased=config.output_bias)

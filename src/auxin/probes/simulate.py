@@ -17,7 +17,6 @@ from auxin.architecture import Block, Layer, Network
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.sizes import Sizes
 from auxin.models.context import Context
-from auxin.models.drawing import draw_stack
 from auxin.models.stack import Stack
 from auxin.probes.states import mean_gap
 from auxin.theory.compose import as_network
@@ -119,7 +118,7 @@ def simulate(
     stack = stack.to_empty(device="cpu").requires_grad_(False)
     networks = []
     for _ in range(sampling.draws):
-        draw_stack(stack, stack.network, SCHEMES["gaussian"], generator)
+        stack.draw(stack.network, SCHEMES["gaussian"], generator)
         frames = _frames(n, width, generator)
         spread, near = (width**0.5 * root @ frames.mT for root in roots)  # [sequences, n, d] each
         grams = _propagate(stack, spread, causal, generator)

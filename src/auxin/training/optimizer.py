@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from auxin.config import OptimizerConfig
+from auxin.models.devices import on_threads
 from auxin.models.ensemble import Ensemble
-from auxin.models.threads import on_threads
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:

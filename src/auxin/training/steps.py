@@ -20,9 +20,9 @@ from torch import Tensor
 
 from auxin.config import RunConfig
 from auxin.models.batch import lay_out, make_batch
+from auxin.models.devices import stay_single
 from auxin.models.dropout import HashedDropout, MemberDropout
 from auxin.models.ensemble import Ensemble
-from auxin.models.threads import stay_single
 from auxin.training.batches import Batches, shares
 from auxin.training.optimizer import StackAdamW, slices
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from auxin.architecture import layer, mlp
 from auxin.architecture.model import CLASSIC_NORM, ModelConfig
-from auxin.models.batch import Batch
+from auxin.models.batch import Batch, Masks
 from auxin.models.ensemble import Ensemble
 from auxin.models.fast.functions import (
     AttentionFunction,
@@ -24,7 +24,6 @@ from auxin.models.fast.functions import (
     cross_entropy,
     embed,
 )
-from auxin.models.masks import Masks
 from auxin.models.transformer import TransformerLM
 
 
