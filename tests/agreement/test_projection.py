@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from auxin.config import ModelConfig
 from auxin.measures.projection import tree_projections
@@ -70,12 +71,54 @@ def test_long_dyck_string_agrees_on_sampled_spans() -> None:
     np.testing.assert_allclose(projection.chart[sampled], expected[sampled], atol=2e-6)
 
 
+def released_model(reference: dict) -> TransformerLM:
+    """Ours, with the weights of theirs."""
+    tensors, heads, width = (
+        load_file(FIXTURE.with_suffix(".safetensors")),
+        reference["n_heads"],
+        reference["d_model"],
+    )
+    ours = {
+        "embedding.weight": tensors["input_embedding.weight"],
+        "output.weight": tensors["output_map.weight"],
+        "output.bias": tensors["output_map.bias"],
+    }
+    for i in range(reference["n_layers"]):
+        theirs = {
+            name.removeprefix(f"trafo.encoder.layers.{i}."): t
+            for name, t in tensors.items()
+            if f".layers.{i}." in name
+        }
+        # rows of data_to_kv run over heads, then (key, value), then the head's dimensions
+        k, v = theirs.pop("self_attn.data_to_kv.weight").view(heads, 2, -1, width).unbind(1)
+        qkv = torch.cat([theirs.pop("self_attn.data_to_q.weight"), k.flatten(0, 1), v.flatten(0, 1)])
+        ours[f"layers.{i}.attention.qkv.weight"] = qkv
+        for name, tensor in theirs.items():
+            for old, new in NAMES:
+                name = name.replace(old, new)
+            ours[f"layers.{i}.{name}"] = tensor
+    config = ModelConfig(
+        depth=reference["n_layers"], width=width, heads=heads, feedforward=reference["d_ff"], tied=False,
+        vocabulary_size=len(ours["embedding.weight"]),
+    )  # fmt: skip
+    model = TransformerLM(config)
+    model.load_state_dict(ours)
+    return model.eval()
+
+
+NAMES = (
+    ("self_attn.multi_head_merge", "attention.out"), ("linear1", "mlp.up"), ("linear2", "mlp.down"),
+    ("norm1", "attention_norm"), ("norm2", "mlp_norm"),
+)  # fmt: skip
+"""Theirs and ours, of modules of a layer."""
+
+
 @pytest.mark.skipif(not FIXTURE.with_suffix(".json").exists(), reason="needs ../shared/reference")
 def test_released_code_is_reproduced() -> None:
     reference = json.loads(FIXTURE.with_suffix(".json").read_text())
     vocabulary = Vocabulary(reference["vocab"])
     assert list(vocabulary.words[:-2]) == reference["vocab"]
-    model = TransformerLM.from_pretrained(FIXTURE.with_suffix(".safetensors"))
+    model = released_model(reference)
     sentences = reference["sentences"]
     found = tree_projections(model, [s["sentence"] for s in sentences], vocabulary)
     for s, projection in zip(sentences, found, strict=True):

@@ -17,7 +17,6 @@ from safetensors.torch import save
 
 from auxin.config import ModelConfig, RunConfig
 from auxin.models.formats import model_bytes
-from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, RunDirectory, measuring, open_run
 from auxin.tasks import load_task
@@ -48,30 +47,7 @@ def model(config: ModelConfig = SMALL) -> TransformerLM:
     return TransformerLM(config, torch.Generator().manual_seed(0))
 
 
-def released() -> bytes:
-    """A model in the released code's names."""
-    ours, layer = model().state_dict(), f"{PREFIX}0."
-    width = SMALL.width
-    tensors = {
-        "input_embedding.weight": ours["embedding.weight"],
-        "output_map.weight": ours["output.weight"],
-        "output_map.bias": ours["output.bias"],
-        f"{layer}self_attn.data_to_q.weight": torch.zeros(width, width),
-        f"{layer}self_attn.data_to_kv.weight": torch.zeros(2 * width, width),
-        f"{layer}self_attn.multi_head_merge.weight": torch.zeros(width, width),
-    }
-    for name, mine in (
-        ("linear1", "mlp.up"),
-        ("linear2", "mlp.down"),
-        ("norm1", "attention_norm"),
-        ("norm2", "mlp_norm"),
-    ):
-        for kind in ("weight", "bias"):
-            tensors[f"{layer}{name}.{kind}"] = ours[f"layers.0.{mine}.{kind}"]
-    return save({name: tensor.clone() for name, tensor in tensors.items()})
-
-
-OURS, RELEASED = model_bytes(model().state_dict(), SMALL), released()
+OURS = model_bytes(model().state_dict(), SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +67,7 @@ def test_config_json(content: bytes) -> None:
 
 
 @fuzzed
-@given(hostile(OURS, RELEASED), st.booleans())
+@given(hostile(OURS), st.booleans())
 def test_safetensors(folder: Path, content: bytes, whole_header: bool) -> None:
     """Also with the header's length put right, so that what is inside is looked at."""
     path = folder / "m.safetensors"
@@ -107,7 +83,6 @@ NAMES = ["0", "1", "-1", "²", "9" * 5000, "999999999", "0.0", "", "0.linear1", 
 
 @fuzzed
 @given(
-    st.booleans(),
     st.dictionaries(
         st.integers(0, 30),
         st.tuples(
@@ -120,26 +95,18 @@ NAMES = ["0", "1", "-1", "²", "9" * 5000, "999999999", "0.0", "", "0.linear1", 
     ),
 )
 def test_sound_safetensors_of_wrong_names_types_and_shapes(
-    folder: Path, ours: bool, changes: dict[int, tuple[str | None, str | None, list[int] | None]]
+    folder: Path, changes: dict[int, tuple[str | None, str | None, list[int] | None]]
 ) -> None:
     tensors: dict[str, tuple[str, list[int]]] = {}
-    for index, (name, (kind, shape)) in enumerate(shapes(OURS if ours else RELEASED).items()):
+    for index, (name, (kind, shape)) in enumerate(shapes(OURS).items()):
         new_name, new_kind, new_shape = changes.get(index, (None, None, None))
         if new_name not in (None, "drop"):
             name = name.replace("0", new_name, 1) if "0" in name else new_name
         if new_name != "drop":
             tensors[name] = (new_kind or kind, shape if new_shape is None else new_shape)
     path = folder / "w.safetensors"
-    path.write_bytes(safetensors(tensors, {"auxin.model": to_json(SMALL)} if ours else None))
+    path.write_bytes(safetensors(tensors, {"auxin.model": to_json(SMALL)}))
     refused_or_read(lambda: TransformerLM.from_pretrained(path))
-
-
-@fuzzed
-@given(hostile(b'{"n_heads": 2}', b'{"n_heads": 4, "more": [1, 2]}'))
-def test_heads_beside_a_released_model(folder: Path, content: bytes) -> None:
-    (folder / "r.safetensors").write_bytes(RELEASED)
-    (folder / "r.json").write_bytes(content)
-    refused_or_read(lambda: TransformerLM.from_pretrained(folder / "r.safetensors"))
 
 
 def data(task: str, *valid: bytes) -> Callable[..., None]:
@@ -190,7 +157,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with RunDirectory(path, CONFIG) as directory:
         rows = [Metric(10, m, split, "accuracy", m / 2) for m in (1, 0) for split in ("val", "gen")]
         directory.append_metrics(rows)
-        directory.save_checkpoint(10, {0: OURS, 1: RELEASED}, save({}), {"frozen": {}, "loss_count": 3})
+        directory.save_checkpoint(10, {0: OURS, 1: OURS}, save({}), {"frozen": {}, "loss_count": 3})
         directory.finish({"accuracy": {"gen": {"0": 0.5, "1": None}}})
     with measuring(path) as append:
         append(rows)

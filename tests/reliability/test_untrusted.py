@@ -14,7 +14,6 @@ import torch
 import auxin
 from auxin.config import ModelConfig, RunConfig
 from auxin.errors import CheckpointError, RunError
-from auxin.models.released import PREFIX
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, RunDirectory, measuring, open_run
 from auxin.tasks.english import language
@@ -66,12 +65,6 @@ WEIGHTS = {
     "as many words as there are atoms": layers(1, vocabulary_size=10**80),
     "a vocabulary of ten million": layers(1, vocabulary_size=10**7),
     "a config nested 100,000 deep": safetensors({"w": ("F32", [1])}, {"auxin.model": NESTED}),
-    "a released layer of a billion": safetensors(
-        {
-            "input_embedding.weight": ("F32", [3, 2]),
-            f"{PREFIX}999999999.linear1.weight": ("F32", [1]),
-        }
-    ),
     "nothing": b"",
 }
 

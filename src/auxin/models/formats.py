@@ -1,4 +1,4 @@
-"""Models on disk: one safetensors file with the config in its header, or one of the released code. Never pickle."""
+"""Models on disk: one safetensors file with the config in its header. Never pickle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from auxin.config import ModelConfig
 from auxin.errors import CheckpointError, ConfigError
-from auxin.models import released
 from auxin.outputs import write_output
 from auxin.values import from_json, to_json
 
@@ -93,17 +92,12 @@ def load_model(build: Callable[[ModelConfig], M], path: str | Path) -> M:
 def read_model(build: Callable[[ModelConfig], M], content: bytes, path: Path) -> M:
     """The model in a file that has been read from a path."""
     tensors, metadata = _tensors(content, path)
-    if "auxin.model" in metadata:
-        try:
-            config = from_json(ModelConfig, metadata["auxin.model"])
-        except ConfigError as error:
-            raise CheckpointError(f"{path}: {error}") from None
-    elif "input_embedding.weight" in tensors:
-        config, tensors = released.translated(path, tensors)
-    else:
-        raise CheckpointError(
-            f"{path}: neither an auxin model nor one in the released code's names{_other_uses(path)}"
-        )
+    if "auxin.model" not in metadata:
+        raise CheckpointError(f"{path}: not a file that auxin wrote{_other_uses(path)}")
+    try:
+        config = from_json(ModelConfig, metadata["auxin.model"])
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return _filled(build, config, tensors, path)
 
 
@@ -120,28 +114,16 @@ def _other_uses(path: Path) -> str:
 def _tensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; raises ``CheckpointError`` when it is none."""
     try:
-        named = [(WRAPPED.sub("", name), tensor) for name, tensor in load(content).items()]
+        tensors = load(content)
         metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError, RuntimeError, struct.error) as error:
         if path.suffix in PICKLES:
-            raise CheckpointError(f"{path}: {_conversion(path)}") from None
+            raise CheckpointError(f"{path}: pickles are not opened, as they can run anything") from None
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from None
-    tensors = dict(named)
-    if len(tensors) < len(named):
-        raise CheckpointError(f"{path}: holds a parameter twice, with and without a prefix")
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() and name != released.COUNT:
+        if not tensor.is_floating_point():
             raise CheckpointError(f"{path}: {name} is of type {tensor.dtype}; allowed: floating point")
     return tensors, metadata
-
-
-def _conversion(path: Path) -> str:
-    """How to make a file that can be read of one that torch.save has written."""
-    read = f"torch.load({path.name!r}, weights_only=True)"
-    return (
-        "pickles are not opened, as they can run anything; convert one: import torch, safetensors.torch; "
-        f"safetensors.torch.save_file({{k: v.clone() for k, v in {read}.items()}}, {path.stem + '.safetensors'!r})"
-    )
 
 
 def _filled(

@@ -66,11 +66,10 @@ class TransformerLM(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Self:
-        """Load a model, in eval mode, from a file of ``save_pretrained``, a checkpoint's, or one of the released code.
+        """Load a model, in eval mode, from a file of ``save_pretrained`` or a checkpoint's.
 
-        The latter says nothing of heads: 8 unless a ``.json`` of the same stem holds ``n_heads``. Prefixes that
-        torch.compile and DistributedDataParallel put before names are taken off. Raises ``CheckpointError`` naming the
-        file when it is missing, damaged, a pickle, does not fit its config, or holds what the model has no place for.
+        Raises ``CheckpointError`` naming the file when it is missing, damaged, a pickle, does not fit its config, or
+        holds what the model has no place for.
 
         >>> import torch
         >>> config = ModelConfig(depth=1, width=8, heads=2, vocabulary_size=5)
