@@ -53,8 +53,6 @@ REFUSED = (
     "trees missing",
     "trees",
     "sweep missing.toml --out x",
-    "merge missing --out x",
-    "merge --out x",
     "study nothing",
     "study depth --so-far --dry-run",
     "report",

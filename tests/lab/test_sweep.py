@@ -19,7 +19,7 @@ import pytest
 import auxin
 from auxin.cli import main
 from auxin.errors import AuxinError, ConfigError, RunError
-from auxin.lab.sweep import merge, part_of, sweep
+from auxin.lab.sweep import part_of, sweep
 from auxin.lab.sweep_file import read_sweep
 from auxin.lab.sweep_record import Sweep, open_sweep
 from auxin.report.sweep_figures import sweep_figures
@@ -90,22 +90,15 @@ def test_the_table_has_settings_results_and_exponents(whole: Path) -> None:
     assert figure.name == "model-depth"
 
 
-def test_three_shards_merged_are_the_whole(file: Path, whole: Path, tmp_path: Path) -> None:
+def test_three_parts_together_are_the_whole(file: Path, whole: Path, tmp_path: Path) -> None:
     parts = [tmp_path / str(i) for i in (1, 2, 3)]
-    trained: list[str] = []
     for i, part in enumerate(parts, 1):
         swept = sweep(file, part, workers=1, only=f"{i}/3")
-        names = [run.name for run in swept.runs if run.status == "finished"]
-        assert names == [name for name in NAMES if name in names]
-        assert len(names) == 2
-        trained += names
-    assert sorted(trained) == sorted(NAMES)
-    assert main(["merge", *map(str, parts[:2]), "--out", str(tmp_path / "some")]) == 1  # some are lacking
-    assert main(["merge", *map(str, parts), "--out", str(tmp_path / "merged")]) == 0
-    assert same(tmp_path / "merged", whole)
-    # and in one directory, where the last one sees all
-    for i in (1, 2, 3):
-        sweep(file, tmp_path / "shared", workers=1, only=f"{i}/3", reuse=[parts[i - 1]])
+        assert sum(run.status == "finished" for run in swept.runs) == 2
+    sweep(file, tmp_path / "whole", workers=1, reuse=parts)
+    assert same(tmp_path / "whole", whole)
+    for i, part in enumerate(parts, 1):  # and in one directory, where the last one sees all
+        sweep(file, tmp_path / "shared", workers=1, only=f"{i}/3", reuse=[part])
     assert same(tmp_path / "shared", whole)
 
 
@@ -118,28 +111,9 @@ def test_no_part_of_a_grid_has_one_value_alone(tmp_path: Path) -> None:
     for part in parts:
         assert len({run.config.model.depth for run in part}) > 1
         assert len({run.config.seeds for run in part}) > 1
-
-
-def test_what_does_not_fit_is_not_merged(file: Path, whole: Path, tmp_path: Path) -> None:
-    for name, change in {"longer": ("steps = 24", "steps = 28"), "else": ("model.depth", "steps")}.items():
-        (tmp_path / f"{name}.toml").write_text(FILE.replace("steps = 24\n", "") if name == "else" else FILE)
-        text = (tmp_path / f"{name}.toml").read_text().replace(*change)
-        (tmp_path / f"{name}.toml").write_text(text)
-        sweep(tmp_path / f"{name}.toml", tmp_path / name, only="1/6", workers=1)
-    with pytest.raises(
-        RunError, match=r"longer: another sweep than the one in .*whole.*out \(steps is 24 there, 28 here\)"
-    ):
-        merge([whole, tmp_path / "longer"], tmp_path / "x")
-    with pytest.raises(
-        ConfigError, match=r"axes of a sweep to merge is \['steps'\]; allowed: .* model\.depth"
-    ):
-        merge([whole, tmp_path / "else"], tmp_path / "x")
-    with pytest.raises(RunError, match="no sweep here"):
-        merge([whole, file.parent], tmp_path / "x")
-    assert not (tmp_path / "x").exists()
     for only in ("0/3", "4/3", "1", "a/b"):
         with pytest.raises(ConfigError, match=f"only is '{only}'; allowed: "):
-            sweep(file, whole, only=only)
+            part_of(runs, only)
 
 
 def started(file: Path, out: Path) -> "subprocess.Popen[str]":
@@ -293,8 +267,6 @@ def test_an_empty_part_ends_well(two: Path, tmp_path: Path, capsys: pytest.Captu
     file = small(tmp_path / "s.toml", "[1, 2]")
     assert main(["sweep", str(file), "--only", "7/8", "--out", str(tmp_path / "part")]) == 0
     assert "no run is in part 7/8" in capsys.readouterr().out
-    swept = merge([tmp_path / "part", two], tmp_path / "all")
-    assert (swept.path / "table.csv").read_bytes() == (two / "table.csv").read_bytes()
 
 
 def words(*nouns: str) -> str:
@@ -322,8 +294,6 @@ def test_runs_on_other_sentences_are_not_these(tmp_path: Path, capsys: pytest.Ca
     swept = sweep(moved, tmp_path / "b", workers=1, reuse=[tmp_path / "a"])
     data = [auxin.open(tmp_path / out / "runs" / "depth=1-seed0").environment["data"] for out in "ab"]
     assert data[0] != data[1]
-    with pytest.raises(RunError, match="its sentences are others"):
-        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     config = auxin.open(swept.runs[0].path).config
     (tmp_path / "moved" / "train.tsv").write_text(words("newt", "cat", "dog"))
     with pytest.raises(RunError, match=r"begun with other sentences than now in .*moved"):
@@ -340,51 +310,27 @@ def copied_run(run: Path, to: Path) -> Path:
     return to
 
 
-def parts_of(two: Path, tmp_path: Path) -> list[Path]:
-    """The sweep as two parts, each with the record that ``only`` leaves."""
-    file = small(tmp_path / "s.toml", "[1, 2]")
-    found: list[Path] = []
-    for i in (1, 2):
-        sweep(file, tmp_path / f"p{i}", workers=1, only=f"{i}/2", reuse=[two])
-        found.append(tmp_path / f"p{i}")
-    return found
-
-
-def test_parts_are_merged_one_after_the_other_or_over_what_is_unfinished(two: Path, tmp_path: Path) -> None:
-    first, second = parts_of(two, tmp_path)
-    merge([first], tmp_path / "out")
-    merge([second], tmp_path / "out")
-    for file in ("table.csv", "sweep.json"):
-        assert (tmp_path / "out" / file).read_bytes() == (two / file).read_bytes()
-    unfinished = copied(second / "runs" / "depth=2-seed0", first / "runs" / "depth=2-seed0")
+def test_a_finished_run_of_another_sweep_takes_the_place_of_an_unfinished_one(
+    two: Path, tmp_path: Path
+) -> None:
+    out, file = copied(two, tmp_path / "out"), small(tmp_path / "s.toml", "[1, 2]")
+    unfinished = out / "runs" / "depth=2-seed0"
     (unfinished / "summary.json").unlink()
-    assert names(merge([first, second], first)) == {"depth=1": "finished", "depth=2": "finished"}
-    assert auxin.open(unfinished).finished
-    (unfinished / "summary.json").unlink()
-    swept = sweep(tmp_path / "s.toml", first, workers=1, reuse=[second])  # and reused in the same way
-    assert content(unfinished) == content(second / "runs" / "depth=2-seed0")
+    swept = sweep(file, out, workers=1, reuse=[two])
+    assert content(unfinished) == content(two / "runs" / "depth=2-seed0")
     assert all(run.status == "finished" for run in swept.runs)
 
 
-def test_a_damaged_part_is_named_before_anything_is_copied(two: Path, tmp_path: Path) -> None:
-    first, second = parts_of(two, tmp_path)
-    run = second / "runs" / "depth=2-seed0"
-    for file in (
-        run / "metrics.jsonl",
-        run / "checkpoints/step-000000004/member-0.safetensors",
-        run / "summary.json",
-    ):
-        whole = file.read_bytes()
-        file.write_bytes(whole[:-20] + b"x" + whole[-19:])
-        with pytest.raises(AuxinError, match=rf"{file.name}: (damaged|not valid)"):
-            merge([first, second], tmp_path / "out")
+def test_a_damaged_run_is_named_before_anything_is_copied(two: Path, tmp_path: Path) -> None:
+    source, file = copied(two, tmp_path / "source"), small(tmp_path / "s.toml", "[1, 2]")
+    run = source / "runs" / "depth=2-seed0"
+    for damaged in (run / "metrics.jsonl", run / "checkpoints/step-000000004/member-0.safetensors"):
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:-20] + b"x" + whole[-19:])
+        with pytest.raises(AuxinError, match=rf"{damaged.name}: (damaged|not valid)"):
+            sweep(file, tmp_path / "out", workers=1, reuse=[source])
         assert not (tmp_path / "out").exists()
-        file.write_bytes(whole)
-    assert names(merge([first, second], tmp_path / "out")) == {"depth=1": "finished", "depth=2": "finished"}
-    shutil.move(run, tmp_path / "elsewhere")
-    run.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(RunError, match="symbolic link"):
-        merge([first, second], tmp_path / "other")
+        damaged.write_bytes(whole)
 
 
 def test_exponents_are_those_of_the_model_that_is_there(tmp_path: Path) -> None:

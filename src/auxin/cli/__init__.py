@@ -41,7 +41,6 @@ GROUPS = {
         "train": "train a stack of seeds on a task; a run that was stopped goes on",
         "resume": "go on with a run, or extend a finished one, from its own settings",
         "sweep": "train all runs of a sweep file, over its axes and seeds",
-        "merge": "put the parts of a sweep together",
         "study": "train all runs of a study and answer its question",
         "report": "one HTML page of studies and runs: answers, figures, how made",
         "figure": "one figure of that page for a paper, with its data",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,18 @@ from typing import Any
 from polars.exceptions import PolarsError
 
 from auxin import files
-from auxin.errors import AuxinError, Interrupted, RunError
+from auxin.errors import AuxinError, Interrupted
 from auxin.experiment.data import Sentences
 from auxin.lab import places
 from auxin.lab.named import NamedRun, Outcome, Setting, check_names
 from auxin.lab.plan import Plan
 from auxin.lab.session import Session
-from auxin.lab.sweep_file import Design, geometric, known_fields, read_sweep, shared
-from auxin.lab.sweep_record import Axis, Sweep, SweepRun, holds_sweep, open_sweep, write_sweep
+from auxin.lab.sweep_file import Design, geometric, read_sweep, shared
+from auxin.lab.sweep_record import Axis, Sweep, SweepRun, open_sweep, write_sweep
 from auxin.lab.table import RESERVED, Start, summary_table
-from auxin.runs import Run
 from auxin.runs.run import Data
-from auxin.values import check, common, flat
+from auxin.values import check, flat
 
-OPEN = ("unfinished", "")
-"""Status and detail of a run that has neither finished nor failed."""
 DECIDE_DATA = ("preset", "config", "task", "data_dir", "grammar", "data_seed", "train_size", "scoring")
 """Axes on which the sentences of a run depend."""
 
@@ -95,20 +92,8 @@ def designed(runs: Sequence[NamedRun] | str | Path) -> Design:
     points = {tuple(run.settings.get(name) for name in names) for run in runs}
     drawn = len(points) < math.prod(map(len, values.values()))
     axes = [Axis(n, tuple(v), geometric(v), drawn) for n, v in values.items() if len(v) > 1]
-    owner = places.Owner() if derived else places.Owner(axes=tuple(names), settings=_constant(runs, names))
+    owner = places.Owner() if derived else places.Owner(axes=tuple(names), settings=shared(runs, names))
     return Design(tuple(axes), list(runs), owner)
-
-
-def _constant(runs: Sequence[NamedRun], names: Sequence[str]) -> dict[str, Any]:
-    """The settings that a list of runs has in common, as far as its axes have no say in them.
-
-    An axis that is no field may decide about any, and about which ones a single point cannot tell.
-    """
-    fields = set(names) <= {*known_fields(), "preset", "config"}
-    if not fields and len({tuple(run.settings.values()) for run in runs}) == 1:
-        return {}
-    first, *others = (shared(run.config, names if fields else (), ()) for run in runs)
-    return {n: v for n, v in first.items() if all(other.get(n, v) == v for other in others)}
 
 
 def _plain(value: Any) -> Setting:
@@ -125,24 +110,13 @@ def train_sweep(design: Design, session: Session, only: str = "") -> list[Outcom
 
     A part may be empty. Raises ``RunError``, before anything is written, where ``session.out`` is another sweep's.
     """
-    part, data, out = part_of(design.runs, only), Sentences(), Path(session.out)
-    configs = {run.name: run.config for run in design.runs}
-
-    def done(run: Run) -> bool:
-        config = configs.get(run.path.name)
-        return config is None or places.has_finished(config, run.path, data)
-
-    def planned(outcomes: Sequence[Outcome]) -> list[SweepRun]:
-        why = {outcome.name: outcome.detail for outcome in outcomes if outcome.status == "failed"}
-        ends = {run.name: ("failed", why[run.name]) if run.name in why else OPEN for run in design.runs}
-        return [SweepRun(r.name, *ends[r.name], r.settings, out / places.RUNS / r.name) for r in design.runs]
-
+    part, data = part_of(design.runs, only), Sentences()
     try:
         outcomes = session.train(part, _owner(design, data), data)
     except Interrupted:
-        tabulate(out, design.axes, planned([]), done, theory=False)  # which may take minutes
+        _tabulate(design, session, data, theory=False)  # which may take minutes
         raise
-    tabulate(out, design.axes, planned(outcomes), done)
+    _tabulate(design, session, data, {o.name: o.detail for o in outcomes if o.status == "failed"})
     return outcomes
 
 
@@ -166,122 +140,54 @@ def part_of(runs: list[NamedRun], only: str) -> list[NamedRun]:
     return [run for run in runs if run.name in part]
 
 
-def tabulate(
-    out: Path,
-    axes: Sequence[Axis],
-    runs: Sequence[SweepRun],
-    done: Callable[[Run], bool],
-    *,
-    parts: Sequence[Sweep] = (),
-    theory: bool = True,
+def _tabulate(
+    design: Design, session: Session, data: Data, failed: Mapping[str, str] = {}, *, theory: bool = True
 ) -> None:
-    """Write the table and record of what has finished in ``out``: the same bytes, whoever trained it.
+    """Write the table and record of what has finished: the same bytes, whoever trained it.
 
-    ``runs`` are the planned ones; what else the sweep in ``out`` has finished comes after them: nothing gets lost.
-    ``done`` says whether a finished run is the planned one. Exponents that ``parts`` have are not computed again.
+    What else the sweep in that directory has finished comes after the planned runs: nothing gets lost. Exponents that
+    it or the sweeps to reuse have are not computed again. ``failed`` says why by name.
     """
+    out, axes = Path(session.out), design.axes
+    configs = {run.name: run.config for run in design.runs}
     # what another process finishes meanwhile, it will tabulate after us
     with files.lock(files.directory(out, make=True) / places.LOCK, wait=True):
         files.remove_temporaries(out)
+        runs = [
+            SweepRun(r.name, "failed" if r.name in failed else "unfinished", failed.get(r.name, ""), r.settings,
+                     out / places.RUNS / r.name)
+            for r in design.runs
+        ]  # fmt: skip
         with contextlib.suppress(AuxinError):  # none yet, or damaged: what is planned is written anew
-            there, names = open_sweep(out), {run.name for run in runs}
-            more = [run for run in there.runs if run.status == "finished" and run.name not in names]
+            there = open_sweep(out)
+            more = [run for run in there.runs if run.status == "finished" and run.name not in configs]
             if more and [axis.name for axis in axes] == [axis.name for axis in there.axes]:
-                axes = _united([axes, there.axes])
-            runs = [*runs, *(replace(run, status=OPEN[0], identity="") for run in more)]
-            parts = [*parts, there]
-        known = {i: start for part in parts for i, start in _starts(part).items()}
-        for i, planned in enumerate(runs := list(runs)):
-            run = places.run_at(planned.path)
-            if run is not None and run.finished and done(run):
+                axes = _united(axes, there.axes)
+            runs += [replace(run, status="unfinished", identity="") for run in more]
+        for i, planned in enumerate(runs):
+            run, config = places.run_at(planned.path), configs.get(planned.name)
+            if run and run.finished and (not config or places.has_finished(config, run.path, data)):
                 runs[i] = replace(planned, status="finished", detail="", identity=run.identity)
+        known = {i: start for path in (*session.reuse, out) for i, start in _starts(path).items()}
         write_sweep(out, axes, runs, summary_table(runs, known, theory))
 
 
-def _starts(sweep: Sweep) -> dict[str, Start]:
+def _starts(path: str | Path) -> dict[str, Start]:
     """The exponents in a sweep's table by the identity of the run that they were computed for: they take long."""
     with contextlib.suppress(AuxinError, PolarsError):
+        sweep = open_sweep(path)
         rows = sweep.table.select("run", "angle_total", "gradient_total").iter_rows()
         starts = {name: (angle, gradient) for name, angle, gradient in rows}
         return {run.identity: starts[run.name] for run in sweep.runs if run.identity and run.name in starts}
     return {}
 
 
-def merge(paths: Sequence[str | Path], out: str | Path) -> Sweep:
-    """Copy the finished runs of sweeps into one directory and write their table; the sweeps stay as they are.
-
-    Parts of one sweep (``only``) give the bytes of the whole, merged at once or one after the other; sweeps of the same
-    axes give one over all their values. Before anything is written, every run is compared with its digests. Raises
-    ``ConfigError`` for axes that differ, and ``RunError`` for another sweep (other settings, other sentences), two runs
-    of one name that differ, a damaged run, and a link.
-    """
-    check(len(paths) > 0, "directories of sweeps", [], "one or more")
-    out = Path(out)
-    parts = [open_sweep(path) for path in paths]
-    if out.is_dir() and holds_sweep(out):
-        parts.append(open_sweep(out))
-    axes = _united([part.axes for part in parts])
-    planned: dict[str, SweepRun] = {}
-    for run in (run for part in parts for run in part.runs):
-        known = planned.setdefault(
-            run.name, SweepRun(run.name, *OPEN, run.settings, out / places.RUNS / run.name)
-        )
-        same, allowed = run.settings == known.settings, f"{known.settings}, as before"
-        check(same, f"settings of {run.path}", run.settings, allowed)
-    owner = _common_owner([part.path for part in parts])
-    sources = _intact_runs(
-        [places.runs_directory(part.path, make=False) for part in parts], list(planned), out / places.RUNS
-    )
-    places.claim(out, owner)
-    places.take_over(sources, places.runs_directory(out))
-    tabulate(out, axes, list(planned.values()), lambda _: True, parts=parts)
-    return open_sweep(out)
-
-
-def _common_owner(paths: Sequence[Path]) -> places.Owner:
-    """What several sweeps have in common; ``RunError`` for one that is another sweep than the first."""
-    owners = [places.owner_of(path) or places.Owner() for path in paths]
-    for path, owner in zip(paths, owners, strict=True):
-        if why := owners[0].difference(owner):
-            raise RunError(f"{path}: another sweep than the one in {paths[0]} ({why})")
-    return replace(owners[0], settings=common([owner.settings for owner in owners]))
-
-
-def _intact_runs(directories: Sequence[Path], names: Sequence[str], target: Path) -> dict[str, Run]:
-    """Of each run that is to be copied to ``target``, by name, the first finished one whose files are intact."""
-    found: dict[str, Run] = {}
-    for name in names:
-        runs = [
-            run for there in dict.fromkeys((target, *directories)) if (run := places.run_at(there / name))
-        ]
-        for run in runs[1:]:
-            if why := run.difference(runs[0].config, lambda _, first=runs[0]: first.data):
-                raise RunError(f"{run.path}: another run than {runs[0].path} ({why})")
-        finished = [run for run in runs if run.finished]
-        for i, run in enumerate(finished, 1):
-            try:
-                run.verify()
-            except AuxinError:
-                if i == len(finished):
-                    raise
-                continue
-            if run.path != target / name:
-                found[name] = run
-            break
-    return found
-
-
-def _united(all_axes: Sequence[Sequence[Axis]]) -> tuple[Axis, ...]:
-    """The same axes with the values of all."""
-    first = [axis.name for axis in all_axes[0]]
-    for axes in all_axes:
-        names = [axis.name for axis in axes]
-        allowed = f"those of the first, {', '.join(first) or 'none'}"
-        check(names == first, "axes of a sweep to merge", names, allowed)
+def _united(axes: Sequence[Axis], others: Sequence[Axis]) -> tuple[Axis, ...]:
+    """The same axes with the values of both."""
     united: list[Axis] = []
-    for same in zip(*all_axes, strict=True):
-        values = list(dict.fromkeys(value for axis in same for value in axis.values))
-        if len(values) > len(same[0].values):
-            values = values if same[0].categorical else sorted(values)
-        united.append(Axis(same[0].name, tuple(values), all(a.log for a in same), any(a.drawn for a in same)))
+    for axis, other in zip(axes, others, strict=True):
+        values = list(dict.fromkeys((*axis.values, *other.values)))
+        if len(values) > len(axis.values) and not axis.categorical:
+            values.sort()
+        united.append(Axis(axis.name, tuple(values), axis.log and other.log, axis.drawn or other.drawn))
     return tuple(united)

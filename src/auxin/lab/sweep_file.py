@@ -23,7 +23,7 @@ from auxin.lab.named import NamedRun, Setting, seed_by_seed
 from auxin.lab.places import Owner
 from auxin.lab.sweep_record import Axis, word
 from auxin.runs.run import PLACES
-from auxin.values import changed, check, flat, from_dict
+from auxin.values import changed, check, common, flat, from_dict
 
 FILES = ("config", "model")
 """What is set by the path of a TOML file: a whole run, or the [model] of one."""
@@ -41,19 +41,21 @@ def known_fields() -> dict[str, Any]:
     return {name: kind for name, kind in fields.items() if name.rpartition(".")[2] not in ("ranges", "seeds")}
 
 
-def shared(config: RunConfig, names: Collection[str], fixed: Collection[str]) -> dict[str, Any]:
-    """The settings of a run that no axis has a say in, by dotted name: what all runs of its sweep have in common.
+def shared(runs: Sequence[NamedRun], names: Sequence[str], fixed: Collection[str] = ()) -> dict[str, Any]:
+    """The settings that all runs of a sweep have in common and no axis has a say in, by dotted name.
 
-    ``names`` are the axes, ``fixed`` the fields that are set beside them. Where data are, and when checkpoints are
-    written that nothing is measured at, tells no sweep from another.
+    ``names`` are the axes, ``fixed`` the fields that are set beside them; an axis that is no field may decide about
+    all others. Where data are, and when checkpoints are written that nothing is measured at, tells no sweep from
+    another.
     """
     decides = {"model": "model.", "task": "model.max_length", "device": "threads"}
     parts = tuple(decides[name] for name in names if name in decides)
     free = {*names, *PLACES, "seeds"}
-    if not config.measures and "measures" not in names:
+    if not runs[0].config.measures and "measures" not in names:
         free.add("checkpoint_every")
-    whole = {"preset", "config"}.intersection(names)
-    settings = {**dict.fromkeys(known_fields()), **flat(config)}
+    fields = known_fields()
+    whole = not set(names) <= fields.keys()
+    settings = common([dict.fromkeys(fields) | flat(run.config) for run in runs])
     return {
         name: value
         for name, value in settings.items()
@@ -195,7 +197,7 @@ def _design(values: Mapping[str, Any], folder: Path) -> Design:
     base = Base(folder, {key: values[key] for key in ("preset", "config") if key in values} | fixed)
     names = [r.name for r in ranges]
     runs = _runs(base, names, points, values.get("seeds"))
-    owner = Owner(axes=tuple(names), settings=shared(runs[0].config, names, base.fixed))
+    owner = Owner(axes=tuple(names), settings=shared(runs[:1], names, base.fixed))
     axes = [
         Axis(r.name, tuple(label(r.name, v) for v in r.values or sorted({*drawn})), r.log, count > 0)
         for r, drawn in zip(ranges, zip(*points, strict=True), strict=True)
