@@ -123,7 +123,7 @@ class _Reader:
     def _find(self, name: str) -> tuple[str, Any]:
         """A setting's name and value: the config's, else the family's; None where the family does not have it."""
         names = STACKED.get((self.stack, name), ()) + NAMES.get(name, (name,))
-        names = [key for key in names if key not in SPECIAL or key in self.family.special]
+        names = [key for key in names if key not in SPECIAL or key in self.family.special.split()]
         self.read.update(names)
         for values in (self.values, self.family.defaults):
             for key in names:
@@ -172,7 +172,7 @@ class _Reader:
             template = replace(template, gated=gate == ["gated"])
         check(name is None or isinstance(name, str), key, name, "the name of an activation")
         activation: Any = ACTIVATIONS.get(str(name), name) or template.activation
-        known = ("gelu", "quick_gelu", "relu", "relu2", "silu", "tanh")
+        known = ("gelu", "quick_gelu", "relu", "relu2", "silu", "tanh", "linear")
         check(activation in known, "activation", name, ", ".join((*known, *ACTIVATIONS)))
         return replace(template, activation=activation)
 
@@ -217,7 +217,7 @@ class _Reader:
     def _key_heads(self, heads: int) -> int:
         """How many heads of keys there are; Falcon and StarCoder say whether there is one."""
         keys, grouped = self.whole("key_heads", heads), self.flag("new_decoder_architecture", False)
-        if grouped or "multi_query" not in self.family.special:
+        if grouped or "multi_query" not in self.family.special.split():
             return keys
         return 1 if self.flag("multi_query", False) else heads
 

@@ -161,7 +161,7 @@ def _torch(stack: LayerStack) -> Described:
         mlp_bias=first.linear1.bias is not None,
     )
     norm = Norm(epsilon=first.norm1.eps)
-    layer = _layer(sizes, first, TORCH_PARTS, {"before" if first.norm_first else "stream": norm})
+    layer = _layer(sizes, first, TORCH_PARTS, norm, "before" if first.norm_first else "stream")
     network = Network.repeat(layer, len(layers), norm if first.norm_first else None)
     recipe = Recipe("torch.nn.TransformerEncoder", network, sizes, TORCH, causal=False)
     return _with_scheme(recipe, stack, TORCH_PARTS)
@@ -178,15 +178,15 @@ def _nanogpt(stack: LayerStack) -> Described:
     sizes = Sizes(up.in_features, heads, hidden=up.out_features, attention_bias=biased, mlp_bias=biased)
     epsilon = next((m.eps for m in first.modules() if isinstance(m, nn.LayerNorm)), 1e-5)
     norm, scheme = Norm(epsilon=epsilon), normal_scheme(0.02, scaled=True)
-    layer = _layer(sizes, first, GPT2_PARTS, {"before": norm})
+    layer = _layer(sizes, first, GPT2_PARTS, norm, "before")
     network = Network.repeat(layer, len(stack.layers), norm)
     return _with_scheme(Recipe("nanoGPT", network, sizes, scheme), stack, GPT2_PARTS)
 
 
-def _layer(sizes: Sizes, module: nn.Module, parts: Mapping[str, str], norms: Mapping[str, Norm]) -> Layer:
+def _layer(sizes: Sizes, module: nn.Module, parts: Mapping[str, str], norm: Norm, place: str) -> Layer:
     """Plain attention and an MLP, whose activation is found by a pass."""
     activation: Any = _activation(module, parts["up"], parts["down"])
-    return layer_of(Attention(head_dim=sizes.split_width()), MLP(activation), norms)
+    return layer_of(Attention(head_dim=sizes.split_width()), MLP(activation), norm, (place,))
 
 
 def _with_scheme(recipe: Recipe, stack: LayerStack, parts: Mapping[str, str]) -> Described:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from auxin.architecture import Layer, Network
+from auxin.architecture import MLP, Attention, Layer, Network, Norm
 from auxin.architecture.model import ModelConfig
+from auxin.architecture.recipe import Recipe
+from auxin.errors import ConfigError
+from auxin.families.configs import recipe_of
 from auxin.families.matrices import HEADS
 from auxin.families.names import NAMES
-from auxin.families.targets import TARGETS, Target, bodies_of, form_of
+from auxin.families.targets import TARGETS, Target
 from auxin.models.stack import norms_of
 from auxin.models.transformer import TransformerLM
 from auxin.values import check
@@ -21,6 +24,7 @@ DROPOUTS = (
     *("dropout", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"),
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),
 )
+OF_ATTENTION = ("qk_norm", "rotary", "scale", "window", "softcap", "alibi", "relative", "sink")
 
 
 def huggingface(model: TransformerLM) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -33,51 +37,94 @@ def huggingface(model: TransformerLM) -> tuple[dict[str, Any], dict[str, Tensor]
     Raises ``ConfigError`` naming what no class of transformers computes.
     """
     config = model.config
-    network = config.recipe().network
-    layer = _only_layer(network)
-    form = form_of(layer, causal=config.causal, embedding_norm=config.embedding_norm is not None)
-    target = _target(form)
-    _check_numbers(config, network, target)
+    target, settings = _target(config)
     weights = _weights(model, target)
     head, table = f"{target.head}.weight", f"{target.embedding}.weight"
     tied = config.tied and not target.head_bias and torch.equal(weights[head], weights[table])
     if tied:
         del weights[head]
-    settings = _settings(config, layer)
-    written = {
-        "model_type": target.kind,
-        "architectures": [target.architecture],
-        "vocab_size": config.vocabulary_size,
-        **{name: settings[name] for name in target.settings.split()},
-        "tie_word_embeddings": tied,
-    }
+    written = {**settings, "architectures": [target.architecture], "tie_word_embeddings": tied}
     return written, {name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}
 
 
-def _only_layer(network: Network) -> Layer:
+def _target(config: ModelConfig) -> tuple[Target, dict[str, Any]]:
+    """The class that a model can be, and its settings, which are read back to describe the same layers.
+
+    Else ``ConfigError`` for the first thing that the closest class does not have.
+    """
+    recipe = config.recipe()
+    ours = _form(recipe, config.embedding_norm)
+    ours |= {name: getattr(config, name) for name in ("positions", "mlp_bias", "output_bias")}
+    values = _settings(config, recipe.network)
+    check(ours["activation"] != "erf", "activation", "erf", "one that transformers has")
+    if rotary := ours["rotary"]:
+        even = int(ours["head_dim"] * rotary.fraction) % 2 == 0
+        check(even, "fraction of rotary", rotary.fraction, "one that turns an even number of dimensions")
+    found: list[tuple[dict[str, Any], Target, dict[str, Any]]] = []
+    for target in TARGETS:
+        settings = {"model_type": target.kind, "vocab_size": config.vocabulary_size}
+        settings |= {name: values[name] for name in target.settings.split() if name in values}
+        with contextlib.suppress(ConfigError):  # heads, say, that the class cannot have
+            read = recipe_of(settings)
+            theirs = _form(read, read.network.layers[0].sublayers[0].stream if target.start else None)
+            theirs |= {
+                "positions": config.positions if target.positions else "none",
+                "mlp_bias": config.mlp_bias and target.mlp_bias,
+                "output_bias": config.output_bias and (target.head_bias or theirs["kind of norm"] == "layer"),
+            }
+            found.append(({n: of for n, of in theirs.items() if of != ours[n]}, target, settings))
+    differing, target, settings = min(found, key=lambda one: len(one[0]))
+    for name, allowed in differing.items():
+        check(False, name, ours[name], f"{allowed}, in transformers' {target.architecture}")
+    return target, settings
+
+
+def _parts(network: Network) -> tuple[Layer, Attention, MLP]:
+    """The one layer of a network, and what is in it."""
     layer, *others = set(network.layers)
     check(not others, "number of different layers", 1 + len(others), "1, to be exported")
     names = ", ".join(type(sublayer.body).__name__ for sublayer in layer.sublayers)
     check(names == "Attention, MLP", "sublayers", names, "Attention, MLP, to be exported")
-    return layer
+    attention, mlp = (sublayer.body for sublayer in layer.sublayers)
+    assert isinstance(attention, Attention)
+    assert isinstance(mlp, MLP)
+    return layer, attention, mlp
 
 
-def _target(form: Mapping[str, Any]) -> Target:
-    """The class that a model can be; else ``ConfigError`` for the first thing that the closest one does not have."""
+def _form(recipe: Recipe, embedding_norm: Norm | None) -> dict[str, Any]:
+    """What a class of transformers has fixed, or a setting for, of a model whose layers are all one."""
+    layer, attention, mlp = _parts(recipe.network)
+    places = [norms_of(sublayer) for sublayer in layer.sublayers]
+    ends = [norm for norm in (recipe.network.final, embedding_norm) if norm is not None]
+    norms = [norm for here in places for norm in here.values()] + ends
+    return {
+        "place of the norms": " or ".join(sorted({" and ".join(here) or "none" for here in places})),
+        "kind of norm": _alike([norm.kind for norm in norms]),
+        "rotary positions": attention.rotary is not None,
+        "gated": mlp.gated,
+        "parallel": layer.parallel,
+        "causal": recipe.causal,
+        "embedding_norm": embedding_norm is not None,
+        "skip strength": _alike([sublayer.skip for sublayer in layer.sublayers]),
+        "head_dim": attention.dimensions(recipe.sizes),
+        "key_heads": recipe.sizes.key_heads,
+        **{name: getattr(attention, name) for name in OF_ATTENTION},
+        "qk_epsilon": attention.qk_epsilon if attention.qk_norm else None,
+        "activation": mlp.activation,
+        "shift": mlp.shift,
+        "final_norm": recipe.network.final and recipe.network.final.kind,
+        "epsilon of a norm": _alike([norm.epsilon for norm in norms]),
+    }
 
-    def differing(target: Target) -> list[str]:
-        return [name for name, values in target.allows().items() if form[name] not in values]
 
-    closest = min(TARGETS, key=lambda target: len(differing(target)))
-    for name in differing(closest):
-        allowed = " or ".join(map(str, closest.allows()[name]))
-        check(False, name, form[name], f"{allowed}, in transformers' {closest.architecture}")
-    return closest
+def _alike(values: list[Any]) -> Any:
+    """What all are, or all that there are."""
+    return values[0] if len(set(values)) == 1 else tuple(sorted(set(values)))
 
 
-def _settings(config: ModelConfig, layer: Layer) -> dict[str, Any]:
+def _settings(config: ModelConfig, network: Network) -> dict[str, Any]:
     """The model's settings by all the names that configs of transformers have for them."""
-    attention, mlp = bodies_of(layer)
+    layer, attention, mlp = _parts(network)
     epsilons = [norm.epsilon for sublayer in layer.sublayers for norm in norms_of(sublayer).values()]
     values = {
         "width": config.width,
@@ -103,46 +150,6 @@ def _settings(config: ModelConfig, layer: Layer) -> dict[str, Any]:
         "mlp_bias": config.mlp_bias,
         "use_parallel_residual": layer.parallel,
     }
-
-
-def _check_numbers(config: ModelConfig, network: Network, target: Target) -> None:
-    """Refuse what the class has no setting for."""
-    sizes, layer = config.sizes, network.layers[0]
-    attention, mlp = bodies_of(layer)
-    head_dim = attention.dimensions(sizes)
-
-    def allow(condition: bool, name: str, value: object, allowed: object) -> None:
-        check(condition, name, value, f"{allowed}, in transformers' {target.architecture}")
-
-    for sublayer in layer.sublayers:
-        allow(sublayer.skip == 1, "skip strength", sublayer.skip, 1)
-    for name in ("scale", "window", "softcap", "alibi", "relative", "sink"):
-        value = getattr(attention, name)
-        allow(value is None or (name != "sink" and not value), name, value, "none")
-    if attention.rotary is not None:
-        rotary, partial = attention.rotary, "rotary_pct" in target.settings
-        allow(not rotary.factors, "factors of rotary", rotary.factors, "none")
-        fits = int(head_dim * rotary.fraction) == rotary.turned(head_dim) if partial else rotary.fraction == 1
-        even = "one that turns an even number of dimensions" if partial else "1"
-        allow(fits, "fraction of rotary", rotary.fraction, even)
-    allow(mlp.shift == 0, "shift", mlp.shift, 0)
-    allow(mlp.activation != "erf", "activation", mlp.activation, "relu, gelu, tanh, silu, linear")
-    if not target.shared_keys:
-        allow(sizes.key_heads == sizes.heads, "key_heads", sizes.key_heads, "as many as heads")
-        inner = sizes.heads * head_dim
-        allow(inner == config.width, "width of all heads", inner, f"the model's {config.width}")
-    allow(not config.mlp_bias or target.mlp_bias, "mlp_bias", True, False)
-    added = config.positions == "none" or bool(target.positions)
-    allow(added, "positions", config.positions, "none beside rotary ones")
-    final = network.final
-    allow((final is None) == (not target.final), "final_norm", final, "one" if target.final else "none")
-    norms = [norm for sublayer in layer.sublayers for norm in norms_of(sublayer).values()]
-    epsilon = norms[0].epsilon if target.epsilon is None else target.epsilon
-    for norm in (*norms, *filter(None, (final, config.embedding_norm))):
-        allow(norm.kind == norms[0].kind, "kind of a norm", norm.kind, norms[0].kind)
-        allow(norm.epsilon == epsilon, "epsilon of a norm", norm.epsilon, epsilon)
-    movable = target.head_bias or norms[0].kind == "layer"
-    allow(not config.output_bias or movable, "output_bias", True, False)
 
 
 def _weights(model: TransformerLM, target: Target) -> dict[str, Tensor]:

@@ -12,38 +12,32 @@ from auxin.families.schemes import plain_normal
 
 Parts = Mapping[str, str | tuple[str, ...]]
 """By role, the path inside a layer; of several, the first that there is. ``*`` stands for the modules of a list."""
-LLAMA_PARTS = {
-    "query": "self_attn.q_proj",
-    "key": "self_attn.k_proj",
-    "value": "self_attn.v_proj",
-    "out": "self_attn.o_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-    "down": "mlp.down_proj",
-}
-BERT_PARTS = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "out": "attention.output.dense",
-    "up": "intermediate.dense",
-    "down": "output.dense",
-}
+
+
+def head_paths(pattern: str, names: str = "q k v o") -> dict[str, str]:
+    """The paths of queries, keys, values and the output map, in which one name each stands for the braces."""
+    paths = (pattern.format(name) for name in names.split())
+    return dict(zip(("query", "key", "value", "out"), paths, strict=False))
+
+
+ATTENTION_PARTS = head_paths("self_attn.{}_proj")
+LLAMA_PARTS = ATTENTION_PARTS | {role: f"mlp.{role}_proj" for role in ("gate", "up", "down")}
+PLAIN_PARTS = {role: path for role, path in LLAMA_PARTS.items() if role != "gate"}
+BERT_PARTS = head_paths("attention.self.{}", "query key value") | {
+    "out": "attention.output.dense", "up": "intermediate.dense", "down": "output.dense",
+}  # fmt: skip
 GPT2_PARTS = {"qkv": "attn.c_attn", "out": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj"}
+FALCON_PARTS = {
+    "qkv": "self_attention.query_key_value", "out": "self_attention.dense",
+    "up": "mlp.dense_h_to_4h", "down": "mlp.dense_4h_to_h",
+}  # fmt: skip
+JOINT_GATE = {"gate_up": "mlp.gate_up_proj", "down": "mlp.down_proj"}
 TORCH_PARTS = {
-    "qkv": "self_attn.in_proj_weight",
-    "out": "self_attn.out_proj",
-    "up": "linear1",
-    "down": "linear2",
-}
+    "qkv": "self_attn.in_proj_weight", "out": "self_attn.out_proj", "up": "linear1", "down": "linear2",
+}  # fmt: skip
 OUR_PARTS = {
-    "qkv": "attention.qkv",
-    "out": "attention.out",
-    "gate": "mlp.gate",
-    "up": "mlp.up",
-    "down": "mlp.down",
-}
-ATTENTION_PARTS = {name: LLAMA_PARTS[name] for name in ("query", "key", "value", "out")}
+    "qkv": "attention.qkv", "out": "attention.out", "gate": "mlp.gate", "up": "mlp.up", "down": "mlp.down",
+}  # fmt: skip
 LATENT_PARTS = {
     "query_latent": "self_attn.q_a_proj",
     "query": ("self_attn.q_b_proj", "self_attn.q_proj"),
@@ -51,60 +45,42 @@ LATENT_PARTS = {
     "key_value": "self_attn.kv_b_proj",
     "out": "self_attn.o_proj",
 }
-EXPERT_PARTS = ATTENTION_PARTS | {
+_MIXTRAL = "block_sparse_moe.experts.*"
+EXPERTS = {
     "router": ("mlp.gate", "block_sparse_moe.gate"),
     "gate_up": "mlp.experts.gate_up_proj",
-    "gate": ("mlp.experts.*.gate_proj", "block_sparse_moe.experts.*.w1", "mlp.gate_proj"),
-    "up": ("mlp.experts.*.up_proj", "block_sparse_moe.experts.*.w3", "mlp.up_proj"),
-    "down": (
-        "mlp.experts.down_proj",
-        "mlp.experts.*.down_proj",
-        "block_sparse_moe.experts.*.w2",
-        "mlp.down_proj",
-    ),
+    "gate": ("mlp.experts.*.gate_proj", f"{_MIXTRAL}.w1", "mlp.gate_proj"),
+    "up": ("mlp.experts.*.up_proj", f"{_MIXTRAL}.w3", "mlp.up_proj"),
+    "down": ("mlp.experts.down_proj", "mlp.experts.*.down_proj", f"{_MIXTRAL}.w2", "mlp.down_proj"),
 }
 """Since version 5 of transformers experts are one tensor of three axes, before a list; some layers have none."""
-PLAIN_PARTS = {name: path for name, path in LLAMA_PARTS.items() if name != "gate"}
+EXPERT_PARTS = ATTENTION_PARTS | EXPERTS
+
+RMS, RMS_5, LAYER = Norm("rms", epsilon=1e-6), Norm("rms", epsilon=1e-5), Norm(epsilon=1e-5)
+ROTARY = Attention(head_dim=2, rotary=Rotary())
+PER_HEAD = Attention(head_dim=2, rotary=Rotary(), qk_norm=True)
+ALL_HEADS = Attention(head_dim=2, rotary=Rotary(), qk_norm="all")
+LATENT = LatentAttention(head_dim=2, rotary=Rotary())
+GELU, GATED, GATED_GELU = MLP("gelu"), MLP("silu", gated=True), MLP("gelu", gated=True)
+SANDWICH = ("before", "after")
 
 
 def layer_of(
-    attention: Attention, mlp: MLP | Experts, norms: Mapping[str, Any], *, parallel: bool = False
+    attention: Attention,
+    mlp: MLP | Experts,
+    norm: Norm = RMS,
+    places: tuple[str, ...] = ("before",),
+    *,
+    parallel: bool = False,
 ) -> Layer:
-    """Attention, then an MLP or experts, with the same norms by their place: before, after, stream."""
+    """Attention, then an MLP or experts, with the same norm at these places of both."""
+    norms: Any = dict.fromkeys(places, norm)
     return Layer((Sublayer(attention, **norms), Sublayer(mlp, **norms)), parallel)
 
 
-def gated(
-    attention: Attention,
-    *,
-    activation: Any = "silu",
-    norm: Norm = Norm("rms", epsilon=1e-6),  # noqa: B008  # it is frozen
-    places: tuple[str, ...] = ("before",),
-    parallel: bool = False,
-) -> Layer:
-    """A gated MLP."""
-    return layer_of(attention, MLP(activation, gated=True), dict.fromkeys(places, norm), parallel=parallel)
-
-
-def mixture(
-    attention: Attention,
-    experts: Experts = Experts(normalized=False),  # noqa: B008  # it is frozen
-    epsilon: float = 1e-6,
-) -> Layer:
-    """Experts that are gated MLPs, and RMS norms before branches."""
-    return layer_of(attention, experts, {"before": Norm("rms", epsilon=epsilon)})
-
-
-def plain(
-    activation: Any = "gelu",
-    *,
-    attention: Attention = Attention(),  # noqa: B008  # it is frozen
-    place: str = "before",
-    epsilon: float = 1e-5,
-    parallel: bool = False,
-) -> Layer:
-    """An MLP without a gate and layer norms."""
-    return layer_of(attention, MLP(activation), {place: Norm(epsilon=epsilon)}, parallel=parallel)
+GPT2_LAYER = layer_of(Attention(), GELU, LAYER)
+BERT_LAYER = layer_of(Attention(), GELU, Norm(epsilon=1e-12), ("stream",))
+LLAMA_LAYER = layer_of(ROTARY, GATED)
 
 
 @dataclass(frozen=True)
@@ -137,8 +113,8 @@ class Family:
     """The stream begins as the sum of tables, times √width (Gemma), normalized (BERT), or as pixels or vectors."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Settings where the config does not have them, and the class of transformers has others than the most."""
-    special: tuple[str, ...] = ()
-    """Settings that only some families have."""
+    special: str = ""
+    """Names of settings that only some families have."""
     local_unscaled: bool = False
     """Whether rope_scaling leaves out the layers that see a window."""
     period: int | None = None
@@ -147,10 +123,3 @@ class Family:
     """Layers i, from 0, see all where i + phase is a multiple of the period."""
     unrotated: bool = False
     """Whether layers that see all, where others see a window, have no rotation (Cohere 2)."""
-
-
-ROTARY = Attention(head_dim=2, rotary=Rotary())
-LATENT = LatentAttention(head_dim=2, rotary=Rotary())
-PER_HEAD = Attention(head_dim=2, rotary=Rotary(), qk_norm=True)
-ALL_HEADS = Attention(head_dim=2, rotary=Rotary(), qk_norm="all")
-SANDWICH = ("before", "after")

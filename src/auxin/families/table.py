@@ -5,5 +5,5 @@ from auxin.families.encoders import ENCODERS
 from auxin.families.pairs import PAIRS
 
 FAMILIES = (*DECODERS, *ENCODERS, *PAIRS)
-SPECIAL = {name for family in FAMILIES for name in family.special}
+SPECIAL = {name for family in FAMILIES for name in family.special.split()}
 BY_TYPE = {kind: family for family in FAMILIES for kind in family.types}

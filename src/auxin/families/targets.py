@@ -5,35 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from auxin.architecture import MLP, Attention, Layer
 from auxin.families.family import Family
 from auxin.families.table import BY_TYPE
-from auxin.models.stack import norms_of
-
-
-def bodies_of(layer: Layer) -> tuple[Attention, MLP]:
-    """The two branches of a layer of plain attention, then an MLP."""
-    attention, mlp = (sublayer.body for sublayer in layer.sublayers)
-    assert isinstance(attention, Attention)
-    assert isinstance(mlp, MLP)
-    return attention, mlp
-
-
-def form_of(layer: Layer, *, causal: bool, embedding_norm: bool) -> dict[str, Any]:
-    """What a class of transformers has fixed about a model whose layers are all one: attention, then an MLP."""
-    attention, mlp = bodies_of(layer)
-    places = [norms_of(sublayer) for sublayer in layer.sublayers]
-    kinds = [norm.kind for norms in places for norm in norms.values()]
-    return {
-        "place of the norms": " or ".join(sorted({" and ".join(norms) or "none" for norms in places})),
-        "kind of norm": kinds[0] if kinds else "none",
-        "rotary positions": attention.rotary is not None,
-        "gated": mlp.gated,
-        "qk_norm": attention.qk_norm,
-        "parallel": layer.parallel,
-        "causal": causal,
-        "embedding_norm": embedding_norm,
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +31,6 @@ class Target:
     """Norm of the embeddings; empty: none."""
     extra: tuple[str, ...] = ()
     """Tables of one row that are added to the embeddings, and stay zero."""
-    place: str = ""
-    """Of the norms, where it is not the family's."""
     offset: int = 0
     """Rows of the table of positions before the first."""
     transposed: bool = False
@@ -68,27 +39,12 @@ class Target:
     """Whether all maps of the layers have biases; else those that the settings say."""
     mlp_bias: bool = True
     """Whether the maps of the MLP can have biases."""
-    epsilon: float | None = None
-    """That of all norms, where it is no setting, or not of all of them."""
-    shared_keys: bool = False
-    """Whether heads can share keys and values, and be of any size."""
     head_bias: bool = False
 
     @property
     def family(self) -> Family:
         """Its family, whose table names the maps."""
         return BY_TYPE[self.kind]
-
-    def allows(self) -> dict[str, tuple[Any, ...]]:
-        """What the form of a model may be."""
-        family = self.family
-        fixed = form_of(family.layer, causal=family.causal, embedding_norm=bool(self.start))
-        allowed: dict[str, tuple[Any, ...]] = {name: (value,) for name, value in fixed.items()}
-        if self.place:
-            allowed["place of the norms"] = (self.place,)
-        if family.layer.parallel:
-            allowed["parallel"] = (False, True)
-        return allowed
 
 
 _SIZES = "hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings "
@@ -101,7 +57,6 @@ _LLAMA: dict[str, Any] = {
     "final": "model.norm",
     "head": "lm_head",
     "biased": False,
-    "shared_keys": True,
 }
 TARGETS = (
     Target(
@@ -112,7 +67,7 @@ TARGETS = (
         final="transformer.ln_f", head="lm_head", transposed=True,
     ),
     Target(kind="llama", architecture="LlamaForCausalLM", **_LLAMA),
-    Target(kind="qwen3", architecture="Qwen3ForCausalLM", mlp_bias=False, epsilon=1e-6, **_LLAMA),
+    Target(kind="qwen3", architecture="Qwen3ForCausalLM", mlp_bias=False, **_LLAMA),
     Target(
         kind="gpt_neox", architecture="GPTNeoXForCausalLM",
         settings=_SIZES + "hidden_act layer_norm_eps rotary_pct rotary_emb_base use_parallel_residual "
@@ -121,7 +76,7 @@ TARGETS = (
         embedding="gpt_neox.embed_in", final="gpt_neox.final_layer_norm", head="embed_out",
     ),
     Target(
-        kind="opt", architecture="OPTForCausalLM", place="stream", epsilon=1e-5,
+        kind="opt", architecture="OPTForCausalLM",
         settings="hidden_size num_hidden_layers num_attention_heads ffn_dim max_position_embeddings "
         "word_embed_proj_dim do_layer_norm_before activation_function dropout attention_dropout",
         stack="model.decoder.layers", norms=("self_attn_layer_norm", "final_layer_norm"),
