@@ -6,6 +6,7 @@ Functions raise ``RunError`` naming the file: where it is no regular file, and w
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -265,7 +266,7 @@ def read_signed(path: Path) -> dict[str, Any]:
 
 def dump_json(values: Mapping[str, Any]) -> bytes:
     """A JSON object, one setting a line; numbers that JSON cannot hold become null, what cannot be printed �."""
-    return (json.dumps(_writable(values), ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+    return (json.dumps(plain(values), ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
 
 def dump_signed(values: Mapping[str, Any]) -> bytes:
@@ -273,11 +274,16 @@ def dump_signed(values: Mapping[str, Any]) -> bytes:
     return dump_json({**values, "sha256": sha256(dump_json(values))})
 
 
-def _writable(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: numbers that are not finite become null, what cannot be printed �."""
     if isinstance(value, Mapping):
-        return {_writable(key): _writable(item) for key, item in value.items()}
+        return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_writable(item) for item in value]
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if to_list := getattr(value, "tolist", None):  # an array of numpy, or one of its numbers
+        return plain(to_list())
     if isinstance(value, str) and not value.isprintable():
         return "".join(c if c.isprintable() else "�" for c in value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -100,8 +100,8 @@ def _shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--activation swish", "--activation is 'swish'; allowed: relu, gelu, "),
-        ("--n-tokens 1", "--n-tokens is 1; allowed: a whole number from 2"),
+        ("--activation swish", "invalid choice 'swish' for argument '--activation'"),
+        ("--n-tokens 1", "n_tokens is 1; allowed: a whole number from 2"),
         ("--run missing", "missing: no such directory"),
         ("--cosine 2", "cosine is 2.0; allowed: "),
         ("--alpha-mlp 0.5 --mlp-branch=0.9", "--alpha-mlp sets --mlp-branch, too; allowed: one of them"),
@@ -184,7 +184,7 @@ def test_where_the_norm_grows_for_ever_phase_says_why_its_panels_are_empty(
         (
             "attention --n-tokens",
             2,
-            "auxin attention: --n-tokens is ''; allowed: one or more sequence lengths",
+            "auxin attention: Error parsing --n-tokens: no value; allowed: [INT ...]; see auxin attention",
         ),
     ],
 )

@@ -31,7 +31,6 @@ class AttentionOptions(Writing):
 
     def __post_init__(self) -> None:
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
-        check(len(self.n_tokens) > 0, "n_tokens", "", "one or more sequence lengths")
 
     def run(self) -> Result:
         """The moments of attention, drawn."""

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Self
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -15,7 +15,7 @@ from auxin.architecture import Network
 from auxin.architecture.block import ALPHAS, Block, replace
 from auxin.architecture.mlp import Activation, AnyActivation
 from auxin.cli import UsageError
-from auxin.cli.options import Verb, parse, parse_known, registry
+from auxin.cli.options import Verb, parse_known, registry, spec_of
 from auxin.config import ModelConfig, PresetName, preset
 from auxin.values import check
 
@@ -23,17 +23,7 @@ from auxin.values import check
 @registry.primitive_rule
 def _activation_by_name(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """A function cannot be typed, so of a block's activations the command line knows the named ones."""
-    if info.type != AnyActivation:
-        return None
-    names = get_args(Activation)
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="{" + ",".join(names) + "}",
-        instance_from_str=lambda words: words[0],
-        is_instance=lambda value: value in names,
-        str_from_instance=lambda value: [value],
-        choices=names,
-    )
+    return spec_of(Activation) if info.type == AnyActivation else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +58,7 @@ class BlockVerb(Origin, Verb):
     start: Annotated[Block, tyro.conf.arg(name="")] = field(default_factory=Block)
 
     @classmethod
-    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
+    def parse(cls, program: str, arguments: Sequence[str], default: Any = None) -> Self:
         origin = parse_known(Origin, program, arguments)
         for name, part in ALPHAS.items():
             option = f"--{name.replace('_', '-')}"
@@ -82,7 +72,7 @@ class BlockVerb(Origin, Verb):
         classic = model is not None and not model.layers
         start = Block.of(model) if classic else Block()
         default = cls(preset=origin.preset, run_path=origin.run_path, start=start, **required)
-        return parse(cls, program, arguments, default)
+        return super().parse(program, arguments, default)
 
     @property
     def block(self) -> Block:

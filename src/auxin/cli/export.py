@@ -16,6 +16,7 @@ class ExportOptions(Writing):
     The table's columns are step, member, split, name and value; that of a sweep has the run and its settings, too.
 
     Example: auxin export runs/question --out question.parquet
+
     Example: auxin export runs/question --hf model --checkpoint 3000
     """
 

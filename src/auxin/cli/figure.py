@@ -42,7 +42,6 @@ class FigureOptions(Writing):
     """Font of all text, as "Times New Roman"; by default the sans-serif one of the page."""
 
     def __post_init__(self) -> None:
-        check(len(self.paths) > 0, "dir", "", "one or more directories")
         self._inches()
 
     def _inches(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from auxin.cli.options import Result, RunPath, Verb, table
 from auxin.config import MeasureName
@@ -34,7 +34,6 @@ class MeasureOptions(Verb):
     """Where the sentences of a run with a --data-dir are now, if they have moved."""
 
     def __post_init__(self) -> None:
-        check(len(self.measures) > 0, "measures", "", f"one or more of {', '.join(get_args(MeasureName))}")
         check(self.sentences >= 0, "sentences", self.sentences, "0 (the published number) or more")
 
     def run(self) -> Result:

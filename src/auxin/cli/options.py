@@ -6,23 +6,19 @@ That is one JSON object, or text and tables for people; progress and warnings go
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import inspect
 import io
 import itertools
 import json
-import math
 import os
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin
 
-import numpy as np
 import tyro
 from rich import box
 from rich.cells import cell_len
@@ -32,9 +28,8 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from auxin.architecture import Layer, Norm
 from auxin.cli import UsageError
-from auxin.cli.refusal import refused
 from auxin.errors import ConfigError
-from auxin.screen import legible
+from auxin.files import plain
 from auxin.values import from_dict, from_json
 
 SENTENCE = 40  # characters above which a cell is wrapped; numbers and names never are
@@ -55,27 +50,10 @@ class Result:
         """Print it."""
         paths = [str(path) for path in self.figures or ()]
         if as_json:
-            print(_json({**self.values, "figures": paths} if self.figures is not None else self.values))
+            figures = {} if self.figures is None else {"figures": paths}
+            print(json.dumps(plain({**self.values, **figures}), allow_nan=False))
         else:
             print("\n".join([self.text, f"figures: {', '.join(paths)}"] if paths else [self.text]))
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    """One JSON object; numbers that JSON cannot hold become null."""
-    text = json.dumps(_plain(values), ensure_ascii=False, allow_nan=False)
-    return text if legible(text, sys.stdout.encoding) == text else json.dumps(json.loads(text))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> str:
@@ -83,12 +61,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 
     Before that, columns move together, and each word of a heading gets a line of its own.
     """
-    columns, *rows = ([legible(cell, sys.stdout.encoding) for cell in row] for row in (columns, *rows))
     console = Console()
     unbounded = console.options.update(max_width=WIDEST_TABLE)
     for gap, between in ((1, " "), (0, "\n")):
         found = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), title_justify="left", title_style="bold")
-        found.title = legible(title, sys.stdout.encoding) or None
+        found.title = title or None
         for i, column in enumerate(columns):
             heading = column.replace(" ", between)
             widest = max(map(cell_len, (*heading.splitlines(), *(row[i] for row in rows))), default=0)
@@ -114,13 +91,15 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
 """The run that a verb is about."""
 NARROWEST, WIDEST = 60, 100  # columns that help is laid out for
-WIDE = 2000
-"""Columns for errors, which are read by auxin: a line each."""
+WIDE = 2000  # columns of what tyro refuses, so that it breaks no word
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
     """Base of every verb: its fields are its options, its docstring is its help."""
+
+    EVERYDAY: ClassVar[tuple[str, ...]] = ()
+    """The options in --help, where --help-all lists the others."""
 
     json: Flag = False
     """Print the result as one JSON object."""
@@ -128,9 +107,28 @@ class Verb:
     """Show where an error comes from."""
 
     @classmethod
-    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
-        """The verb with its options from the command line; raises ``UsageError`` in one line."""
-        return parse(cls, program, arguments)
+    def parse(cls, program: str, arguments: Sequence[str], default: Any = None) -> Self:
+        """The verb with its options from the command line; raises ``UsageError`` in one line.
+
+        Prints help and exits where that is asked for.
+        """
+        if "--out=" in arguments or ("--out", "") in itertools.pairwise(arguments):
+            raise UsageError("--out is ''; allowed: a path (. is the current directory)")
+        more: dict[str, Any] = {"prog": program, "registry": registry}
+        more |= {} if default is None else {"default": default}
+        if {"-h", "--help", "--help-all"}.isdisjoint(arguments):
+            with refused():
+                return tyro.cli(cls, args=arguments, **more)
+        width = min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
+        lines = textwrap.TextWrapper(width, initial_indent=" ", subsequent_indent=" ")  # or tyro joins them
+        more["description"] = "\n\n".join(map(lines.fill, (inspect.getdoc(cls) or "").split("\n\n")))
+        with _drawn() as text_of, _columns(NARROWEST), contextlib.suppress(SystemExit):
+            tyro.cli(cls, args=["--help"], **more)
+        text = text_of()
+        if cls.EVERYDAY and "--help-all" not in arguments:
+            text = f"{_short(text, cls.EVERYDAY)}\n{program} --help-all lists all options.\n"
+        print(text, end="")
+        raise SystemExit(0)
 
     def run(self) -> Result:
         """Do it."""
@@ -160,76 +158,93 @@ class Following(Verb):
         return {"tensorboard": self.tensorboard, "wandb": self.wandb}
 
 
-def parse(cls: type[T], program: str, arguments: Sequence[str], default: T | None = None) -> T:
-    """An instance of ``cls`` from the command line; prints help and exits where that is asked for."""
-    if "--out=" in arguments or ("--out", "") in itertools.pairwise(arguments):
-        raise UsageError("--out is ''; allowed: a path (. is the current directory)")
-    options = dict(_options(cls))
-    several = {
-        n for n, h in options.items() if get_origin(h) is tuple and {Path, Layer}.isdisjoint(get_args(h))
-    }
-    arguments = _separated(arguments, several)  # not paths, and not layers, which are JSON
-    more: dict[str, Any] = {} if default is None else {"default": default}
-    more["description"] = _paragraphs(inspect.getdoc(cls) or "")
-    everyday = getattr(cls, "EVERYDAY", ())
-    few = everyday and not {"-h", "--help"}.isdisjoint(arguments)
-    arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
-    helps = not {"-h", "--help"}.isdisjoint(arguments)
-    with (
-        refused(options, helps=helps),
-        _legible_width(NARROWEST if helps else WIDE),
-        _shortened(program, everyday if few else ()),
-    ):
-        return tyro.cli(cls, prog=program, args=arguments, registry=registry, **more)
+def parse_known(cls: type[T], program: str, arguments: Sequence[str]) -> T:
+    """The options of ``cls`` alone, the others left for later: they may decide about the others' defaults."""
+    with refused():
+        known, _ = tyro.cli(cls, prog=program, args=arguments, return_unknown_args=True, add_help=False)
+        return known
 
 
 @contextlib.contextmanager
-def _shortened(program: str, everyday: Collection[str]) -> Iterator[None]:
-    """Print of a help text only what is about the ``everyday`` options; all of it where there are none."""
-    if not everyday:
-        yield
-        return
-    content = io.BytesIO()
-    printed = io.TextIOWrapper(content, encoding="utf-8")  # of which tyro draws boxes
-    try:
-        with contextlib.redirect_stdout(printed):
+def refused() -> Iterator[None]:
+    """Raise ``UsageError`` for what tyro or a configuration refuses, in a line where tyro would draw a box."""
+    with _drawn() as box, _columns(WIDE):
+        try:
             yield
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
+        except SystemExit:
+            parts = re.split(r"(?m)^(?:╭|╰|│ ─).*$", box())
+            found = [" ".join(part.replace("│", "").split()) for part in parts if "helptext" not in part]
+            raise UsageError("; ".join(filter(None, found)).removesuffix(".")) from None
+
+
+@contextlib.contextmanager
+def _drawn() -> Iterator[Callable[[], str]]:
+    """Catch what tyro prints; it draws boxes of what UTF-8 has, and no colours where there is no terminal."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+
+    def text() -> str:
+        stream.seek(0)
+        return stream.read()
+
+    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        yield text
+
+
+@contextlib.contextmanager
+def _columns(least: int) -> Iterator[None]:
+    """Have tyro lay out for so many columns at least: for five it would take minutes."""
+    before = dict(os.environ)
+    os.environ["COLUMNS"] = str(max(least, shutil.get_terminal_size().columns))
+    try:
+        yield
     finally:
-        printed.flush()
-        print("\n".join(_about(everyday, content.getvalue().decode().splitlines())))
-        print(f"\n These are the everyday options; {program} --help-all lists all of them.")
+        os.environ.pop("COLUMNS", None)
+        os.environ.update(before)
 
 
-def _about(everyday: Collection[str], lines: Sequence[str]) -> Iterator[str]:
-    """The lines of help outside boxes, and of each box the entries that are wanted."""
-    box: list[str] | None = None
-    wanted = False
-    for line in lines:
-        if line.startswith("╭"):
-            box, wanted = [line], False
-        elif box is None:
-            yield line
-        elif line.startswith("╰"):
-            yield from [*box, line] if len(box) > 1 else []
-            box = None
-        else:
-            if entry := re.match(r"│ (?:-\w, )?--(\S+)", line):
-                wanted = entry[1] in everyday
-            box += [line] if wanted else []
+def _short(text: str, wanted: Collection[str]) -> str:
+    """A help text with those options alone that are wanted, and the boxes that have one."""
+    keep = lambda entry: entry[0] * (entry[1] in wanted)
+    entries = re.sub(r"(?m)^│ (?:(?:-\w, )?--(\S+))?.*\n(?:│  .*\n)*", keep, text)
+    return re.sub(r"(?m)^╭.*\n╰.*\n", "", entries)
 
 
-def parse_known(cls: type[T], program: str, arguments: Sequence[str]) -> T:
-    """The options of ``cls`` alone, the others left for later: they may decide about the others' defaults."""
-    with refused(dict(_options(cls))), _legible_width(WIDE):
-        known, _ = tyro.cli(cls, prog=program, args=arguments, return_unknown_args=True, add_help=False)
-        return known
+@registry.primitive_rule
+def _several(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Several values of one option, one at least; numbers and words may have commas between them."""
+    kinds = get_args(info.type)
+    if get_origin(info.type) is not tuple or Layer in kinds:
+        return None
+    first, *_ = specs = [spec_of(kind) for kind in kinds if kind is not ...]
+    metavar = " ".join(spec.metavar for spec in specs) if ... not in kinds else f"[{first.metavar} ...]"
+
+    def read(words: list[str]) -> tuple[Any, ...]:
+        items = [item for word in words for item in word.split(",") if item] if Path not in kinds else words
+        if not items:
+            raise ValueError(f"no value; allowed: {metavar}")
+        readers = specs if ... not in kinds else [first] * len(items)
+        try:
+            return tuple(spec.instance_from_str([item]) for spec, item in zip(readers, items, strict=True))
+        except ValueError:
+            raise ValueError(f"{' '.join(items)!r}; allowed: {metavar}") from None
+
+    return PrimitiveConstructorSpec("*", metavar, read, lambda _: True, lambda value: [str(v) for v in value])
+
+
+def spec_of(kind: Any) -> PrimitiveConstructorSpec[Any]:
+    """How tyro reads one value."""
+    found = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set()))
+    assert isinstance(found, PrimitiveConstructorSpec)
+    return found
 
 
 @registry.primitive_rule
 def _description_as_json(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """Layers and norms of a model are one option each, which takes them as a config file has them, in JSON."""
     if info.type == tuple[Layer, ...]:
-        return _as_json(lambda text: tuple(from_dict(Layer, each) for each in json.loads(text)))
+        return _as_json(lambda text: tuple(from_dict(Layer, layer) for layer in json.loads(text)))
     return _as_json(lambda text: from_json(Norm, text)) if info.type == (Norm | None) else None
 
 
@@ -237,65 +252,8 @@ def _as_json(read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
     def from_text(words: list[str]) -> Any:
         try:
             return read(words[0])
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{words[0]!r} is not JSON: {error}") from None
-        except (ConfigError, TypeError) as error:
-            raise ValueError(str(error)) from None
+        except (TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{words[0]!r} is not such JSON: {error}") from None
 
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="JSON",
-        instance_from_str=from_text,
-        is_instance=lambda _: True,
-        str_from_instance=lambda value: ["those of the preset" if value else "none"],
-    )
-
-
-def _options(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Name, as ``model.n-heads``, and type of every option of a verb; those of its sections among them."""
-    for name, hint in get_type_hints(cls, include_extras=True).items():
-        kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        named = [note.name for note in notes if getattr(note, "name", None) is not None]
-        own = prefix + (named[0] if named else name.replace("_", "-"))
-        if dataclasses.is_dataclass(kind):
-            yield from _options(kind, own and f"{own}.")  # pyright: ignore[reportArgumentType]
-        else:
-            yield own, kind
-
-
-def _separated(arguments: Sequence[str], lists: Collection[str]) -> list[str]:
-    """The arguments with ``--seeds 0,1,2`` written as ``--seeds 0 1 2``."""
-    found: list[str] = []
-    inside = False
-    for argument in arguments:
-        option, _, value = argument.partition("=")
-        if option.startswith("--"):
-            inside = option[2:].replace("_", "-") in lists
-            if inside and "," in value:
-                found += [option, *filter(None, value.split(","))]
-                continue
-        found += filter(None, argument.split(",")) if inside and "," in argument else [argument]
-    return found
-
-
-def _paragraphs(text: str) -> str:
-    """A docstring laid out for the terminal; tyro would join lines that begin with a letter."""
-    width = min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
-    lines = textwrap.TextWrapper(width, initial_indent=" ", subsequent_indent=" ")
-    return "\n\n".join(
-        f" {paragraph}" if paragraph.startswith("Example: ") else lines.fill(paragraph)
-        for paragraph in re.split(r"\n\n|\n(?=Example: )", text)
-    )
-
-
-@contextlib.contextmanager
-def _legible_width(least: int) -> Iterator[None]:
-    """Have help and errors laid out for so many columns at least: for five it would take minutes."""
-    before = dict(os.environ)
-    if shutil.get_terminal_size().columns < least:
-        os.environ["COLUMNS"] = str(least)
-    try:
-        yield
-    finally:
-        os.environ.pop("COLUMNS", None)
-        os.environ.update(before)
+    shown = lambda value: ["those of the preset" if value else "none"]
+    return PrimitiveConstructorSpec(1, "JSON", from_text, lambda _: True, shown)

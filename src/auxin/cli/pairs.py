@@ -26,6 +26,7 @@ class PairsOptions(Writing):
     of its words' log-probabilities. What a run scores is kept among its metrics, and its page shows it.
 
     Example: auxin pairs runs/question pairs.tsv --checkpoint 500 1000 3000
+
     Example: auxin pairs path/to/gpt2 blimp/anaphor_number_agreement.jsonl
     """
 

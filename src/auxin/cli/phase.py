@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -43,9 +43,9 @@ class PhaseOptions(BlockVerb, Writing):
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
 
     @classmethod
-    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
+    def parse(cls, program: str, arguments: Sequence[str], default: Any = None) -> Self:
         """As every verb; the axis that is not chosen gives way to one that is, and a range has to rise."""
-        found = super().parse(program, arguments)
+        found = super().parse(program, arguments, default)
         typed = {argument.split("=")[0] for argument in arguments}
         if found.x[0] == found.y[0] and "--y" not in typed:  # the default of the axis that was not chosen
             found = dataclasses.replace(found, y=cls.x)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from auxin.cli import UsageError
 from auxin.cli.options import Result, Writing
 from auxin.errors import DataError
 
@@ -34,10 +33,6 @@ class ReportOptions(Writing):
     """Directories that auxin study, auxin sweep or auxin train wrote."""
     out: Annotated[Path, tyro.conf.arg(aliases=("-o",))] = Path("report.html")
     """The page: one file that needs no network."""
-
-    def __post_init__(self) -> None:
-        if not self.paths:
-            raise UsageError("the following arguments are required: DIR...")
 
     def run(self) -> Result:
         """Write the page of the studies, sweeps and runs."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import tyro
 
-from auxin.cli.options import Following, Result, parse, parse_known, table
-from auxin.cli.refusal import refused
+from auxin.cli.options import Following, Result, parse_known, refused, table
 from auxin.config import PresetName, RunConfig, preset
 from auxin.models.devices import check_device
 from auxin.values import check
@@ -59,11 +58,11 @@ class TrainOptions(Following):
     config: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
 
     @classmethod
-    def parse(cls, program: str, arguments: Sequence[str]) -> Self:
-        with refused({}):
-            chosen = parse_known(_Defaults, program, arguments)
+    def parse(cls, program: str, arguments: Sequence[str], default: Any = None) -> Self:
+        chosen = parse_known(_Defaults, program, arguments)
+        with refused():
             default = cls(out=tyro.MISSING, preset=chosen.preset, config=chosen.config(arguments))
-        return parse(cls, program, arguments, default)
+        return super().parse(program, arguments, default)
 
     def run(self) -> Result:
         """Train the run; its summary."""

@@ -35,6 +35,7 @@ class TreesOptions(Writing):
     Or of a causal model of transformers in a directory, with its tokenizer: --model path/to/gpt2 --sentence "…".
 
     Example: auxin trees runs/question --index 3 --checkpoint 500 1000 3000
+
     Example: auxin trees runs/question --sentence "my newt does sleep"
     """
 
