@@ -104,7 +104,6 @@ def test_help_is_a_verb_too(capsys: pytest.CaptureFixture[str]) -> None:
         ("train", "--out x --measures norms,entropy", "config.measures", ("norms", "entropy")),
         ("measure", "x --checkpoint 100,200 --measures norms", "checkpoint", (100, 200)),
         ("critical", "--vary alpha_mlp,sigma_w", "vary", ("alpha_mlp", "sigma_w")),
-        ("attention", "--n-tokens 16,32", "n_tokens", (16, 32)),
         ("phase", "--x sigma_w,1,5", "x", ("sigma_w", 1.0, 5.0)),
         ("export", "a,b --out c,d", "out", Path("c,d")),
     ],

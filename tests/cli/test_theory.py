@@ -181,11 +181,6 @@ def test_where_the_norm_grows_for_ever_phase_says_why_its_panels_are_empty(
             1,
             "here: attention_skip, attention_branch, mlp_skip, mlp_branch, sigma_v",
         ),
-        (
-            "attention --n-tokens",
-            2,
-            "auxin attention: Error parsing --n-tokens: no value; allowed: [INT ...]; see auxin attention",
-        ),
     ],
 )
 def test_what_cannot_be_done_is_said_with_what_can(
@@ -219,13 +214,3 @@ def test_a_model_begins_with_the_norm_of_its_embeddings(capsys: pytest.CaptureFi
     assert propagate(config.network()).norm[0] == config.input_norm()
     found = result(capsys, "critical", "--preset", "laptop", "--depth", "4", "--vary", "sigma_v")
     assert found["from_input"]["input_norm"] == preset("laptop").model.input_norm()
-
-
-def test_attention_compares_the_approximations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = ["--n-tokens", "16", "--spread", "2", "--points", "3", "--out", str(tmp_path / "attention")]
-    moments = result(capsys, "attention", *sizes)["moments"]
-    last = {row["method"]: row["r1"] for row in moments if row["spread"] == 2}
-    assert last["exact"] == pytest.approx(0.316, abs=1e-3)
-    assert last["annealed"] > 1
-    assert main(["attention", *sizes]) == 0
-    assert "REM limit" in capsys.readouterr().out

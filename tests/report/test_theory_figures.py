@@ -10,7 +10,6 @@ from scipy import stats
 from auxin.errors import DataError
 from auxin.report.marks import zero_contour
 from auxin.report.theory_figures import (
-    attention_moments,
     bifurcation,
     phase_diagram,
     profile_figure,
@@ -100,14 +99,8 @@ def test_empty_tables_are_errors() -> None:
     empty = pl.DataFrame(schema={"x": pl.Float64, "cosine": pl.Float64, "r1": pl.Float64})
     with pytest.raises(DataError, match="no cosine to draw"):
         bifurcation(empty)
-    with pytest.raises(DataError, match="no moment to draw"):
-        attention_moments(empty)
 
 
-def test_each_length_has_its_panel_and_each_curve_its_label() -> None:
-    rows = [(n, 1.0, method, 0.5) for n in (16, 128) for method in ("exact", "annealed", "rem")]
-    frame = pl.DataFrame(rows, schema=["n_tokens", "spread", "method", "r1"], orient="row")
-    panels = attention_moments(frame).to_dict()["hconcat"]
-    assert [panel["title"]["text"] for panel in panels] == ["n = 16", "n = 128"]
+def test_each_curve_has_its_label() -> None:
     curves = pl.DataFrame({"x": [0.0, 1.0], "cosine": [1.0, 0.3], "curve": ["σ = 1", "σ = 2"]})
     assert "σ = 2" in str(bifurcation(curves).to_dict()["datasets"])

@@ -28,7 +28,6 @@ GROUPS = {
         "phase": "both exponents over two hyperparameters, as a table and figures",
         "critical": "hyperparameters at the edge of chaos for a given depth",
         "simulate": "compare random networks with the theory, layer by layer",
-        "attention": "compare moments of attention with published approximations",
     },
     "Watch structure emerge                     try: auxin demo": {
         "demo": "train the question task until it groks, in minutes, and draw it",

@@ -1,4 +1,4 @@
-"""Figures of the theory: phases, bifurcations, attention moments, growth by layer, profiles, slopes over sizes."""
+"""Figures of the theory: phases, bifurcations, growth by layer, profiles, slopes over sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from auxin.errors import DataError
 from auxin.report.marks import cell_sides, line_ends, number, panel, zero_contour
 from auxin.report.markup import label
 from auxin.report.tables import drawable
-from auxin.report.theme import BLUE, GRAY, GREEN, PALETTE, VERMILION, Panel
+from auxin.report.theme import BLUE, GRAY, PALETTE, VERMILION, Panel
 from auxin.theory.profile import Profile
 
 EXPONENTS = {
@@ -108,30 +108,6 @@ def sections(frame: pl.DataFrame, y_name: str, count: int = 5) -> pl.DataFrame:
     curve = pl.format("{} = {}", pl.lit(label(y_name)), pl.col("y").round_sig_figs(3))
     found = frame.filter(pl.col("y").is_in(chosen.implode())).select("x", "cosine", curve=curve)
     return found.sort("curve", "x")
-
-
-def attention_moments(frame: pl.DataFrame) -> alt.HConcatChart:
-    """R1, the mean sum of squared attention weights, against the logits' spread: exact and approximations.
-
-    ``frame`` has columns n_tokens, spread, method (exact, annealed, rem) and r1; a panel for each n.
-    Values above 1, which no softmax can have, are cut off: that is where an approximation has broken down.
-    """
-    frame = drawable(frame, "moment", "r1").with_columns(
-        pl.col("method").replace("rem", "REM limit"),
-        shown=pl.col("r1").clip(upper_bound=10),  # of a line to 1e14 a renderer draws nothing
-    )
-    domain = ["exact", "annealed", "REM limit"]
-    colors, dashes = [BLUE, VERMILION, GREEN], [[1, 0], [6, 3], [2, 2]]
-    color = alt.Color("method:N", title=None, scale=alt.Scale(domain=domain, range=colors))
-    dash = alt.StrokeDash("method:N", title=None, scale=alt.Scale(domain=domain, range=dashes))
-    x = alt.X("spread:Q", title="spread of the logits")
-    y = alt.Y("shown:Q", title="R1, the sum of squared weights", scale=alt.Scale(domain=[0, 1]))
-    tip = ["method:N", "spread:Q", alt.Tooltip("r1:Q", format=".4g")]
-    panels: list[Panel] = []
-    for (n,), rows in frame.sort("n_tokens").group_by("n_tokens", maintain_order=True):
-        line = alt.Chart(rows).mark_line(strokeWidth=2, clip=True).encode(x, y, color, dash, tooltip=tip)
-        panels.append(panel([line], f"n = {n}", 200, 200))
-    return alt.hconcat(*panels).properties(title="Attention at finite length")
 
 
 def growth(angle: float, gradient: float, depth: int, phase: str) -> alt.HConcatChart:
