@@ -69,8 +69,7 @@ def main(config: RunConfig, members: list[int], warmup: int, repeats: int) -> No
     task = load_task("question", train_size=20_000)
     model = dataclasses.replace(config.model, vocabulary_size=len(task.vocabulary))
     config = dataclasses.replace(config, model=model)
-    encoded = task.encoded("train")
-    sequences = np.split(encoded.tokens, encoded.offsets[1:-1])
+    sequences = task.encoded("train")
     flops, traffic = arithmetic_rate(config), memory_rate(config.device)
     gpu = config.device != "cpu"
     where = torch.cuda.get_device_name(config.device) if gpu else f"CPU, {torch.get_num_threads()} threads"

@@ -151,8 +151,7 @@ def compare(name: str, config: RunConfig, rounds: int, steps: int) -> None:
     task = load_task("question", train_size=20_000)
     model = dataclasses.replace(config.model, vocabulary_size=len(task.vocabulary))
     config = dataclasses.replace(config, model=model)
-    encoded = task.encoded("train")
-    sequences = np.split(encoded.tokens, encoded.offsets[1:-1])
+    sequences = task.encoded("train")
     simple, ours = SimpleLoop(config, sequences), Trainer(config, sequences)
     rates: dict[str, list[float]] = {"simple": [], "auxin": []}
     curves: dict[str, list[float]] = {"simple": [], "auxin": []}

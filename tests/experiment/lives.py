@@ -48,7 +48,9 @@ def live(config: RunConfig, path: str, kind: str, moments: random.Random) -> Non
 def import_everything(config: RunConfig) -> None:
     """What training imports when it begins; nothing is differentiated, which a fork must not inherit."""
     task = load_task(config.task, data_dir=config.data_dir)
-    trainer = Trainer(settled(config, task), [task.encoded("train").tokens[:9]] * config.batch_size)
+    trainer = Trainer(
+        settled(config, task), [next(t for t in task.encoded("train") if len(t) > 9)[:9]] * config.batch_size
+    )
     Evaluator(task, "val")(trainer.ensemble.member(0))
 
 

@@ -1,46 +1,41 @@
 """All members at once, as a GPU takes them: beside members one by one, alone as stacked, resumed, diverging."""
 
-import dataclasses
-
-import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from auxin.config import ModelConfig, OptimizerConfig, RunConfig
+from auxin.config import RunConfig
 from auxin.models.fast.ensemble import FastEnsemble as Ensemble
 from auxin.training.batches import Batches
 from auxin.training.loop import Trainer
 from auxin.training.optimizer import StackAdamW
 from auxin.training.steps import StackedSteps, padded_size
-from training.diverging import check_freezing
+from training.stacks import CONFIG, DESCRIBED, changed, check_freezing, check_resuming, data
 
-MODEL = ModelConfig(depth=2, width=16, heads=2, vocabulary_size=9)
-OPTIMIZER = OptimizerConfig(learning_rate=0.01, warmup=3, clip=0.5, weight_decay=0.1)
-CONFIG = RunConfig(model=MODEL, optimizer=OPTIMIZER, steps=12, batch_size=4, seeds=(3, 4, 5))
-STILL = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, dropout=0.0))
+CONFIG = changed(CONFIG, {"depth": 2})
+STILL = changed(CONFIG, {"dropout": 0.0})
 DEVICES = [
     "cpu",
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
 ]
 
 
-def data() -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 9, rng.integers(3, 30)) for _ in range(38)]
-
-
 def stacked(config: RunConfig, device: str = "cpu") -> Trainer:
-    return Trainer(dataclasses.replace(config, device=device), data(), at_once=True)
+    return Trainer(changed(config, device=device), data(38, 29), at_once=True)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("settings", [{}, {"norm": "pre", "tied": True, "positions": "learned"}])
-def test_members_at_once_are_those_one_by_one(device: str, settings: dict[str, object]) -> None:
-    model = dataclasses.replace(STILL.model, **settings)  # pyright: ignore[reportArgumentType]
-    config = dataclasses.replace(STILL, model=model)
-    at_once, one_by_one = stacked(config, device), Trainer(config, data())
+@pytest.mark.parametrize(
+    "config",
+    [
+        STILL,
+        changed(STILL, {"norm": "pre", "tied": True, "positions": "learned"}),
+        changed(DESCRIBED, {"dropout": 0.0}),
+    ],
+)
+def test_members_at_once_are_those_one_by_one(device: str, config: RunConfig) -> None:
+    at_once, one_by_one = stacked(config, device), Trainer(config, data(38, 29))
     for _ in range(10):
         result, expected = at_once.step(), one_by_one.step()
         torch.testing.assert_close(result.losses.cpu(), expected.losses, atol=1e-4, rtol=1e-4)
@@ -52,7 +47,7 @@ def test_members_at_once_are_those_one_by_one(device: str, settings: dict[str, o
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_member_alone_is_the_same_member_in_a_stack(device: str) -> None:
     """Dropout included."""
-    together, alone = stacked(CONFIG, device), stacked(dataclasses.replace(CONFIG, seeds=(5,)), device)
+    together, alone = stacked(CONFIG, device), stacked(changed(CONFIG, seeds=(5,)), device)
     for _ in range(8):
         losses = together.step().losses
         torch.testing.assert_close(losses[2:], alone.step().losses, atol=1e-4, rtol=1e-4)
@@ -61,17 +56,7 @@ def test_a_member_alone_is_the_same_member_in_a_stack(device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_resumed_is_bit_for_bit_uninterrupted(device: str) -> None:
-    straight, resumed = stacked(CONFIG, device), stacked(CONFIG, device)
-    for _ in range(5):
-        straight.step()
-    weights = {
-        seed: {n: v[m].clone() for n, v in straight.ensemble.parameters.items()}
-        for m, seed in enumerate(CONFIG.seeds)
-    }
-    resumed.restore(5, weights, straight.state(), straight.frozen)
-    for _ in range(7):
-        assert torch.equal(straight.step().losses, resumed.step().losses)
-    assert torch.equal(straight.ensemble.flat, resumed.ensemble.flat)
+    check_resuming(stacked(CONFIG, device), stacked(CONFIG, device))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -85,8 +70,7 @@ def test_lower_precisions_train_as_float32_does(device: str, precision: str) -> 
     if (device, precision) == ("cpu", "tf32"):
         pytest.skip("a CPU has no tf32")
     exact = stacked(STILL, device)
-    lower = dataclasses.replace(STILL, device=device, precision=precision)  # pyright: ignore[reportArgumentType]
-    rounded = stacked(lower, device)
+    rounded = stacked(changed(STILL, precision=precision), device)
     for _ in range(10):
         torch.testing.assert_close(rounded.step().losses, exact.step().losses, rtol=0.03, atol=0)
 
@@ -127,12 +111,11 @@ def test_a_step_asks_nothing_of_the_host(
     monkeypatch.setattr(
         "auxin.training.optimizer.adamw", lambda *lists, **settings: None
     )  # has no meta kernel
-    model = dataclasses.replace(MODEL, **settings)  # pyright: ignore[reportArgumentType]
-    config = dataclasses.replace(CONFIG, model=model)
+    config = changed(CONFIG, settings)
     object.__setattr__(config, "device", "meta")
     ensemble = Ensemble(config.model, config.seeds, "meta")
     optimizer = StackAdamW(config.optimizer, ensemble)
-    steps = StackedSteps(config, ensemble, Batches(data(), config.seeds, 4), optimizer, capture=False)
+    steps = StackedSteps(config, ensemble, Batches(data(38, 29), config.seeds, 4), optimizer, capture=False)
     operations, work = Operations(), steps._work  # pyright: ignore
 
     def watched(shape: tuple[int, int]) -> None:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 
@@ -166,8 +165,7 @@ class _Session:
     def __init__(self, config: RunConfig, task: Task) -> None:
         """Built whole, so that what cannot be trained and scored to the end is refused at the beginning."""
         self.config, self.task = config, task
-        encoded = task.encoded("train")
-        self.trainer = Trainer(config, np.split(encoded.tokens, encoded.offsets[1:-1]))
+        self.trainer = Trainer(config, task.encoded("train"))
         held_out = sorted(set(task.splits) - {"train"})
         self.evaluators = {split: Evaluator(task, split, limit=config.eval_size) for split in ("val", "gen")}
         self.meanings = {split: evaluator.meaning for split, evaluator in self.evaluators.items()}
@@ -301,7 +299,10 @@ class _Session:
             for m, seed in enumerate(config.seeds)
         }
         info = {"frozen": self._frozen(), "loss_count": self.loss_count, "recorded": recorded}
-        state = trainer.state() | {"loss_sums": self.loss_sums, "gradient_norms": self.gradient_norms}
+        state = trainer.optimizer.state() | {
+            "loss_sums": self.loss_sums,
+            "gradient_norms": self.gradient_norms,
+        }
         self.directory.save_checkpoint(trainer.count, members, save(state), info, keep)
 
     def _frozen(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -141,8 +142,8 @@ def lengths(config: RunConfig) -> tuple[int, int]:
 def _lengths(config: RunConfig) -> tuple[int, int]:
     if (known := kind(config.task).lengths) and not config.data_dir and config.dials == Dials():
         return known
-    counts = np.diff(config.load_task().encoded("train").offsets) - 1
-    return round(float(counts.mean())), int(counts.max())
+    counts = [len(text) - 1 for text in config.load_task().encoded("train")]
+    return round(fmean(counts)), max(counts)
 
 
 def step_flops(config: RunConfig) -> float:
@@ -230,8 +231,7 @@ def _time_step(config: RunConfig, threads: int, seconds: float = 1.5) -> float:
     """Median time of a real training step, over about ``seconds`` after a first one."""
     torch.set_num_threads(threads)
     task = config.load_task()
-    encoded = task.encoded("train")
-    trainer = Trainer(settled(config, task), np.split(encoded.tokens, encoded.offsets[1:-1]))
+    trainer = Trainer(settled(config, task), task.encoded("train"))
     for _ in range(1 if config.device == "cpu" else 50):  # a GPU records its graphs first
         trainer.step()
     times: list[float] = []

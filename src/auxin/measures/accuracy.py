@@ -73,8 +73,7 @@ class Evaluator:
             facts, self._judge, self.meaning = _choices(scorer, task.vocabulary, self.sentences)
         else:
             facts, self._judge, self.meaning = _brackets(scorer, task.vocabulary, self.sentences)
-        encoded = task.encoded(split)
-        texts = [encoded.tokens[encoded.offsets[i] : encoded.offsets[i + 1]] for i in chosen]
+        texts = [task.encoded(split)[i] for i in chosen]
         lengths = np.array([len(text) for text in texts])
         padded = lambda sequences: pad_sequence(list(map(torch.as_tensor, sequences)), batch_first=True)
         self._batches = [
@@ -156,7 +155,6 @@ def _choices(
     others = [scorer.alternative(s) for s in sentences]
     facts = [[_source_length(s), not other] for s, other in zip(sentences, others, strict=True)]
     texts = [f"{s.source} {other or s.target}" for s, other in zip(sentences, others, strict=True)]
-    tokens, offsets = vocabulary.encode_all(texts)
 
     def likelihood(model: CausalModel, tokens: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability [B] of what follows each source, and whether each word of it is the most likely [B]."""
@@ -173,7 +171,7 @@ def _choices(
 
     pairs = sum(map(bool, others)) / len(others)
     what = "right answer likelier than the other" if pairs else "whole answer"
-    return [facts, np.split(tokens, offsets[1:-1])], judge, (what, pairs / 2)
+    return [facts, vocabulary.encode_all(texts)], judge, (what, pairs / 2)
 
 
 def _brackets(

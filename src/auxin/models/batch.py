@@ -16,18 +16,6 @@ IGNORE = -100  # target of a position that has none
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the packed tokens of one member stand in B padded sequences, and the inverse."""
-
-    slots: Tensor
-    """int64 [B·L]: the token in each padded place, T where there is none."""
-    places: Tensor
-    """int64 [T]: the padded place of each token; B·L behind the last."""
-    shape: tuple[int, int]
-    """B, L."""
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """What one training step of a stack reads; linear layers see the T packed tokens, attention B × L."""
 
@@ -38,17 +26,18 @@ class Batch:
     positions: Tensor
     """int64 [M, T]."""
     slots: Tensor
-    """int64 [M, B·L], of each member's ``Layout``."""
+    """int64 [M, B·L]: the token in each padded place, T where there is none."""
     places: Tensor
-    """int64 [M, T], of each member's ``Layout``."""
+    """int64 [M, T]: the padded place of each token; B·L behind the last."""
     counts: Tensor
     """float32 [M]: tokens of each member."""
     shape: tuple[int, int]
     """B, L."""
 
-    def layout(self, m: int) -> Layout:
-        """That of member m."""
-        return Layout(self.slots[m], self.places[m], self.shape)
+    def member(self, m: int) -> Batch:
+        """That of member m alone, whose tensors are without the first axis."""
+        tensors = (self.tokens, self.targets, self.positions, self.slots, self.places, self.counts)
+        return Batch(*(tensor[m] for tensor in tensors), self.shape)
 
 
 def make_batch(members: Sequence[Sequence[np.ndarray]]) -> Batch:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from auxin.models.batch import Layout, Masks
+from auxin.models.batch import Batch, Masks
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 class Context:
     """One forward pass over B sequences of L tokens; layers share what they compute from it.
 
-    Activations are [B, L, ·]; with a ``layout`` they are packed, [1, T, ·], and only attention sees [B, L, ·]. What
+    Activations are [B, L, ·]; those of a ``packed`` batch are [1, T, ·], and only attention sees [B, L, ·]. What
     stands in padding there is no matter: it is behind every token that counts, and causality hides it.
     """
 
@@ -26,7 +26,7 @@ class Context:
         *,
         causal: bool = True,
         mask: Tensor | None = None,
-        layout: Layout | None = None,
+        packed: Batch | None = None,
         masks: Masks | None = None,
         attention: bool = False,
     ) -> None:
@@ -34,7 +34,7 @@ class Context:
 
         ``masks`` are dropout's; with ``attention`` the weights of every layer are kept in ``weights``.
         """
-        self.positions, self.causal, self.layout, self.masks = positions, causal, layout, masks
+        self.positions, self.causal, self.packed, self.masks = positions, causal, packed, masks
         self.weights: list[Tensor] | None = [] if attention else None
         self.memory: Tensor | None = None
         """[B, m, d], what attention to another stream reads."""
@@ -72,15 +72,15 @@ class Context:
 
     def unpack(self, x: Tensor) -> Tensor:
         """[1, T, c] → [B, L, c], where activations are packed."""
-        if self.layout is None:
+        if self.packed is None:
             return x
-        return _Move.apply(x[0], self.layout.slots, self.layout.places).view(*self.layout.shape, -1)
+        return _Move.apply(x[0], self.packed.slots, self.packed.places).view(*self.packed.shape, -1)
 
     def pack(self, x: Tensor) -> Tensor:
         """[B, L, c] → [1, T, c], where activations are packed."""
-        if self.layout is None:
+        if self.packed is None:
             return x
-        return _Move.apply(x.flatten(0, 1), self.layout.places, self.layout.slots)[None]
+        return _Move.apply(x.flatten(0, 1), self.packed.places, self.packed.slots)[None]
 
 
 class _Move(torch.autograd.Function):

@@ -96,7 +96,7 @@ class Ensemble:
         losses = []
         for m, (model, own) in enumerate(zip(self._models, masks.split(len(self.seeds)), strict=True)):
             with torch.enable_grad(), torch.autocast(batch.tokens.device.type, self.dtype, self.rounded):
-                logits = model.packed(batch.tokens[m], batch.positions[m], batch.layout(m), own)
+                logits = model.packed(batch.member(m), own)
             with torch.enable_grad():
                 targets = batch.targets[m]
                 nats = F.cross_entropy(logits.float(), targets, ignore_index=IGNORE, reduction="sum")

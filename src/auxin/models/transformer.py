@@ -19,7 +19,7 @@ from auxin.architecture.network import Network
 from auxin.errors import ConfigError
 from auxin.models import formats
 from auxin.models.basic import Dropout, Embedding, Linear, draw, sinusoidal_positions
-from auxin.models.batch import Layout, Masks
+from auxin.models.batch import Batch, Masks
 from auxin.models.context import Context
 from auxin.models.norm import norm_module
 from auxin.models.protocol import Output
@@ -147,17 +147,12 @@ class TransformerLM(nn.Module):
         logits = self._logits(all_states[-1])  # [B, L, V]
         return Output(logits, tuple(all_states) if states else (), tuple(context.weights or ()))
 
-    def packed(self, tokens: Tensor, positions: Tensor, layout: Layout, masks: Masks) -> Tensor:
-        """Scores [T, V] of packed tokens [T] at ``positions`` [T], with dropout's masks: nothing is padding."""
-        inside = torch.arange(layout.shape[1], device=tokens.device)
-        context = Context(inside, causal=self.config.causal, layout=layout, masks=masks)
-        x = self._embed(tokens[None], positions, layout.shape[1], context)
+    def packed(self, batch: Batch, masks: Masks) -> Tensor:
+        """Scores [T, V] of the packed tokens [T] of one member's batch, with dropout's masks: nothing is padding."""
+        inside = torch.arange(batch.shape[1], device=batch.tokens.device)
+        context = Context(inside, causal=self.config.causal, packed=batch, masks=masks)
+        x = self._embed(batch.tokens[None], batch.positions, batch.shape[1], context)
         return self._logits(self.layers(x, context))[0]
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """The stream before the first layer: [B, L] → [B, L, d]."""
-        where = torch.arange(tokens.shape[1], device=tokens.device)
-        return self._embed(tokens, where, tokens.shape[1], Context(where))
 
     def _embed(self, tokens: Tensor, positions: Tensor, longest: int, context: Context) -> Tensor:
         """Embeddings, scaled, with positions added, and normed."""

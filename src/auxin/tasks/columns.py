@@ -204,9 +204,9 @@ def read_pairs(path: Path, by: str = "", form: Form | None = None) -> list[Minim
     """
     form = form or Form()
     as_json = read_text(path).lstrip().startswith("{")
-    rows = read_lines(path, _record) if as_json else _rows(path)
+    rows = enumerate(read_lines(path, _record), 1) if as_json else _rows(path)
     found: list[MinimalPair] = []
-    for number, row in enumerate(rows, 1):
+    for number, row in rows:
         if not row:  # a blank line
             continue
         good, bad = BLIMP if BLIMP[0] in row else GOOD_AND_BAD[:2]
@@ -232,11 +232,7 @@ def _record(line: str) -> dict[str, Any]:
     return found
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table, each at the place of its line."""
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The numbers of a table's lines, and the rows."""
     first = read_lines(path, lambda line: line.split("\t"))[0]
-    table = read_table(path, BLIMP if {*BLIMP} <= {*first} else GOOD_AND_BAD[:2], (*GOOD_AND_BAD, *BLIMP))
-    rows: list[dict[str, str]] = [{} for _ in range(table.rows[-1][0] if table.rows else 0)]
-    for number, row in table.rows:
-        rows[number - 1] = row if table.header else {name: row[name] for name in GOOD_AND_BAD}
-    return rows
+    return read_table(path, BLIMP if {*BLIMP} <= {*first} else GOOD_AND_BAD[:2], GOOD_AND_BAD).rows

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from auxin.errors import ConfigError, DataError
 from auxin.tasks.sentence import Answers, Choices, Scorer, Sentence, every
-from auxin.tasks.vocabulary import Encoded, Vocabulary
+from auxin.tasks.vocabulary import Vocabulary
 from auxin.values import Value, check
 
 
@@ -102,7 +105,7 @@ class Task:
         if not isinstance(self.splits, Splits):
             self.splits = Splits(self.splits)
         self.vocabulary = self.vocabulary or Vocabulary(self.splits.words)
-        self._encoded: dict[str, Encoded] = {}
+        self._encoded: dict[str, list[NDArray[np.int64]]] = {}
 
     def with_choices(self) -> Task:
         """The task in the language-modelling view: is the right target likelier than the linear rule's?
@@ -117,8 +120,8 @@ class Task:
         alternative = lambda s: "" if (other := linear(s)) == s.target else other
         return replace(self, scorer=Choices(alternative=alternative, eligible=scorer.eligible))
 
-    def encoded(self, split: str) -> Encoded:
-        """Token ids of a split, kept after the first call; ``DataError`` for an unknown split or word."""
+    def encoded(self, split: str) -> list[NDArray[np.int64]]:
+        """Token ids of each text of a split, kept after the first call; ``DataError`` for an unknown split or word."""
         if split not in self._encoded:
             self._encoded[split] = self.vocabulary.encode_all([s.text for s in self.splits[split]])
         return self._encoded[split]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,6 @@ from auxin.errors import DataError
 
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
 _SPECIAL = (PAD, EOS, BOS)
-
-
-class Encoded(NamedTuple):
-    """The token ids of texts; text i is ``tokens[offsets[i]:offsets[i + 1]]``."""
-
-    tokens: NDArray[np.int64]
-    """All texts one after the other, each between ``<bos>`` and ``<eos>``."""
-    offsets: NDArray[np.int64]
-    """Where each text begins, and where the last one ends."""
 
 
 class Vocabulary:
@@ -88,18 +79,18 @@ class Vocabulary:
             words.append(self.words[index])
         return " ".join(word for word in words if word not in _SPECIAL)
 
-    def encode_all(self, texts: Sequence[str]) -> Encoded:
-        """All texts as one flat array of ids, each between ``<bos>`` and ``<eos>``, and their offsets.
+    def encode_all(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """The ids of all texts, each between ``<bos>`` and ``<eos>``.
 
         Words are parted by single spaces. About 0.2 µs a token. Raises ``DataError`` for an unknown word.
         """
-        offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-        np.cumsum([text.count(" ") + 3 for text in texts], out=offsets[1:])
+        ends = np.cumsum([text.count(" ") + 3 for text in texts])
         words = chain.from_iterable(f"{BOS} {text} {EOS}".split(" ") for text in texts)
         try:
-            return Encoded(np.fromiter(map(self.ids.__getitem__, words), np.int64, int(offsets[-1])), offsets)
+            tokens = np.fromiter(map(self.ids.__getitem__, words), np.int64)
         except KeyError as error:
             self._unknown(error.args[0])
+        return np.split(tokens, ends[:-1])[: len(texts)]
 
     def _unknown(self, word: str) -> NoReturn:
         close = difflib.get_close_matches(str(word), self.words[1:-2], n=3)

@@ -68,10 +68,6 @@ class Trainer:
         steps = zip(self.config.seeds, self.optimizer.frozen_at.tolist(), strict=True)
         return {seed: step for seed, step in steps if step >= 0}
 
-    def state(self) -> dict[str, Tensor]:
-        """What resuming needs besides the members' weights: the optimizer's moments [M, P] and step counts [M]."""
-        return self.optimizer.state()
-
     def restore(
         self,
         count: int,
@@ -79,7 +75,7 @@ class Trainer:
         state: Mapping[str, Tensor],
         frozen: Mapping[int, int],
     ) -> None:
-        """Go on from step ``count`` with each seed's weights and the tensors of ``state``."""
+        """Go on from step ``count`` with each seed's weights and the optimizer's ``state``."""
         self.count = count
         with torch.no_grad():
             for m, seed in enumerate(self.config.seeds):
