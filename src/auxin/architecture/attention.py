@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from auxin.architecture.initialization import Map
 from auxin.architecture.sizes import Sizes
@@ -181,9 +181,8 @@ class Attention(Value):
     @property
     def plain(self) -> bool:
         """Whether logits are Gaussian with nothing done to them, which has closed forms."""
-        nothing = not self.qk_norm and self.rotary is None and not self.alibi
-        nothing = nothing and self.relative is None and self.sink is None
-        return nothing and self.head_dim is None and self.window is None and self.softcap is None
+        settings = (self.head_dim, self.rotary, self.window, self.softcap, self.relative, self.sink)
+        return settings == (None,) * 6 and not self.qk_norm and not self.alibi
 
     def dimensions(self, sizes: Sizes) -> int:
         """Dimensions of a head in a model of these sizes."""
@@ -201,10 +200,6 @@ class Attention(Value):
         self.dimensions(sizes)
         check(self.alibi in (0, sizes.heads), "alibi", self.alibi, f"the number of heads, {sizes.heads}")
 
-    def sized(self, sizes: Sizes) -> Attention:
-        """This with heads of finite dimension, unless it is plain."""
-        return self if self.plain else replace(self, head_dim=self.dimensions(sizes))
-
     def maps(self, sizes: Sizes, branches: int) -> dict[str, Map]:
         """What a model of these sizes draws for it; σ_V² is split evenly between value and output map."""
         d, k, biased = sizes.width, self.dimensions(sizes), sizes.attention_bias
@@ -217,7 +212,7 @@ class Attention(Value):
             **({} if self.relative is None else {"relative": self.relative.map(sizes)}),
         }
 
-    def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> Attention:
+    def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> Self:
         """This with the σ's that its maps and their biases have.
 
         Those of queries and keys change logits by O(1/d), and are left out.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from auxin.architecture.attention import Attention
 from auxin.architecture.initialization import Map
 from auxin.architecture.sizes import Sizes
-from auxin.values import check
 
 CROSS = "cross_"
 """Begins the roles of its maps."""
@@ -30,22 +30,13 @@ class CrossAttention(Attention):
         super().__post_init__()
         self.check_plain(SAME, "attention to another stream")
 
-    @property
-    def plain(self) -> bool:
-        """Whether it has closed forms: no."""
-        return False
-
-    def check_fits(self, sizes: Sizes) -> None:
-        """Refuse a model of one stream."""
-        check(False, "body", "CrossAttention", "Attention, MLP or Experts, in a model without an encoder")
+    plain = False  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def maps(self, sizes: Sizes, branches: int) -> dict[str, Map]:
         """What a model of these sizes draws for it."""
         return {CROSS + role: drawn for role, drawn in super().maps(sizes, branches).items()}
 
-    def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> CrossAttention:
+    def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> Self:
         """This with the σ's that its maps and their biases have."""
         own = ({role.removeprefix(CROSS): value for role, value in of.items()} for of in (sigmas, biases))
-        found = super().with_sigmas(*own)
-        assert isinstance(found, CrossAttention)
-        return found
+        return super().with_sigmas(*own)

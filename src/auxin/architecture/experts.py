@@ -48,31 +48,21 @@ class Experts(Value):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(
-            1 <= self.active <= self.count, "active", self.active, f"1 to the number of experts, {self.count}"
-        )
+        fits, experts = 1 <= self.active <= self.count, f"the number of experts, {self.count}"
+        check(fits, "active", self.active, f"1 to {experts}")
         divides = self.groups >= 1 and self.count % self.groups == 0
-        check(divides, "groups", self.groups, f"a divisor of the number of experts, {self.count}")
+        check(divides, "groups", self.groups, f"a divisor of {experts}")
         kept = 1 <= self.kept_groups <= self.groups
         check(kept, "kept_groups", self.kept_groups, f"1 to the number of groups, {self.groups}")
-        check(
-            self.sigma_s is None or self.shared is not None,
-            "sigma_s",
-            self.sigma_s,
-            "nothing, without a shared MLP",
-        )
+        shared = self.sigma_s is None or self.shared is not None
+        check(shared, "sigma_s", self.sigma_s, "nothing, without a shared MLP")
 
     plain = False
 
     def check_fits(self, sizes: Sizes) -> None:
         """Refuse an activation that only the theory can take."""
-        for mlp in (self.expert, self.shared):
-            if mlp is not None:
-                mlp.check_fits(sizes)
-
-    def sized(self, sizes: Sizes) -> Experts:
-        """This: nothing of it depends on sizes."""
-        return self
+        for mlp in filter(None, (self.expert, self.shared)):
+            mlp.check_fits(sizes)
 
     def maps(self, sizes: Sizes, branches: int) -> dict[str, Map]:
         """What a model of these sizes draws for it; the roles up, gate and down are every expert's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
 from auxin.architecture.attention import Attention
 from auxin.architecture.initialization import Map
@@ -56,27 +57,21 @@ class LatentAttention(Attention):
         assert self.head_dim is not None
         return self.rotary.turned(self.head_dim)
 
-    def check_fits(self, sizes: Sizes) -> None:
-        """Refuse a model that auxin trains."""
-        check(False, "body", "LatentAttention", "Attention, MLP or Experts, in a model that auxin trains")
-
     def maps(self, sizes: Sizes, branches: int) -> dict[str, Map]:
         """What a model of these sizes draws for it: ``key_value`` holds the keys' and values' second map."""
         d, h, k = sizes.width, sizes.heads, self.dimensions(sizes)
-        values = h * (self.value_dim or k)
+        values, out = h * (self.value_dim or k), self.sigma_v / (self.sigma_k or 1)
         found = {
             "query": Map(self.query_rank or d, h * k, self.sigma_q, attention=True),
             "latent": Map(d, self.rank + self.turned, self.sigma_down, attention=True),
             "key_value": Map(self.rank, h * (k - self.turned) + values, self.sigma_k, attention=True),
-            "out": Map(
-                values, d, self.sigma_v / (self.sigma_k or 1), self.sigma_b, branches=branches, attention=True
-            ),
+            "out": Map(values, d, out, self.sigma_b, branches=branches, attention=True),
         }
         if self.query_rank is not None:
             found["query_latent"] = Map(d, self.query_rank, self.sigma_down, attention=True)
         return found
 
-    def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> LatentAttention:
+    def with_sigmas(self, sigmas: Mapping[str, float], biases: Mapping[str, float]) -> Self:
         """This with the σ's that its maps and their biases have."""
         return replace(
             self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from auxin.architecture.attention import Attention
 from auxin.architecture.cross import CrossAttention
@@ -55,14 +56,15 @@ class Layer(Value):
         if self.parallel:
             first = self.sublayers[0]
             for other in self.sublayers[1:]:
-                check(
-                    other.skip == first.skip,
-                    "skip",
-                    other.skip,
-                    f"that of the sublayer beside it, {first.skip}",
-                )
-                check(other.stream == first.stream, "stream", other.stream, "that of the sublayer beside it")
+                for name in ("skip", "stream"):
+                    value, wanted = getattr(other, name), getattr(first, name)
+                    check(value == wanted, name, value, f"that of the sublayer beside it, {wanted}")
 
-    def sized(self, sizes: Sizes) -> Layer:
-        """This with what its bodies leave to a model's sizes."""
-        return replace(self, sublayers=tuple(replace(s, body=s.body.sized(sizes)) for s in self.sublayers))
+    def sized(self, sizes: Sizes, *, plain: bool = False) -> Layer:
+        """This with heads of finite dimension, but for those of plain attention unless ``plain``."""
+
+        def body_of(body: Any) -> Any:
+            finite = isinstance(body, Attention) and (plain or not body.plain)
+            return replace(body, head_dim=body.dimensions(sizes)) if finite else body
+
+        return replace(self, sublayers=tuple(replace(s, body=body_of(s.body)) for s in self.sublayers))

@@ -73,10 +73,6 @@ class MLP(Value):
         names = ", ".join(get_args(Activation))
         check(not callable(self.activation), "activation", self.activation, f"{names}, in a model")
 
-    def sized(self, sizes: Sizes) -> MLP:
-        """This: nothing of it depends on sizes."""
-        return self
-
     def maps(self, sizes: Sizes, branches: int) -> dict[str, Map]:
         """What a model of these sizes draws for it."""
         d, m, biased = sizes.width, sizes.hidden, sizes.mlp_bias

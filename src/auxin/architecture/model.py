@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from auxin.architecture.attention import Attention
-from auxin.architecture.block import PLACEMENTS, STRENGTHS, Block, NormPlacement, classic_layer
+from auxin.architecture.block import STRENGTHS, Block, NormPlacement, classic_layer
+from auxin.architecture.experts import Experts
 from auxin.architecture.initialization import POSITION_STD, SCHEMES, Initialization, Map, Scheme
 from auxin.architecture.layer import Layer
 from auxin.architecture.mlp import MLP, Activation
@@ -111,24 +112,22 @@ class ModelConfig(Value):
     embedding_norm: Norm | None = None
     """Norm of the embeddings with their positions (BERT, BLOOM)."""
 
+    ranges = {  # noqa: RUF012
+        "depth": (1, 10_000),
+        "width": (1, 65_536),
+        "feedforward": (0, 1e6),
+        "vocabulary_size": (0, 1e7),
+        "max_length": (1, 1e6),
+        **dict.fromkeys((*GAINS, *STRENGTHS, "branch_scale"), (0, 1e3)),
+    }
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(1 <= self.depth <= 10_000, "depth", self.depth, "1 to 10000")
-        check(1 <= self.width <= 65_536, "width", self.width, "1 to 65536")
-        check(0 <= self.feedforward <= 1_048_576, "feedforward", self.feedforward, "0 (4·width) to 1048576")
-        check(
-            0 <= self.vocabulary_size <= 10_000_000, "vocabulary_size", self.vocabulary_size, "0 to 10000000"
-        )
-        check(1 <= self.max_length <= 1_048_576, "max_length", self.max_length, "1 to 1048576")
         check(0 <= self.dropout < 1, "dropout", self.dropout, "0 ≤ dropout < 1")
         sinusoidal_fits = self.positions != "sinusoidal" or self.width % 2 == 0
         check(sinusoidal_fits, "width", self.width, "even, with sinusoidal positions")
-        for name in (*GAINS, *STRENGTHS, "branch_scale"):
-            check(0 <= getattr(self, name) <= 1e3, name, getattr(self, name), "0 to 1000")
-        scaled = self.branch_scale != 1 and SCHEMES[self.initialization].described
-        check(
-            not scaled, "branch_scale", self.branch_scale, f"1, with the initialization {self.initialization}"
-        )
+        fits, kind = self.branch_scale == 1 or not self.scheme.described, self.initialization
+        check(fits, "branch_scale", self.branch_scale, f"1, with the initialization {kind}")
         layers = tuple(layer.layer if isinstance(layer, Block) else layer for layer in self.layers)
         object.__setattr__(self, "layers", layers)
         if self.layers:
@@ -150,7 +149,11 @@ class ModelConfig(Value):
         for layer in self.layers:
             check(isinstance(layer, Layer), "layer", layer, "a Layer or a Block")
             for sublayer in layer.sublayers:
-                sublayer.body.check_fits(self.sizes)
+                body, kinds = sublayer.body, (Attention, MLP, Experts)
+                check(
+                    type(body) in kinds, "body", type(body).__name__, "Attention, MLP or Experts, in a model"
+                )
+                body.check_fits(self.sizes)
         if SCHEMES[self.initialization].described:
             bodies = [sublayer.body for layer in self.layers for sublayer in layer.sublayers]
             maps = [each for body in bodies for each in body.maps(self.sizes, 1).values()]
@@ -187,7 +190,7 @@ class ModelConfig(Value):
         """The layers before their weights are drawn, with all that the model adds to them."""
         layers = self.layers or (self._classic(),)
         final = self.final_norm
-        if not self.layers and PLACEMENTS[self.norm] == "before":
+        if not self.layers and self.norm == "pre":
             final = CLASSIC_NORM
         network = Network.repeat([layer.sized(self.sizes) for layer in layers], self.depth, final)
         embedding = EmbeddingLaw(self.scheme.embeddings(self.embedding).std, self.input_norm())

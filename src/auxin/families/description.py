@@ -200,20 +200,11 @@ def _ours(model: TransformerLM, stack: LayerStack) -> Described:
     """auxin's own layers: at most one attention and one MLP each, whose heads have the dimensions of the model's."""
     recipe = model.config.recipe()
     layers: dict[Layer, Layer] = {}
-    for layer in recipe.network.layers:
+    for layer in set(recipe.network.layers):
         kinds = [type(sublayer.body) for sublayer in layer.sublayers]
         if len(set(kinds)) < len(kinds):
             raise _no_family(model)
-        if layer not in layers:
-            sublayers = (
-                replace(
-                    sublayer, body=replace(sublayer.body, head_dim=sublayer.body.dimensions(recipe.sizes))
-                )
-                if isinstance(sublayer.body, Attention)
-                else sublayer
-                for sublayer in layer.sublayers
-            )
-            layers[layer] = replace(layer, sublayers=tuple(sublayers))
+        layers[layer] = layer.sized(recipe.sizes, plain=True)
     network = replace(recipe.network, layers=tuple(layers[layer] for layer in recipe.network.layers))
     recipe = replace(recipe, network=network)
     return Described(recipe, tuple(matrices(stack.layers, OUR_PARTS, "rows", recipe)))
