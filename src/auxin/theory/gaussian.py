@@ -22,7 +22,7 @@ All arguments broadcast.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,7 +52,7 @@ def kernel(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p: ArrayLike
     if activation == "linear":
         return p
     if callable(activation):
-        return quadrature.kernel(activation, qx, qy, p)
+        return quadrature.expectation(np.multiply, activation, qx, qy, p, _given(qx, qy, p))
     return _mean(activation, 0, qx, qy, p)
 
 
@@ -62,7 +62,8 @@ def kernel_derivative(activation: AnyActivation, qx: ArrayLike, qy: ArrayLike, p
     if activation == "linear":
         return np.ones_like(p)
     if callable(activation):
-        return quadrature.kernel_derivative(activation, qx, qy, p)
+        derivative = partial(quadrature.derivative, activation)
+        return quadrature.expectation(np.multiply, derivative, qx, qy, p, _given(qx, qy, p))
     return _mean(activation, 1, qx, qy, p)
 
 
@@ -76,7 +77,8 @@ def kernel_gap(activation: AnyActivation, q: ArrayLike, gap: ArrayLike) -> Array
     if activation == "linear":
         return q * gap
     if callable(activation):
-        return quadrature.kernel_gap(activation, q, gap)
+        half = lambda x, y: (x - y) ** 2 / 2
+        return quadrature.expectation(half, activation, q, q, q * (1 - gap), q * gap * (2 - gap))
     if activation == "relu":
         return _relu_gap(q, gap)
     return _mean(activation, 2, q, q, q * (1 - gap), gap)
@@ -97,13 +99,14 @@ def _arrays(qx: ArrayLike, qy: ArrayLike, p: ArrayLike) -> tuple[Array, Array, A
     return qx, qy, np.clip(p, -_bound(qx, qy), _bound(qx, qy))
 
 
+def _given(qx: Array, qy: Array, p: Array) -> Array:
+    """The variance of y given x."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(qx > 0, np.maximum(qy - p * (p / qx), 0), qy)
+
+
 def _bound(qx: Array, qy: Array) -> Array:
     return np.where(qx == qy, qx, np.sqrt(qx) * np.sqrt(qy))
-
-
-def _determinant(qx: Array, qy: Array, p: Array) -> Array:
-    bound = _bound(qx, qy)
-    return (bound - p) * (bound + p)
 
 
 def _mean(activation: str, which: int, qx: Array, qy: Array, p: Array, gap: Array | None = None) -> Array:
@@ -116,7 +119,8 @@ def _mean(activation: str, which: int, qx: Array, qy: Array, p: Array, gap: Arra
     largest = np.maximum(qx, qy)
     unit = np.where(largest > LARGE, largest, 1.0)
     qx, qy, p = qx / unit, qy / unit, p / unit
-    delta = _determinant(qx, qy, p) if gap is None else qx**2 * gap * (2 - gap)
+    bound = _bound(qx, qy)
+    delta = (bound - p) * (bound + p) if gap is None else qx**2 * gap * (2 - gap)
     return unit**degree * _mix(term, scales, weights, unit, qx, qy, p, delta)
 
 

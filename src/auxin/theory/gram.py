@@ -103,33 +103,26 @@ def propagate_gram(
         runs = list(pool.map(replica, range(REPLICAS)))
     states, gradients, *sent = (torch.cat(matrices, 1) for matrices in zip(*runs, strict=True))
     check(bool(gradients.isfinite().all()), "gradient", "infinite on the way back", "gradients below 1e308")
-    found = _profile(*(f(m, 1).numpy() for m in (states, gradients) for f in (torch.mean, torch.std)))
+    means = (m.mean(1).numpy() for m in (states, gradients))
+    found = _profile(*means, *(m.std(1).numpy() / REPLICAS**0.5 for m in (states, gradients)))
     into = {"memory_gradient": sent[0].mean(1).numpy()} if sent else {}
     return replace(found, columns={**found.columns, **into})
 
 
-def _profile(gram: Array, gram_spread: Array, gradient: Array, gradient_spread: Array) -> Profile:
-    """Means over the replicas and their standard errors: a mean's is at most that of its entries together."""
-    errors = gram_spread / REPLICAS**0.5, gradient_spread / REPLICAS**0.5
-    norm, overlap = norm_and_overlap(gram)
-    size, _ = norm_and_overlap(gradient)
-    (norm_error, overlap_error), (size_error, _) = map(norm_and_overlap, errors)
-    return Profile(
-        {
-            "norm": norm,
+def _profile(gram: Array, gradient: Array, gram_error: Array, gradient_error: Array) -> Profile:
+    """Means over the replicas with their standard errors: a mean's is at most that of its entries together."""
+    norm, size = norm_and_overlap(gram)[0], norm_and_overlap(gradient)[0]
+
+    def columns(gram: Array, gradient: Array) -> dict[str, Array]:
+        diagonal, overlap = norm_and_overlap(gram)
+        found = {
+            "norm": diagonal,
             "cosine": overlap / norm,
-            "gradient": size / size[-1],
-            "gram": gram,
-            "gradient_gram": gradient,
-        },
-        {
-            "norm": norm_error,
-            "cosine": overlap_error / norm,
-            "gradient": size_error / size[-1],
-            "gram": errors[0],
-            "gradient_gram": errors[1],
-        },
-    )
+            "gradient": norm_and_overlap(gradient)[0] / size[-1],
+        }
+        return found | {"gram": gram, "gradient_gram": gradient}
+
+    return Profile(columns(gram, gradient), columns(gram_error, gradient_error))
 
 
 def _generator(seed: int, replica: int) -> torch.Generator:

@@ -18,28 +18,13 @@ from auxin.errors import ConfigError
 from auxin.theory.states import Array
 
 Function = Callable[[Any], Any]
+Combine = Callable[[Array, Array], Array]
 
 REACH = 9.0
 """Standard deviations covered: the normal weight beyond is 1e-19."""
 TOLERANCE = 1e-7
 """Largest accepted relative change between two refinements; the finer one, whose error is smaller, is kept."""
 NODES = (6, 10, 16, 26, 42)
-
-
-def kernel(function: Function, qx: Array, qy: Array, p: Array) -> Array:
-    """E[φ(x)φ(y)]; cost about 10 ms an element. Raises ``ConfigError`` where it does not converge."""
-    return _each(lambda fx, fy: fx * fy, function, qx, qy, p)
-
-
-def kernel_derivative(function: Function, qx: Array, qy: Array, p: Array) -> Array:
-    """E[φ'(x)φ'(y)], with φ' by a five-point difference."""
-    return _each(lambda fx, fy: fx * fy, lambda x: derivative(function, x), qx, qy, p)
-
-
-def kernel_gap(function: Function, q: Array, gap: Array) -> Array:
-    """E[(φ(x) − φ(y))²]/2 for variances q and correlation 1 − gap."""
-    delta = q * gap * (2 - gap)
-    return _each(lambda fx, fy: (fx - fy) ** 2 / 2, function, q, q, q * (1 - gap), delta)
 
 
 def derivative(function: Function, x: Array) -> Array:
@@ -51,53 +36,28 @@ def derivative(function: Function, x: Array) -> Array:
     return (8 * near - far) / (12 * h)
 
 
-def _each(
-    combine: Callable[[Array, Array], Array],
-    function: Function,
-    qx: Array,
-    qy: Array,
-    p: Array,
-    conditional: Array | None = None,
-) -> Array:
-    if conditional is None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            conditional = np.where(qx > 0, np.maximum(qy - p * (p / qx), 0), qy)
-    points = [np.ravel(a) for a in (qx, qy, p, conditional)]
-    values = [_converged(combine, function, *map(float, point)) for point in zip(*points, strict=True)]
-    return np.array(values).reshape(qx.shape)
+def expectation(combine: Combine, function: Function, qx: Array, qy: Array, p: Array, spread: Array) -> Array:
+    """E combine(φ(x), φ(y)), ``spread`` the variance of y given x; about 10 ms an element."""
+    points = zip(*(np.ravel(a).tolist() for a in (qx, qy, p, spread)), strict=True)
+    return np.array([_converged(combine, function, *point) for point in points]).reshape(qx.shape)
 
 
-def _converged(
-    combine: Callable[[Array, Array], Array],
-    function: Function,
-    qx: float,
-    qy: float,
-    p: float,
-    conditional: float,
-) -> float:
+def _converged(combine: Combine, function: Function, qx: float, qy: float, p: float, spread: float) -> float:
     before = change = np.inf
     for nodes in NODES:
-        value = _integral(combine, function, qx, p / qx if qx > 0 else 0.0, conditional**0.5, nodes)
+        value = _integral(combine, function, qx, p / qx if qx > 0 else 0.0, spread**0.5, nodes)
         change = abs(value - before)
         if change <= TOLERANCE * abs(value):
             return value
         before = value
-    scale = before if before else 1.0
     raise ConfigError(
         f"activation {getattr(function, '__name__', function)!r} has Gaussian moments known only to "
-        f"{abs(change / scale):.0e} at variances {qx:.3g}, {qy:.3g}; "
+        f"{abs(change / (before or 1.0)):.0e} at variances {qx:.3g}, {qy:.3g}; "
         "allowed: a function that is continuous, and smooth except at 0"
     )
 
 
-def _integral(
-    combine: Callable[[Array, Array], Array],
-    function: Function,
-    qx: float,
-    slope: float,
-    tau: float,
-    nodes: int,
-) -> float:
+def _integral(combine: Combine, function: Function, qx: float, slope: float, tau: float, nodes: int) -> float:
     """E combine(φ(x), φ(y)), one refinement; arrays are (2·outer points, inner points of one side of 0)."""
     blur = tau / (tau + abs(slope) * qx**0.5 + 1e-300)  # what the other variable smooths away needs no panels
     fractions, weights = _graded(nodes, 12 + min(round(-np.log2(max(blur, 1e-9))), 18))

@@ -69,8 +69,7 @@ def forward(body: Attention, seen: Tensor, draws: Draws, source: Tensor | None =
     _, size, spread = centered(values, dtype)
     total = torch.zeros_like(seen)
     for head in _drawn(body, seen, source, draws, dtype):
-        a = head.attention
-        total += ((a @ spread[:, None]) @ a.mT).sum(1)
+        total += ((head.attention @ spread[:, None]) @ head.attention.mT).sum(1)
     mean = values.mean((1, 2), keepdim=True) + size * symmetric_part(total) / draws.count
     return body.sigma_v**2 * mean
 
@@ -100,12 +99,10 @@ def backward(
         for_queries += (dq @ dq.mT).sum(1)
         for_keys += (dk @ dk.mT).sum(1)
     factor = _factor(body) ** 2
-    for_queries, for_keys = (
-        factor * symmetric_part(score) / outer(_size(body, state, sigma))
-        if body.qk_norm == "all"
-        else factor * symmetric_part(score)
-        for score, state, sigma in ((for_queries, seen, body.sigma_q), (for_keys, source, body.sigma_k))
-    )  # q̂ = z/√u: the norm's Jacobian
+    for_queries, for_keys = factor * symmetric_part(for_queries), factor * symmetric_part(for_keys)
+    if body.qk_norm == "all":  # q̂ = z/√u: the norm's Jacobian
+        for_queries = for_queries / outer(_size(body, seen, body.sigma_q))
+        for_keys = for_keys / outer(_size(body, source, body.sigma_k))
     scale = strength * body.sigma_v**2 / draws.count
     return scale * for_queries, scale * (symmetric_part(value) + for_keys)
 
@@ -126,9 +123,8 @@ def _size(body: Attention, state: Tensor, sigma: float) -> Tensor:
 
 def _factor(body: Attention) -> float:
     """What q̂·k̂ of unit queries and keys is multiplied by."""
-    scale = body.scale
-    if scale is None:
-        scale = 1.0 if body.head_dim is None else body.head_dim**-0.5
+    natural = 1.0 if body.head_dim is None else body.head_dim**-0.5
+    scale = natural if body.scale is None else body.scale
     return scale if body.qk_norm else scale * body.sigma_q * body.sigma_k
 
 
@@ -155,7 +151,7 @@ def _drawn(
         if (
             body.head_dim is None
         ):  # logits σ_A·R Z Rᵀ: one random matrix between the tokens, met from either side
-            keys, pull_keys = roots[1].expand(replicas, count, m, m), _as_it_is
+            keys, pull_keys = roots[1].expand(replicas, count, m, m), lambda g: g
         else:
             keys, pull_keys = _projected(body, roots[1], shape, body.sigma_k, draws, turn)
         logits = factor * (queries @ keys.mT)
@@ -173,10 +169,6 @@ def _drawn(
             queries = roots[0].expand(replicas, count, n, n)
         yield _Head(logits.softmax(-1), slope, queries, keys, pull_queries, pull_keys)
         first += count
-
-
-def _as_it_is(g: Tensor) -> Tensor:
-    return g
 
 
 def _buckets(relative: Relative, allowed: Tensor) -> Tensor:
@@ -216,9 +208,7 @@ def rotation(body: Attention, n: int, dtype: torch.dtype) -> Tensor | None:
         return None
     rate = torch.tensor(body.rotary.rates(body.head_dim), dtype=torch.float64)
     angle = torch.arange(n, dtype=torch.float64)[:, None] * rate
-    return torch.polar(torch.ones_like(angle), angle).to(
-        torch.complex64 if dtype == torch.float32 else torch.complex128
-    )
+    return torch.polar(torch.ones_like(angle), angle).to(dtype.to_complex())
 
 
 def turned_by(x: Tensor, turn: Tensor) -> Tensor:
