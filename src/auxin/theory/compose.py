@@ -23,15 +23,14 @@ import numpy as np
 
 from auxin.architecture import Block, Layer, Network, Norm, Sublayer
 from auxin.architecture.network import described
-from auxin.theory.parts import GRAM, SYMMETRIC, norm
-from auxin.theory.states import TWO_NUMBERS, Array, Branch, PartError, quotient, scaled
+from auxin.theory.parts import SYMMETRIC, gram_of, norm
+from auxin.theory.states import TWO_NUMBERS, Array, Back, Branch, PartError, quotient, scaled
 from auxin.values import check, check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from auxin.theory.draws import Draws
-    from auxin.theory.states import Back
 
 LARGEST = 1e6
 """Norm² beyond which, or below one over which, a stream without norm counts as diverged or dead."""
@@ -183,7 +182,7 @@ def _gram_sum(group: Sequence[Sublayer], state: Tensor, draws: Draws) -> tuple[T
     total, backs = skip * state, []
     for sublayer in group:
         seen, before = norm.gram(sublayer.before, state)
-        out, body = GRAM[type(sublayer.body)](sublayer.body, seen, draws)
+        out, body = gram_of(sublayer.body)(sublayer.body, seen, draws)
         out, after = norm.gram(sublayer.after, out)
         total = total + sublayer.branch**2 * out
         backs.append((sublayer.branch**2, before, body, after))

@@ -25,10 +25,9 @@ if TYPE_CHECKING:  # symmetric tokens need numpy alone
     import torch
     from torch import Tensor
 
-    Back = Callable[[Tensor], Tensor]
-    """From the gradient's Gram matrix after a part to the one before it."""
-
 Array = NDArray[np.float64]
+Back = Callable[["Tensor"], "Tensor"]
+"""From the gradient's Gram matrix after a part to the one before it."""
 
 SMALLEST, LARGEST = 1e-30, 1e30
 """Norm² of a token per dimension that a Gram matrix may have on its way."""

@@ -25,13 +25,12 @@ import numpy as np
 
 from auxin.architecture import Attention
 from auxin.theory.moments import Moments, MomentsTable, exact_moments
-from auxin.theory.states import TWO_NUMBERS, Array, Branch, PartError, matrix, scaled
+from auxin.theory.states import TWO_NUMBERS, Array, Back, Branch, PartError, matrix, scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from auxin.theory.draws import Draws
-    from auxin.theory.states import Back
 
 
 class SymmetricAttention:

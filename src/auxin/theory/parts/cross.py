@@ -10,22 +10,17 @@ The memory's gradient adds up over the layers that read it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import Tensor
 
 from auxin.architecture import CrossAttention
 from auxin.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from auxin.theory.draws import Draws
-    from auxin.theory.states import Back
+from auxin.theory.draws import Draws
+from auxin.theory.parts import heads
+from auxin.theory.states import Back
 
 
 def gram(body: CrossAttention, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
     """The output's Gram matrix from that of what attention sees, and the way back, which adds to the memory's."""
-    from auxin.theory.parts import heads  # torch is loaded only where something is drawn
-
     memory = draws.memory
     if memory is None:
         raise ConfigError("memory is None; allowed: its Gram matrix, of a network with CrossAttention")

@@ -15,22 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from auxin.architecture import Experts
+import torch
+from torch import Tensor
+
+from auxin.architecture import MLP, Experts
+from auxin.theory.draws import Draws, root
 from auxin.theory.parts import mlp
-from auxin.theory.states import symmetric_part
+from auxin.theory.states import Back, symmetric_part
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from auxin.architecture import MLP
-    from auxin.theory.draws import Draws
-    from auxin.theory.states import Back
-
-    Weigh = Callable[[Tensor], Tensor]
-    """From logits [..., n, E] to weights of the same shape."""
-
+Weigh = Callable[[Tensor], Tensor]
+"""From logits [..., n, E] to weights of the same shape."""
 CHUNK = 2**18
 """Logits and weights drawn at a time."""
 
@@ -66,10 +62,6 @@ def _weighed(
     body: MLP, weigh: Weigh, count: int, sigma: float, seen: Tensor, draws: Draws
 ) -> tuple[Tensor, Back]:
     """Σ_e w_e·MLP_e of ``count`` independent MLPs: the output's Gram matrix, and the way back."""
-    import torch  # loaded only where something is drawn
-
-    from auxin.theory.draws import root
-
     kernel, inner = mlp.gram(body, seen, draws)
     replicas, n, _ = seen.shape
     chunks = draws.chunks(replicas * n * max(n, count), CHUNK)

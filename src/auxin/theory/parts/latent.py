@@ -15,24 +15,18 @@ Gram matrix as its mean: both are right up to O(1/rank).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from auxin.architecture import LatentAttention
-from auxin.theory.states import centered, outer, symmetric_part
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from auxin.theory.draws import Draws
-    from auxin.theory.states import Back
+from auxin.theory.draws import Draws, precision, root
+from auxin.theory.parts.heads import CHUNK, SMALLEST, biases, rotation, turned_by
+from auxin.theory.states import Back, centered, outer, symmetric_part
 
 
 def gram(body: LatentAttention, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
     """The output's Gram matrix from that of what attention sees, and the way back."""
-    from auxin.theory.draws import precision
-    from auxin.theory.parts.heads import SMALLEST  # torch is loaded only where something is drawn
-
     epsilon = body.qk_epsilon / max(body.sigma_down, SMALLEST) ** 2
     norms = outer((seen.diagonal(dim1=1, dim2=2) + epsilon).sqrt())  # S on either side
     latent = seen / norms
@@ -54,11 +48,6 @@ def _backward(
     body: LatentAttention, seen: Tensor, latent: Tensor, gradient: Tensor, draws: Draws, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Of latents, and straight of what attention sees."""
-    import torch
-
-    from auxin.theory.draws import root
-    from auxin.theory.parts.heads import turned_by
-
     strength = gradient.abs().amax((1, 2), keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
     unit = gradient / strength
     left, r = root(unit).to(dtype)[:, None], root(latent)
@@ -85,11 +74,6 @@ def _drawn(
 
     The dimensions that turn stand first; a key's gradient is then that of q times scale·σ_Q, without σ_K and σ_D.
     """
-    import torch
-
-    from auxin.theory.draws import root
-    from auxin.theory.parts.heads import CHUNK, biases, rotation, turned_by
-
     assert body.head_dim is not None
     replicas, n, d = len(seen), seen.shape[-1], body.head_dim
     direct, normed = (root(x).to(dtype)[:, None] for x in (seen, latent))

@@ -17,13 +17,12 @@ import numpy as np
 
 from auxin.architecture import MLP
 from auxin.theory.kernels import Kernels, KernelTable, exact_kernels, kernel, kernel_derivative
-from auxin.theory.states import Array, Branch, matrix, quotient, scaled
+from auxin.theory.states import Array, Back, Branch, matrix, quotient, scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from auxin.theory.draws import Draws
-    from auxin.theory.states import Back
 
 
 class SymmetricMLP:

@@ -16,12 +16,10 @@ import numpy as np
 from auxin.architecture import Norm
 from auxin.architecture.mlp import Activation
 from auxin.theory.kernels import exact_kernels, kernel, kernel_derivative
-from auxin.theory.states import Array, Seen, matrix, norms, outer, quotient, scaled
+from auxin.theory.states import Array, Back, Seen, matrix, norms, outer, quotient, scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from auxin.theory.states import Back
 
 SMALLEST_INVERSE = 1e-30
 """r = 1/q that stands for all smaller ones where a function of q is needed."""
