@@ -13,7 +13,7 @@ def one_layer(block: Block, cosine: float, norm: float = 1.0) -> Step:
 
 
 def attention_alone(block: Block, cosine: float) -> np.ndarray:
-    return step(Layer(block.layer.sublayers[:1]), block, cosine, 1.0).back()
+    return step(Layer(block.layer.sublayers[:1]), block, cosine, 1.0).back
 
 
 def step(layer: Layer, block: Block, cosine: float, norm: float) -> Step:
@@ -69,14 +69,14 @@ def test_the_value_path_conserves_the_sum_of_all_gradients() -> None:
 def test_a_linear_mlp_scales_all_gradients_alike() -> None:
     block = Block(norm="none", activation="linear", mlp_skip=0.5, mlp_branch=2.0, sigma_w=1.5, sigma_o=0.7)
     mlp = Layer(block.layer.sublayers[1:])
-    assert step(mlp, block, 0.4, 1.0).back() == pytest.approx((0.25 + 4 * 1.5**2 * 0.7**2) * np.eye(2))
+    assert step(mlp, block, 0.4, 1.0).back == pytest.approx((0.25 + 4 * 1.5**2 * 0.7**2) * np.eye(2))
 
 
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 def test_the_input_norm_counts_where_no_norm_removes_it(norm: str) -> None:
     """Twice the input: pre-norm branches pass half the gradient, and the first post-norm all of it halved."""
     block = Block(norm=norm, activation="linear", sigma_a=0.0, attention_skip=0.0, mlp_branch=0.0)
-    one, two = (one_layer(block, 0.3, norm=q).back() for q in (1.0, 4.0))
+    one, two = (one_layer(block, 0.3, norm=q).back for q in (1.0, 4.0))
     assert two == pytest.approx(one if norm == "none" else one / 4)
 
 
@@ -86,5 +86,5 @@ def test_near_collapse_differences_go_back_as_they_come_forward(norm: str) -> No
     block = Block(norm=norm, activation="gelu", sigma_a=3.0, sigma_w=1.7, mlp_branch=0.6, n_tokens=20)
     found = one_layer(block, 1 - 1e-7, norm=1.0)
     forward = float(found.gap / 1e-7 * (1 / found.r if norm == "pre" else 1.0))
-    smallest = np.sort(np.linalg.eigvals(found.back()))[0]
+    smallest = np.sort(np.linalg.eigvals(found.back))[0]
     assert smallest == pytest.approx(forward, rel=1e-4)
