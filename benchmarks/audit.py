@@ -1,11 +1,11 @@
 """auxin.check on a small model of every class with a config in the installed transformers.
 
-    python benchmarks/audit.py [--seeds 1] [--limit 60] [--again | --more] [CLASS …]
+    python benchmarks/audit.py [--seeds 1] [--limit 60] [--again] [CLASS …]
 
 A row a class: whether its stream is measured, and how far from what plain forward hooks show; how far the prediction is
 from the mean over drawn networks; what its weights were compared with; what is flagged although nothing was harmed; why
-it is refused. Rows that docs/tables/audit.csv has are kept, unless ``--again``; docs/audit.md is made from them. With
-``--more``, classes that were checked with fewer seeds are checked with the others, for what is flagged alone.
+it is refused. Rows that docs/tables/audit.csv has are kept, unless ``--again``; those of fewer seeds are checked with
+the others. docs/audit.md is made from them.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from small_models import VISION, WIDTH, classes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TABLE, SLIPS, PAGE = DOCS / "tables" / "audit.csv", DOCS / "tables" / "slips.csv", DOCS / "audit.md"
+TEMPLATE = Path(__file__).with_name("audit.txt")
 VERSION = "5.24.0"
 """Of transformers, that the committed rows are of."""
 INPUTS = re.compile("does not run on|never run|as input is not known|tokens of a sequence")
@@ -248,78 +249,34 @@ READ = {
     "PhimoeForCausalLM": "False: in evaluation mode its router has a gradient only where two experts nearly tie.",
 }
 """What the code says of classes that are flagged."""
-PAGE_TEXT = """# Audit: every class of transformers
-
-What `auxin check` makes of a small model of every class that has a config in transformers {version}: three layers,
-width {width}, {tokens} tokens, the class's own random weights. `python benchmarks/audit.py` repeats it; rows that are
-there are kept. {vision} rows are of vision transformers of timm 1.0.31 and torchvision 0.29.1, in an environment of
-their own.
-
-| classes | |
-|---|---|
-| in all | {classes} |
-| measured, and equal to plain forward hooks (norm² and cosine of each layer) within 10⁻⁶ | {equal} |
-| predicted, by a family or by recognized layers | {predicted} |
-| predicted within {limits} | {close} |
-| weights compared with a family's scheme | {intended} |
-| weights compared with fresh draws of the class | {drawn} |
-| flagged although nothing was harmed | {flagged} |
-| fresh models of them all | {fresh} |
-| fresh models that are flagged, and the flag is true | {true} |
-| false alarms | {false} |
-| measured without a verdict: branches do not account for the stream | {open} |
-| refused: inputs that are not made up, or do not reach the layers | {inputs} |
-| refused: no stream [B, n, d], or no repeated layers of one width | {layers} |
-| not built small | {unbuilt} |
-
-Half of the checks take less than {seconds} seconds. Predictions are compared with the mean over {draws} networks of
-width {wide}. All rows, with the reason of each refusal, are in [audit.csv](tables/audit.csv).
-
-## What is flagged
-
-{findings}
-
-## Slips
-
-{planted} slips were planted in {models} models, all but DeepSeek-V2 and V3 of no known family, by
-`python benchmarks/slips.py`. {named} of them ({share}) are named first, at the right module. All rows are in
-[slips.csv](tables/slips.csv).
-
-| slip | named first | of |
-|---|---|---|
-{slips}
-"""
 
 
 def page() -> str:
     """docs/audit.md, from the two tables."""
     table, slips = read(), pl.read_csv(SLIPS)
-    refused = table.filter(pl.col("refused").is_not_null())["refused"].to_list()
+    count = lambda condition: table.filter(condition).height
+    refused = table["refused"].drop_nulls().to_list()
     unbuilt = sum(reason.startswith(("not built small", "more than", "the process")) for reason in refused)
     inputs = sum(bool(INPUTS.search(reason)) for reason in refused)
     without = sum(reason.startswith("the branches found") for reason in refused)
-    predicted = table.filter(pl.col("cosine").is_not_null())
-    close = predicted.filter(*(pl.col(name) <= limit for name, limit in CLOSE.items()))
     flagged = table.filter(pl.col("flagged") > 0)
     true = [name for name, words in READ.items() if words.startswith("True")]
     kinds = slips.group_by("slip", maintain_order=True).agg(pl.col("named").sum(), pl.len())
-    rows = [f"| {row['slip']} | {row['named']} | {row['len']} |" for row in kinds.to_dicts()]
     findings = [
-        f"- {row['model']}: {row['finding']} {READ.get(row['model'], '')}".rstrip()
-        for row in flagged.to_dicts()
+        f"- {r['model']}: {r['finding']} {READ.get(r['model'], '')}".rstrip() for r in flagged.to_dicts()
     ]
-    return PAGE_TEXT.format(
+    return TEMPLATE.read_text().format(
         version=VERSION,
         width=WIDTH,
         tokens=TOKENS,
         classes=len(table),
-        vision=table.filter(pl.col("model").is_in(list(VISION))).height,
-        equal=table.filter(pl.col("equal") <= EQUAL).height,
-        predicted=predicted.height,
+        vision=count(pl.col("model").is_in(list(VISION))),
+        equal=count(pl.col("equal") <= EQUAL),
+        predicted=count(pl.col("cosine").is_not_null()),
         limits=f"{CLOSE['cosine']} in cosine, {CLOSE['norm']:.0%} in norm², {CLOSE['gradient']:.0%} in gradient",
-        close=close.height,
-        intended=table.filter(pl.col("reference") == "intended").height,
-        drawn=table.filter(pl.col("reference") == "drawn").height,
+        close=count(pl.all_horizontal(pl.col(name) <= limit for name, limit in CLOSE.items())),
+        intended=count(pl.col("reference") == "intended"),
+        drawn=count(pl.col("reference") == "drawn"),
         flagged=flagged.height,
         fresh=table["fresh"].sum(),
         true=flagged.filter(pl.col("model").is_in(true))["flagged"].sum(),
@@ -335,8 +292,8 @@ def page() -> str:
         planted=len(slips),
         models=slips["model"].n_unique(),
         named=slips["named"].sum(),
-        share=f"{slips['named'].sum() / len(slips):.0%}",
-        slips="\n".join(rows),
+        share=f"{slips['named'].mean():.0%}",
+        slips="\n".join(f"| {slip} | {named} | {planted} |" for slip, named, planted in kinds.iter_rows()),
     )
 
 
@@ -344,12 +301,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--limit", type=float, default=60)
-    for name, words in (
-        ("--again", "replace all rows"),
-        ("--refused", "try those again that were refused"),
-        ("--more", "only what is flagged, with seeds that a row is without"),
-    ):
-        parser.add_argument(name, action="store_true", help=words)
+    parser.add_argument("--again", action="store_true", help="replace all rows")
     parser.add_argument("classes", nargs="*", metavar="CLASS")
     options = parser.parse_args()
     import transformers.generation
@@ -362,13 +314,13 @@ def main() -> None:
     every = dict(classes())
     rows = {row["model"]: row for row in read().to_dicts() if row["model"] in (*every, *VISION)}
     for name, build in every.items():
-        chosen = not options.classes or any(re.fullmatch(pattern, name) for pattern in options.classes)
+        if options.classes and not any(re.fullmatch(pattern, name) for pattern in options.classes):
+            continue
         row = rows.get(name)
-        known = row is not None and not (options.refused and row["refused"])
-        if chosen and options.more and row is not None and 0 < (row["fresh"] or 0) < options.seeds:
-            rows[name] |= apart(partial(flags_of, build, row, options.seeds), options.limit)
-        elif chosen and not options.more and (options.again or not known):
+        if row is None or options.again:
             rows[name] = {"model": name} | apart(partial(row_of, build, options.seeds), options.limit)
+        elif 0 < (row["fresh"] or 0) < options.seeds:
+            row |= apart(partial(flags_of, build, row, options.seeds), options.limit)
         else:
             continue
         print({key: value for key, value in rows[name].items() if value is not None}, flush=True)

@@ -33,9 +33,9 @@ ACTIVATIONS = (
 
 
 def grid(norm: str) -> list[tuple[Block, bool]]:
-    """14 blocks of each norm, without and with the causal mask in turn; strengths, lengths and σ's go round."""
+    """A block of each activation, without and with the causal mask in turn; strengths, lengths and σ's go round."""
     blocks = []
-    for i, ((activation, sigma_w), causal) in enumerate(itertools.product(ACTIVATIONS, (False, True))):
+    for i, ((activation, sigma_w), causal) in enumerate(zip(ACTIVATIONS, itertools.cycle((False, True)))):
         k = i + {"pre": 0, "post": 1, "none": 2}[norm]
         attention_skip, attention_branch, mlp_skip, mlp_branch = STRENGTHS[(k + k // 4) % 4]
         sigma_a = (1.0, 0.5, 2.0)[(k + k // 3) % 3]
@@ -76,7 +76,6 @@ def test_a_grid_of_blocks_agrees_forward_and_backward(norm: str) -> None:
             shares.append(agreement.deviation / agreement.tolerance)
             if not agreement.passed:
                 failed.append((name, causal, block))
-    assert len(backward) == 14
     assert not failed
     for errors in (forward, backward):
         assert np.median(errors) <= 0.02

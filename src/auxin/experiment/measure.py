@@ -8,7 +8,7 @@ from pathlib import Path
 from auxin.errors import CheckpointError, RunError
 from auxin.experiment.bars import Bar
 from auxin.experiment.data import task_of
-from auxin.measures.structure import KNOWN, MEASURES, measured_sentences, structure
+from auxin.measures.structure import KNOWN, MEASURES, WITHOUT_SENTENCES, measured_sentences, structure
 from auxin.models.devices import has_device, on_threads
 from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, Run, measuring, open_run
@@ -16,9 +16,6 @@ from auxin.runs.checkpoints import Checkpoint
 from auxin.tasks import Task
 from auxin.training.loop import float32_products
 from auxin.values import check
-
-WITHOUT_SENTENCES = {"norms": "weight_norm", "signals": "angle_total"}
-"""Measures that read no sentence, and a number of each."""
 
 
 def measure(

@@ -173,6 +173,8 @@ def weight_norms(model: nn.Module, depth: int) -> dict[str, float]:
 
 MEASURES = ("norms", "entropy", "projection")
 KNOWN = get_args(MeasureName)
+WITHOUT_SENTENCES = {"norms": "weight_norm", "signals": "angle_total"}
+"""Measures that read no sentence, and a number of each."""
 
 
 def measured_sentences(task: Task, count: int) -> list[Sentence]:

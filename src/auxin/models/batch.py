@@ -36,8 +36,8 @@ class Batch:
 
     def member(self, m: int) -> Batch:
         """That of member m alone, whose tensors are without the first axis."""
-        tensors = (self.tokens, self.targets, self.positions, self.slots, self.places, self.counts)
-        return Batch(*(tensor[m] for tensor in tensors), self.shape)
+        tokens, targets, positions = self.tokens[m], self.targets[m], self.positions[m]
+        return Batch(tokens, targets, positions, self.slots[m], self.places[m], self.counts[m], self.shape)
 
 
 def make_batch(members: Sequence[Sequence[np.ndarray]]) -> Batch:

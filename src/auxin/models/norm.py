@@ -1,14 +1,13 @@
-"""Norms, a module for each kind: ``NORMS`` is the one list of them."""
+"""Norms: a module for each kind in ``NORMS``, and one for all that are activations, entry by entry."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auxin.architecture.norm import Norm, NormKind
+from auxin.architecture.norm import Norm
+from auxin.models.mlp import ACTIVATIONS
 
 
 class LayerNorm(nn.Module):
@@ -49,7 +48,7 @@ class Elementwise(nn.Module):
 
     def __init__(self, norm: Norm, width: int) -> None:
         super().__init__()
-        self.function = FUNCTIONS[norm.kind]
+        self.function = ACTIVATIONS[norm.kind]
         self.weight, self.bias = (nn.Parameter(torch.empty(width)) for _ in range(2))
         self.slope = nn.Parameter(torch.empty(1))
 
@@ -63,16 +62,9 @@ class Elementwise(nn.Module):
         return torch.addcmul(self.bias, self.function(x * self.slope), self.weight)
 
 
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "erf": torch.erf}
-NORMS: dict[NormKind, type[LayerNorm | RMSNorm | Elementwise]] = {
-    "layer": LayerNorm,
-    "rms": RMSNorm,
-    "tanh": Elementwise,
-    "erf": Elementwise,
-}
-AnyNorm = LayerNorm | RMSNorm | Elementwise
+NORMS = {"layer": LayerNorm, "rms": RMSNorm}
 
 
-def norm_module(norm: Norm, width: int) -> AnyNorm:
+def norm_module(norm: Norm, width: int) -> LayerNorm | RMSNorm | Elementwise:
     """The module of a described norm; its parameters are left as allocated."""
-    return NORMS[norm.kind](norm, width)
+    return Elementwise(norm, width) if norm.elementwise else NORMS[norm.kind](norm, width)
