@@ -101,9 +101,9 @@ LATENTS = Network(
     3 * (pre(LATENT, GELU), Layer((Sublayer(replace(LATENT, query_rank=None)), Sublayer(GELU, stream=RMS))))
 )
 """Behind a norm, and not."""
-DRAWS = {"ALiBi": (4096, 24)}
-"""Of theory and networks, where both scatter more: each slope is one head's in twelve."""
-NETWORKS = {name: Network.repeat(layer, 6) for name, layer in CASES.items()} | {
+DRAWS = {"ALiBi": (4096, 12), "soft cap": (512, 16), "latent keys": (512, 16)}
+"""Of theory and networks, where either scatters more: each slope of ALiBi is one head's in twelve."""
+NETWORKS = {name: Network.repeat(layer, 3) for name, layer in CASES.items()} | {
     "unlike layers": UNLIKE,
     "latent keys": LATENTS,
 }
@@ -111,22 +111,21 @@ NETWORKS = {name: Network.repeat(layer, 6) for name, layer in CASES.items()} | {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_theory_agrees_with_random_networks(name: str) -> None:
-    """Median error of all entries ≤ 1.5% forward and 3% backward, worst ≤ 5 and 8%, at width 768 and 6 layers."""
+    """Median error of all entries ≤ 0.75%, worst ≤ 3% forward and 8% backward, at width 768."""
     network, gram = NETWORKS[name], tokens()
-    predicted, measured = DRAWS.get(name, (512, 16))
+    predicted, measured = DRAWS.get(name, (512, 8))
     theory = propagate_gram(network, gram, draws=predicted)
     states, gradients = measure(network, gram, draws=measured, sequences=12)
     forward, backward = errors(states, theory["gram"]), errors(gradients, theory["gradient_gram"])
     shown = [f"{value:.2%}" for e in (forward, backward) for value in (np.median(e), e.max())]
-    assert np.median(forward) <= 0.015, shown
-    assert forward.max() <= 0.05, shown
-    assert np.median(backward) <= 0.03, shown
+    assert max(np.median(forward), np.median(backward)) <= 0.0075, shown
+    assert forward.max() <= 0.03, shown
     assert backward.max() <= 0.08, shown
 
 
 @pytest.mark.parametrize("name", EXPERTS)
 def test_experts_agree_with_random_networks(name: str) -> None:
-    """As above, at width 384 and 2 layers; the worst entry backward, of 64 networks, ≤ 12%."""
+    """Median error ≤ 1.5% forward and 3% backward, worst ≤ 5 and 12%, at width 384 and 2 layers, of 64 networks."""
     network, gram = Network.repeat(EXPERTS[name], 2), tokens()
     theory = propagate_gram(network, gram, draws=2048)
     states, gradients = measure(network, gram, draws=64, sequences=2, width=384, heads=6)
