@@ -147,8 +147,7 @@ class CheckOptions(Writing):
 
     def _report(self) -> tuple[CheckReport, nn.Module | None]:
         from auxin.experiment.sources import arguments_of, build, is_config, model_of_config, tokens_of
-        from auxin.families.config_file import read_config
-        from auxin.families.configs import recipe_of
+        from auxin.families.configs import read_config, recipe_of
         from auxin.families.preparation import poisoned
         from auxin.probes.check import check as examine
         from auxin.probes.inputs import vocabulary_of

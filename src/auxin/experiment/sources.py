@@ -102,7 +102,7 @@ def scaled_models(source: str, names: Sequence[str]) -> Callable[[int, int], Any
                 return function(*args, **kwargs)
 
         return built
-    from auxin.families.config_file import read_config
+    from auxin.families.configs import read_config
 
     settings = read_config(source)
     check(
@@ -239,7 +239,7 @@ def model_at(source: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Mod
     """
     if not is_config(source):
         return build(source, arguments)
-    from auxin.families.config_file import read_config
+    from auxin.families.configs import read_config
 
     check(not arguments, "kwargs", arguments, "none, of a config")
     settings, path = read_config(source), Path(source)

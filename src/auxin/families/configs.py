@@ -1,10 +1,13 @@
-"""A config.json's settings as a ``Recipe``; nothing but a dictionary is read."""
+"""A config.json, and its settings as a ``Recipe``."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from auxin.architecture import (
@@ -15,7 +18,6 @@ from auxin.architecture import (
     LatentAttention,
     Layer,
     Network,
-    Rotary,
     Sublayer,
 )
 from auxin.architecture.attention import Relative
@@ -32,6 +34,22 @@ from auxin.values import check
 
 class NoFamily(ConfigError):
     """No family is known that a config or a model is of."""
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The settings of a config.json, or of the one in a directory; raises ``ConfigError`` where there are none."""
+    path = Path(path)
+    path = path / "config.json" if path.is_dir() else path
+    if path.exists() and not path.is_file():  # a pipe would be waited for, a device read for ever
+        raise ConfigError(f"{path} is no file; allowed: a config.json")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; allowed: a config.json") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from None
+    check(isinstance(values, dict), str(path), type(values).__name__, "a JSON object of settings")
+    return values
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:
@@ -72,7 +90,9 @@ class _Reader:
             encoder = self._stack(self.family.layer)
             self.stack = "decoder"
             recipe = replace(self._stack(self.family.decoder), causal=True, encoder=encoder)
-        self._refuse_the_rest()
+        for name, value in self.values.items():
+            known = name in self.read or without_effect(name, value)
+            check(known, name, value, f"none, as it is not covered for {self.family.name}")
         return recipe
 
     def _stack(self, template: Layer) -> Recipe:
@@ -87,17 +107,17 @@ class _Reader:
         std, causal = self.number("std", 0.02), family.causal or self.flag("is_decoder", False)
         parallel = template.parallel and self.flag("parallel", True)
         templates = [self._sublayer(sublayer) for sublayer in template.sublayers]
-        made: dict[tuple[Any, ...], Layer] = {}  # equal layers are one object
-        bodies = [
-            tuple(self._body(s.body, i, sizes, depth, head_dim) for s in templates) for i in range(depth)
-        ]
-        for each in bodies:
-            if each not in made:
-                sublayers = (replace(s, body=body) for s, body in zip(templates, each, strict=True))
-                made[each] = Layer(tuple(sublayers), parallel)
+        self.depth, self.sizes, self.head_dim = depth, sizes, head_dim
+
+        @cache  # equal layers are one object
+        def layer(*bodies: Any) -> Layer:
+            pairs = zip(templates, bodies, strict=True)
+            return Layer(tuple(replace(sublayer, body=body) for sublayer, body in pairs), parallel)
+
+        layers = tuple(layer(*(self._body(s.body, i) for s in templates)) for i in range(depth))
         scheme = family.scheme(std, depth)
         embedding = self._embedding(scheme.embeddings(Map(width, 1)).std, width)
-        network = Network(tuple(made[each] for each in bodies), templates[0].before or templates[0].after)
+        network = Network(layers, templates[0].before or templates[0].after)
         return Recipe(family.name, network, sizes, scheme, embedding, causal)
 
     def whole(self, name: str, default: int | None = None) -> int:
@@ -131,16 +151,11 @@ class _Reader:
                     return key, values[key]
         return NAMES.get(name, (name,))[0], None
 
-    def _refuse_the_rest(self) -> None:
-        for name, value in self.values.items():
-            known = name in self.read or without_effect(name, value)
-            check(known, name, value, f"none, as it is not covered for {self.family.name}")
-
     def _sublayer(self, template: Sublayer) -> Sublayer:
         """With the config's ε, activation and place of the norms."""
-        places = {place: getattr(template, place) for place in ("before", "after", "stream")}
+        places = {"before": template.before, "after": template.after, "stream": template.stream}
         if not self.flag("do_layer_norm_before", True):
-            places = {"before": None, "after": None, "stream": template.before}
+            places = {"before": None, "stream": template.before}
         for place, norm in places.items():
             places[place] = norm and replace(norm, epsilon=self.number("epsilon", norm.epsilon))
         body = template.body
@@ -185,33 +200,30 @@ class _Reader:
         together = self.whole("n_shared_experts", 1) * hidden
         return hidden, 0 if body.shared is None else self.whole("shared_expert_intermediate_size", together)
 
-    def _after_attention(self, body: Any, layer: int) -> MLP | Experts:
+    def _experts(self, body: Experts, layer: int) -> MLP | Experts:
         """A layer's experts, or the one MLP that it has instead."""
-        if not isinstance(body, Experts):
-            return body
         dense, step = self._find("mlp_only_layers")[1] or (), self.whole("decoder_sparse_step", 1)
         first = self.number("first_k_dense_replace", 0)
         return body.expert if layer < first or layer in dense or (layer + 1) % step else body
 
-    def _body(self, template: Any, layer: int, sizes: Sizes, depth: int, head_dim: int) -> Any:
+    def _body(self, template: Any, layer: int) -> Any:
         """What one layer's sublayer has inside."""
-        if not isinstance(template, Attention):
-            return self._after_attention(template, layer)
+        if isinstance(template, MLP):
+            return template
+        if isinstance(template, Experts):
+            return self._experts(template, layer)
         if isinstance(template, LatentAttention):
-            return self._latent(template, sizes)
-        cross = isinstance(template, CrossAttention)
-        body = (
-            replace(template, head_dim=head_dim)
-            if cross
-            else self._attention(template, layer, depth, head_dim)
-        )
+            return self._latent(template)
+        body = replace(template, head_dim=self.head_dim)
+        if not isinstance(template, CrossAttention):
+            body = self._attention(body, layer)
         if self.family.unscaled:
-            body = replace(body, sigma_q=head_dim**-0.5, scale=1.0)
+            body = replace(body, sigma_q=self.head_dim**-0.5, scale=1.0)
         if body.relative is not None:
             rows, longest = (
                 self.whole(f"relative_attention_{name}") for name in ("num_buckets", "max_distance")
             )
-            body = replace(body, relative=Relative(sizes.width**-0.5, rows, longest))
+            body = replace(body, relative=Relative(self.sizes.width**-0.5, rows, longest))
         return body
 
     def _key_heads(self, heads: int) -> int:
@@ -221,15 +233,15 @@ class _Reader:
             return keys
         return 1 if self.flag("multi_query", False) else heads
 
-    def _attention(self, template: Any, layer: int, depth: int, head_dim: int) -> Attention:
+    def _attention(self, template: Attention, layer: int) -> Attention:
         """What one layer's attention does."""
-        natural = head_dim**-0.5
+        head_dim, natural = self.head_dim, self.head_dim**-0.5
         scale = self.number("query_pre_attn_scalar", head_dim) ** -0.5
         scale = self.number("attention_multiplier", scale)
         scale = scale if self.flag("scale_attn_weights", True) else 1.0
         scale /= layer + 1 if self.flag("scale_attn_by_inverse_layer_idx", False) else 1
-        kind, rotary = self._kind(layer, depth), None
-        turned = template.rotary and self._turns(kind, layer, depth)
+        kind, rotary = self._kind(layer), None
+        turned = template.rotary and self._turns(kind, layer)
         if turned and (settings := self._rotation(kind, head_dim)) is not None:
             rotary, strength = rotary_of(settings, head_dim, self.whole("longest", LARGEST))
             scale *= strength**2
@@ -237,7 +249,6 @@ class _Reader:
         epsilon = max(norm.epsilon for norm in (norms.before, norms.after, norms.stream) if norm)
         return replace(
             template,
-            head_dim=head_dim,
             qk_epsilon=self.number("epsilon", epsilon) if template.qk_norm else template.qk_epsilon,
             scale=None if scale == natural else scale,
             rotary=rotary,
@@ -246,21 +257,15 @@ class _Reader:
             softcap=self.number("attn_logit_softcapping", 0.0) or None,
         )
 
-    def _latent(self, template: LatentAttention, sizes: Sizes) -> LatentAttention:
+    def _latent(self, template: LatentAttention) -> LatentAttention:
         """What attention with latent keys does; the norms of latents have the classes' ε, not the config's."""
-        check(
-            sizes.key_heads == sizes.heads,
-            "num_key_value_heads",
-            sizes.key_heads,
-            f"{sizes.heads}, as of queries",
-        )
+        heads, keys = self.sizes.heads, self.sizes.key_heads
+        check(keys == heads, "num_key_value_heads", keys, f"{heads}, as of queries")
         turned = self.whole("qk_rope_head_dim")
         head_dim = self.whole("qk_nope_head_dim") + turned
         self.read.add("qk_head_dim")  # their sum
-        settings = {**(self._rotation(FULL, turned) or {})}
-        settings["partial_rotary_factor"] = math.nextafter(
-            turned / head_dim, 1
-        )  # times head_dim no less than turned
+        fraction = math.nextafter(turned / head_dim, 1)  # times head_dim no less than turned
+        settings = {**(self._rotation(FULL, turned) or {}), "partial_rotary_factor": fraction}
         strength = strength_of_all(settings)
         none = self.values.get("q_lora_rank", 0) is None
         return replace(
@@ -279,7 +284,7 @@ class _Reader:
         Since version 5 of transformers all stand in rope_parameters, where layers differ by their kind; before, a
         part stood in rope_scaling.
         """
-        base, fraction = self.number("base", Rotary().base), self.number("fraction", Rotary().fraction)
+        base, fraction = self.number("base", 10_000.0), self.number("fraction", 1.0)
         fraction *= self.whole("rotary_dim", head_dim) / head_dim
         scaling = [self._find(name)[1] for name in ("rope_parameters", "rope_scaling")]
         for value in scaling:
@@ -298,7 +303,7 @@ class _Reader:
         defaults = {"rope_theta": base, "partial_rotary_factor": fraction}
         return defaults | {name: value for name, value in settings.items() if value is not None}
 
-    def _kind(self, layer: int, depth: int) -> str:
+    def _kind(self, layer: int) -> str:
         """What a layer's tokens see: all, or a window."""
         period = self.family.period
         if period is None:
@@ -307,8 +312,8 @@ class _Reader:
         first, kinds = self.number("max_window_layers", 0), self._find("layer_types")[1]
         period = self.whole("pattern", period) if period else 0
         if kinds is not None:
-            given = isinstance(kinds, (list, tuple)) and len(kinds) == depth and set(kinds) <= KINDS
-            check(given, "layer_types", kinds, f"{depth} of {', '.join(sorted(KINDS))}")
+            given = isinstance(kinds, (list, tuple)) and len(kinds) == self.depth and set(kinds) <= KINDS
+            check(given, "layer_types", kinds, f"{self.depth} of {', '.join(sorted(KINDS))}")
             return kinds[layer]
         if size is None or not used:
             return FULL
@@ -320,12 +325,12 @@ class _Reader:
         size = self.whole("window")
         return size // 2 + 1 if self._find("window")[0] == "local_attention" else size
 
-    def _turns(self, kind: str, layer: int, depth: int) -> bool:
+    def _turns(self, kind: str, layer: int) -> bool:
         """Whether a layer rotates: not those that SmolLM 3 lists with 0, nor Cohere 2's that see all."""
         kinds, every = self._find("no_rope_layers")[1], self.whole("no_rope_layer_interval", LARGEST)
         if kinds is not None:
-            given = isinstance(kinds, (list, tuple)) and len(kinds) == depth and set(kinds) <= {0, 1}
-            check(given, "no_rope_layers", kinds, f"{depth} of 0 and 1")
+            given = isinstance(kinds, (list, tuple)) and len(kinds) == self.depth and set(kinds) <= {0, 1}
+            check(given, "no_rope_layers", kinds, f"{self.depth} of 0 and 1")
             return kinds[layer] == 1
         return (layer + 1) % every != 0 and not (self.family.unrotated and kind == FULL)
 

@@ -19,8 +19,7 @@ from auxin.architecture.initialization import normal_scheme
 from auxin.architecture.recipe import Recipe
 from auxin.architecture.sizes import Sizes
 from auxin.errors import ConfigError
-from auxin.families.config_file import read_config
-from auxin.families.configs import NoFamily, recipe_of
+from auxin.families.configs import NoFamily, read_config, recipe_of
 from auxin.families.family import GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
 from auxin.families.layers import LayerStack, find_stacks
 from auxin.families.matrices import TORCH, Matrix, has_map, matrices, recognized
