@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -136,7 +135,17 @@ def classic_layer(placed: Any, attention: Attention, mlp: MLP, norm: Norm) -> La
 
 def replace(block: Block, **hyperparameters: Any) -> Block:
     """The block with numeric hyperparameters changed: any of its fields, ``alpha_attention``, ``alpha_mlp``."""
-    return dataclasses.replace(block, **resolved(hyperparameters))
+    fields: dict[str, Any] = {}
+    for name, value in hyperparameters.items():
+        check_range(name, value)
+        added = {name: value}
+        if name in ALPHAS:
+            part = ALPHAS[name]
+            added = {f"{part}_skip": (1 - value**2) ** 0.5, f"{part}_branch": value}
+        for field in added:
+            check(field not in fields, "hyperparameter", field, "each strength set once")
+        fields |= added
+    return dataclasses.replace(block, **fields)
 
 
 def check_range(name: str, value: Any) -> None:
@@ -149,18 +158,3 @@ def check_range(name: str, value: Any) -> None:
         check_finite(name, value, 0, 1, "0 to 1")
     else:
         check_finite(name, value, 0, 1e3, "0 to 1000")
-
-
-def resolved(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperparameters with each α replaced by the skip and branch that it stands for."""
-    fields: dict[str, Any] = {}
-    for name, value in hyperparameters.items():
-        check_range(name, value)
-        added = {name: value}
-        if name in ALPHAS:
-            part = ALPHAS[name]
-            added = {f"{part}_skip": (1 - value**2) ** 0.5, f"{part}_branch": value}
-        for field in added:
-            check(field not in fields, "hyperparameter", field, "each strength set once")
-        fields |= added
-    return fields

@@ -89,14 +89,15 @@ class Scheme:
         return self.weight(of) if self.embedding is None else Draw(self.embedding(of))
 
 
-def _normal(std: Callable[[Map], float]) -> Scheme:
-    return Scheme(lambda of: std(of) * math.sqrt(of.fan_in))
+def scheme_of(std: Callable[[Map], float], words: str = "") -> Scheme:
+    """The scheme of entries of these standard deviations."""
+    return Scheme(lambda of: std(of) * math.sqrt(of.fan_in), words=words)
 
 
 def normal_scheme(std: float, *, scaled: bool = False) -> Scheme:
     """N(0, std²) for every matrix; ``scaled``: output maps of branches divided by the root of their number (GPT-2)."""
-    scheme = _normal(lambda of: std / math.sqrt(of.branches or 1) if scaled else std)
-    return replace(scheme, words=f"N(0, {std:g}²)" + SCALED * scaled)
+    words = f"N(0, {std:g}²)" + SCALED * scaled
+    return scheme_of(lambda of: std / math.sqrt(of.branches or 1) if scaled else std, words)
 
 
 def _glorot(of: Map) -> float:
@@ -114,7 +115,7 @@ SCHEMES: dict[Initialization, Scheme] = {
     "pytorch": Scheme(lambda _: math.sqrt(1 / 3), uniform=True, sigma_b=_torch_bias, embedding=lambda _: 1.0),
     "normal": normal_scheme(0.02),
     "gpt2": normal_scheme(0.02, scaled=True),
-    "neox": _normal(
+    "neox": scheme_of(
         lambda of: 4 / (of.branches * math.sqrt(of.fan_out)) if of.branches else math.sqrt(0.4 / of.fan_in)
     ),
     "gaussian": Scheme(lambda of: of.sigma, sigma_b=lambda of: of.sigma_b, described=True),

@@ -22,7 +22,7 @@ from auxin.errors import ConfigError
 from auxin.families.configs import NoFamily, read_config, recipe_of
 from auxin.families.family import GPT2_PARTS, OUR_PARTS, TORCH_PARTS, layer_of
 from auxin.families.layers import LayerStack, find_stacks
-from auxin.families.matrices import TORCH, Matrix, has_map, matrices, recognized
+from auxin.families.matrices import TORCH, Matrix, map_of, matrices, recognized
 from auxin.families.preparation import as_config_error, hooks, prepared
 from auxin.families.table import BY_TYPE
 from auxin.models.transformer import TransformerLM
@@ -130,7 +130,7 @@ def _transformers(config: Any, stack: LayerStack) -> Described:
     """Layers of a model of transformers, by the config of the module that holds them."""
     recipe, family = recipe_of(settings_of(config)), BY_TYPE[config.model_type]
     depth, first = len(stack.layers), next(iter(stack.layers.values()))
-    if recipe.encoder is not None and not has_map(first, family.parts["cross_out"]):
+    if recipe.encoder is not None and map_of(first, family.parts["cross_out"])[1] is None:
         recipe = recipe.encoder
     check(recipe.depth == depth, f"number of layers in {stack.name}", depth, f"the config's {recipe.depth}")
     found = matrices(stack.layers, family.parts, family.fused, recipe)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from auxin.architecture.initialization import SCHEMES, Map, Scheme, normal_scheme
+from auxin.architecture.initialization import SCHEMES, Map, normal_scheme, scheme_of
 from auxin.architecture.recipe import EmbeddingLaw, Recipe
 from auxin.families.family import Parts
 
@@ -23,36 +23,31 @@ PIECE = 2**18
 """Entries that are read at a time."""
 
 
-def _scheme(words: str, std: Callable[[Map], float]) -> Scheme:
-    return Scheme(lambda of: std(of) * math.sqrt(of.fan_in), words=words)
+def _xavier(of: Map, rows: int = 0) -> float:
+    return math.sqrt(2 / (of.fan_in + (rows or of.fan_out)))
 
 
 def _torch(of: Map) -> float:
     """nn.Linear's U(±1/√fan_in), and nn.MultiheadAttention's xavier for its joint queries, keys and values."""
-    return math.sqrt(2 / (of.fan_in + of.joint)) if of.joint else 1 / math.sqrt(3 * of.fan_in)
-
-
-def _torch_attention(of: Map) -> float:
-    """torchvision's: xavier for what is no part of nn.MultiheadAttention."""
-    return _torch(of) if of.attention else math.sqrt(2 / (of.fan_in + of.fan_out))
+    return _xavier(of, of.joint) if of.joint else 1 / math.sqrt(3 * of.fan_in)
 
 
 LINEAR = replace(SCHEMES["pytorch"], words="torch's default of nn.Linear")
 TORCH = replace(
-    _scheme("torch's defaults of nn.MultiheadAttention and nn.Linear", _torch), sigma_b=LINEAR.sigma_b
+    scheme_of(_torch, "torch's defaults of nn.MultiheadAttention and nn.Linear"), sigma_b=LINEAR.sigma_b
 )
 USUAL = (
     TORCH,
     LINEAR,
     *(replace(normal_scheme(0.02, scaled=scaled), embedding=lambda _: 0.02) for scaled in (True, False)),
-    _scheme("xavier", lambda of: math.sqrt(2 / (of.fan_in + of.fan_out))),
-    _scheme(
-        "xavier, queries, keys and values as one",
-        lambda of: math.sqrt(2 / (of.fan_in + (of.joint or of.fan_out))),
+    scheme_of(_xavier, "xavier"),
+    scheme_of(lambda of: _xavier(of, of.joint), "xavier, queries, keys and values as one"),
+    scheme_of(
+        lambda of: (_torch if of.attention else _xavier)(of),
+        "xavier, attention as nn.MultiheadAttention leaves it",
     ),
-    _scheme("xavier, attention as nn.MultiheadAttention leaves it", _torch_attention),
-    _scheme("N(0, 1/fan_in)", lambda of: of.fan_in**-0.5),
-    _scheme("N(0, 2/fan_in)", lambda of: (2 / of.fan_in) ** 0.5),
+    scheme_of(lambda of: of.fan_in**-0.5, "N(0, 1/fan_in)"),
+    scheme_of(lambda of: (2 / of.fan_in) ** 0.5, "N(0, 2/fan_in)"),
 )
 """Schemes that people use; of embeddings, where it is known how they go with it."""
 
@@ -94,22 +89,22 @@ def matrices(layers: Mapping[str, nn.Module], parts: Parts, fused: str, recipe: 
     found: list[Matrix] = []
     for index, (name, layer) in enumerate(layers.items()):
         for role, paths in parts.items():
-            for path in (paths,) if isinstance(paths, str) else paths:
-                weight, whole = _weight(layer, path)
-                if weight is not None:
-                    parameter = f"{name}.{path}" + (".weight" if whole else "")
-                    module = parameter.rpartition(".")[0]
-                    for part, entries in _cut(role, weight, fused, index, recipe):
-                        found.append(Matrix(part, index, module, parameter, entries))
-                    break
+            path, weight, whole = map_of(layer, paths)
+            if weight is not None:
+                parameter = f"{name}.{path}" + (".weight" if whole else "")
+                module = parameter.rpartition(".")[0]
+                for part, entries in _cut(role, weight, fused, index, recipe):
+                    found.append(Matrix(part, index, module, parameter, entries))
     return found
 
 
-def has_map(layer: nn.Module, paths: str | tuple[str, ...]) -> bool:
-    """Whether a layer has a weight at one of these paths."""
-    return any(
-        _weight(layer, path)[0] is not None for path in ((paths,) if isinstance(paths, str) else paths)
-    )
+def map_of(layer: nn.Module, paths: str | tuple[str, ...]) -> tuple[str, Tensor | None, bool]:
+    """The first of these paths at which a layer has a weight, the weight, and whether it is a module's."""
+    for path in (paths,) if isinstance(paths, str) else paths:
+        weight, whole = _weight(layer, path)
+        if weight is not None:
+            return path, weight, whole
+    return "", None, False
 
 
 def _weight(layer: object, path: str) -> tuple[Tensor | None, bool]:

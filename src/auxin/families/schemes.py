@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from auxin.architecture.initialization import SCALED, SCHEMES, Map, Scheme, normal_scheme
+from auxin.architecture.initialization import SCALED, SCHEMES, Map, Scheme, normal_scheme, scheme_of
 
 CUT = 0.8796256610342398
 """Standard deviation of N(0, 1) cut at 2."""
@@ -28,9 +28,8 @@ def cut_and_scaled(std: float, depth: int) -> Scheme:
 
 def attention_scaled(std: float, depth: int) -> Scheme:
     """N(0, std²), attention's output map divided by √(2·layers) (NanoChat)."""
-    scale = lambda of: (2 * depth) ** -0.5 if of.attention and of.branches else 1.0
     words = f"N(0, {std:g}²), attention's output map divided by √(2·layers)"
-    return Scheme(lambda of: std * scale(of) * math.sqrt(of.fan_in), words=words)
+    return scheme_of(lambda of: std * ((2 * depth) ** -0.5 if of.attention and of.branches else 1.0), words)
 
 
 def clip(std: float, depth: int) -> Scheme:
