@@ -8,7 +8,6 @@ import pytest
 
 from auxin.lab.named import NamedRun
 from auxin.studies.architectures import (
-    CHANCE,
     SCALES,
     STACKS,
     STUDY,
@@ -16,6 +15,7 @@ from auxin.studies.architectures import (
     configs,
     model_of,
 )
+from auxin.studies.prediction import CHANCE
 from studies.synthetic import STEPS, Curves, ramp, table
 
 SIZES = {"depth": 12, "width": 32}

@@ -110,8 +110,8 @@ def test_logistic_regression_finds_the_odds_and_its_calibration_is_measured() ->
     found, weights = cross_validated(x, failed, group, Logistic), resampled(group)[:200]
     assert weights.sum(1) == pytest.approx(3000)
     assert np.abs(found - truth).mean() < 0.04
-    assert area(found, failed, group, weights)[0] == pytest.approx(
-        area(truth, failed, group, weights[:1])[0], abs=0.01
+    assert area(found, failed, weights, group)[0] == pytest.approx(
+        area(truth, failed, weights[:1], group)[0], abs=0.01
     )
     assert calibration_error(found, failed, weights)[0] < 0.03
     assert calibration_error(np.clip(truth + 0.2, 0, 1), failed, weights)[0] > 0.1
@@ -126,4 +126,4 @@ def test_the_area_is_that_of_all_pairs_within_groups() -> None:
     probability, failed = np.array([0.1, 0.5, 0.5, 0.9, 0.2]), np.array([False, True, False, True, False])
     group = np.array([0, 0, 0, 0, 1])  # the second group has no failure
     pairs = [(p > q) + 0.5 * (p == q) for p in (0.5, 0.9) for q in (0.1, 0.5)]
-    assert area(probability, failed, group, np.ones((1, 5)))[0] == pytest.approx(np.mean(pairs))
+    assert area(probability, failed, np.ones((1, 5)), group)[0] == pytest.approx(np.mean(pairs))

@@ -8,6 +8,7 @@ import torch
 from auxin.lab.named import NamedRun
 from auxin.models.transformer import TransformerLM
 from auxin.studies.analysis import Analysis
+from auxin.studies.architectures import checked, flagged
 from auxin.studies.failure import model_of
 from auxin.studies.remedies import (
     ARMS,
@@ -17,7 +18,6 @@ from auxin.studies.remedies import (
     STUDY,
     TARGETED,
     arms,
-    checked,
     configs,
     drawn,
 )
@@ -66,10 +66,10 @@ def test_what_diverges_is_a_guess_and_a_model_without_all_rates_is_left_out() ->
 
 @pytest.mark.parametrize(("stack", "draw"), [("post-norm", 5), ("no norm", 1), ("post-norm", 4)])
 def test_models_of_the_design_are_those_that_the_check_flags(stack: str, draw: int) -> None:
-    flagged, factor = checked(stack, draw)
-    assert flagged == (draw in FLAGGED[stack])
-    if flagged:
-        assert factor == pytest.approx(FLAGGED[stack][draw], rel=2e-3)
+    report = checked(model_of(drawn(stack, draw)), draw)
+    assert flagged(report) == (draw in FLAGGED[stack])
+    if flagged(report):
+        assert report.remedies(-1.0)[-1].branch == pytest.approx(FLAGGED[stack][draw], rel=2e-3)
 
 
 def test_arms_multiply_branches_and_skips_and_nothing_else() -> None:

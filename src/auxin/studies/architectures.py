@@ -24,10 +24,10 @@ from auxin.models.transformer import TransformerLM
 from auxin.probes.check import check
 from auxin.probes.check_report import CheckReport
 from auxin.studies.analysis import Finding, Found, Statement, Study, finding
-from auxin.studies.classification import Verdicts
+from auxin.studies.classification import area, balanced, carried_over, cells_resampled, estimate, threshold
 from auxin.studies.design import Scale, apart, base, resized
-from auxin.studies.prediction import CHANCE, WORDS
-from auxin.studies.statistics import UNKNOWN, Array, Estimate, contrast, mean
+from auxin.studies.prediction import AT_MOST_CHANCE, WORDS
+from auxin.studies.statistics import UNKNOWN, Array, contrast, mean
 from auxin.theory.exponents import exponents
 from auxin.values import changed
 
@@ -47,8 +47,6 @@ TARGET = -1.0
 """Angle total that the remedy is asked for."""
 HARM = 0.05
 """Nats by which the loss may rise where nothing was wrong."""
-DESIGN = {"collapse", "explode"}
-"""Findings of a check about a design."""
 DRAWS, TOKENS, SEED = 64, 24, 300
 SOURCE = "stated before the outcomes were seen"
 AREA = "area under the ROC curve of the {}"
@@ -90,25 +88,28 @@ def starts(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Cost 1 to 5 s at 24 layers.
     """
-    model = model_of(settings)
-    found = exponents(model.network(), draws=DRAWS)
+    found = exponents(model_of(settings).network(), draws=DRAWS)
     angle, gradient = float(found.angle_total or 0.0), float(found.gradient_total or 0.0)
-    blamed = any(f.kinds & DESIGN for f in _checked(settings).findings)
+    blamed = flagged(checked(model_of(settings), SEED))
     total = abs(angle) + abs(gradient)
     return {"angle_total": angle, "gradient_total": gradient, "total": total, "blamed": blamed}
 
 
-def _checked(settings: Mapping[str, Any]) -> CheckReport:
+def checked(model: ModelConfig, seed: int) -> CheckReport:
     """The check of a fresh model; its findings and remedies do not need the prediction."""
-    config = dataclasses.replace(model_of(settings), vocabulary_size=WORDS)
-    model = TransformerLM(config, torch.Generator().manual_seed(SEED))
-    return check(model, n_tokens=TOKENS)
+    sized = dataclasses.replace(model, vocabulary_size=WORDS)
+    return check(TransformerLM(sized, torch.Generator().manual_seed(seed)), n_tokens=TOKENS)
+
+
+def flagged(report: CheckReport) -> bool:
+    """Whether a check finds fault with the design."""
+    return any(found.kinds & {"collapse", "explode"} for found in report.findings)
 
 
 def recommended(settings: Mapping[str, Any]) -> float | None:
     """The scale, of those tried, nearest to the factor that brings a stack to the target; None: none does."""
     try:
-        factor = _checked({**settings, "branch_scale": 1.0}).remedies(TARGET)[-1].branch
+        factor = checked(model_of({**settings, "branch_scale": 1.0}), SEED).remedies(TARGET)[-1].branch
     except ConfigError:
         return None
     return min(SCALES, key=lambda scale: abs(math.log(scale / factor)))
@@ -117,7 +118,7 @@ def recommended(settings: Mapping[str, Any]) -> float | None:
 def _models(metrics: pl.DataFrame) -> pl.DataFrame:
     """A row a run: its loss late in the run, and of its cell the totals and what the check says."""
     runs = late(metrics, "train", "loss", SETTINGS).sort("stack", "branch_scale", "member")
-    runs = runs.with_columns(pl.col("loss").fill_null(CHANCE).clip(upper_bound=CHANCE))
+    runs = runs.with_columns(AT_MOST_CHANCE)
     cells = runs.select(SETTINGS).unique(maintain_order=True)
     known = pl.DataFrame([starts(row) for row in cells.iter_rows(named=True)])
     return runs.join(cells.hstack(known), on=SETTINGS, maintain_order="left")
@@ -137,23 +138,24 @@ def _estimates(runs: pl.DataFrame, _: pl.DataFrame) -> Found:
 def _telling(runs: pl.DataFrame) -> list[Finding]:
     """How well the totals and the check tell the models that do not train from those that do."""
     cell = runs.select(pl.struct("stack", "branch_scale").rank("dense")).to_series().to_numpy()
-    verdicts = Verdicts(cell, (runs["loss"] >= TRAINS).to_numpy())
+    failed, weights = (runs["loss"] >= TRAINS).to_numpy(), cells_resampled(cell)
     total, cells = runs["total"].to_numpy(), len(np.unique(cell))
     larger = (
         "Of a model that fails and one that trains, the first has the larger {} in {{:%}} of pairs (area under the "
-        f"ROC curve; {int(verdicts.failed.sum())} of {len(runs)} models do not train)."
+        f"ROC curve; {int(failed.sum())} of {len(runs)} models do not train)."
     )
-    carried = verdicts.balanced(verdicts.carried_over(total, runs["stack"].to_numpy()))
-    checked, limit = verdicts.balanced(runs["blamed"].to_numpy()), verdicts.threshold(total)
+    carried, limit = carried_over(total, failed, runs["stack"].to_numpy()), threshold(total, failed)
     rows = [
-        *((AREA.format(name), verdicts.area(runs[name.replace(" ", "_")].abs().to_numpy()), larger.format(name))
+        *((AREA.format(name), area(runs[name.replace(" ", "_")].abs().to_numpy(), failed, weights), larger.format(name))
           for name in ("total", "angle total", "gradient total")),
-        (CARRIED, carried, "A threshold found on the other stacks has a balanced accuracy of {:%}."),
-        ("best threshold of the total", Estimate(limit, math.nan, math.nan),
+        (CARRIED, balanced(carried, failed, weights),
+         "A threshold found on the other stacks has a balanced accuracy of {:%}."),
+        ("best threshold of the total", np.array([limit]),
          f"Over all stacks, the best threshold of the total is {limit:.1f}."),
-        (CHECKED, checked, f"The check has a balanced accuracy of {{:%}}: {_wrong(runs)}."),
+        (CHECKED, balanced(runs["blamed"].to_numpy(), failed, weights),
+         f"The check has a balanced accuracy of {{:%}}: {_wrong(runs)}."),
     ]  # fmt: skip
-    return [finding(name, estimate, template, models=cells) for name, estimate, template in rows]
+    return [finding(name, estimate(draws), template, models=cells) for name, draws, template in rows]
 
 
 def _wrong(runs: pl.DataFrame) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,7 +50,7 @@ class Logistic:
 
 
 def resampled(group: NDArray[Any]) -> Array:
-    """[1 + R, N]: how often each model counts: once, then in bootstrap draws within its group."""
+    """[1 + R, N]: how often each model counts: once, then in bootstrap draws within its group (Efron 1979)."""
     generator = np.random.default_rng(SEED)
     counts = np.ones((1 + DRAWS, len(group)))
     for name in np.unique(group):
@@ -61,15 +59,30 @@ def resampled(group: NDArray[Any]) -> Array:
     return counts
 
 
-def area(probability: Array, failed: Flags, group: NDArray[Any], weights: Array) -> Array:
-    """[R]: area under the ROC curve within a group, ties counted half, the mean over groups with both outcomes."""
-    groups = [group == name for name in np.unique(group)]
-    known = np.stack([_area(probability[own], failed[own], weights[:, own]) for own in groups])
+def cells_resampled(cell: NDArray[Any]) -> Array:
+    """[1 + R, N]: the same in draws of whole cells, which hold the models of equal settings."""
+    cells, index = np.unique(cell, return_inverse=True)
+    drawn = np.random.default_rng(SEED).integers(0, len(cells), (RESAMPLES, len(cells)))
+    counts = (drawn[:, :, None] == np.arange(len(cells))).sum(1)  # [R, C]
+    return np.concatenate([np.ones((1, len(cell))), counts[:, index]])
+
+
+def estimate(draws: Array) -> Estimate:
+    """What counts once, with the interval of the draws after it."""
+    return interval(float(draws[0]), draws[1:])
+
+
+def area(score: Array, failed: Flags, weights: Array, group: NDArray[Any] | None = None) -> Array:
+    """[R]: area under the ROC curve: how often a model that failed has the higher score of two, ties counted half.
+
+    Models count ``weights`` [R, N] times. With groups it is the mean over those with both outcomes; NaN without any.
+    """
+    groups = [np.ones(len(score), bool)] if group is None else [group == name for name in np.unique(group)]
+    known = np.stack([_area(score[own], failed[own], weights[:, own]) for own in groups])
     return ratio(np.nansum(known, axis=0), np.isfinite(known).sum(0))
 
 
 def _area(score: Array, failed: Flags, weights: Array) -> Array:
-    """[R]: how often a run that failed has the higher score of two, where runs count ``weights`` [R, N] times."""
     bad, good, one, other = score[failed], score[~failed], weights[:, failed], weights[:, ~failed]
     above = (bad[:, None] > good) + 0.5 * (bad[:, None] == good)  # [F, T]
     return ratio(((one @ above) * other).sum(1), one.sum(1) * other.sum(1))
@@ -95,53 +108,17 @@ def _bins(probability: Array) -> list[NDArray[np.intp]]:
     return np.array_split(np.argsort(probability, kind="stable"), min(BINS, len(probability)))
 
 
-@dataclass(frozen=True)
-class Verdicts:
-    """Runs that failed or did not, in cells of equal settings, which are resampled whole."""
-
-    cell: NDArray[np.integer]
-    """[N]: which cell a run belongs to."""
-    failed: Flags
-    """[N]."""
-
-    def area(self, score: Array) -> Estimate:
-        """Area under the ROC curve: how often a run that failed has the higher score of two, ties counted half.
-
-        NaN where all failed or none did. The interval is that of percentiles of bootstrap draws of cells (Efron 1979).
-        """
-        return self._estimate(lambda weights: _area(score, self.failed, weights))
-
-    def balanced(self, flagged: Flags) -> Estimate:
-        """Mean of the share of failed runs that are flagged and the share of the others that are not."""
-
-        def of(weights: Array) -> Array:
-            right = weights * (flagged == self.failed)
-            sides = (self.failed, ~self.failed)
-            return np.mean([ratio((right * side).sum(1), (weights * side).sum(1)) for side in sides], axis=0)
-
-        return self._estimate(of)
-
-    def threshold(self, score: Array) -> float:
-        """The score from which on runs are best called failures, by balanced accuracy; ∞ without both outcomes.
-
-        Halfway between two scores that occur; the lowest of several that are equally good.
-        """
-        return _threshold(score, self.failed)
-
-    def carried_over(self, score: Array, group: NDArray[np.generic]) -> Flags:
-        """[N]: what the threshold found on all other groups says of the runs of each group."""
-        limits = {g: _threshold(score[group != g], self.failed[group != g]) for g in np.unique(group)}
-        return score >= np.array([limits[g] for g in group])
-
-    def _estimate(self, statistic: Callable[[Array], Array]) -> Estimate:
-        cells, index = np.unique(self.cell, return_inverse=True)
-        drawn = np.random.default_rng(SEED).integers(0, len(cells), (RESAMPLES, len(cells)))
-        counts = (drawn[:, :, None] == np.arange(len(cells))).sum(1)  # [R, C]
-        once = np.ones((1, len(self.cell)))
-        return interval(float(statistic(once)[0]), statistic(counts[:, index].astype(float)))
+def balanced(flagged: Flags, failed: Flags, weights: Array) -> Array:
+    """[R]: mean of the share of failed models that are flagged and the share of the others that are not."""
+    right, sides = weights * (flagged == failed), (failed, ~failed)
+    return np.mean([ratio((right * side).sum(1), (weights * side).sum(1)) for side in sides], axis=0)
 
 
-def _threshold(score: Array, failed: Flags) -> float:
+def threshold(score: Array, failed: Flags) -> float:
+    """The score from which on models are best called failures, by balanced accuracy; ∞ without both outcomes.
+
+    Halfway between two scores that occur; the lowest of several that are equally good.
+    """
     if failed.all() or not failed.any():
         return np.inf
     values = np.unique(score)
@@ -149,3 +126,9 @@ def _threshold(score: Array, failed: Flags) -> float:
     flagged = score >= limits[:, None]  # [K, N]
     accuracy = (flagged[:, failed].mean(1) + (~flagged[:, ~failed]).mean(1)) / 2
     return float(limits[accuracy.argmax()])
+
+
+def carried_over(score: Array, failed: Flags, group: NDArray[np.generic]) -> Flags:
+    """[N]: what the threshold found on all other groups says of the models of each group."""
+    limits = {g: threshold(score[group != g], failed[group != g]) for g in np.unique(group)}
+    return score >= np.array([limits[g] for g in group])

@@ -24,10 +24,17 @@ from auxin.config import ModelConfig, preset
 from auxin.lab.named import NamedRun
 from auxin.lab.table import curve, late
 from auxin.studies.analysis import Finding, Found, Statement, Study, finding
-from auxin.studies.classification import Logistic, area, calibration_bins, calibration_error, resampled
+from auxin.studies.classification import (
+    Logistic,
+    area,
+    calibration_bins,
+    calibration_error,
+    estimate,
+    resampled,
+)
 from auxin.studies.design import Scale, base, resized
 from auxin.studies.prediction import cross_validated
-from auxin.studies.statistics import Array, Estimate, interval, proportion
+from auxin.studies.statistics import Array, proportion
 from auxin.values import changed
 
 RMS = Norm("rms", epsilon=1e-6)
@@ -61,7 +68,7 @@ SLIPS: Mapping[str, Callable[[ModelConfig], dict[str, Any]]] = {
 NO_SLIP, SLIPPED = "none", 0.1
 UNIGRAM = {"question": 3.9138, "tense": 3.9157, "passivization": 3.8326, "agreement": 3.8182}
 """Entropy (nats a token) of the words that are predicted in 5,000 training sentences, by task."""
-SIZE, SEED_OF_DESIGN = 5_000, 400
+SEED_OF_DESIGN = 400
 DEPTHS, WIDTHS, BRANCHES, RATES = (2, 48), (32, 48, 64, 96), (0.25, 4.0), (1e-4, 1e-1)
 STEPS, STEP_SHARES = (100, 200, 400), (0.5, 0.3, 0.2)
 SETTINGS = (
@@ -109,16 +116,19 @@ def configs(scale: Scale) -> list[NamedRun]:
             drawn |= {"depth": 2, "width": 32, "steps": 10, "task": "question"}
         elif scale == "paper":
             drawn |= {"width": 8 * drawn["width"], "steps": 20 * drawn["steps"]}
-        steps = drawn["steps"]
-        size = {
-            "model": model_of(drawn), "steps": steps, "train_size": SIZE, "batch_size": 8, "seeds": [index],
-            "log_every": max(1, steps // 10), "checkpoint_every": steps, "eval_size": 4, "final_size": 4,
-            "threads": 1, "shares": 1, "measures": ["signals"],
-            "optimizer.learning_rate": drawn["learning_rate"], "optimizer.schedule": "constant",
-            "optimizer.warmup": drawn["warmup"] * steps // 10, "optimizer.clip": 1.0,
-        }  # fmt: skip
+        size = short(model_of(drawn), drawn["steps"], drawn["learning_rate"], drawn["warmup"])
+        size |= {"seeds": [index], "measures": ["signals"]}
         runs.append(NamedRun(f"model{index:04d}", changed(bases[drawn["task"]], size), drawn))
     return runs
+
+
+def short(model: ModelConfig, steps: int, rate: float, warmup: int) -> dict[str, Any]:
+    """The settings of a short run of a small model, at a constant rate after ``warmup`` tenths of its steps."""
+    return {
+        "model": model, "steps": steps, "train_size": 5000, "batch_size": 8, "log_every": max(1, steps // 10),
+        "checkpoint_every": steps, "eval_size": 4, "final_size": 4, "optimizer.learning_rate": rate,
+        "optimizer.schedule": "constant", "optimizer.warmup": warmup * steps // 10, "optimizer.clip": 1.0,
+    }  # fmt: skip
 
 
 def model_of(settings: Mapping[str, Any]) -> ModelConfig:
@@ -152,46 +162,32 @@ def _models(metrics: pl.DataFrame) -> pl.DataFrame:
 def _estimates(models: pl.DataFrame, _: pl.DataFrame) -> Found:
     """Areas and calibration of every predictor on stacks left out, and how far auxin's lies above each other."""
     stack, failed = models["stack"].to_numpy(), models["failed"].to_numpy()
-    chances = {
-        name: cross_validated(_features(models, columns), failed, stack, Logistic)
-        for name, columns in PREDICTORS.items()
-    }
-    weights = resampled(stack)
-    areas = {name: area(p, failed, stack, weights) for name, p in chances.items()}
-    errors = {name: calibration_error(p, failed, weights) for name, p in chances.items()}
-    findings = [_fails(models)]
-    for name in PREDICTORS:
+    weights, areas = resampled(stack), dict[str, Array]()
+    findings, scores = [_fails(models)], list[dict[str, Any]]()
+    tables: dict[str, list[pl.DataFrame]] = {"predictions": [], "calibration": []}
+    for name, columns in PREDICTORS.items():
+        p = cross_validated(_features(models, columns), failed, stack, Logistic)
+        areas[name] = area(p, failed, weights, stack)
+        ranks, error = estimate(areas[name]), estimate(calibration_error(p, failed, weights))
         findings += [
-            finding(AREA.format(name), _estimate(areas[name]),
+            finding(AREA.format(name), ranks,
                     f"Of a failed and a trained model of a stack left out, {name} gives the first the higher "
                     "probability in {:%} of pairs.", models=len(models)),
-            finding(ERROR.format(name), _estimate(errors[name]),
+            finding(ERROR.format(name), error,
                     f"Its probabilities ({name}) are off by {{:2}} on average over ten bins.", models=len(models)),
         ]  # fmt: skip
-    for rival in RIVALS:
-        more = _estimate(areas[OURS] - areas[rival])
-        text = f"The area of {OURS} less that of {rival} is {{:2}}."
-        findings.append(finding(MORE.format(rival), more, text, models=_judged(models)))
-    scores = [
-        {"predictor": name}
-        | _estimate(areas[name]).columns("area")
-        | _estimate(errors[name]).columns("error")
-        for name in PREDICTORS
-    ]
-    predictions = [
-        models.select("run", "stack", "failed").with_columns(predictor=pl.lit(name), probability=p)
-        for name, p in chances.items()
-    ]
-    tables = {
-        "models": models,
-        "scores": pl.DataFrame(scores),
-        "predictions": pl.concat(predictions),
-        "calibration": pl.concat(
+        scores.append({"predictor": name} | ranks.columns("area") | error.columns("error"))
+        predicted = models.select("run", "stack", "failed", predictor=pl.lit(name))
+        tables["predictions"].append(predicted.with_columns(probability=p))
+        tables["calibration"].append(
             calibration_bins(p, failed).select(pl.lit(name).alias("predictor"), pl.all())
-            for name, p in chances.items()
-        ),
-    }
-    return Found(findings, tables)
+        )
+    for rival in RIVALS:
+        text = f"The area of {OURS} less that of {rival} is {{:2}}."
+        more = estimate(areas[OURS] - areas[rival])
+        findings.append(finding(MORE.format(rival), more, text, models=_judged(models)))
+    drawn = {name: pl.concat(parts) for name, parts in tables.items()}
+    return Found(findings, {"models": models, "scores": pl.DataFrame(scores), **drawn})
 
 
 def _features(models: pl.DataFrame, columns: Sequence[str]) -> Array:
@@ -203,10 +199,6 @@ def _features(models: pl.DataFrame, columns: Sequence[str]) -> Array:
         finite = np.isfinite(values[:, i])
         values[~finite, i] = values[finite, i].max(initial=0.0)
     return values
-
-
-def _estimate(draws: Array) -> Estimate:
-    return interval(float(draws[0]), draws[1:])
 
 
 def _judged(models: pl.DataFrame) -> int:

@@ -28,6 +28,7 @@ WORDS = 71
 """Tokens of question's vocabulary."""
 CHANCE = math.log(WORDS)
 """Loss of a uniform guess (nats a token), the worst that counts: what diverged is no better."""
+AT_MOST_CHANCE = pl.col("loss").fill_null(CHANCE).clip(upper_bound=CHANCE)
 RANGES = {
     "alpha_attention": (0.05, 0.7),
     "alpha_mlp": (0.2, 0.95),
@@ -73,7 +74,7 @@ def losses(metrics: pl.DataFrame, settings: Sequence[str]) -> pl.DataFrame:
         first = curve(metrics, "train", name).filter(step=1).select("run", pl.col("value").alias(column))
         points = points.join(first, on="run", how="left", maintain_order="left")
     return points.with_columns(
-        pl.col("loss").fill_null(CHANCE).clip(upper_bound=CHANCE),
+        AT_MOST_CHANCE,
         *(pl.col(name).fill_null(pl.col(name).max()).log() for name in LOGARITHMS),
         log_sigma_w=pl.col("sigma_w").log(),
         log_sigma_a=pl.col("sigma_a").log(),

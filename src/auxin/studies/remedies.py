@@ -13,25 +13,22 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from auxin.config import ModelConfig
 from auxin.lab.named import NamedRun
 from auxin.lab.table import late
-from auxin.models.transformer import TransformerLM
-from auxin.probes.check import check
 from auxin.probes.remedy import rules
 from auxin.studies.analysis import Finding, Found, Statement, Study, finding
 from auxin.studies.design import Scale, base
-from auxin.studies.failure import BRANCHES, NO_SLIP, SLIPPED, SLIPS, STACKS, model_of
-from auxin.studies.prediction import CHANCE, WORDS
+from auxin.studies.failure import BRANCHES, NO_SLIP, SLIPPED, SLIPS, STACKS, model_of, short
+from auxin.studies.prediction import AT_MOST_CHANCE
 from auxin.studies.statistics import Estimate, paired, proportion
 from auxin.values import changed
 
 DEPTHS, WIDTHS = (6, 24), (32, 48)
 RATES = (1e-3, 3e-3, 1e-2)
 STEPS = 100
-SEED_OF_DESIGN, TOKENS = 500, 24
+SEED_OF_DESIGN = 500
 FLAGGED: Mapping[str, Mapping[int, float]] = {
     "post-norm": {
         0: 0.5004, 1: 0.1465, 3: 0.1497, 5: 0.2014, 6: 0.254, 7: 0.2188, 9: 0.2205, 17: 0.1224, 19: 0.2256, 21: 0.1669,
@@ -43,7 +40,7 @@ FLAGGED: Mapping[str, Mapping[int, float]] = {
     },
 }  # fmt: skip
 """By stack, the first draws that ``auxin.check`` flags for collapse or explosion, and the factor that its table gives
-each for an angle total of −1 (``checked``)."""
+each for an angle total of −1."""
 AS_IT_IS, TARGETED = "as it is", "angle total -1"
 ARMS = ("1/√branches (GPT-2)", "1/layers (CompleteP)", "DeepNorm", TARGETED)
 MODEL = ("stack", "depth", "width", "branch_scale", "slip", "draw")
@@ -65,17 +62,6 @@ def drawn(stack: str, draw: int) -> dict[str, Any]:
     }
 
 
-def checked(stack: str, draw: int) -> tuple[bool, float]:
-    """Whether a draw is flagged for its design, and the factor for an angle total of −1. Cost some seconds.
-
-    Raises ``ConfigError`` where none reaches it.
-    """
-    model = dataclasses.replace(model_of(drawn(stack, draw)), vocabulary_size=WORDS)
-    report = check(TransformerLM(model, torch.Generator().manual_seed(draw)), n_tokens=TOKENS)
-    flagged = any(found.kinds & {"collapse", "explode"} for found in report.findings)
-    return flagged, float(f"{report.remedies(-1.0)[-1].branch:.4g}") if flagged else 1.0
-
-
 def arms(model: ModelConfig, factor: float) -> dict[str, ModelConfig]:
     """The model as it is and as each rule mends it; ``factor`` is that of the angle total."""
 
@@ -93,8 +79,7 @@ def arms(model: ModelConfig, factor: float) -> dict[str, ModelConfig]:
 
 def configs(scale: Scale) -> list[NamedRun]:
     """Every model that is flagged, in every arm, at every rate."""
-    config, rates = base("minutes"), RATES
-    steps, wider = STEPS, 1
+    config, rates, steps, wider = base("minutes"), RATES, STEPS, 1
     if scale == "paper":
         steps, wider = 20 * STEPS, 8
     by_stack = [
@@ -109,23 +94,15 @@ def configs(scale: Scale) -> list[NamedRun]:
         settings = settings | {"width": wider * settings["width"]}
         for arm, model in arms(model_of(settings), factor).items():
             for rate in rates:
-                size = {
-                    "model": model, "steps": steps, "train_size": 5000, "batch_size": 8, "seeds": [settings["draw"]],
-                    "log_every": steps // 10, "checkpoint_every": steps, "eval_size": 4, "final_size": 4,
-                    "optimizer.learning_rate": rate, "optimizer.schedule": "constant",
-                    "optimizer.warmup": steps // 10, "optimizer.clip": 1.0,
-                }  # fmt: skip
-                name = f"model{len(runs):04d}"
-                runs.append(
-                    NamedRun(name, changed(config, size), settings | {"arm": arm, "learning_rate": rate})
-                )
+                size = short(model, steps, rate, 1) | {"seeds": [settings["draw"]]}
+                here = settings | {"arm": arm, "learning_rate": rate}
+                runs.append(NamedRun(f"model{len(runs):04d}", changed(config, size), here))
     return runs
 
 
 def _models(metrics: pl.DataFrame) -> pl.DataFrame:
     """A row a model and arm, of models with all rates: the lowest loss, its rate, and the change from as it is."""
-    runs = late(metrics, "train", "loss", SETTINGS)
-    runs = runs.with_columns(pl.col("loss").fill_null(CHANCE).clip(upper_bound=CHANCE)).sort("loss")
+    runs = late(metrics, "train", "loss", SETTINGS).with_columns(AT_MOST_CHANCE).sort("loss")
     best = runs.group_by(*MODEL, "arm", maintain_order=True).agg(
         pl.col("loss").first(), pl.col("learning_rate").first(), rates=pl.len()
     )
