@@ -19,16 +19,15 @@ def test_a_directory_belongs_to_one_study_and_scale(tmp_path: Path) -> None:
     claim(tmp_path, Owner("depth", "minutes"))
     claim(tmp_path, Owner("depth", "minutes"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    others = {"study is 'depth' there, 'grokking' here": Owner("grokking", "minutes")}
+    others |= {"scale is 'minutes' there, 'laptop' here": Owner("depth", "laptop")}
     for use in (Session(tmp_path).train, Session(tmp_path).plan):
-        for name, scale in (("grokking", "minutes"), ("depth", "laptop")):
-            with pytest.raises(RunError, match="holds the study depth at scale minutes, not"):
-                use(runs_of(name, scale), Owner(name, scale))
-    with pytest.raises(RunError, match="holds the study depth at scale minutes, not a sweep"):
+        for message, owner in others.items():
+            with pytest.raises(RunError, match=rf"holds another study or sweep \({message}\)"):
+                use(runs_of(owner.study, "minutes"), owner)
+    with pytest.raises(RunError, match="study is 'depth' there, '' here"):
         claim(tmp_path, Owner())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    claim(tmp_path / "sweep", Owner())
-    with pytest.raises(RunError, match="holds a sweep, not the study depth"):
-        claim(tmp_path / "sweep", Owner("depth", "minutes"))
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:

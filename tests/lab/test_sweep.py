@@ -1,15 +1,11 @@
 """A sweep is the same bytes whoever trains which part of it: one process, several, shards on machines of their own."""
 
-import contextlib
 import dataclasses
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +19,7 @@ from auxin.lab.sweep import part_of, sweep
 from auxin.lab.sweep_file import read_sweep
 from auxin.lab.sweep_record import Sweep, open_sweep
 from auxin.report.sweep_figures import sweep_figures
-from lab.sweeps import content, last_step, process_with_open, tiny
+from lab.sweeps import content, tiny
 
 FILE = """
 preset = "laptop"
@@ -132,34 +128,6 @@ def test_two_processes_share_a_sweep(file: Path, whole: Path, tmp_path: Path) ->
     assert min(trained) >= 1
 
 
-def stopped_at_a_run(runs: Path) -> tuple[str, int]:
-    """A run that a process is at, and that process, which SIGSTOP keeps there."""
-    while True:
-        for name in NAMES:
-            with contextlib.suppress(AssertionError):
-                worker = process_with_open(runs / name / "lock")
-                os.kill(worker, signal.SIGSTOP)
-                if last_step(runs / name) >= 0 and not (runs / name / "summary.json").exists():
-                    return name, worker
-                os.kill(worker, signal.SIGCONT)
-        time.sleep(0.01)
-
-
-def test_what_a_killed_process_was_at_is_taken_over(file: Path, whole: Path, tmp_path: Path) -> None:
-    killed = started(file, tmp_path)
-    held, worker = stopped_at_a_run(tmp_path / "runs")
-    other = started(file, tmp_path)
-    rest = [tmp_path / "runs" / name / "summary.json" for name in NAMES if name != held]
-    while not all(summary.exists() for summary in rest):
-        time.sleep(0.05)  # the other one goes on with the rest
-    os.kill(killed.pid, signal.SIGKILL)
-    os.kill(worker, signal.SIGKILL)
-    killed.communicate()
-    said, _ = other.communicate()
-    assert other.returncode == 0, said
-    assert same(tmp_path, whole)
-
-
 def test_a_list_of_runs_has_the_settings_that_differ(tmp_path: Path) -> None:
     runs = [auxin.NamedRun(f"r{i}", tiny("x", i, steps=4 + i).config) for i in (0, 1)]
     broken = auxin.NamedRun("broken", tiny("x", data_dir=str(tmp_path / "none"), steps=4).config)
@@ -238,14 +206,14 @@ def test_another_sweep_is_refused_before_anything_is_written(two: Path, tmp_path
     others = {
         r"steps is 4 there, 6 here": small(file, "[1, 2]", steps=6).read_text(),
         r"steps is 4 there, 7 here": small(file, "[3]", steps=7).read_text(),  # other values of the axis, too
-        r"its axes are model\.depth, not model\.norm": SMALL.replace("model.depth", "model.norm").format(
-            depths='["pre"]', task="question", data="", size=60, steps=4
-        ),
+        r"axes is 'model\.depth' there, 'model\.norm' here": SMALL.replace(
+            "model.depth", "model.norm"
+        ).format(depths='["pre"]', task="question", data="", size=60, steps=4),
     }
     for message, text in others.items():
         file.write_text(text)
         with pytest.raises(
-            RunError, match=rf"out: holds another sweep \({message}\); choose another directory"
+            RunError, match=rf"out: holds another study or sweep \({message}\); choose another directory"
         ):
             sweep(file, out, workers=1)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
@@ -289,7 +257,7 @@ def test_runs_on_other_sentences_are_not_these(tmp_path: Path, capsys: pytest.Ca
         "depth=1": "finished"
     }  # the same sentences elsewhere
     (tmp_path / "moved" / "train.tsv").write_text(words("cat", "dog", "newt"))  # in another order
-    with pytest.raises(RunError, match=r"a: holds another sweep \(its sentences are others\)"):
+    with pytest.raises(RunError, match=r"a: holds another study or sweep \(SHA-256 of the sentences is "):
         sweep(moved, tmp_path / "a", workers=1)
     swept = sweep(moved, tmp_path / "b", workers=1, reuse=[tmp_path / "a"])
     data = [auxin.open(tmp_path / out / "runs" / "depth=1-seed0").environment["data"] for out in "ab"]

@@ -38,19 +38,15 @@ class Owner:
     data: str = ""
     """SHA-256 of its sentences, where they are the same in all its runs."""
 
-    def __str__(self) -> str:
-        return f"the study {self.study} at scale {self.scale}" if self.study else "a sweep"
-
     def difference(self, other: Owner) -> str:
         """What tells one from the other, in words; empty where both may have runs in one directory."""
-        if (self.study, self.scale) != (other.study, other.scale):
-            return f"it is {self}, not {other}"
-        if self.axes != other.axes:
-            return f"its axes are {', '.join(self.axes) or 'none'}, not {', '.join(other.axes) or 'none'}"
-        for name, value in self.settings.items():
-            if name in other.settings and other.settings[name] != value:
-                return f"{name} is {value!r} there, {other.settings[name]!r} here"
-        return "its sentences are others" if self.data != other.data else ""
+        mine, others = (
+            {"study": owner.study, "scale": owner.scale, "axes": ", ".join(owner.axes), **owner.settings,
+             "SHA-256 of the sentences": owner.data}
+            for owner in (self, other)
+        )  # fmt: skip
+        differing = (name for name in mine if name in others and mine[name] != others[name])
+        return next((f"{name} is {mine[name]!r} there, {others[name]!r} here" for name in differing), "")
 
 
 def claim(out: str | Path, owner: Owner) -> None:
@@ -67,32 +63,23 @@ def claim(out: str | Path, owner: Owner) -> None:
 
 def check_owner(out: Path, owner: Owner) -> None:
     """Raise ``RunError`` when a directory is another's, or holds what neither study nor sweep left there."""
-    there = owner_of(out)
-    if there is None:
+    if files.is_file(files.directory(out) / CLAIM):
+        there: dict[str, Any] = files.read_signed(out / CLAIM)
+        there["axes"] = tuple(there.get("axes", ()))
+        if why := Owner(**there).difference(owner):
+            raise RunError(f"{out}: holds another study or sweep ({why}); choose another directory")
+    else:
         foreign = [n for n in files.names(out) if n not in OWN and not n.startswith(files.TEMPORARY)]
         if foreign:
             raise RunError(f"{out}: holds files of something else ({foreign[0]}); choose an empty directory")
-    elif why := there.difference(owner):
-        another = f"{there}, not {owner}" if there.study or owner.study else f"another sweep ({why})"
-        raise RunError(f"{out}: holds {another}; choose another directory")
 
 
-def owner_of(out: Path) -> Owner | None:
-    """Whose a directory is; None where nobody has claimed it."""
-    if not files.is_file(files.directory(out) / CLAIM):
-        return None
-    there = files.read_signed(out / CLAIM)
-    more = (tuple(there.get("axes", ())), there.get("settings", {}), there.get("data", ""))
-    return Owner(there["study"], there["scale"], *more)
-
-
-def runs_directory(out: str | Path, make: bool = True) -> Path:
+def runs_directory(out: str | Path) -> Path:
     """Where the runs are, made if need be; ``RunError`` where it, or a run in it, is a link."""
-    runs = files.directory(out, make=make) / RUNS
-    if make or files.kind(runs):
-        for name in files.names(files.subdirectory(runs, make=make)):
-            if files.kind(runs / name) == "link":
-                files.subdirectory(runs / name)  # says so
+    runs = files.subdirectory(files.directory(out, make=True) / RUNS, make=True)
+    for name in files.names(runs):
+        if files.kind(runs / name) == "link":
+            files.subdirectory(runs / name)  # says so
     return runs
 
 
@@ -134,13 +121,9 @@ def reusable(
         check(is_one, "reuse", str(source), "the directory of a study, with its runs/")
         paths = [path for name in files.names(place) if files.kind(path := place / name) == "directory"]
         there += [run for path in paths if (run := run_at(path)) and run.finished]
-    same: dict[str, Run] = {}
-    for wanted in runs if there else ():
-        if not has_finished(wanted.config, directory / wanted.name, data):
-            found = next((run for run in there if not run.difference(wanted.config, data)), None)
-            if found:
-                same[wanted.name] = found
-    return same
+    left = [run for run in runs if there and not has_finished(run.config, directory / run.name, data)]
+    same = {run.name: [r for r in there if not r.difference(run.config, data)] for run in left}
+    return {name: found[0] for name, found in same.items() if found}
 
 
 def take_over(same: Mapping[str, Run], directory: Path) -> None:

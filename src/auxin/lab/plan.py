@@ -147,14 +147,13 @@ def _lengths(config: RunConfig) -> tuple[int, int]:
 
 
 def step_flops(config: RunConfig) -> float:
-    """FLOPs of one optimizer step of all members: those of a forward pass, and twice as many of the way back."""
-    length = lengths(config)[0]
-    tokens = length * config.batch_size * len(config.seeds)
-    return 3.0 * tokens * _pass_flops(_sized(config.model), length)
+    """FLOPs of one optimizer step of all members, about: six a parameter and token (Kaplan et al. 2020)."""
+    tokens = lengths(config)[0] * config.batch_size * len(config.seeds)
+    return 6.0 * tokens * parameters(config.model)
 
 
 def evaluation_flops(config: RunConfig) -> float:
-    """FLOPs of all evaluations, of the final one, and of the tree projections."""
+    """FLOPs of all evaluations, of the final one, and of the tree projections: two a parameter and token."""
     length, members = lengths(config)[0], len(config.seeds)
     evaluations = _milestones(config.steps, config.log_every, 0.01)
     passes = length * (2 * config.eval_size * evaluations + (3 * config.final_size or SCORED))
@@ -162,7 +161,7 @@ def evaluation_flops(config: RunConfig) -> float:
         sources = 1 + int(length * kind(config.task).source_share)
         kept = _milestones(config.steps, config.checkpoint_every, 0.05)
         passes += kept * MEASURED_SENTENCES * sources * (sources + 1) // 2
-    return members * passes * _pass_flops(_sized(config.model), length)
+    return 2.0 * members * passes * parameters(config.model)
 
 
 def run_memory(config: RunConfig) -> float:
@@ -176,23 +175,27 @@ def run_memory(config: RunConfig) -> float:
         longest = padded_size(lengths(config)[1])
         tokens = members * padded_size(mean * config.batch_size + 7 * longest // 4)
     layer = tokens * 32 * model.width + sequences * 4 * model.heads * longest**2
-    floats = 9 * members * parameters(_sized(model)) + model.depth * layer + tokens * 4 * VOCABULARY
+    floats = 9 * members * parameters(model) + model.depth * layer + tokens * 4 * VOCABULARY
     return PROCESS + 4.0 * floats
 
 
 def run_disk(config: RunConfig) -> float:
     """Bytes of a finished run: every kept checkpoint's weights and the last one's moments."""
     kept = _milestones(config.steps, config.checkpoint_every, 0.05)
-    return 4.0 * (kept + 2) * len(config.seeds) * parameters(_sized(config.model))
+    return 4.0 * (kept + 2) * len(config.seeds) * parameters(config.model)
 
 
 def parameters(model: ModelConfig) -> int:
-    """Trained parameters of a model."""
-    return int(_over_depth(_parameters, model))
+    """Trained parameters of a model: every round of its layers adds as many, so that two shallow ones tell."""
+    period = max(1, len(model.layers))
+    shallow = model.depth % period + period
+    sized = dataclasses.replace(model, vocabulary_size=model.vocabulary_size or VOCABULARY, branch_scale=1.0)
+    low, high = (_counted(dataclasses.replace(sized, depth=d)) for d in (shallow, shallow + period))
+    return low + (high - low) * ((model.depth - shallow) // period)
 
 
 @cache
-def _parameters(model: ModelConfig) -> int:
+def _counted(model: ModelConfig) -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in TransformerLM(model).parameters())
 
@@ -245,32 +248,3 @@ def _time_step(config: RunConfig, threads: int, seconds: float = 1.5) -> float:
 def _milestones(steps: int, every: int, automatic: float) -> int:
     """How many ``milestones`` there are, without a list of what may be millions."""
     return -(-steps // every) + 1 if every else len(milestones(steps, every, automatic))
-
-
-def _pass_flops(model: ModelConfig, length: int) -> float:
-    """FLOPs of a forward pass of one token among ``length``."""
-    return _over_depth(lambda shallow: _counted_flops(shallow, length), model)
-
-
-def _over_depth(count: Callable[[ModelConfig], float], model: ModelConfig) -> float:
-    """What grows by the same amount with every round of a model's layers, from two shallow models."""
-    period = max(1, len(model.layers))
-    shallow = model.depth % period + period
-    if model.depth <= shallow + period:
-        return count(model)
-    low, high = (count(dataclasses.replace(model, depth=d)) for d in (shallow, shallow + period))
-    return low + (high - low) * ((model.depth - shallow) // period)
-
-
-@cache
-def _counted_flops(model: ModelConfig, length: int) -> float:
-    """As torch counts them on a model that has no memory."""
-    from torch.utils.flop_counter import FlopCounterMode  # takes a second to import
-
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        TransformerLM(model).eval()(torch.zeros(1, length, dtype=torch.int64))
-    return counter.get_total_flops() / length
-
-
-def _sized(model: ModelConfig) -> ModelConfig:
-    return dataclasses.replace(model, vocabulary_size=model.vocabulary_size or VOCABULARY, branch_scale=1.0)

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -63,50 +63,35 @@ def shared(runs: Sequence[NamedRun], names: Sequence[str], fixed: Collection[str
     }
 
 
-@dataclass(frozen=True)
-class Base:
-    """What all points of a sweep share."""
+def config_of(folder: Path, fields: Mapping[str, Any], seeds: object) -> RunConfig:
+    """The config of a point, whose ``fields`` by dotted name include its preset or config; paths are in ``folder``."""
+    fields = dict(fields)
+    if "preset" in fields:
+        config = preset(fields.pop("preset"), fields.get("task", "question"))
+        if "model.layers" in fields:
+            config = changed(config, {"model": config.model.for_layers()})
+    else:  # a run's own config has the vocabulary size of its task
+        config = from_dict(RunConfig, _read(folder, "config", fields.pop("config")))
+        config = changed(config, {"model.vocabulary_size": 0})
+    if "model" in fields:
+        path = fields["model"]
+        values = _read(folder, "model", path)
+        check("model" in values, f"model {path}", "without [model]", "a file with a table [model]")
+        fields["model"] = changed(from_dict(ModelConfig, values["model"]), {"vocabulary_size": 0})
+    config = changed(config, fields if seeds is None else fields | {"seeds": seeds})
+    changes = {name: os.path.join(folder, path) for name in PLACES if (path := getattr(config, name))}
+    # with one thread, numbers don't depend on how many runs go on at a time
+    threads = {"threads": 1} if config.device == "cpu" and not config.threads else {}
+    return changed(config, changes | threads)
 
-    folder: Path
-    """To which paths are relative."""
-    fixed: Mapping[str, Any]
-    """Fields by dotted name, and ``preset`` or ``config``."""
 
-    def config(self, point: Mapping[str, Any], seeds: object) -> RunConfig:
-        """The config of a point; raises ``ConfigError`` naming the point and what is wrong there."""
-        try:
-            return self._config({**self.fixed, **point}, seeds)
-        except ConfigError as error:
-            at = ", ".join(f"{name} = {label(name, value)}" for name, value in point.items())
-            raise ConfigError(f"at {at}: {error}" if at else str(error)) from None
-
-    def _config(self, fields: dict[str, Any], seeds: object) -> RunConfig:
-        if "preset" in fields:
-            config = preset(fields.pop("preset"), fields.get("task", "question"))
-            if "model.layers" in fields:
-                config = changed(config, {"model": config.model.for_layers()})
-        else:  # a run's own config has the vocabulary size of its task
-            config = from_dict(RunConfig, self._read("config", fields.pop("config")))
-            config = changed(config, {"model.vocabulary_size": 0})
-        if "model" in fields:
-            path = fields["model"]
-            values = self._read("model", path)
-            check("model" in values, f"model {path}", "without [model]", "a file with a table [model]")
-            fields["model"] = changed(from_dict(ModelConfig, values["model"]), {"vocabulary_size": 0})
-        config = changed(config, fields if seeds is None else fields | {"seeds": seeds})
-        paths = {name: path for name in PLACES if (path := getattr(config, name))}
-        changes: dict[str, Any] = {name: os.path.join(self.folder, path) for name, path in paths.items()}
-        if config.device == "cpu" and not config.threads:
-            changes["threads"] = 1  # numbers then don't depend on how many runs go on at a time
-        return changed(config, changes)
-
-    def _read(self, name: str, path: object) -> dict[str, Any]:
-        """The content of a TOML file."""
-        check(isinstance(path, str), name, path, "the path of a TOML file")
-        try:
-            return read_toml(self.folder / str(path))
-        except ConfigError as error:
-            raise ConfigError(f"{name} is {path!r}; allowed: a TOML file ({error})") from None
+def _read(folder: Path, name: str, path: object) -> dict[str, Any]:
+    """The content of a TOML file."""
+    check(isinstance(path, str), name, path, "the path of a TOML file")
+    try:
+        return read_toml(folder / str(path))
+    except ConfigError as error:
+        raise ConfigError(f"{name} is {path!r}; allowed: a TOML file ({error})") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -187,40 +172,45 @@ def _design(values: Mapping[str, Any], folder: Path) -> Design:
     given = [name for where in (values, varied) for name in ("preset", "config") if name in where]
     check(len(given) > 0, "preset", None, "a preset, or a config file, or an axis of either")
     check(len(given) < 2, given[-1], places[given[-1]], f"nothing, beside {given[0]}")
-    count, unit = _draw(values.get("draw"))
-    ranges = [_Range.of(name, spec, count > 0) for name, spec in varied.items()]
-    if count:
-        check(len(ranges) > 0, "draw", values["draw"], "nothing, without [axes]")
-        points = [tuple(r.at(u) for r, u in zip(ranges, row, strict=True)) for row in unit(len(ranges))]
-    else:
-        points = list(itertools.product(*(r.values for r in ranges)))
-    base = Base(folder, {key: values[key] for key in ("preset", "config") if key in values} | fixed)
+    spec = values.get("draw")
+    ranges = [_Range.of(name, axis, spec is not None) for name, axis in varied.items()]
     names = [r.name for r in ranges]
-    runs = _runs(base, names, points, values.get("seeds"))
-    owner = Owner(axes=tuple(names), settings=shared(runs[:1], names, base.fixed))
-    axes = [
-        Axis(r.name, tuple(label(r.name, v) for v in r.values or sorted({*drawn})), r.log, count > 0)
-        for r, drawn in zip(ranges, zip(*points, strict=True), strict=True)
-    ]
-    return Design(tuple(axes), runs, owner)
-
-
-def _runs(
-    base: Base, names: Sequence[str], points: Sequence[tuple[Any, ...]], seeds: object
-) -> list[NamedRun]:
-    """The runs of all points: on a CPU one for each seed, on a GPU a stack of all seeds."""
-    stacks: dict[tuple[Setting, ...], NamedRun] = {}
-    for values in points:
-        point = dict(zip(names, values, strict=True))
+    if spec is None:
+        points = list(itertools.product(*(r.values for r in ranges)))
+    else:
+        points = [
+            tuple(r.at(u) for r, u in zip(ranges, row, strict=True)) for row in _drawn(spec, len(ranges))
+        ]
+    runs: list[NamedRun] = []
+    fixed = {key: values[key] for key in ("preset", "config") if key in values} | fixed
+    for point in (dict(zip(names, at, strict=True)) for at in points):
         settings = {name: label(name, value) for name, value in point.items()}
-        key = tuple(settings.values())
+        try:
+            config = config_of(folder, fixed | point, values.get("seeds"))
+        except ConfigError as error:
+            at = ", ".join(f"{name} = {value}" for name, value in settings.items())
+            raise ConfigError(f"at {at}: {error}" if at else str(error)) from None
+        runs.append(NamedRun(point_name(settings), config, settings))
+    owner = Owner(axes=tuple(names), settings=shared(runs[:1], names, fixed))
+    axes = [
+        Axis(r.name, tuple(label(r.name, v) for v in r.values or sorted({*at})), r.log, spec is not None)
+        for r, at in zip(ranges, zip(*points, strict=True), strict=True)
+    ]
+    return Design(tuple(axes), _unstacked(runs), owner)
+
+
+def _unstacked(runs: Sequence[NamedRun]) -> list[NamedRun]:
+    """On a CPU a run for each seed, on a GPU a stack of all seeds."""
+    known: set[tuple[Setting, ...]] = set()
+    for run in runs:
+        key = tuple(run.settings.values())
         once = "each point once; draw fewer, or from wider ranges"
-        check(key not in stacks, "a point of [axes]", settings, once)
-        stacks[key] = NamedRun(point_name(settings), base.config(point, seeds), settings)
-    runs = [stack for stack in stacks.values() if stack.config.device != "cpu"]
-    runs += seed_by_seed(stack for stack in stacks.values() if stack.config.device == "cpu")
-    check(len(runs) <= MOST_RUNS, "number of runs", len(runs), f"up to {MOST_RUNS}")
-    return runs
+        check(key not in known, "a point of [axes]", dict(run.settings), once)
+        known.add(key)
+    found = [run for run in runs if run.config.device != "cpu"]
+    found += seed_by_seed(run for run in runs if run.config.device == "cpu")
+    check(len(found) <= MOST_RUNS, "number of runs", len(found), f"up to {MOST_RUNS}")
+    return found
 
 
 def _flat(table: object, where: str) -> dict[str, Any]:
@@ -240,10 +230,11 @@ def _flat(table: object, where: str) -> dict[str, Any]:
     return fields
 
 
-def _draw(spec: object) -> tuple[int, Callable[[int], Iterable[Any]]]:
-    """How many points are drawn (0: none, a grid), and the points of the unit cube of a dimension."""
-    if spec is None:
-        return 0, lambda _: ()
+def _drawn(spec: object, dimension: int) -> Any:
+    """Points [N, dimension] of the unit cube; a larger number of them begins with those of a smaller one."""
+    import numpy as np
+    from scipy.stats import qmc
+
     kinds = ({"sobol"}, {"random"}, {"random", "seed"})
     fits = isinstance(spec, dict) and set(spec) in kinds and all(type(n) is int for n in spec.values())
     check(fits, "draw", spec, "{ sobol = N } or { random = N, seed = S }")
@@ -251,19 +242,12 @@ def _draw(spec: object) -> tuple[int, Callable[[int], Iterable[Any]]]:
     count, seed = spec.get("sobol", spec.get("random", 0)), spec.get("seed", 0)
     check(1 <= count <= MOST_RUNS, "draw", spec, f"1 to {MOST_RUNS} points")
     check(0 <= seed < 2**63, "seed of draw", seed, "0 to 2^63 − 1")
-
-    def unit(dimension: int) -> Iterable[Any]:
-        """A larger number of points begins with those of a smaller one."""
-        import numpy as np
-        from scipy.stats import qmc
-
-        if "random" in spec:
-            return np.random.default_rng(seed).random((count, dimension))
-        sobol = qmc.Sobol(dimension, scramble=False)
-        sobol.fast_forward(1)  # past the corner of all lowest values
-        return sobol.random(count)
-
-    return count, unit
+    check(dimension > 0, "draw", spec, "nothing, without [axes]")
+    if "random" in spec:
+        return np.random.default_rng(seed).random((count, dimension))
+    sobol = qmc.Sobol(dimension, scramble=False)
+    sobol.fast_forward(1)  # past the corner of all lowest values
+    return sobol.random(count)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,17 +79,10 @@ class Sweep(Displayed, Drawn):
     @property
     def metrics(self) -> pl.DataFrame:
         """What all finished runs logged: run, a column for each axis, step, member, split, name, value."""
-        import polars as pl
-
-        frames: list[pl.DataFrame] = []
-        for run in self.runs:
-            if run.status == "finished":
-                settings = {name: word(v) if isinstance(v, bool) else v for name, v in run.settings.items()}
-                columns = [pl.lit(value).alias(name) for name, value in {"run": run.name, **settings}.items()]
-                frames.append(open_run(run.path).metrics.select(*columns, pl.all()))
-        if not frames:
+        finished = [(run.name, run.settings, run.path) for run in self.runs if run.status == "finished"]
+        if not finished:
             raise RunError(f"{self.path}: no run has finished")
-        return pl.concat(frames, how="diagonal_relaxed")
+        return logged_by(finished)
 
     @cached_property
     def table(self) -> pl.DataFrame:
@@ -112,6 +105,18 @@ class Sweep(Displayed, Drawn):
             return pl.read_csv(content, infer_schema_length=None, schema_overrides=words)
         except (PolarsError, OverflowError, ValueError):
             raise RunError(f"{file}: not a table") from None
+
+
+def logged_by(runs: Iterable[tuple[str, Mapping[str, Setting], Path]]) -> pl.DataFrame:
+    """What runs logged, each given by its name, settings and directory; null for a setting that a run lacks."""
+    import polars as pl
+
+    frames: list[pl.DataFrame] = []
+    for name, settings, path in runs:
+        values = {"run": name} | {n: word(v) if isinstance(v, bool) else v for n, v in settings.items()}
+        columns = [pl.lit(value).alias(column) for column, value in values.items()]
+        frames.append(open_run(path).metrics.select(*columns, pl.all()))
+    return pl.concat(frames, how="diagonal_relaxed")
 
 
 def word(value: Setting) -> str:

@@ -15,7 +15,7 @@ from auxin.errors import AuxinError, DataError
 from auxin.experiment.data import Sentences
 from auxin.lab.named import NamedRun, Setting
 from auxin.lab.places import RUNS, has_finished
-from auxin.lab.sweep_record import SweepRun, word
+from auxin.lab.sweep_record import SweepRun, logged_by, word
 from auxin.measures.grokking import grokking_summary
 from auxin.runs import Run, open_run
 from auxin.theory.exponents import exponents
@@ -142,11 +142,7 @@ def logged(runs: Sequence[NamedRun], out: str | Path, data: Sentences | None = N
     have null there. Raises ``RunError`` naming a damaged file.
     """
     directory, data = Path(out) / RUNS, data or Sentences()
-    frames: list[pl.DataFrame] = []
-    for run in runs:
-        if has_finished(run.config, directory / run.name, data):
-            columns = [pl.lit(value).alias(name) for name, value in {"run": run.name, **run.settings}.items()]
-            metrics = open_run(directory / run.name).metrics
-            frames.append(metrics.select(*columns, *metrics.columns))
-    check(len(frames) > 0, f"finished runs in {directory}", 0, "at least one")
-    return pl.concat(frames, how="diagonal_relaxed")
+    places = [(run, directory / run.name) for run in runs]
+    done = [(r.name, r.settings, path) for r, path in places if has_finished(r.config, path, data)]
+    check(len(done) > 0, f"finished runs in {directory}", 0, "at least one")
+    return logged_by(done)
