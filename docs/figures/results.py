@@ -24,7 +24,6 @@ import published_size  # noqa: E402
 import readme  # noqa: E402
 from image import write_png  # noqa: E402
 
-from auxin.measures.grokking import grokking_summary  # noqa: E402
 from auxin.report.page import page  # noqa: E402
 from auxin.report.sections import RunView  # noqa: E402
 from auxin.report.study_figures import study_figures  # noqa: E402
@@ -80,12 +79,7 @@ def _study(docs: Path, name: str) -> StudyRecord:
 
 def runs(docs: Path = DOCS) -> list[RunView]:
     """The runs that have a record."""
-    found: list[RunView] = []
-    for path in sorted((docs / "records").glob("*")):
-        if holds_run(path):
-            run = open_run(path)
-            found.append(RunView(run, run.metrics, overall=grokking_summary(run.metrics).overall))
-    return found
+    return [RunView(open_run(path)) for path in sorted((docs / "records").glob("*")) if holds_run(path)]
 
 
 def charts(docs: Path = DOCS) -> Iterator[tuple[str, alt.TopLevelMixin, dict[str, Any]]]:

@@ -20,14 +20,14 @@ from auxin.lab.sweep_record import Sweep
 from auxin.measures.grokking import GrokkingSummary, grokking_summary
 from auxin.measures.pairs import PairScores
 from auxin.measures.projection import Projection
+from auxin.outputs import marked_text, write_output
 from auxin.probes.check_report import CheckReport
 from auxin.probes.transfer import TransferReport
-from auxin.report import page, theory_figures
+from auxin.report import theory_figures
 from auxin.report.markup import Table, fill, layers, number
-from auxin.report.page import Checked
 from auxin.report.sweep_figures import sweep_figures
-from auxin.report.tables import members, overall
-from auxin.report.theme import LIGHT, VERSION, specification
+from auxin.report.tables import by_layer, members, overall
+from auxin.report.theme import LIGHT, VERSION, Drawings, Figure, specification
 from auxin.report.training_figures import learning_curves, span_chart
 from auxin.runs import Run
 from auxin.studies.analysis import Analysis
@@ -174,21 +174,24 @@ def _(report: CheckReport) -> altair.TopLevelMixin:
 
 @html.register
 def _(report: CheckReport) -> str:
-    return fill("checked.html", checked=_checked(report))
+    return fill("checked.html", report=report, tables=_layers(report))
 
 
 def save_check(report: CheckReport, path: str | Path, *, force: bool = False) -> Path:
     """Write the page of a check, see ``CheckReport.to_html``."""
-    return page.save_check(_checked(report), figure(report), path, force=force)
+    drawings = Drawings()
+    placed = drawings.place([Figure("check", figure(report))])
+    values = {"report": report, "tables": _layers(report), "drawings": drawings, "placed": placed}
+    write_output(path, marked_text(fill("check.html", **values)), force=force)
+    return Path(path)
 
 
-def _checked(report: CheckReport) -> Checked:
-    found: list[tuple[str, str]] = []
-    for finding in report.findings:
-        found.append((finding.kind, finding.sentence))
-        found += [(f"follows: {effect.kind}", effect.sentence) for effect in finding.consequences]
-    encoder = None if report.encoder is None else report.encoder.layers
-    return Checked(report.name, found, report.notes, report.layers, encoder)
+def _layers(report: CheckReport) -> list[tuple[str, Table]]:
+    """The tables of a check by their captions."""
+    found = [("Layer by layer", by_layer(report.layers))]
+    if report.encoder is not None:
+        found.insert(0, ("The encoder, layer by layer", by_layer(report.encoder.layers)))
+    return found
 
 
 @html.register

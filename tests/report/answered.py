@@ -7,7 +7,6 @@ import numpy as np
 
 from auxin.config import ModelConfig, RunConfig
 from auxin.lab.named import NamedRun, Outcome
-from auxin.measures.grokking import grokking_summary
 from auxin.report.sections import RunView, TreeDrawing
 from auxin.runs import Metric, RunDirectory, open_run
 from auxin.runs.store import environment
@@ -81,6 +80,4 @@ def a_run(out: Path, word: str = "newt") -> RunView:
         TreeDrawing(f"step {step}", (word, ("a", "b")), f"({word} (a b))", f1)
         for step, f1 in ((10, 0.5), (20, 1.0))
     ]
-    run = open_run(out)
-    overall = grokking_summary(run.metrics).overall
-    return RunView(run, run.metrics, trees=trees, gold=((word, "a"), "b"), overall=overall)
+    return RunView(open_run(out), trees=trees, gold=((word, "a"), "b"))

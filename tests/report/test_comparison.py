@@ -9,7 +9,6 @@ import pytest
 
 from auxin.config import ModelConfig, RunConfig
 from auxin.lab.sweep_record import Axis, Sweep, SweepRun
-from auxin.measures.grokking import grokking_summary
 from auxin.report.page import MOST_RUNS, page
 from auxin.report.sections import RunView, runs_section, sweep_section
 from auxin.report.theme import specification
@@ -30,8 +29,7 @@ def a_run(out: Path, config: RunConfig, logs: int = 3, *, finished: bool = True)
         )
         if finished:
             directory.finish({})
-    run = open_run(out)
-    return RunView(run, run.metrics, overall=grokking_summary(run.metrics).overall)
+    return RunView(open_run(out))
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ def test_text_from_data_cannot_leave_its_place(tmp_path: Path) -> None:
     frame = metrics(2).with_columns(group=pl.lit(evil), split=pl.lit("gen"))
     page = save(dynamics(frame), tmp_path / "x")[2].read_text()
     assert evil not in page
-    assert page.count("</script>") == 2
+    assert page.count("</script>") == 3
     strip = tree_strip([(evil, '<svg width="1" height="1"/>')])
     assert "<script" not in strip
     assert "{{bundle}}" in save(strip, tmp_path / "t")[2].read_text()

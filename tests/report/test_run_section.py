@@ -6,7 +6,6 @@ import re
 import shlex
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from auxin.cli.train import TrainOptions
@@ -93,22 +92,18 @@ def row(
     ],
 )
 def test_a_summary_is_put_in_words(rows: list[dict[str, object]], answer: str, tmp_path: Path) -> None:
-    overall = pl.DataFrame(rows, infer_schema_length=None)
-    text = page([dataclasses.replace(a_run(tmp_path / "x"), overall=overall)])
+    view = a_run(tmp_path / "x")
+    view.__dict__["quantities"] = {str(row["quantity"]): row for row in rows}
+    text = page([view])
     (shown,) = re.findall(r'<p class="answer">(.*?)</p>', text, re.DOTALL)
     assert html.unescape(re.sub("<.*?>", "", shown)) == answer
-
-
-def _seen(path: Path) -> RunView:
-    run = open_run(path)
-    return RunView(run, run.metrics)
 
 
 def test_an_unfinished_run_says_where_it_is_and_one_without_curves_is_an_error(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "x", RunConfig()) as directory:
         with pytest.raises(DataError, match="no accuracy of val or gen"):
-            run_section(_seen(tmp_path / "x"))
+            run_section(RunView(open_run(tmp_path / "x")))
         directory.append_metrics([Metric(30, 0, "gen", "accuracy", 0.5)])
-    section = run_section(_seen(tmp_path / "x"))
+    section = run_section(RunView(open_run(tmp_path / "x")))
     assert section.values["accuracy"].rows == []
-    assert "Not finished: at step 30 of 4,000." in page([_seen(tmp_path / "x")])
+    assert "Not finished: at step 30 of 4,000." in page([RunView(open_run(tmp_path / "x"))])

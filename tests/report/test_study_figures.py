@@ -9,9 +9,8 @@ import pytest
 
 from auxin.errors import ConfigError
 from auxin.report.exponent_figures import loss_map, rule_by_exponent
-from auxin.report.marks import Figure
 from auxin.report.study_figures import by_depth, early_stopping, save_study_figures, study_figures
-from auxin.report.theme import specification
+from auxin.report.theme import Figure, specification
 from auxin.runs.record import open_study
 from report.answered import STUDIES, analysis, answered
 

@@ -7,9 +7,8 @@ import polars as pl
 import pytest
 
 from auxin.lab.sweep_record import Axis, Sweep
-from auxin.report.marks import Figure
 from auxin.report.sweep_figures import sweep_figures
-from auxin.report.theme import specification
+from auxin.report.theme import Figure, specification
 
 DEPTH = Axis("model.depth", (1, 2, 4))
 RATE = Axis("optimizer.learning_rate", (1e-4, 1e-3, 1e-2), log=True)

@@ -70,9 +70,7 @@ def _view(run: Run, *, trees: bool) -> RunView:
     from auxin.report.sections import RunView
     from auxin.report.tables import stability
 
-    metrics = run.metrics
-    summary = grokking_summary(metrics)
-    view = RunView(run, metrics, note=stability(summary.members), overall=summary.overall)
+    view = RunView(run, note=stability(grokking_summary(run.metrics).members))
     if not trees:
         return view
     try:

@@ -8,7 +8,6 @@ import polars as pl
 
 from auxin.errors import DataError
 from auxin.report.marks import (
-    Figure,
     Groups,
     band_words,
     cell_sides,
@@ -23,8 +22,8 @@ from auxin.report.marks import (
     zero_contour,
 )  # fmt: skip
 from auxin.report.markup import minus
-from auxin.report.tables import Tables, columns, in_words, layers_of
-from auxin.report.theme import BLUE, GRAY, Panel
+from auxin.report.tables import Tables, columns, estimates, in_words, layers_of
+from auxin.report.theme import BLUE, GRAY, Figure, Panel
 
 LINES = {"angle": "angle exponent = 0", "gradient": "gradient exponent = 0"}
 RULES = {
@@ -148,8 +147,8 @@ def scores_by_predictor(tables: Tables) -> Figure:
 
 def loss_by_scale(tables: Tables) -> Figure:
     """Loss of the stacks against the scale of their branches, a colour a stack."""
-    cells = columns(tables, "cells", "branch_scale models failed loss loss_low loss_high", "stack")
-    cells = cells.rename({"stack": "series", "loss": "value", "loss_low": "low", "loss_high": "high"})
+    cells = estimates(tables, "cells", "loss", "branch_scale models failed", "stack")
+    cells = cells.rename({"stack": "series"})
     groups = Groups.of(cells)
     axis = alt.Axis(values=[0.25, 0.5, 1, 2, 4], format="~g", grid=False)
     title = "factor on the branches' output maps (logarithmic)"

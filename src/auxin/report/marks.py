@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,56 +14,17 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from auxin.report.tables import drawable, rounded, thinned
-from auxin.report.theme import DARK, GRAY, LIGHT, PALETTE, Panel, bundle, specification, title
+from auxin.report.theme import GRAY, PALETTE, Figure, Panel
 
 STEPS = "optimizer steps"
 MOST_BANDS = 3
 """Groups whose bands can be told apart where they overlap."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its title; its ``description`` says in words what it shows."""
-
-    name: str
-    """Stem of its files."""
-    chart: alt.TopLevelMixin
-
-
 def figure(name: str, chart: Any, title: tuple[str, str], description: str) -> Figure:
     """The chart under a title and subtitle, with its description."""
     heading = alt.Title(title[0], subtitle=title[1])
     return Figure(name, chart.properties(title=heading, description=description))
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A figure on the page: the element that it will be drawn in, and its words."""
-
-    id: str
-    title: str
-    subtitle: str
-    words: str
-
-
-@dataclass
-class Drawings:
-    """Specifications by the identifier of the element that they are drawn in, with what draws them."""
-
-    figures: dict[str, Any] = field(default_factory=dict)
-    light = LIGHT
-    dark = DARK
-    bundle = staticmethod(bundle)
-
-    def place(self, figures: Iterable[Figure]) -> list[Placed]:
-        """The figures' elements and words. Titles stand on the page, where they wrap, not in the drawing."""
-        placed: list[Placed] = []
-        for figure in figures:
-            spec = specification(figure.chart)
-            words = title(spec), title(spec, "subtitle"), spec.get("description", "")
-            placed.append(Placed(f"figure-{len(self.figures) + 1}", *words))
-            self.figures[placed[-1].id] = {k: v for k, v in spec.items() if k not in ("title", "$schema")}
-        return placed
 
 
 @dataclass(frozen=True)

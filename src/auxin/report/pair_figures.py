@@ -7,9 +7,9 @@ import polars as pl
 
 from auxin.measures.intervals import bands
 from auxin.measures.pairs import accuracies
-from auxin.report.marks import Figure, facets, figure, share, steps, tips
+from auxin.report.marks import facets, figure, share, steps, tips
 from auxin.report.tables import in_words
-from auxin.report.theme import BLUE, GRAY, Panel
+from auxin.report.theme import BLUE, GRAY, Figure, Panel
 
 PREFIX = "pairs:"
 """Of the split of such rows; the file's stem follows."""

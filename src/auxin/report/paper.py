@@ -14,8 +14,7 @@ import polars as pl
 import vl_convert
 
 from auxin.outputs import MARK, check_output, marked_png, marked_text, write_output
-from auxin.report.marks import Figure
-from auxin.report.theme import LIGHT, VERSION, figure_page, specification, title
+from auxin.report.theme import LIGHT, VERSION, Figure, figure_page, specification, title
 from auxin.values import check
 
 DPI = 300

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
@@ -14,12 +16,14 @@ import polars as pl
 from auxin.config import preset
 from auxin.errors import DataError, RunError
 from auxin.lab.sweep_record import Sweep
+from auxin.measures.grokking import grokking_summary
 from auxin.measures.intervals import bands
 from auxin.report.facing import facing
-from auxin.report.marks import Figure, Groups
+from auxin.report.marks import Groups
 from auxin.report.markup import Table, duration, label, layers, minus, number, percent, setting, texts
 from auxin.report.study_figures import study_figures
 from auxin.report.sweep_figures import sweep_figures
+from auxin.report.theme import Figure
 from auxin.report.training_figures import MOST_COLORS, compared_runs, run_figures
 from auxin.runs import Run
 from auxin.runs.record import StudyRecord
@@ -69,11 +73,9 @@ class TreeDrawing:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run, with its grokking summary, and the trees that its checkpoints compute for a sentence."""
+    """A run, and the trees that its checkpoints compute for a sentence."""
 
     run: Run
-    metrics: pl.DataFrame
-    """Those that are drawn, or more."""
     trees: Sequence[TreeDrawing] = ()
     gold: Tree | None = None
     """The sentence's own tree."""
@@ -81,18 +83,18 @@ class RunView:
     """Why there are no trees."""
     note: str = ""
     """A line below the title of its learning curves."""
-    overall: pl.DataFrame | None = None
-    """``auxin.grokking_summary(run.metrics).overall``."""
 
     @property
     def at(self) -> int:
         """The last step of its metrics."""
-        return self.metrics.select(pl.col("step").max().fill_null(0)).item()
+        return self.run.metrics.select(pl.col("step").max().fill_null(0)).item()
 
-    @property
+    @cached_property
     def quantities(self) -> dict[str, dict[str, Any]]:
-        """The rows of the summary by quantity."""
-        return {} if self.overall is None else {row["quantity"]: row for row in self.overall.to_dicts()}
+        """The rows of the grokking summary by quantity; none without both accuracies."""
+        with contextlib.suppress(DataError):
+            return {row["quantity"]: row for row in grokking_summary(self.run.metrics).overall.to_dicts()}
+        return {}
 
 
 def run_section(view: RunView) -> Section:
@@ -108,7 +110,7 @@ def run_section(view: RunView) -> Section:
         "command": command(run),
         "settings": flat(config),
     }
-    return Section("run.html", title, run_figures(view.metrics, view.note, run.accuracy), values)
+    return Section("run.html", title, run_figures(run.metrics, view.note, run.accuracy), values)
 
 
 def command(run: Run) -> str:
@@ -158,7 +160,7 @@ def runs_section(views: Sequence[RunView], *, alone: bool) -> Section:
         rows.append([view.run.path.name, *differs, count, final, state])
     heads = ["run", *map(label, varied), "passes 80%", "generalization at the end", "state"]
     values = {"alone": alone, "varied": varied, "runs": Table(heads, rows)}
-    figure = _compared([(view.run.path.name, view.metrics) for view in views], varied)
+    figure = _compared([(view.run.path.name, view.run.metrics) for view in views], varied)
     return Section("runs.html", f"{len(views)} runs compared", [figure], values)
 
 

@@ -1,8 +1,8 @@
-"""The figures of the studies, from the tables that the studies write; here those of structural grokking."""
+"""The figures of the studies, from the tables that the studies write; those of exponents have a module of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +12,7 @@ from polars.exceptions import PolarsError
 
 from auxin.errors import DataError
 from auxin.report import exponent_figures as exponent
-from auxin.report import failure_figures as failure
 from auxin.report.marks import (
-    Figure,
     Groups,
     band_words,
     facets,
@@ -26,8 +24,8 @@ from auxin.report.marks import (
     steps,
     tips,
 )  # fmt: skip
-from auxin.report.tables import Tables, columns, in_words, layers_of
-from auxin.report.theme import BLUE, GRAY, VERMILION, Panel, save_inside
+from auxin.report.tables import Tables, columns, drawable, estimates, in_words, layers_of
+from auxin.report.theme import BLUE, GRAY, VERMILION, Figure, Panel, save_inside
 from auxin.report.training_figures import PANELS, SPLITS, measured_panels
 from auxin.runs.record import StudyRecord
 from auxin.values import check
@@ -93,16 +91,11 @@ def by_depth(tables: Tables) -> Figure:
         "late": ("accuracy late in the run, mean", share(ACCURACY)),
         "loss": ("training loss late in the run, mean", number(LOSS)),
     }
-    depths = columns(tables, "depths", f"depth models {_estimates(names)}")
-    groups = Groups(["all seeds of a depth"])
-    panels = _against_depth(depths.with_columns(series=pl.lit(groups.names[0])), groups, names)
-    rows = depths.select(layers_of("depth"), "ever", "ever_low", "ever_high").iter_rows()
-    return figure(
-        "by-depth",
-        grid(panels, None, 3),
-        ("Generalization and training loss by depth", "95% intervals over seeds"),
-        f"Share of seeds ever above 80% generalization, {in_words(rows, '.0%')}.",
-    )
+    depths = _of_depths(tables, "depths", names).with_columns(series=pl.lit("all seeds of a depth"))
+    title = "Generalization and training loss by depth", "95% intervals over seeds"
+    words = in_words(depths.select(layers_of("depth"), "ever", "ever_low", "ever_high").iter_rows(), ".0%")
+    description = f"Share of seeds ever above 80% generalization, {words}."
+    return figure("by-depth", _against_depth(depths, Groups.of(depths), names), title, description)
 
 
 def repair(tables: Tables) -> Figure:
@@ -112,29 +105,26 @@ def repair(tables: Tables) -> Figure:
         "late": ("generalization late in the run", share(ACCURACY)),
         "loss": ("training loss late in the run", number(LOSS)),
     }
-    points = columns(tables, "points", f"depth models {_estimates(names)}", "line")
+    points = _of_depths(tables, "points", names, "line")
     meeting = points.filter(depth=points["depth"].min()).with_columns(line=pl.lit("held"))
     points = pl.concat([points, meeting]).unique(maintain_order=True)  # both begin at the depth they share
     points = points.with_columns(series=pl.col("line").replace(LINES))
-    groups = Groups(list(LINES.values()), palette=(VERMILION, BLUE))
     label = pl.format("{}, {}", layers_of("depth"), "series")
     rows = points.select(label, "in_domain", "in_domain_low", "in_domain_high").iter_rows()
-    return figure(
-        "repair",
-        grid(_against_depth(points, groups, names), groups.chosen, 3),
-        ("Depth, as published and with the angle total held", "means over seeds, 95% intervals"),
-        f"In-domain accuracy late in the run, {in_words(rows, '.0%')}.",
-    )
+    title = "Depth, as published and with the angle total held", "means over seeds, 95% intervals"
+    chart = _against_depth(points, Groups(list(LINES.values()), palette=(VERMILION, BLUE)), names)
+    return figure("repair", chart, title, f"In-domain accuracy late in the run, {in_words(rows, '.0%')}.")
 
 
-def _estimates(names: Mapping[str, object]) -> str:
-    """The columns of quantities that have intervals."""
-    return " ".join(f"{name} {name}_low {name}_high" for name in names)
+def _of_depths(tables: Tables, name: str, names: Iterable[str], words: str = "") -> pl.DataFrame:
+    """Depths with their quantities, which have intervals."""
+    quantities = " ".join(f"{name} {name}_low {name}_high" for name in names)
+    return columns(tables, name, f"depth models {quantities}", words)
 
 
 def _against_depth(
     points: pl.DataFrame, groups: Groups, names: Mapping[str, tuple[str, alt.Y]]
-) -> list[Panel]:
+) -> alt.ConcatChart:
     """A panel a quantity, its title and axis given by name, against depth."""
     axis = alt.Axis(values=points["depth"].unique().sort().to_list(), format="d", grid=False)
     x = alt.X("depth:Q", title="depth (layers)", axis=axis, scale=alt.Scale(zero=False, padding=14))
@@ -144,7 +134,7 @@ def _against_depth(
         rows = points.select("depth", "models", "series", **estimate)
         tip = tips(".3f" if name == "loss" else ".0%", "series:N", "depth:Q", "models:Q")
         panels.append(panel(groups.intervals(rows, x, y, tip), title, 220, 220))
-    return panels
+    return grid(panels, groups.chosen, 3)
 
 
 def curves_by_depth(tables: Tables, name: str, lines: Mapping[str, str]) -> Figure:
@@ -186,6 +176,70 @@ def structure(tables: Tables, name: str, measures: tuple[str, ...]) -> Figure:
     )
 
 
+def calibration(tables: Tables) -> Figure:
+    """Share that failed against the probability that was said, in bins of equally many models, a colour a predictor."""
+    bins = estimates(tables, "calibration", "failed", "probability models", "predictor")
+    bins = bins.rename({"predictor": "series"})
+    groups, unit = Groups.of(bins), alt.Scale(domain=[0, 1])
+    percent = alt.Axis(format="%")
+    x = alt.X("probability:Q", title="probability of failure, as predicted", scale=unit, axis=percent)
+    ends = alt.Chart(pl.DataFrame({"probability": [0.0, 1.0], "value": [0.0, 1.0]}))
+    diagonal = ends.mark_line(color=GRAY, strokeDash=[4, 3]).encode(x, alt.Y("value:Q", scale=unit))
+    tip = tips(".0%", "series:N", "probability:Q", "models:Q")
+    points = groups.intervals(bins, x, share("share that failed"), tip)
+    errors = estimates(tables, "scores", "error", "", "predictor")
+    return figure(
+        "calibration",
+        grid([panel([diagonal, *points], "", 420, 320)], groups.chosen, 1),
+        ("Failures, predicted and seen", "stacks left out; ten bins of equally many models, 95% intervals"),
+        "Share of models that failed against the probability that was predicted. Mean deviation, "
+        f"{in_words(errors.select('predictor', 'value', 'low', 'high').iter_rows(), '.2f')}.",
+    )
+
+
+def areas(tables: Tables) -> Figure:
+    """Area under the ROC curve of every predictor on stacks left out."""
+    scores = drawable(estimates(tables, "scores", "area", "", "predictor"), "area")
+    scores = scores.select("predictor", "value", "low", "high")
+    unit = alt.Scale(domain=[0.0, 1.0])
+    x = alt.X("value:Q", title="area under the ROC curve", scale=unit)
+    y = alt.Y("predictor:N", title=None, sort=scores["predictor"].to_list())
+    chart = alt.Chart(scores)
+    rule = chart.mark_rule(strokeWidth=1.5, color=BLUE).encode(alt.X("low:Q", scale=unit), y, x2="high")
+    dots = chart.mark_point(filled=True, size=60, opacity=1, color=BLUE)
+    dots = dots.encode(x, y, tooltip=tips(".2f", "predictor:N"))
+    chance = alt.Chart(pl.DataFrame({"value": [0.5]})).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(x)
+    return figure(
+        "areas",
+        alt.layer(chance, rule, dots).properties(width=360, height=150),
+        ("What ranks the failures of a stack that it has not seen", "95% intervals; 0.5 is chance"),
+        f"Area under the ROC curve, {in_words(scores.iter_rows(), '.2f')}.",
+    )
+
+
+def changes(tables: Tables) -> Figure:
+    """What every rule changes in the loss: a dot a model, and the mean with its interval."""
+    models = columns(tables, "models", "depth change", "stack arm")
+    effects = drawable(estimates(tables, "effects", "change", "", "arm stack").filter(stack="all"), "change")
+    effects = effects.select("arm", "value", "low", "high")
+    order, title = effects["arm"].to_list(), "change of the training loss (nats a token)"
+    y = alt.Y("arm:N", title=None, sort=order, axis=alt.Axis(labelLimit=200))
+    x = alt.X("change:Q", title=title)
+    tip = ["stack:N", "depth:Q", alt.Tooltip("change:Q", format=".2f")]
+    dots = alt.Chart(models.filter(pl.col("arm").is_in(order))).mark_tick(color=GRAY, opacity=0.6, size=16)
+    chart = alt.Chart(effects)
+    rule = chart.mark_rule(strokeWidth=2.5, color=BLUE).encode(alt.X("low:Q"), y, x2="high")
+    means = chart.mark_point(filled=True, size=70, opacity=1, color=BLUE)
+    means = means.encode(alt.X("value:Q", title=title), y, tooltip=tips(".2f", "arm:N"))
+    none = alt.Chart(pl.DataFrame({"change": [0.0]})).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(x)
+    return figure(
+        "changes",
+        alt.layer(none, dots.encode(x, y, tooltip=tip), rule, means).properties(width=400, height=180),
+        ("What mending a flagged model changes", "lines: models; dots: means, 95% intervals; left is better"),
+        f"Change of the training loss, {in_words(effects.iter_rows(), '.2f')}.",
+    )
+
+
 STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "grokking": (accuracy_curves, early_stopping),
     "depth": (by_depth, partial(curves_by_depth, name="curves-by-depth", lines={})),
@@ -201,8 +255,8 @@ STUDIES: Mapping[str, tuple[Callable[[Tables], Figure], ...]] = {
     "repair": (repair, partial(curves_by_depth, name="repair-curves", lines=LINES)),
     "totals": (exponent.predictions, exponent.scores_by_predictor),
     "architectures": (exponent.loss_by_totals, exponent.loss_by_scale),
-    "failure": (failure.calibration, failure.areas),
-    "remedies": (failure.changes,),
+    "failure": (calibration, areas),
+    "remedies": (changes,),
 }
 """Each study's figures, its headline first."""
 

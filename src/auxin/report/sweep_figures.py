@@ -15,10 +15,10 @@ import polars as pl
 from auxin.errors import DataError
 from auxin.lab.sweep_record import Axis, Sweep, word
 from auxin.measures.intervals import bands
-from auxin.report.marks import Figure, Groups, figure, number, panel, share, tips
+from auxin.report.marks import Groups, figure, number, panel, share, tips
 from auxin.report.markup import label
 from auxin.report.tables import drawable, in_words
-from auxin.report.theme import BLUE, Panel, save_inside
+from auxin.report.theme import BLUE, Figure, Panel, save_inside
 
 SIZE, COLUMNS = (230, 180), 2
 """Of a panel, and panels side by side."""
@@ -177,7 +177,7 @@ class _Pair:
         tip = tips(response.form, "place:N", "series:N", "models:Q")
         chart = alt.Chart(drawable(cells, response.title))
         numbers = max(len(self.first.values), len(second.values)) <= MOST_NUMBERS
-        layers = [chart.mark_rect().encode(x, y, _color(response, True), tooltip=tip)]
+        layers = [chart.mark_rect().encode(x, y, _color(response), tooltip=tip)]
         if numbers:
             ink = alt.when(alt.datum.bright).then(alt.value("black")).otherwise(alt.value("white"))
             text = alt.Text("value:Q", format=response.form)
@@ -195,7 +195,7 @@ class _Pair:
             dots = chart.encode(x, _height(response), color=alt.value(BLUE), tooltip=tip)
             return panel([dots], "", *SIZE)
         tip.insert(1, alt.Tooltip("y", title=label(second.name)))
-        dots = chart.encode(x, _along(alt.Y, "y", second), _color(response, True), tooltip=tip)
+        dots = chart.encode(x, _along(alt.Y, "y", second), _color(response), tooltip=tip)
         return panel([dots], response.title, *SIZE)
 
 
@@ -235,11 +235,11 @@ def _height(response: Response) -> alt.Y:
     return share(response.title) if response.kind == "accuracy" else number(response.title)
 
 
-def _color(response: Response, legend: bool) -> alt.Color:
+def _color(response: Response) -> alt.Color:
     """Bright is good: high accuracy, low loss."""
     limits: dict[str, Any] = {"reverse": True} if response.kind == "loss" else {"domain": [0, 1]}
-    shown = alt.Legend(format=response.form) if legend else None
-    return alt.Color("value:Q", title=None, scale=alt.Scale(scheme="viridis", **limits), legend=shown)
+    scale, legend = alt.Scale(scheme="viridis", **limits), alt.Legend(format=response.form)
+    return alt.Color("value:Q", title=None, scale=scale, legend=legend)
 
 
 def _bright(values: pl.Series, response: Response) -> pl.Series:

@@ -10,7 +10,7 @@ from polars.exceptions import PolarsError
 
 from auxin.errors import DataError
 from auxin.measures.grokking import GrokkingSummary
-from auxin.report.markup import Table, layers
+from auxin.report.markup import Table, layers, number
 
 Tables = Mapping[str, pl.DataFrame]
 MOST_POINTS = 400
@@ -31,6 +31,12 @@ def columns(tables: Tables, name: str, numbers: str, words: str = "") -> pl.Data
     except PolarsError as error:
         raise DataError(f"table {name!r} cannot be drawn: {str(error).splitlines()[0]}") from None
     return chosen.with_columns(pl.col(pl.String).fill_null(""))
+
+
+def estimates(tables: Tables, name: str, quantity: str, numbers: str, words: str) -> pl.DataFrame:
+    """``columns`` with a quantity and its interval as value, low and high."""
+    ends = {quantity: "value", f"{quantity}_low": "low", f"{quantity}_high": "high"}
+    return columns(tables, name, f"{numbers} {' '.join(ends)}", words).rename(ends)
 
 
 def drawable(frame: pl.DataFrame, what: str, column: str = "value") -> pl.DataFrame:
@@ -136,3 +142,28 @@ def stability(members: pl.DataFrame) -> str:
     varies, keeps = members["total_variation"].mean(), members["committed"].mean()
     kept = "" if keeps is None else f", committed to a rule {keeps:.0%} of the time since in-domain ≥ 99%"
     return f"generalization varies by {varies:.2f} in total{kept}"
+
+
+HEADS = {
+    "layer": "layer",
+    "norm": "norm²",
+    "predicted_norm": "predicted",
+    "cosine": "cosine",
+    "predicted_cosine": "predicted",
+    "gradient": "gradient",
+    "predicted_gradient": "predicted",
+    "attention_share": "attention's share",
+    "mlp_share": "MLP's share",
+    "entropy": "attention entropy",
+    "spread": "logit spread",
+}
+
+
+def by_layer(layers: pl.DataFrame) -> Table:
+    """The signals of a check, a row a layer; without columns that it has not measured."""
+    shown = [name for name in HEADS if name == "layer" or layers[name].is_not_null().any()]
+    rows = [
+        ["input" if row[0] == 0 else str(row[0]), *map(number, row[1:])]
+        for row in layers.select(shown).iter_rows()
+    ]
+    return Table([HEADS[name] for name in shown], rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -122,15 +123,59 @@ def title(spec: dict[str, Any], part: str = "text") -> str:
     return lines if isinstance(lines, str) else "; ".join(lines)
 
 
-def figure_page(
-    heading: str, *, drawing: str = "", spec: dict[str, Any] | None = None, more: dict[str, Any] | None = None
-) -> str:
-    """A page of one drawing, or of one interactive figure, with ``more`` of its configuration."""
-    figure = {"spec": spec, "light": LIGHT | (more or {}), "dark": DARK | (more or {})} if spec else None
-    return fill("figure.html", title=heading, drawing=Markup(drawing), figure=figure, bundle=bundle)
-
-
 @cache
 def bundle() -> Markup:
     """JavaScript that defines ``window.vegaEmbed``, with all that it needs; 0.9 MB that take seconds to make."""
     return Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VERSION))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its title; its ``description`` says in words what it shows."""
+
+    name: str
+    """Stem of its files."""
+    chart: altair.TopLevelMixin
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A figure on the page: the element that it will be drawn in, and its words."""
+
+    id: str
+    title: str
+    subtitle: str
+    words: str
+
+
+@dataclass
+class Drawings:
+    """Specifications by the identifier of the element that they are drawn in, with what draws them."""
+
+    more: dict[str, Any] = field(default_factory=dict)
+    """Configuration beside that of both modes."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    bundle = staticmethod(bundle)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the page's script reads."""
+        return {"figures": self.figures, "light": LIGHT | self.more, "dark": DARK | self.more}
+
+    def place(self, figures: Iterable[Figure]) -> list[Placed]:
+        """The figures' elements and words. Titles stand on the page, where they wrap, not in the drawing."""
+        placed: list[Placed] = []
+        for figure in figures:
+            spec = specification(figure.chart)
+            words = title(spec), title(spec, "subtitle"), spec.get("description", "")
+            placed.append(Placed(f"figure-{len(self.figures) + 1}", *words))
+            self.figures[placed[-1].id] = {k: v for k, v in spec.items() if k not in ("title", "$schema")}
+        return placed
+
+
+def figure_page(
+    heading: str, *, drawing: str = "", spec: dict[str, Any] | None = None, more: dict[str, Any] | None = None
+) -> str:
+    """A page of one drawing, or of one interactive figure, with ``more`` of its configuration."""
+    drawings = Drawings(more or {}, {} if spec is None else {"figure-1": spec})
+    return fill("figure.html", title=heading, drawing=Markup(drawing), drawings=drawings)

@@ -14,7 +14,6 @@ from auxin.errors import DataError
 from auxin.measures.intervals import bands
 from auxin.measures.projection import Projection
 from auxin.report.marks import (
-    Figure,
     Groups,
     band_words,
     grid,
@@ -28,7 +27,7 @@ from auxin.report.marks import (
 )
 from auxin.report.pair_figures import pair_figures
 from auxin.report.tables import drawable, rounded, stretch_length, thinned
-from auxin.report.theme import BLUE, GRAY, VERMILION, Panel
+from auxin.report.theme import BLUE, GRAY, VERMILION, Figure, Panel
 
 SPLITS = {"val": "in-domain", "gen": "generalization"}
 RULES = {"hierarchical": "hierarchical rule", "linear": "linear rule", "neither": "neither"}

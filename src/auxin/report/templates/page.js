@@ -2,26 +2,13 @@ const { figures, light, dark } = JSON.parse(document.getElementById("specificati
 const scheme = window.matchMedia("(prefers-color-scheme: dark)");
 const views = new Map();
 
-// A figure as wide as there is room: panels in fewer columns, then narrower ones, legends above.
-function fitted(spec, room, margin) {
-  if (spec.vconcat) return { ...spec, vconcat: spec.vconcat.map((row) => fitted(row, room, margin)) };
-  const panels = spec.concat ?? spec.hconcat, inner = panels?.[0] ?? spec.spec ?? spec;
-  const most = spec.columns ?? panels?.length ?? 1;
-  const columns = Math.max(1, Math.min(most, Math.floor(room / (0.85 * inner.width + margin))));
-  const width = Math.max(120, Math.min(1.5 * inner.width, Math.floor(room / columns) - margin));
-  const height = columns === 1 && most > 1 ? 0.6 * inner.height : inner.height;
-  if (panels) {
-    const { hconcat, ...rest } = spec;
-    return { ...rest, concat: panels.map((panel) => ({ ...panel, width, height })), columns };
-  }
-  return spec.spec ? { ...spec, columns, spec: { ...spec.spec, width, height } } : { ...spec, width };
-}
-
-// The words that legends name: all domains of a specification.
-function named(part) {
-  if (!part || typeof part !== "object") return [];
-  return Object.entries(part).flatMap(([key, value]) =>
-    key === "datasets" ? [] : key === "domain" && Array.isArray(value) ? value.map(String) : named(value));
+// For a phone: lower panels below each other. What is too wide even so is drawn smaller (page.css).
+function narrow(spec, width) {
+  const { vconcat, hconcat, concat = hconcat, spec: panel, ...rest } = spec;
+  if (vconcat) return { ...rest, vconcat: vconcat.map((row) => narrow(row, width)) };
+  const slim = (part, shrink) => ({ ...part, width: Math.min(part.width, width), height: shrink * part.height });
+  if (concat) return { ...rest, concat: concat.map((part) => slim(part, 0.6)), columns: 1 };
+  return panel ? { ...rest, columns: 1, spec: slim(panel, 0.6) } : slim(rest, 1);
 }
 
 async function draw(place) {
@@ -30,20 +17,11 @@ async function draw(place) {
   views.get(place)?.view.finalize();
   views.set(place, { room, view: { finalize() {} } });
   const colors = scheme.matches ? dark : light;
-  const longest = Math.max(1, ...named(spec).map((word) => word.length));
-  const columns = Math.max(1, Math.floor((room - 60) / (30 + 7 * longest)));
-  const stacked = { orient: "top", columns, layout: { top: { direction: "vertical", margin: 6 } } };
-  const config = room < 560 ? { ...colors, legend: { ...colors.legend, ...stacked } } : colors;
+  const phone = room < 560, stacked = { orient: "top", columns: 2, layout: { top: { direction: "vertical", margin: 6 } } };
+  const config = phone ? { ...colors, legend: { ...colors.legend, ...stacked } } : colors;
   const options = { mode: "vega-lite", config, renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } };
   try {
-    for (let margin = 70, tries = 0; tries < 4; tries++) {
-      const found = await vegaEmbed(place, fitted(spec, room, margin), options);
-      views.set(place, { room, view: found });
-      const over = place.querySelector("svg").getBoundingClientRect().width - room;
-      if (over <= 0 || tries === 3) break;
-      margin += Math.ceil(over) + 2;
-      found.finalize();
-    }
+    views.set(place, { room, view: await vegaEmbed(place, phone ? narrow(spec, room - 90) : spec, options) });
     place.classList.add("drawn");
   } catch (error) {
     place.textContent = "This figure could not be drawn: " + error.message;
