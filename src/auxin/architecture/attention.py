@@ -125,13 +125,8 @@ class Attention(Value):
     """Logit of one more key, whose value is 0 (gpt-oss begins with 0)."""
 
     ranges = {  # noqa: RUF012
-        "sigma_q": (0, 1e3),
-        "sigma_k": (0, 1e3),
-        "sigma_v": (0, 1e3),
-        "sigma_b": (0, 1e3),
+        **dict.fromkeys(("sigma_q", "sigma_k", "sigma_v", "sigma_b", "scale", "qk_epsilon"), (0, 1e3)),
         "head_dim": (1, 65_536),
-        "scale": (0, 1e3),
-        "qk_epsilon": (0, 1e3),
         "sink": (-1e3, 1e3),
         "alibi": (0, 1024),
         "window": (1, 1e9),
@@ -182,7 +177,8 @@ class Attention(Value):
     def plain(self) -> bool:
         """Whether logits are Gaussian with nothing done to them, which has closed forms."""
         settings = (self.head_dim, self.rotary, self.window, self.softcap, self.relative, self.sink)
-        return settings == (None,) * 6 and not self.qk_norm and not self.alibi
+        nothing = settings == (None,) * 6 and not self.qk_norm and not self.alibi
+        return nothing and type(self) is Attention
 
     def dimensions(self, sizes: Sizes) -> int:
         """Dimensions of a head in a model of these sizes."""

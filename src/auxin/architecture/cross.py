@@ -30,8 +30,6 @@ class CrossAttention(Attention):
         super().__post_init__()
         self.check_plain(SAME, "attention to another stream")
 
-    plain = False  # pyright: ignore[reportIncompatibleMethodOverride]
-
     def maps(self, sizes: Sizes, branches: int) -> dict[str, Map]:
         """What a model of these sizes draws for it."""
         return {CROSS + role: drawn for role, drawn in super().maps(sizes, branches).items()}

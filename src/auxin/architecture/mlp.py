@@ -39,11 +39,7 @@ class MLP(Value):
     """With a gate: added to W_1 x + b_1 before the product (gpt-oss has 1)."""
 
     ranges = {  # noqa: RUF012
-        "sigma_w": (0, 1e3),
-        "sigma_g": (0, 1e3),
-        "sigma_o": (0, 1e3),
-        "sigma_b": (0, 1e3),
-        "sigma_b_out": (0, 1e3),
+        **dict.fromkeys(("sigma_w", "sigma_g", "sigma_o", "sigma_b", "sigma_b_out"), (0, 1e3)),
         "shift": (-1e3, 1e3),
     }
 

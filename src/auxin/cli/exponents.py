@@ -32,8 +32,7 @@ class ExponentsOptions(BlockVerb):
 
     def run(self) -> Result:
         """Both exponents, a layer and over all."""
-        from auxin.theory.exponents import CRITICAL, exponents
-        from auxin.theory.propagation import BARELY
+        from auxin.theory.exponents import BARELY, CRITICAL, exponents
 
         depth, norm = self.own_depth(self.depth), self.start_norm(self.input_norm)
         source = self.layers(depth)

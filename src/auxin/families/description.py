@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -209,10 +208,6 @@ def _ours(model: TransformerLM, stack: LayerStack) -> Described:
     return Described(recipe, tuple(matrices(stack.layers, OUR_PARTS, "rows", recipe)))
 
 
-class _Seen(Exception):
-    """Ends the pass where the second map begins."""
-
-
 def _activation(layer: nn.Module, first: str, second: str) -> str:
     """The nonlinearity between two maps of a layer that nobody names, from one pass of random vectors.
 
@@ -226,16 +221,12 @@ def _activation(layer: nn.Module, first: str, second: str) -> str:
         values[:] = [output * (LARGE / size)]
         return values[0]
 
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        values.append(inputs[0])
-        raise _Seen
-
     parameter = next(layer.parameters())
     x = torch.randn(1, 8, up.in_features, generator=torch.Generator().manual_seed(0)).to(parameter)  # pyright: ignore[reportArgumentType]
     with prepared(layer), hooks() as hook:
         hook(up.register_forward_hook(enlarged))
-        hook(down.register_forward_pre_hook(keep))
-        with as_config_error(f"activation of {kind} cannot be seen"), contextlib.suppress(_Seen):
+        hook(down.register_forward_pre_hook(lambda _, inputs: values.append(inputs[0])))
+        with as_config_error(f"activation of {kind} cannot be seen"):
             layer(x)
     if len(values) < 2:
         raise ConfigError(f"activation of {kind} cannot be seen: {first} or {second} does not run")

@@ -12,6 +12,7 @@ that its stream starts with. A stream without norm whose norm² leaves [1e-6, 1e
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,14 +26,19 @@ from auxin.architecture.block import replace
 from auxin.display import Displayed, Drawn
 from auxin.theory.compose import as_network
 from auxin.theory.fixed import LARGEST, LayerMap, collapsed, settle
-from auxin.theory.propagation import BARELY, start_of, totals
-from auxin.theory.states import Array
+from auxin.theory.profile import Profile, mean_gap
+from auxin.theory.propagation import propagate, start_of, steps_of
+from auxin.theory.states import Array, PartError
 from auxin.values import check
 
 Phase = Literal["ordered", "critical", "chaotic"]
 
 CRITICAL = 1e-6
 """|λ_a| up to which a block is called critical."""
+BARELY = 0.1
+"""|total| up to which a network barely changes angles or gradients."""
+COLLAPSED = 1e-6
+"""1 − cosine of the almost equal tokens that measure the angle's growth in the Gram engine."""
 
 
 @dataclass(frozen=True)
@@ -103,22 +109,46 @@ def exponents(
     states that are all zero.
     """
     network, n, norm = start_of(network, cosine, norm, n_tokens)
-    found = None if isinstance(network, Network) else _of_layer(network, cosine, n)
-    if found is not None and depth is None:
-        return found
-    whole = as_network(network, depth, 1)
-    sums = totals(whole, cosine, norm, n, causal, draws)
-    if found is None:
-        phase = "critical" if abs(sums.angle) < BARELY else str(_phase(np.array(sums.angle)))
-        mean = sums.angle / whole.depth, sums.gradient / whole.depth
-        found = Exponents(*mean, None, sums.norm, sums.cosine, phase)
-    return dataclasses.replace(
-        found,
-        angle_total=sums.angle,
-        gradient_total=sums.gradient,
-        gradient_total_error=sums.gradient_error,
-        depth=whole.depth,
-    )
+    layer = None if isinstance(network, Network) else _of_layer(network, cosine, n)
+    if layer is not None and depth is None:
+        return layer
+    whole = _of_network(as_network(network, depth, 1), (cosine, norm, n), causal, draws)
+    if layer is None:
+        return whole
+    sums = ("angle_total", "gradient_total", "gradient_total_error", "depth")
+    return dataclasses.replace(layer, **{name: getattr(whole, name) for name in sums})
+
+
+def _of_network(
+    network: Network, start: tuple[float, float, int], causal: bool | None, draws: int
+) -> Exponents:
+    """The totals, from tokens of a cosine and norm², n of them."""
+    cosine, norm, n = start
+    if not causal:
+        with contextlib.suppress(PartError):
+            found = propagate(network, cosine, norm=norm, n_tokens=n)
+            growths = [float(step.angle_growth) for step in steps_of(network, n, 1 / norm, 0.0)]
+            with np.errstate(divide="ignore"):
+                angle = float(np.sum(np.log(growths)))
+            return _summed(found, angle, float(found.cosine[-1]))
+    from auxin.theory.gram import propagate_gram  # torch is loaded only where something is drawn
+
+    def run(gap: float) -> Profile:
+        start = norm * (gap * np.eye(n) + (1 - gap))
+        return propagate_gram(network, start, causal=causal is not False, draws=draws)
+
+    found, near = run(1 - cosine), mean_gap(run(COLLAPSED)["gram"])
+    return _summed(found, float(np.log(near[-1] / near[0])), 1 - float(mean_gap(found["gram"][-1])))
+
+
+def _summed(found: Profile, angle: float, cosine: float) -> Exponents:
+    """What adds up over a network's layers, and where its tokens end."""
+    phase = "critical" if abs(angle) < BARELY else str(_phase(np.array(angle)))
+    with np.errstate(divide="ignore"):
+        gradient, depth = found.gradient_total, found.depth
+    error = float(found.error("gradient")[0] / found.gradient[0])
+    mean, end = (angle / depth, gradient / depth, None), (float(found.norm[-1]), cosine, phase)
+    return Exponents(*mean, *end, angle, gradient, error, depth)
 
 
 def _of_layer(layer: Layer | Block, cosine: float, n: int) -> Exponents:

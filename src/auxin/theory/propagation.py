@@ -1,8 +1,8 @@
-"""Layer by layer through a network of permutation-symmetric tokens, and what adds up over its depth."""
+"""Layer by layer through a network of permutation-symmetric tokens."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,32 +10,11 @@ import numpy as np
 from auxin.architecture import Block, Layer, Network
 from auxin.architecture.network import described
 from auxin.theory.compose import Step, SymmetricLayer, as_network
-from auxin.theory.profile import Profile, mean_gap
-from auxin.theory.states import PartError
+from auxin.theory.profile import Profile
 from auxin.values import check, check_whole
 
 TOKENS = 32
 """Sequence length where none is given."""
-COLLAPSED = 1e-6
-"""1 − cosine of the almost equal tokens that measure the angle's growth in the Gram engine."""
-BARELY = 0.1
-"""|total| up to which a network barely changes angles or gradients."""
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What adds up over a network's layers along the way that its tokens take, and where they end."""
-
-    angle: float
-    """Σ log de'/de of almost equal tokens, e = 1 − cosine."""
-    gradient: float
-    """log ‖g_0‖²/‖g_L‖²."""
-    gradient_error: float
-    """Standard error of ``gradient`` where attention is sampled, else 0."""
-    norm: float
-    """Norm² per dimension at the output."""
-    cosine: float
-    """Mean cosine of two tokens at the output."""
 
 
 def propagate(
@@ -67,7 +46,7 @@ def propagate(
     their cosine (``propagate_gram`` takes any).
     """
     network, n, norm = start_of(network, cosine, norm, n_tokens)
-    steps = _steps(as_network(network, depth, 12), n, 1 / norm, 1 - cosine)
+    steps = steps_of(as_network(network, depth, 12), n, 1 / norm, 1 - cosine)
     states = [np.array([1.0, 1.0])]
     with np.errstate(over="ignore", invalid="ignore"):
         for number, step in reversed(list(enumerate(steps, 1))):
@@ -84,36 +63,6 @@ def propagate(
         "gap": gaps,
     }
     return Profile(columns)
-
-
-def totals(
-    network: Network,
-    cosine: float = 0.3,
-    norm: float = 1.0,
-    n_tokens: int = TOKENS,
-    causal: bool | None = None,
-    draws: int = 0,
-) -> Totals:
-    """What adds up over the layers; arguments as for ``exponents``."""
-    if not causal:
-        try:
-            return _symmetric_totals(network, cosine, norm, n_tokens)
-        except PartError:
-            pass
-    from auxin.theory.gram import propagate_gram  # torch is loaded only where something is drawn
-
-    def run(gap: float) -> Profile:
-        start = norm * (gap * np.eye(n_tokens) + (1 - gap))
-        return propagate_gram(network, start, causal=causal is not False, draws=draws)
-
-    found, near = run(1 - cosine), mean_gap(run(COLLAPSED)["gram"])
-    return Totals(
-        float(np.log(near[-1] / near[0])),
-        found.gradient_total,
-        float(found.error("gradient")[0] / found.gradient[0]),
-        float(found.norm[-1]),
-        1 - float(mean_gap(found["gram"][-1])),
-    )
 
 
 def token_count(network: Network | Layer | Block, n_tokens: int | None) -> int:
@@ -140,7 +89,7 @@ def start_of(network: Any, cosine: float, norm: float | None, n_tokens: int | No
     return network, n, norm
 
 
-def _steps(network: Network, n: int, r: float, gap: float) -> list[Step]:
+def steps_of(network: Network, n: int, r: float, gap: float) -> list[Step]:
     """Every layer's step, each from where the one before it led."""
     maps: dict[Layer, SymmetricLayer] = {}
     steps: list[Step] = []
@@ -159,11 +108,3 @@ def _steps(network: Network, n: int, r: float, gap: float) -> list[Step]:
         steps.append(step)
         state = step.r, step.gap
     return steps
-
-
-def _symmetric_totals(network: Network, cosine: float, norm: float, n: int) -> Totals:
-    found = propagate(network, cosine, norm=norm, n_tokens=n)
-    growths = [float(step.angle_growth) for step in _steps(network, n, 1 / norm, 0.0)]
-    with np.errstate(divide="ignore"):
-        angle, gradient = float(np.sum(np.log(growths))), float(np.log(found.gradient[0]))
-    return Totals(angle, gradient, 0.0, float(found.norm[-1]), float(found.cosine[-1]))
