@@ -134,21 +134,3 @@ def test_experts_agree_with_random_networks(name: str) -> None:
     assert forward.max() <= 0.05
     assert np.median(backward) <= 0.03
     assert backward.max() <= 0.12
-
-
-def test_what_is_left_falls_as_the_root_of_the_width() -> None:
-    """Single networks scatter around the theory by O(1/√width): rotary heads of 16 dimensions, gated MLP."""
-    layer = pre(Attention(head_dim=16, rotary=Rotary(), sigma_q=1.4, sigma_k=1.4), MLP("silu", gated=True))
-    network, gram = Network.repeat(layer, 3), tokens(6)
-    theory = propagate_gram(network, gram, draws=8192)
-    widths, scatter = [64, 128, 256, 512], []
-    for width in widths:
-        runs = [
-            measure(network, gram, width=width, heads=width // 16, draws=1, sequences=1, seed=s)
-            for s in range(24)
-        ]
-        forward = [errors(states, theory["gram"])[-1] for states, _ in runs]
-        backward = [errors(gradients, theory["gradient_gram"])[0] for _, gradients in runs]
-        scatter.append([np.sqrt(np.mean(np.square(e))) for e in (forward, backward)])
-    slopes = np.polyfit(np.log(widths), np.log(scatter), 1)[0]
-    np.testing.assert_allclose(slopes, -0.5, atol=0.12)

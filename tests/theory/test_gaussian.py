@@ -64,7 +64,7 @@ def test_one_point_moments_match_adaptive_quadrature(name: str, q: float) -> Non
     square = mean_of(lambda x: FUNCTIONS[name](x) ** 2, q)
     slope = mean_of(lambda x: DERIVATIVES[name](x) ** 2, q)
     assert gaussian.second_moment(name, q) == pytest.approx(square, rel=1e-8)
-    assert gaussian.second_moment_derivative(name, q) == pytest.approx(slope, rel=1e-8)
+    assert gaussian.kernel_derivative(name, q, q, q) == pytest.approx(slope, rel=1e-8)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -76,7 +76,7 @@ def test_gap_keeps_its_digits_near_full_correlation(name: str, q: float) -> None
     for gap in (1e-3, 1e-8, 1e-12):
         squared = gaussian.kernel_gap(FUNCTIONS[name], q, gap)
         assert gaussian.kernel_gap(name, q, gap) == pytest.approx(float(squared), rel=2e-7)
-    slope = q * float(gaussian.second_moment_derivative(name, q))
+    slope = q * float(gaussian.kernel_derivative(name, q, q, q))
     for gap, rel in ((1e-13, 1e-5), (1e-24, 1e-9), (1e-36, 1e-9)):
         jump = q * (2 * gap) ** 1.5 / (6 * np.pi) if name == "relu" else 0.0  # of its derivative
         assert gaussian.kernel_gap(name, q, gap) == pytest.approx(slope * gap - jump, rel=rel, abs=0)

@@ -89,11 +89,6 @@ def second_moment(activation: AnyActivation, q: ArrayLike) -> Array:
     return kernel(activation, q, q, q)
 
 
-def second_moment_derivative(activation: AnyActivation, q: ArrayLike) -> Array:
-    """E[φ'(x)²] for x ~ N(0, ``q``)."""
-    return kernel_derivative(activation, q, q, q)
-
-
 def _arrays(qx: ArrayLike, qy: ArrayLike, p: ArrayLike) -> tuple[Array, Array, Array]:
     qx, qy, p = np.broadcast_arrays(np.asarray(qx, float), np.asarray(qy, float), np.asarray(p, float))
     return qx, qy, np.clip(p, -_bound(qx, qy), _bound(qx, qy))

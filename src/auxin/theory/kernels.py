@@ -54,7 +54,7 @@ def exact_kernels(activation: AnyActivation) -> Kernels:
         return KernelMoments(
             gaussian.second_moment(activation, q),
             gaussian.kernel_gap(activation, q, gap),
-            gaussian.second_moment_derivative(activation, q),
+            gaussian.kernel_derivative(activation, q, q, q),
             gaussian.kernel_derivative(activation, q, q, q * (1 - gap)),
         )
 
