@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from auxin.architecture.block import Block
@@ -80,9 +81,9 @@ class Network(Value):
 
         ``measured``: standard deviations of entries by map and layer, which go before the scheme's.
         """
-        done: dict[tuple[int, int], Layer] = {}  # layers that are repeated are one object
 
-        def of(layer: Layer, index: int) -> Layer:
+        @cache  # equal layers are one object
+        def drawn(layer: Layer, index: int) -> Layer:
             sublayers = []
             for sublayer in layer.sublayers:
                 maps = sublayer.body.maps(sizes, self.branches)
@@ -94,10 +95,8 @@ class Network(Value):
                 sublayers.append(replace(sublayer, body=sublayer.body.with_sigmas(sigmas, biases)))
             return replace(layer, sublayers=tuple(sublayers))
 
-        keys = [(id(layer), index if measured else 0) for index, layer in enumerate(self.layers)]
-        for index, (key, layer) in enumerate(zip(keys, self.layers, strict=True)):
-            done[key] = done.get(key) or of(layer, index)
-        return replace(self, layers=tuple(done[key] for key in keys))
+        layers = (drawn(layer, index if measured else 0) for index, layer in enumerate(self.layers))
+        return replace(self, layers=tuple(layers))
 
     @classmethod
     def repeat(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from auxin.architecture.attention import Attention
@@ -12,7 +12,7 @@ from auxin.architecture.cross import CrossAttention
 from auxin.architecture.experts import Experts
 from auxin.architecture.initialization import Map, Scheme
 from auxin.architecture.latent import LatentAttention
-from auxin.architecture.layer import Sublayer
+from auxin.architecture.layer import Layer, Sublayer
 from auxin.architecture.mlp import MLP
 from auxin.architecture.network import Network
 from auxin.architecture.sizes import Sizes
@@ -85,16 +85,16 @@ class Recipe:
     @cached_property
     def maps(self) -> tuple[dict[str, Map], ...]:
         """The maps of every layer by their role; of roles that stand twice, the last."""
-        branches, made = self.network.branches, {}
-        for layer in self.network.layers:
-            if id(layer) not in made:
-                bodies = [sublayer.body.maps(self.sizes, branches) for sublayer in layer.sublayers]
-                maps = {role: of for maps in bodies for role, of in maps.items()}
-                joint = {
-                    role: replace(maps[role], fan_out=n) for role, n in self.rows.items() if role in maps
-                }
-                made[id(layer)] = maps | joint
-        return tuple(made[id(layer)] for layer in self.network.layers)
+
+        @cache
+        def maps_of(layer: Layer) -> dict[str, Map]:
+            bodies = [sublayer.body.maps(self.sizes, self.network.branches) for sublayer in layer.sublayers]
+            maps = {role: held for maps in bodies for role, held in maps.items()}
+            return maps | {
+                role: replace(maps[role], fan_out=n) for role, n in self.rows.items() if role in maps
+            }
+
+        return tuple(maps_of(layer) for layer in self.network.layers)
 
     def std(self, role: str, layer: int) -> float:
         """Standard deviation that the entries of a map should have."""

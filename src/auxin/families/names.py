@@ -87,33 +87,21 @@ output_router_logits router_aux_loss_coef router_jitter_noise
 WITHOUT_EFFECT = frozenset(_ANY.split())
 """Settings that change no network at initialization, of any value: names, tokens, dropout, files, generation; biases
 start at 0, gains at 1, heads and poolers stand after the stream."""
+_OFF = """
+add_cross_attention is_decoder is_encoder_decoder scale_embedding qk_layernorm use_qk_norm use_bidirectional_attention
+use_sliding_window _remove_final_layer_norm alibi norm_topk_prob relative_attention sinusoidal_pos_embds use_swiglu_ffn
+apply_residual_connection_post_layernorm
+"""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "add_cross_attention": (False,),
-    "is_decoder": (False,),
-    "is_encoder_decoder": (False,),
-    "scale_embedding": (False,),
-    "qk_layernorm": (False,),
-    "use_qk_norm": (False,),
+    **dict.fromkeys(_OFF.split(), (False,)),
+    **dict.fromkeys(("layer_norm_elementwise_affine", "position_biased_input"), (True,)),
+    **dict.fromkeys(("n_group", "topk_group", "moe_layer_freq"), (1,)),
     "position_embedding_type": ("absolute",),
-    "use_bidirectional_attention": (False,),
-    "use_sliding_window": (False,),
-    "_remove_final_layer_norm": (False,),
-    "layer_norm_elementwise_affine": (True,),
     "initializer_factor": (1.0,),
     "initializer_cutoff_factor": (2.0,),
-    "alibi": (False,),
     "swiglu_alpha": (1.702,),
     "swiglu_limit": (7.0,),
     "topk_method": ("greedy", "noaux_tc"),
-    "norm_topk_prob": (False,),
-    "n_group": (1,),
-    "topk_group": (1,),
-    "moe_layer_freq": (1,),
-    "relative_attention": (False,),
-    "position_biased_input": (True,),
-    "sinusoidal_pos_embds": (False,),
-    "use_swiglu_ffn": (False,),
-    "apply_residual_connection_post_layernorm": (False,),
     "num_ln_in_parallel_attn": (1, 2),
 }
 """These values alone."""
