@@ -134,6 +134,7 @@ def tree_projections(
     layer: int = -1,
     metric: Metric = "cosine",
     max_tokens: int = 4096,
+    done: Callable[[int], None] = lambda count: None,
 ) -> list[Projection]:
     """Charts and trees of sentences under a causal language model.
 
@@ -157,6 +158,7 @@ def tree_projections(
         metric: similarity of the two span vectors; greater is more alike in both.
         max_tokens: tokens in one forward pass (a longer sentence passes alone); with it, and the charts
             themselves, goes the memory.
+        done: called with how many more sentences are done, the longest first.
 
     Raises:
         DataError: a sentence of fewer than two words (a single word has no tree), an unknown word, or states
@@ -175,34 +177,23 @@ def tree_projections(
     >>> tree_projections(GPT2LMHeadModel(config), ["newts read well"], words)[0].words
     ('newts', 'read', 'well')
     """
-    found = projections(model, sentences, vocabulary, layer=layer, metric=metric, max_tokens=max_tokens)
-    return [projection for _, projection in sorted(found, key=lambda pair: pair[0])]
-
-
-def projections(
-    model: CausalModel | nn.Module,
-    sentences: Sequence[str | Sequence[str]],
-    vocabulary: Tokenizer | Any,
-    *,
-    layer: int = -1,
-    metric: Metric = "cosine",
-    max_tokens: int = 4096,
-) -> Iterator[tuple[int, Projection]]:
-    """Those of ``tree_projections`` with the sentences' numbers, as they are done: the longest first."""
     check(metric in get_args(Metric), "metric", metric, ", ".join(get_args(Metric)))
     check(max_tokens >= 1, "max_tokens", max_tokens, "1 or more")
     causal, words, tokens, bos = tokenize(model, sentences, vocabulary, least=2)
-    for number, chunk in enumerate(_chunks([sum(map(len, sentence)) for sentence in tokens], 8 * max_tokens)):
+    found: dict[int, Projection] = {}
+    for chunk in _chunks([sum(map(len, sentence)) for sentence in tokens], 8 * max_tokens):
         with evaluating(causal) as device:
             states = _states(causal, bos, layer, device)
-            if number == 0:
+            if not found:
                 check_causal(causal, [token for word in tokens[chunk[0]] for token in word], bos, device)
             charts = _charts(causal, states, [tokens[s] for s in chunk], metric, max_tokens)
         for s, chart in zip(chunk, charts, strict=True):
             if not np.isfinite(chart[np.triu_indices(len(chart))]).all():
                 sentence = " ".join(words[s])
                 raise NonFiniteStates(f"sentence {sentence!r:.80}: the model's states are not finite")
-            yield s, Projection(words[s], chart)
+            found[s] = Projection(words[s], chart)
+        done(len(chunk))
+    return [found[s] for s in range(len(found))]
 
 
 def _chunks(lengths: list[int], max_tokens: int) -> Iterator[list[int]]:

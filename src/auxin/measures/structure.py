@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from auxin.config import MeasureName
 from auxin.errors import ConfigError, DataError
-from auxin.measures.projection import NonFiniteStates, Projection, projections
+from auxin.measures.projection import NonFiniteStates, tree_projections
 from auxin.measures.tokenizers import Tokenizer, evaluating, length_batches, side_by_side, tokenize
 from auxin.models.protocol import CausalModel
 from auxin.models.transformer import TransformerLM
@@ -198,7 +198,7 @@ def structure(
     sentences: Sequence[Sentence],
     vocabulary: Vocabulary,
     measures: Sequence[str] = MEASURES,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> dict[str, float]:
     """The structural measures of one model by the names that they have in a run's metrics.
 
@@ -225,12 +225,8 @@ def structure(
         gold = {number: sentence.gold for number, sentence in enumerate(sentences) if sentence.has_gold}
         values |= {"t_score": math.nan} | ({"t_parseval": math.nan} if gold else {})
         with contextlib.suppress(NonFiniteStates):
-            found: dict[int, Projection] = {}
-            for number, projection in projections(model, words, vocabulary):
-                found[number] = projection
-                if progress:
-                    progress(1)
-            values["t_score"] = fmean(projection.tree_score for projection in found.values())
+            found = tree_projections(model, words, vocabulary, done=progress)
+            values["t_score"] = fmean(projection.tree_score for projection in found)
             if gold:
                 values["t_parseval"] = parseval([found[i].tree for i in gold], list(gold.values())).f1
         if gold:

@@ -127,11 +127,6 @@ class Task:
         return self._encoded[split]
 
     @property
-    def max_length(self) -> int:
-        """Tokens of the longest text of all splits, with ``<bos>`` and ``<eos>``."""
-        return max(s.text.count(" ") + 3 for split in self.splits.values() for s in split)
-
-    @property
     def sha256(self) -> str:
         """SHA-256 of all texts in their order, split by split."""
         texts = {split: [s.text for s in sentences] for split, sentences in sorted(self.splits.items())}

@@ -57,13 +57,11 @@ def _brackets(tree: Tree) -> tuple[set[tuple[int, int]], list[str]]:
         return len(words) - 1, len(words) - 1
 
     def join(children: list[tuple[int, int]]) -> tuple[int, int]:
-        span = children[0][0], children[-1][1]
-        if span[0] < span[1]:
-            spans.add(span)
-        return span
+        spans.add((children[0][0], children[-1][1]))
+        return children[0][0], children[-1][1]
 
     _fold(tree, leaf, join)
-    return spans, words
+    return {(first, last) for first, last in spans if first < last}, words
 
 
 def leaves(tree: Tree) -> list[str]:
