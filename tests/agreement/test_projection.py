@@ -118,6 +118,7 @@ def test_released_code_is_reproduced() -> None:
     reference = json.loads(FIXTURE.with_suffix(".json").read_text())
     vocabulary = Vocabulary(reference["vocab"])
     assert list(vocabulary.words[:-2]) == reference["vocab"]
+    assert (vocabulary.eos, vocabulary.bos) == (reference["eos_index"], reference["bos_index"]) == (69, 70)
     model = released_model(reference)
     sentences = reference["sentences"]
     found = tree_projections(model, [s["sentence"] for s in sentences], vocabulary)

@@ -1,6 +1,3 @@
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +5,6 @@ from hypothesis import strategies as st
 from auxin.errors import DataError
 from auxin.tasks.vocabulary import Vocabulary
 
-FIXTURE = Path(__file__).parents[3] / "shared" / "reference" / "tree_projection_question.json"
 words = st.lists(
     st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=5), min_size=1, max_size=30
 ).filter(lambda ws: all(w.split() == [w] and w not in ("<pad>", "<eos>", "<bos>") for w in ws))
@@ -54,11 +50,3 @@ def test_unknown_word_is_named_with_the_closest():
 def test_impossible_words_are_refused(words):
     with pytest.raises(DataError):
         Vocabulary(words)
-
-
-@pytest.mark.skipif(not FIXTURE.exists(), reason="the reference fixture is not at hand")
-def test_ids_of_the_released_code():
-    fixture = json.loads(FIXTURE.read_text())
-    vocabulary = Vocabulary(fixture["vocab"])
-    assert list(vocabulary.words[:-2]) == fixture["vocab"]
-    assert (vocabulary.eos, vocabulary.bos) == (fixture["eos_index"], fixture["bos_index"]) == (69, 70)

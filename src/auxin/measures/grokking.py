@@ -119,22 +119,22 @@ def _curves(metrics: pl.DataFrame) -> pl.DataFrame:
 def _member(name: object, curve: pl.DataFrame) -> dict[str, object]:
     """The row of one member from its columns step, val, gen."""
     steps, val, gen = (curve[column].to_numpy() for column in ("step", "val", "gen"))
-    saturated = _first(val >= SATURATED)
-    grokked = _first(gen > GENERALIZED)
-    ratio = None
-    if grokked is not None and saturated is not None and steps[saturated] > 0:
-        ratio = float(steps[grokked] / steps[saturated])
+    saturated, grokked = _first(val >= SATURATED), _first(gen > GENERALIZED)
+    at = lambda values, place: None if place is None else values[place].item()
+    saturation_step, grokking_step = at(steps, saturated), at(steps, grokked)
     return {
         "member": name,
-        "saturation_step": None if saturated is None else int(steps[saturated]),
-        "at_saturation": None if saturated is None else float(gen[saturated]),
+        "saturation_step": saturation_step,
+        "at_saturation": at(gen, saturated),
         "early_stopping": float(gen[np.argmax(val)]),
         "final": float(gen[-1]),
         "best": float(gen.max()),
-        "grokking_step": None if grokked is None else int(steps[grokked]),
+        "grokking_step": grokking_step,
         "grokked": grokked is not None,
         "relapsed": grokked is not None and bool((gen[grokked:] < RELAPSED).any()),
-        "delay_ratio": ratio,
+        "delay_ratio": grokking_step / saturation_step
+        if grokking_step is not None and saturation_step
+        else None,
         "total_variation": float(np.abs(np.diff(gen)).sum()),
         "committed": None if saturated is None else _committed(steps[saturated:], gen[saturated:]),
     }

@@ -58,15 +58,16 @@ def signals(model: TransformerLM) -> dict[str, float]:
         profile = observe(model, Reading(tokens[:2]))
         with evaluating(model) as device:
             states = model(tokens.to(device), states=True).states
+            with torch.inference_mode(False):
+                loss_gradient = _loss_gradient(model, tokens.to(device))
         totals = math.log(profile["gap"][-1] / profile["gap"][0]), math.log(profile["gradient"][0])
-        return dict(zip(names, (*totals, near_unit_mass(states), _loss_gradient(model, tokens)), strict=True))
+        return dict(zip(names, (*totals, near_unit_mass(states), loss_gradient), strict=True))
     except (NotFinite, ValueError):  # a logarithm of 0
         return dict.fromkeys(names, math.nan)
 
 
 def _loss_gradient(model: TransformerLM, tokens: Tensor) -> float:
     parameters = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
-    tokens = tokens.to(next(iter(parameters.values())).device)
     logits = torch.func.functional_call(model, parameters, (tokens[:, :-1],)).logits
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
     gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
