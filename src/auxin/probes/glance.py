@@ -18,13 +18,14 @@ from auxin.families.layers import find_layers
 from auxin.families.preparation import hooks, prepared
 from auxin.probes.attention import SoftmaxWatch, attention_statistics
 from auxin.probes.inputs import Reading, call_of
-from auxin.probes.observe import COLUMNS_AXIS, Array, observe, run
+from auxin.probes.observe import Array, observe, run
 from auxin.probes.states import (
     NotFinite,
     first_not_finite,
     following,
     mean_square,
     norm_and_cosine,
+    norm_of,
     stream_of,
     streams_of,
     wrong,
@@ -46,7 +47,7 @@ class Glance:
             self.stack.called, f"layers of {type(model).__name__}", "lists of parts", "modules with a forward"
         )
         seen = observe(model, reading)
-        self._branches, self._rows = seen.branches, COLUMNS_AXIS not in seen.notes
+        self._branches, self._rows = seen.branches, seen.batch_first
         self._kept = torch.from_numpy(seen.kept)
         self._equal = None if seen.equal is None else torch.from_numpy(seen.equal)
         self.layers = seen.layers
@@ -118,7 +119,7 @@ class _Record:
         """A branch's output."""
         x = stream_of(output, self.states[0]) if self.states else None
         if x is not None:
-            self.outputs[name].append(x.detach().float().square().mean().item())
+            self.outputs[name].append(norm_of(x))
 
     def softmax(self, logits: Tensor, weights: Tensor, cross: bool) -> None:
         """An attention matrix."""

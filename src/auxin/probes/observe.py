@@ -22,16 +22,16 @@ from auxin.probes.routing import Routing
 from auxin.probes.states import (
     NotFinite,
     first_not_finite,
-    mean_cosine,
     mean_gap,
     mean_square,
     mixed_axes,
+    norm_and_cosine,
+    reaching,
 )
 from auxin.probes.tracing import ObservedBranch, Tracer
 from auxin.theory.profile import Profile
+from auxin.theory.states import Array
 from auxin.values import check
-
-Array = NDArray[np.float64]
 
 PROBES = 4, 8
 """Random combinations of the output whose gradients are averaged, at least and at most."""
@@ -48,7 +48,6 @@ BRANCH_COLUMNS = {
 """Kind of branch, and what of it."""
 SMALL_GAP = 1e-5
 """1 − cosine of the nearly equal tokens whose differences are followed."""
-COLUMNS_AXIS = "the stream is [tokens, batch, d]"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,6 +83,8 @@ class Observation(Profile, Logits):
     """Whether a token's state depends on none after it."""
     closed: bool
     """Whether the branches account for the whole stream; else only what layers pass on has been measured."""
+    batch_first: bool
+    """Whether the stream is [B, n, d]; else [n, B, d]."""
     width: int
     changed: Array
     """[depth], the largest share of a token's entries that a layer changes."""
@@ -154,6 +155,7 @@ def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # n
         routings=tuple(tracer.routings),
         causal=causal,
         closed=tracer.closed,
+        batch_first=first,
         width=width,
         changed=np.array([(a != b).float().mean(-1).max().item() for a, b in pairwise(view.states)]),
         dtype=str(view.states[0].dtype).removeprefix("torch."),
@@ -170,25 +172,21 @@ def run(model: nn.Module, call: Call) -> Any:
         return model(*call.args, **call.kwargs)
 
 
-def _batch_first(tracer: Tracer, call: Call, given: bool | None) -> tuple[bool, tuple[str, ...]]:
+def _batch_first(tracer: Tracer, call: Call, given: bool | None) -> tuple[bool, list[str]]:
     """Whether the stream is [B, n, d], by the shape of the inputs or what depends on what; and a note."""
-    shape = tuple(tracer.states[0].shape[:2])
     if given is not None:
-        return given, ()
-    tokens = call.tokens if tracer.tokens is None else tracer.tokens
+        return given, []
+    shape, tokens = tuple(tracer.states[0].shape[:2]), call.tokens if tracer.tokens is None else tracer.tokens
     size = () if tokens is None else tuple(tokens.shape)
     if size and size[0] != size[1] and shape in (size, size[::-1]):
-        return shape == size, () if shape == size else (COLUMNS_AXIS,)
-    axes = mixed_axes(tracer.states[-1], tracer.states[0])
-    if not axes:  # zero gates, for one
-        return call.batch_first is not False, ("no token depends on another",)
-    check(
-        len(axes) == 1,
-        f"axis of tokens of the stream {shape}",
-        "both",
-        "batch_first=True or batch_first=False",
-    )
-    return axes == {1}, () if axes == {1} else (COLUMNS_AXIS,)
+        rows = shape == size
+    elif axes := mixed_axes(tracer.states[-1], tracer.states[0]):
+        allowed = "batch_first=True or batch_first=False"
+        check(len(axes) == 1, f"axis of tokens of the stream {shape}", "both", allowed)
+        rows = axes == {1}
+    else:  # zero gates, for one
+        return call.batch_first is not False, ["no token depends on another"]
+    return rows, [] if rows else ["the stream is [tokens, batch, d]"]
 
 
 def _branch_columns(branches: Sequence[ObservedBranch], depth: int) -> dict[str, Array]:
@@ -215,12 +213,8 @@ class _View:
         self.states = [self._arranged(state) for state in tracer.states]
         shape = self.states[0].shape[:2]
         self.kept = _kept(tracer.stack.name, call, shape)
-        check(
-            bool((self.kept.sum(1) >= 2).any()),
-            "tokens of a sequence",
-            int(self.kept.sum(1).max()),
-            "2 or more",
-        )
+        most = int(self.kept.sum(1).max())
+        check(most >= 2, "tokens of a sequence", most, "2 or more")
         tokens = call.tokens if tracer.tokens is None else tracer.tokens
         tokens = tokens if tokens is None or first else tokens.T
         self.equal: Tensor | None = None
@@ -233,10 +227,9 @@ class _View:
 
     def columns(self) -> dict[str, Array]:
         """Norm² per dimension, and mean cosine."""
-        cosine = np.array([mean_cosine(state, self.kept, self.equal) for state in self.states])
-        check(not np.isnan(cosine[0]), "different tokens of a sequence", 1, "2 or more")
-        norm = np.array([mean_square(state, self.kept) / state.shape[-1] for state in self.states])
-        return {"norm": norm, "cosine": cosine}
+        columns = norm_and_cosine(self.states, self.kept, self.equal)
+        check(not np.isnan(columns["cosine"][0]), "different tokens of a sequence", 1, "2 or more")
+        return columns
 
     def memory(self) -> Array | None:
         """[B, m, m] of the stream that cross-attention reads, if all its tokens are kept."""
@@ -262,11 +255,8 @@ class _View:
         return np.array(found)
 
     def causal(self) -> bool:
-        """Whether the first token's last state depends on no other token; one pass back."""
-        last, start = self.states[-1], self.tracer.states[0]
-        weights = torch.linspace(-1, 1, last.shape[-1], device=last.device, dtype=last.dtype)
-        (gradient,) = torch.autograd.grad(last[0, 0] @ weights, start)
-        return not bool((self._arranged(gradient)[0, 1:] != 0).any())
+        """Whether the first token's last state depends on no other token."""
+        return not bool(self._arranged(reaching(self.states[-1][0, 0], self.tracer.states[0]))[0, 1:].any())
 
     def gap(self, run: Callable[[], Any], generator: torch.Generator) -> Array | None:
         """1 − cosine of nearly equal tokens layer by layer: the stream's start is replaced, nothing else."""

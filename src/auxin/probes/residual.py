@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Array = NDArray[np.float64]
+from auxin.theory.states import Array
 
 TOKENS = 6
 """Tokens on which equations are tried; a chance agreement of so many entries does not occur."""
@@ -39,14 +38,8 @@ class Event:
     """Mean squared norm of its tokens, per dimension."""
 
 
-@dataclass(frozen=True)
-class Addition:
-    """u = skip·s + Σ strength·output, as it was found."""
-
-    skip: float
-    terms: tuple[tuple[float, Event], ...]
-    norm: float
-    """Of the sum u, per dimension."""
+Term = tuple[Event, float, float, float]
+"""An output, its strength, the skip's, and the norm² of the sum u = skip·s + Σ strength·output, per dimension."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,7 @@ class LayerTrace:
     name: str
     start: Array
     tolerance: float
-    additions: list[Addition] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list)
     matrices: list[tuple[int, str]] = field(default_factory=list)
     """Time and name of the modules with a matrix that writes to the stream's dimension."""
     softmaxes: list[Softmax] = field(default_factory=list)
@@ -117,11 +110,9 @@ class LayerTrace:
         handed_on = any(_residual(value, c.sample[None]) <= self.tolerance for c in self._candidates)
         if handed_on or self._known(value):
             return
-        found = self._sum(value, norm, most)
-        if found is not None:
-            self.additions.append(found)
-            self._streams = [value]
-            self._candidates = []
+        if found := self._sum(value, norm, most):
+            self.terms += found
+            self._streams, self._candidates = [value], []
 
     def left(self, event: Event, entry: Array | None, is_norm: bool, adds: bool) -> None:
         """A module's output: a candidate, and where a norm has acted on the stream itself, perhaps the new stream.
@@ -144,37 +135,34 @@ class LayerTrace:
 
     def branches(self, model: nn.Module, index: int) -> Iterator[ObservedBranch]:
         """The branches of the finished layer; an attention matrix belongs to the next output that is added."""
-        terms = [(addition, *term) for addition in self.additions for term in addition.terms]
         since = 0
-        for addition, strength, event in sorted(terms, key=lambda term: term[2].time):
+        for event, strength, skip, whole in sorted(self.terms, key=lambda term: term[0].time):
             ran = [s for s in self.softmaxes if since < s.time <= event.time]
             attention = [s for s in ran if not s.cross] or ran
             writers = [name for time, name in self.matrices if since < time <= event.time]
             since = event.time
             norm = strength**2 * event.norm
-            statistics: dict[str, float] = {}
+            names = ("entropy", "mixed", "mixed_raw") if attention else ()
+            statistics = {name: fmean(getattr(s, name) for s in attention) for name in names}
             if attention:
-                statistics = {
-                    n: fmean(getattr(s, n) for s in attention) for n in ("entropy", "mixed", "mixed_raw")
-                }
                 statistics["spread"] = math.sqrt(fmean(s.spread**2 for s in attention))
             yield ObservedBranch(
                 layer=index,
                 kind="mlp" if not ran else "cross" if attention[0].cross else "attention",
                 module=event.module,
                 writer=_writer(model, event, writers),
-                skip=addition.skip,
+                skip=skip,
                 strength=strength,
                 norm=norm,
-                share=norm / addition.norm if addition.norm else math.nan,
+                share=norm / whole if whole else math.nan,
                 **statistics,
             )
 
     def _known(self, value: Array) -> bool:
         return any(_residual(value, s[None]) <= self.tolerance for s in self._streams)
 
-    def _sum(self, value: Array, norm: float, most: int) -> Addition | None:
-        """The fewest candidates that account for the value; of equal ones the outermost module."""
+    def _sum(self, value: Array, norm: float, most: int) -> list[Term]:
+        """The fewest candidates that account for the value, if any; of equal ones the outermost module."""
         distinct: list[Event] = []  # of modules that hand on one output (a dropout, a wrapper), the last
         for event in self._candidates:
             if distinct and _multiple(event.sample, distinct[-1].sample, self.tolerance):
@@ -192,11 +180,10 @@ class LayerTrace:
                     parts = np.abs(weights) * np.linalg.norm(basis, axis=1)
                     if (
                         parts > 2 * self.tolerance * np.linalg.norm(value)
-                    ).all():  # no part is made up by rounding
-                        terms = zip(map(float, weights[1:]), chosen, strict=True)
-                        ordered = sorted(terms, key=lambda term: term[1].time)
-                        return Addition(float(weights[0]), tuple(ordered), norm)
-        return None
+                    ).all():  # none is made up by rounding
+                        skip, *strengths = map(float, weights)
+                        return [(e, s, skip, norm) for e, s in zip(chosen, strengths, strict=True)]
+        return []
 
 
 def same(value: Array, other: Array, tolerance: float) -> bool:
@@ -207,9 +194,7 @@ def same(value: Array, other: Array, tolerance: float) -> bool:
 
 def _multiple(value: Array, other: Array, tolerance: float) -> bool:
     """Whether one sample is the other, which it does not equal, times a number."""
-    both = float(np.linalg.norm(value) * np.linalg.norm(other))
-    along = abs(float(value @ other))
-    return both > 0 and both - along <= tolerance**2 / 2 * both and not np.array_equal(value, other)
+    return not np.array_equal(value, other) and _residual(value, other[None]) <= tolerance
 
 
 def _residual(value: Array, basis: Array) -> float:

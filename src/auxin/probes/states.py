@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -121,19 +122,21 @@ def mean_gap(x: Tensor) -> float:
     return differences.square().sum((1, 2)).mean().item() / (x.shape[1] - 1)
 
 
+def reaching(entry: Tensor, start: Tensor) -> Tensor:
+    """Which entries of ``start`` [·, ·, d] one entry [d] of a later state depends on: bool [·, ·], by one pass back."""
+    weights = torch.linspace(-1, 1, len(entry), device=entry.device, dtype=entry.dtype)
+    (gradient,) = torch.autograd.grad(entry @ weights, start, retain_graph=True, allow_unused=True)
+    return (torch.zeros_like(start) if gradient is None else gradient).abs().sum(-1) > 0
+
+
 def mixed_axes(output: Tensor, start: Tensor) -> set[int]:
     """The axes (0 and 1) along which the entries of ``output`` [·, ·, d] depend on others of ``start``.
 
-    One is that of tokens, because sequences of a batch do not see each other. Taken from the gradient of the last
-    entry: one pass back.
+    One is that of tokens, because sequences of a batch do not see each other.
     """
     if output.shape[:2] != start.shape[:2]:
         return set()
-    weights = torch.linspace(-1, 1, output.shape[-1], device=output.device, dtype=output.dtype)
-    (gradient,) = torch.autograd.grad(output[-1, -1] @ weights, start, retain_graph=True, allow_unused=True)
-    if gradient is None:
-        return set()
-    reached = gradient.abs().sum(-1) > 0
+    reached = reaching(output[-1, -1], start)
     reached[-1, -1] = False
     return {axis for axis, others in ((0, reached[:, -1]), (1, reached[-1])) if bool(others.any())}
 
@@ -144,6 +147,19 @@ class NotFinite(ConfigError):
     def __init__(self, module: str, message: str) -> None:
         super().__init__(message)
         self.module = module
+
+
+def norm_of(x: Tensor) -> float:
+    """Mean squared norm of a token, per dimension."""
+    return x.detach().float().square().mean().item()
+
+
+def finite_norm(name: str, x: Tensor) -> float:
+    """Mean squared norm of a token, per dimension; ``NotFinite`` where an entry is not finite."""
+    norm = norm_of(x)
+    if not math.isfinite(norm) and not bool(x.isfinite().all()):
+        raise NotFinite(name, f"{name} gives values that are not finite")
+    return norm
 
 
 class _Found(Exception):

@@ -17,7 +17,7 @@ from auxin.families.preparation import ROUNDING, hooks
 from auxin.probes.attention import attention_statistics, mixtures
 from auxin.probes.residual import PARALLEL, Event, LayerTrace, ObservedBranch, Softmax, is_norm, same, sample
 from auxin.probes.routing import MOST, Routing
-from auxin.probes.states import NotFinite, stream_of, streams_of
+from auxin.probes.states import asleep, finite_norm, norm_of, stream_of, streams_of
 from auxin.values import check
 
 
@@ -43,7 +43,7 @@ class Tracer:
         self.heads: dict[str, torch.Size] = {}
         """Shapes of the outputs of linear maps after the layers."""
         self._layer: LayerTrace | None = None
-        self._woken: Tensor | None = None
+        self._woken: list[Tensor] = []
         self._paired = False
         self._time = 0
         self.routings: list[Routing] = []
@@ -51,11 +51,10 @@ class Tracer:
         self._read_last: tuple[str, Tensor] | None = None
         self._broken: list[str] = []
         self._unexplained: list[str] = []
-        self._layer_of = {
-            f"{name}.{inner}".removesuffix("."): name
-            for name, layer in stack.layers.items()
-            for inner, _ in layer.named_modules()
+        inner = {
+            name: [n for n, _ in layer.named_modules(prefix=name)] for name, layer in stack.layers.items()
         }
+        self._layer_of = {module: name for name, modules in inner.items() for module in modules}
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -78,8 +77,7 @@ class Tracer:
 
     def restore(self) -> None:
         """Undo what was done to a tensor that may be the caller's."""
-        if self._woken is not None:
-            self._woken.requires_grad_(False)
+        asleep(self._woken)
 
     def finish(self, output: Any) -> None:
         """Close the last layer, and refuse what is no residual stream."""
@@ -96,12 +94,11 @@ class Tracer:
         missing = [name for name in self.stack.layers if name not in self.ran]
         if missing:
             self.notes.append(f"{len(missing)} of the layers did not run ({missing[0]} …)")
-        for names, what in (
-            (self._unexplained, "what is added to the stream was not found in"),
-            (self._broken, "the stream changes before"),
-        ):
-            if names:
-                self.notes.append(f"{what} {', '.join(dict.fromkeys(names))[:200]}")
+        unknown = {
+            "what is added to the stream was not found in": self._unexplained,
+            "the stream changes before": self._broken,
+        }
+        self.notes += [f"{what} {', '.join(dict.fromkeys(of))[:200]}" for what, of in unknown.items() if of]
 
     @property
     def closed(self) -> bool:
@@ -121,20 +118,17 @@ class Tracer:
 
     def _begin(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         found = list(streams_of((args, kwargs), self.states[0] if self.states else None))
-        kind = type(module).__name__
-        check(bool(found), f"input of {name} ({kind})", _shape(args), "a float tensor [B, n, d]")
+        what = f"input of {name} ({type(module).__name__})"
+        check(bool(found), what, _shape(args), "a float tensor [B, n, d]")
         if not self.states:
             width = found[0].shape[-1]
             self.memory = next((x for x in found[1:] if x.shape[-1] == width), None)
         self._open(name, self._state(found))
 
     def _end(self, name: str, module: nn.Module, _: Any, output: Any) -> None:
-        found = list(streams_of(output))
-        if not found or self._layer is None:
-            raise ConfigError(
-                f"output of {name} ({type(module).__name__}) is {_shape(output)}; allowed: a float tensor [B, n, d], "
-                "alone or in a tuple, dict or dataclass"
-            )
+        found, what = list(streams_of(output)), f"output of {name} ({type(module).__name__})"
+        allowed = "a float tensor [B, n, d], alone or in a tuple, dict or dataclass"
+        check(bool(found) and self._layer is not None, what, _shape(output), allowed)
         self._close(found)
 
     def _state(self, found: list[Tensor]) -> Tensor:
@@ -142,11 +136,10 @@ class Tracer:
 
     def _open(self, name: str, x: Tensor) -> None:
         value, tolerance = sample(x), ROUNDING.get(x.dtype, 1e-4)
-        _finite_norm(name, x)
+        finite_norm(name, x)
         if not self.states:  # the graph starts here
             if not x.requires_grad:
-                x.requires_grad_()
-                self._woken = x
+                self._woken.append(x.requires_grad_())
             self.states.append(x)
             self.sources.append(x)
         elif not same(value, sample(self.states[-1]), tolerance):
@@ -163,14 +156,13 @@ class Tracer:
             f"the stream's shape {shape}: stages of unlike width are not followed; name one with layers="
         )
         check(tuple(x.shape) == shape, f"stream after {layer.name}", tuple(x.shape), allowed)
-        closed = layer.ended(sample(x), _finite_norm(layer.name, x))
-        if not closed and len(outputs) > 1 and outputs[1].shape == x.shape:
-            both = x + outputs[1]
-            closed = layer.ended(sample(both), _finite_norm(layer.name, both))
-            if closed:
-                self._paired, x = True, both
-        if not closed:
+        sums = [x + other for other in outputs[1:2] if other.shape == x.shape]
+        ends = (end for end in (x, *sums) if layer.ended(sample(end), finite_norm(layer.name, end)))
+        end = next(ends, None)
+        if end is None:
             self._unexplained.append(layer.name)
+        elif end is not x:
+            self._paired, x = True, end
         self.ran.append(layer.name)
         self.states.append(x)
         self.sources.append(outputs[0])
@@ -194,7 +186,7 @@ class Tracer:
             return
         value, self._read_last = sample(found[0]), (name, found[0])
         self._entries.setdefault(name, []).append((value, len(found) > 1))
-        self._layer.entered(value, _finite_norm(name, found[0]), PARALLEL if is_norm(module) else 1)
+        self._layer.entered(value, finite_norm(name, found[0]), PARALLEL if is_norm(module) else 1)
 
     def _leave(self, name: str, module: nn.Module, _: Any, output: Any) -> None:
         self._time += 1
@@ -204,10 +196,10 @@ class Tracer:
             return
         entries = self._entries.get(name)
         entry, several = entries.pop() if entries else (None, False)
-        event = Event(self._time, name, sample(found[0]), _finite_norm(name, found[0]))
+        event = Event(self._time, name, sample(found[0]), finite_norm(name, found[0]))
         layer.left(event, entry, is_norm(module), adds=several or next(module.children(), None) is not None)
         for other in found[1:2]:  # a norm that adds the residual, and returns the sum as well
-            layer.entered(sample(other), _norm(other))
+            layer.entered(sample(other), norm_of(other))
         weight = getattr(module, "weight", None)
         if isinstance(module, nn.MultiheadAttention) or (isinstance(weight, Tensor) and weight.ndim == 2):
             layer.matrices.append((self._time, name))
@@ -269,19 +261,6 @@ class Tracer:
                 hook(layer.register_forward_hook(end))
                 hook(layer.register_forward_pre_hook(begin, with_kwargs=True))
             yield
-
-
-def _norm(x: Tensor) -> float:
-    """Mean squared norm of a token, per dimension."""
-    return x.detach().float().square().mean().item()
-
-
-def _finite_norm(name: str, x: Tensor) -> float:
-    """Mean squared norm of a token, per dimension; ``NotFinite`` where an entry is not finite."""
-    norm = _norm(x)
-    if not math.isfinite(norm) and not bool(x.isfinite().all()):
-        raise NotFinite(name, f"{name} gives values that are not finite")
-    return norm
 
 
 def _shape(value: Any) -> object:
