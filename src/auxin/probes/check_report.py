@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from auxin.architecture import Network
 from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
 from auxin.probes.expectation import Known
-from auxin.probes.findings import Diagnostic
+from auxin.probes.findings import Diagnostic, wrapped
 from auxin.probes.observe import BRANCH_COLUMNS, Observation
 from auxin.probes.prediction import Tokens, predict
 from auxin.probes.remedy import Remedy, advised, remedies
@@ -241,8 +240,7 @@ class CheckReport(display.Drawn, display.Displayed):
         tables = list(_table(self.layers))
         if self.encoder is not None:
             tables = ["encoder", *_table(self.encoder.layers), "", "decoder", *tables]
-        wrapped = (textwrap.wrap(l, 80, subsequent_indent="  ", break_on_hyphens=False) for l in lines)
-        return "\n".join([*tables, "", *(line for part in wrapped for line in part)])
+        return "\n".join([*tables, "", *wrapped(lines)])
 
     __str__ = summary
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from auxin.errors import ConfigError
 from auxin.families.layers import LayerStack, find_layers, unwrapped
 from auxin.families.preparation import prepared
 from auxin.probes.dead import Reach, reach_of
-from auxin.probes.findings import Thresholds
+from auxin.probes.findings import Thresholds, counted, wrapped
 from auxin.probes.inputs import Reading, call_of, vocabulary_of
 from auxin.probes.laws import Law, law_of
 from auxin.probes.matching import matched
@@ -58,23 +57,13 @@ class Difference:
 
     def summary(self) -> str:
         """The findings as text of at most 80 columns."""
-        matched = Counter(self.tensors["matched"].to_list())
-        same = int(self.tensors["same"].sum())
-        counts = ", ".join(f"{count} by {how}" for how, count in matched.items() if how != "none")
-        lines = [*self.findings[:MOST]]
-        if len(self.findings) > MOST:
-            lines.append(f"… and {len(self.findings) - MOST} more")
-        if self.ok:
-            lines.append("Nothing differs beyond chance.")
-        lines.append(
-            f"({self.tensors.height} tensors, matched {counts or 'nowhere'}; {same} with the same entries)"
-        )
-        lines += [f"({note})" for note in self.notes]
-        return "\n".join(
-            part
-            for line in lines
-            for part in textwrap.wrap(line, 80, subsequent_indent="  ", break_on_hyphens=False)
-        )
+        counts = Counter(how for how in self.tensors["matched"] if how != "none")
+        matched = ", ".join(f"{count} by {how}" for how, count in counts.items()) or "nowhere"
+        same, more = int(self.tensors["same"].sum()), len(self.findings) - MOST
+        lines = [*self.findings[:MOST]] or ["Nothing differs beyond chance."]
+        lines += [f"… and {more} more"] if more > 0 else []
+        lines.append(f"({self.tensors.height} tensors, matched {matched}; {same} with the same entries)")
+        return "\n".join(wrapped([*lines, *(f"({note})" for note in self.notes)]))
 
     __str__ = summary
 
@@ -135,7 +124,7 @@ def diff(
         rows = list(_rows(models, stacks, limits))
         copies = sum(row["same"] and not row["constant"] for row in rows)
         varied = sum(row["matched"] != "none" and not row["constant"] for row in rows)
-        findings = _folded(rows, copies > varied / 2, [len(stack.layers) for stack in stacks])
+        findings = _folded(rows, copies > varied / 2, max(len(stack.layers) for stack in stacks))
         equal = all(row["same"] for row in rows)
     profile, more, notes = _profiles(models, read, rows, stacks[0], equal=equal)
     columns = ("name", "other", "matched", "layer", "size", "other_size", "same", "difference")
@@ -179,7 +168,7 @@ def _difference(here: Law | None, there: Law | None, limits: Thresholds) -> str:
     return "" if found is None else f"{found[0]}, in the second {found[1].removeprefix('has ')}"
 
 
-def _folded(rows: Sequence[dict[str, Any]], copies: bool, depths: Sequence[int]) -> list[str]:
+def _folded(rows: Sequence[dict[str, Any]], copies: bool, depth: int) -> list[str]:
     """A sentence for every difference; one alone for a part that differs alike in several layers."""
     groups: dict[Any, list[str]] = defaultdict(list)
     for i, row in enumerate(rows):
@@ -190,11 +179,7 @@ def _folded(rows: Sequence[dict[str, Any]], copies: bool, depths: Sequence[int])
             ratio = round(np.log2((row["other_size"] or 1) / (row["size"] or 1)), 1)
             key = i if row["layer"] is None else (row["part"], row["matched"], ratio, row["same"])
             groups[key].append(f"{full} {what}")
-    many = [
-        f" (in {len(group)} of {max(depths)} layers, this is the first)" * (len(group) > 1)
-        for group in groups.values()
-    ]
-    return [f"{group[0]}{more}." for group, more in zip(groups.values(), many, strict=True)]
+    return [counted(group[0], len(group), depth) for group in groups.values()]
 
 
 def _words(row: dict[str, Any], copies: bool) -> str | None:
@@ -218,10 +203,8 @@ def _profiles(
     try:
         shared = _same_inputs(models, reading)
         seen = [observe(model, shared) for model in models]
-        reaches = [
-            reach_of(model, shared, {n for n, p in model.named_parameters() if p.requires_grad})
-            for model in models
-        ]
+        trained = [{n for n, p in model.named_parameters() if p.requires_grad} for model in models]
+        reaches = [reach_of(model, shared, names) for model, names in zip(models, trained, strict=True)]
         with prepared(*models):
             unlike = unlike_modules(models, stack, rows, shared)
             outputs = [_output(model, shared) for model in models]
@@ -288,9 +271,9 @@ def _same_inputs(models: Sequence[nn.Module], reading: Reading) -> Reading:
 def _compared_use(reaches: Sequence[Reach]) -> list[str]:
     """Parameters of one name that the output of one model alone depends on."""
     findings: list[str] = []
-    for which, (here, there) in enumerate((reaches, reaches[::-1])):
+    for which, here, there in (("first", *reaches), ("second", *reaches[::-1])):
         idle = (here.unused | here.blocked) & there.updates.keys()
-        findings += [f"{name} has no gradient in the {('first', 'second')[which]}." for name in sorted(idle)]
+        findings += [f"{name} has no gradient in the {which}." for name in sorted(idle)]
     return findings
 
 

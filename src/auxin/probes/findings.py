@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, get_args
 
 from auxin.values import Value
@@ -106,20 +108,27 @@ def _groups(findings: Sequence[Diagnostic]) -> list[list[Diagnostic]]:
     """Findings about one part in several layers, together; in the order of their first layers."""
     groups: list[list[Diagnostic]] = []
     for finding in sorted(findings, key=_order):
-        group = next((group for group in groups if _alike(group[0], finding)), None)
-        if group is None:
-            groups.append([finding])
-        else:
-            group.append(finding)
+        group = next((group for group in groups if _alike(group[0], finding)), [])
+        groups += [] if group else [group]
+        group.append(finding)
     return groups
 
 
 def _first(group: list[Diagnostic], depth: int) -> Diagnostic:
     """The first finding of a group, which counts the others."""
-    if len(group) == 1:
-        return group[0]
-    where = f" (in {len(group)} of {depth} layers, this is the first)."
-    return replace(group[0], sentence=group[0].sentence.removesuffix(".") + where)
+    return replace(group[0], sentence=counted(group[0].sentence, len(group), depth))
+
+
+def counted(sentence: str, count: int, depth: int) -> str:
+    """A sentence about the first of so many layers."""
+    where = f" (in {count} of {depth} layers, this is the first)" if count > 1 else ""
+    return f"{sentence.removesuffix('.')}{where}."
+
+
+def wrapped(sentences: Iterable[str]) -> list[str]:
+    """Lines of at most 80 columns."""
+    wrap = partial(textwrap.wrap, width=80, subsequent_indent="  ", break_on_hyphens=False)
+    return [line for sentence in sentences for line in wrap(sentence)]
 
 
 def _order(finding: Diagnostic) -> tuple[int, int]:

@@ -72,7 +72,6 @@ class Heads:
     def matrices(self, query: Tensor, key: Tensor, tokens: Tensor | None = None) -> Tensor:
         """Attention matrices [H, n, m] of queries [n, H, d_h] and keys [m, G, d_h]; of them the columns ``tokens``."""
         seen = torch.arange(len(self.read_tokens)) if tokens is None else tokens
-        group = self.count // len(self.value.index)
         parts = []
         for chosen in seen.split(self.value.index.shape[1]):
             value = torch.zeros(len(self.read_tokens), *self.value.index.shape)
@@ -80,21 +79,15 @@ class Heads:
             read = self.read(self._outputs(query, key, value))[self.tokens]
             heads = read.unflatten(1, (self.count, -1))[..., : len(chosen)]
             parts.append(heads.transpose(0, 1).double())
-        assert group * len(self.value.index) == self.count
         return torch.cat(parts, -1)
 
     def _outputs(self, query: Tensor, key: Tensor, value: Tensor) -> dict[int, Tensor]:
         """Outputs of the maps that are these queries, keys and values, [n, heads, d_h]; other sequences' are 0."""
         found = {place: torch.zeros(self.rows[place], width) for place, width in self.widths.items()}
-        read = self.read_tokens
-        for columns, x, tokens in (
-            (self.query, query, self.tokens),
-            (self.key, key, read),
-            (self.value, value, read),
-        ):
-            whole = torch.zeros(self.rows[columns.place], columns.index.numel())
-            whole[tokens] = x.flatten(1)
-            found[columns.place][:, columns.index.flatten()] = whole
+        given = {self.query: query, self.key: key, self.value: value}
+        for columns, x in given.items():
+            tokens = self.tokens if columns is self.query else self.read_tokens
+            found[columns.place][tokens[:, None], columns.index.flatten()] = x.flatten(1)
         return found
 
     def same(self, query: Tensor | float = 0.0, key: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
@@ -134,8 +127,7 @@ class Heads:
         """Logits [H] of the last token for itself, where those for the others are 0."""
         q, k = self.same(query)
         k[-1] = key
-        last = self.matrices(q, k)[:, -1]
-        free = self.matrices(*self.same())[:, -1]
+        last, free = (self.matrices(*given)[:, -1] for given in ((q, k), self.same()))
         others = last[:, :-1] / free[:, :-1]
         visible = free[0, :-1] > 0
         logits = (last[:, -1] / free[:, -1]).log() - others[:, visible].log().mean(1)
@@ -156,7 +148,7 @@ class Heads:
         if all(abs(t - 1) < 0.02 for t in twice):
             scale, norm, strength = logit / self.dim, self._normed(size), 1.0
         elif all(abs(t - 2) < 0.02 for t in twice):
-            scale, norm, strength = logit / (size**2 * self.dim), False, 0.0
+            scale, norm = logit / (size**2 * self.dim), False
             strength = math.sqrt(4 / (scale * self.dim))
         else:
             raise NoFamily("its logits are no products of queries and keys")
@@ -217,13 +209,9 @@ def _mask(blank: Tensor) -> tuple[bool, int | None]:
     rows = visible[0]
     distance = torch.arange(n)[:, None] - torch.arange(n)
     causal = not bool(rows.triu(1).any())
-    if causal:
-        window = int(distance[rows].max()) + 1
-        expected = (distance >= 0) & (distance < window)
-    else:
-        window = int(distance[rows].abs().max()) + 1
-        expected = distance.abs() < window
-    if not bool((rows == expected).all()):
+    distance = distance if causal else distance.abs()
+    window = int(distance[rows].max()) + 1
+    if not rows.equal((distance >= 0) & (distance < window)):
         raise NoFamily("its mask is neither causal, nor a window, nor open")
     return causal, None if window == n else window
 

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 
 from auxin.families.layers import LayerStack
 from auxin.families.preparation import ROUNDING, hooks
+from auxin.probes.findings import counted
 from auxin.probes.inputs import Reading, call_of
 from auxin.probes.observe import run
 from auxin.probes.states import tensors_of
@@ -25,18 +26,6 @@ PROBED = (1e-4, 3.0)
 """Sizes of random inputs at which norms of another ε differ, and activations of another form."""
 EPSILON: dict[str, str] = {"epsilon": "eps", "variance_epsilon": "eps"}
 """What norms call ε."""
-
-
-@dataclass(frozen=True)
-class Unlike:
-    """How two modules differ."""
-
-    apart: float = 0.0
-    """Relative difference of their outputs."""
-    where: str = ""
-    """For what inputs, if not for those of the pass, in words."""
-    why: str = ""
-    """What of their settings differs, in words."""
 
 
 def unlike_modules(
@@ -54,18 +43,12 @@ def unlike_modules(
             hook(module.register_forward_hook(partial(pairs.after, name)))
         run(models[0], call_of(models[0], reading, torch.Generator().manual_seed(reading.seed)))
     groups: dict[Any, list[str]] = defaultdict(list)
-    found = {name: unlike for name, unlike in pairs.found.items() if unlike.apart}
-    for name, unlike in found.items():
-        if not any(inner.startswith(f"{name}.") for inner in found):
+    for name, (_, why) in pairs.found.items():
+        if not any(inner.startswith(f"{name}.") for inner in pairs.found):
             layer, part = stack.place(name)
-            groups[name if layer is None else (part, unlike.why)].append(name)
-    return [_sentence(names, found[names[0]], len(stack.layers)) for names in groups.values()]
-
-
-def _sentence(names: Sequence[str], unlike: Unlike, depth: int) -> str:
-    many = f" (in {len(names)} of {depth} layers, this is the first)" * (len(names) > 1)
-    outputs = f"gives outputs {100 * unlike.apart:.2g}% apart for the same inputs{unlike.where}"
-    return f"{names[0]} {outputs}{unlike.why}{many}."
+            groups[name if layer is None else (part, why)].append(name)
+    depth = len(stack.layers)
+    return [counted(f"{n[0]} {''.join(pairs.found[n[0]])}", len(n), depth) for n in groups.values()]
 
 
 def _partners(
@@ -92,21 +75,21 @@ def _partners(
 
 @dataclass
 class _Pairs:
-    """Runs partners on the inputs that modules of the first model get, and keeps how far outputs are apart."""
+    """Runs partners on the inputs that modules of the first model get, and keeps those whose outputs are apart."""
 
     modules: dict[str, tuple[nn.Module, nn.Module]]
-    found: dict[str, Unlike] = field(default_factory=dict)
-    """By the module's name."""
+    found: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """By the module's name how far outputs are apart, and what of the settings differs, in words."""
+    _ran: set[str] = field(default_factory=set)
     _outputs: dict[str, Any] = field(default_factory=dict)
     _busy: bool = False
 
     def before(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         """The first time that a module runs: what its partner makes of its inputs, which it may overwrite."""
-        if self._busy or name in self.found:
-            return
-        self.found[name] = Unlike()
-        copy = lambda x: x.clone() if isinstance(x, Tensor) else x
-        self._outputs[name] = self._run(self.modules[name][1], *tree_map(copy, (args, kwargs)))
+        if not self._busy and name not in self._ran:
+            self._ran.add(name)
+            copy = lambda x: x.clone() if isinstance(x, Tensor) else x
+            self._outputs[name] = self._run(self.modules[name][1], *tree_map(copy, (args, kwargs)))
 
     def after(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         """Compares the outputs, and those of a norm or an activation for small and for large inputs."""
@@ -114,18 +97,15 @@ class _Pairs:
             return
         partner, apart, where = self.modules[name][1], _apart(output, self._outputs.pop(name)), ""
         few = all(p.ndim <= 1 for p in module.parameters()) and not any(module.children())
-        if (
-            not apart
-            and few
-            and len(args) == 1
-            and isinstance(args[0], Tensor)
-            and args[0].is_floating_point()
-        ):
-            noise = torch.randn(args[0].shape, generator=torch.Generator().manual_seed(0)).to(args[0])
+        x = args[0] if len(args) == 1 and isinstance(args[0], Tensor) else None
+        if not apart and few and x is not None and x.is_floating_point():
+            noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
             both = [[self._run(m, (size * noise,), {}) for m in (module, partner)] for size in PROBED]
             apart, size = max((_apart(*outputs), size) for outputs, size in zip(both, PROBED, strict=True))
             where = f", of size {size:g}"
-        self.found[name] = Unlike(apart, where, _why(module, partner))
+        if apart:
+            words = f"gives outputs {100 * apart:.2g}% apart for the same inputs{where}"
+            self.found[name] = words, _why(module, partner)
 
     def _run(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Its output; None where it takes other inputs."""

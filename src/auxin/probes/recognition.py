@@ -27,16 +27,20 @@ from auxin.families.layers import LayerStack
 from auxin.families.matrices import Matrix, recognized
 from auxin.families.preparation import hooks, prepared
 from auxin.probes.inputs import Call, Reading, call_of, first_sequence
-from auxin.probes.modulation import Modulation
 from auxin.probes.observe import run
 from auxin.probes.placement import Placement, Term, norm_of, placements
 from auxin.probes.roles import Part, Site
-from auxin.probes.sites import followed, noise_everywhere, sites_of
+from auxin.probes.sites import noise_everywhere, sites_of
 from auxin.probes.states import tensors_of
 from auxin.probes.wiring import Wiring
 
 TOKENS = 32
 """Of the one sequence on which layers are recognized."""
+BODIES: dict[str, type[Attention | MLP]] = {"attention": Attention, "mlp": MLP}
+Found = Sequence[tuple[Site, Sequence[Part]]]
+"""The layers with their branches."""
+Placed = tuple[list[Placement], list[Term], bool]
+"""Of a layer, the norms around its branches, these, and whether they are parallel."""
 
 
 def recognize(model: nn.Module, stack: LayerStack, reading: Reading = Reading()) -> Described:  # noqa: B008
@@ -49,11 +53,10 @@ def recognize(model: nn.Module, stack: LayerStack, reading: Reading = Reading())
     """
     try:
         with prepared(model):
-            wiring = Wiring(model, partial(run, model, _call(model, reading)))
-            sites, modulations = sites_of(model, stack, wiring)
-            parts = _parts(sites)
-            layers = _layers(parts, _placed(model, stack, sites, parts, modulations))
-        return _described(model, sites, parts, layers)
+            wiring = Wiring(model, stack, partial(run, model, _call(model, reading)))
+            found = _parts(sites_of(wiring))
+            layers = _layers([parts for _, parts in found], _placed(wiring, found))
+        return _described(model, found, layers)
     except NoFamily:
         raise
     except Exception as error:  # a model may do anything
@@ -69,31 +72,30 @@ def _call(model: nn.Module, reading: Reading) -> Call:
     choices = [short, dataclasses.replace(short, n_tokens=min(reading.n_tokens, TOKENS))]
     if given is not None:
         choices += [dataclasses.replace(short, inputs=inputs) for inputs in (first_sequence(given), given)]
-    for number, choice in enumerate(choices, 1):
+    why: ConfigError | None = None
+    for choice in choices:
         try:
             call = call_of(model, choice, torch.Generator().manual_seed(reading.seed))
             with torch.no_grad():
                 run(model, call)
             return call
         except ConfigError as error:
-            if number == len(choices):
-                raise NoFamily(f"it does not run: {error}") from error
-    raise AssertionError
+            why = error
+    raise NoFamily(f"it does not run: {why}") from why
 
 
-def _parts(sites: Sequence[Site]) -> list[list[Part]]:
-    """The branches of all layers; layers that compute the same from the same are alike, and are looked at once."""
-    wiring = sites[0].wiring
-    reads = wiring.replay(noise_everywhere(wiring, [site.calls for site in sites]))
+def _parts(sites: Sequence[Site]) -> list[tuple[Site, list[Part]]]:
+    """The layers with their branches; those that compute the same from the same are alike, and are looked at once."""
+    reads = sites[0].wiring.replay(noise_everywhere(sites))
     known: list[tuple[list[Part], list[Tensor]]] = []
     found = []
     for site in sites:
         here = [reads[number] for number in site.calls]
-        parts = next((p for p, there in known if _alike(p, here, there)), None)
+        parts = next((parts for parts, there in known if _alike(parts, here, there)), None)
         if parts is None:
             parts = site.parts()
             known.append((parts, here))
-        found.append(parts)
+        found.append((site, parts))
     return found
 
 
@@ -104,65 +106,54 @@ def _alike(parts: Sequence[Part], here: Sequence[Tensor], there: Sequence[Tensor
     return all(torch.allclose(here[p.writer], there[p.writer], rtol=1e-3, atol=1e-4) for p in parts)
 
 
-def _placed(
-    model: nn.Module,
-    stack: LayerStack,
-    sites: Sequence[Site],
-    parts: Sequence[Sequence[Part]],
-    modulations: Sequence[Modulation],
-) -> list[tuple[list[Placement], list[Term], bool]]:
+def _placed(wiring: Wiring, found: Found) -> list[Placed]:
     """Norms, strengths and order of the branches of every layer, where they write tokens of unlike norm."""
-    wiring, generator = sites[0].wiring, torch.Generator().manual_seed(3)
-    size = followed(model, stack, wiring, {}).states[0].square().mean().sqrt()
+    generator = torch.Generator().manual_seed(3)
+    size = wiring.follow({}).states[0].square().mean().sqrt()
     changes = {}
-    for site, branches in zip(sites, parts, strict=True):
-        for part in branches:
+    for site, parts in found:
+        for part in parts:
             shape = site.maps[part.writer].output.shape
             rows = torch.exp(1.5 * torch.randn(shape[0], 1, generator=generator))
             changes[site.calls[part.writer]] = size * rows * torch.randn(shape, generator=generator)
-    seen = followed(model, stack, wiring, changes)
+    seen = wiring.follow(changes)
     outputs: dict[str, Tensor] = {}
     with hooks() as hook:
-        for name in {branch.module for layer in seen.terms for branch in layer}:
-            hook(model.get_submodule(name).register_forward_hook(partial(_keep, outputs, name)))
+        for name in {branch.module for layer in seen.branches for branch in layer}:
+            hook(wiring.model.get_submodule(name).register_forward_hook(partial(_keep, outputs, name)))
         wiring.replay(changes)
-    found = []
-    for i, (site, branches) in enumerate(zip(sites, parts, strict=True)):
-        if len(seen.terms[i]) != len(branches):
-            raise NoFamily(
-                f"{list(stack.layers)[i]} has {len(seen.terms[i])} branches, of {len(branches)} output maps"
-            )
+    layers: list[Placed] = []
+    for i, (site, parts) in enumerate(found):
+        branches, start = seen.branches[i], seen.states[i]
+        if len(branches) != len(parts):
+            name = list(wiring.stack.layers)[i]
+            raise NoFamily(f"{name} has {len(branches)} branches, of {len(parts)} output maps")
+        readers = [site.calls[part.readers[0]] for part in parts]
+        writers = [site.calls[part.writer] for part in parts]
         terms = [
             Term(
-                term.module,
-                seen.reads[site.calls[part.readers[0]]],
-                changes[site.calls[part.writer]],
-                outputs[term.module].reshape(seen.states[i].shape),
-                term.skip,
-                term.strength,
+                b.module,
+                seen.reads[r],
+                changes[w],
+                outputs[b.module].reshape(start.shape),
+                b.skip,
+                b.strength,
             )
-            for part, term in zip(branches, seen.terms[i], strict=True)
+            for b, r, w in zip(branches, readers, writers, strict=True)
         ]
-        placed, side = placements(seen.states[i], terms, seen.states[i + 1])
-        writers, readers = (
-            [site.calls[place] for place in of]
-            for of in zip(*((p.writer, p.readers[0]) for p in branches), strict=True)
-        )
-        factors = [modulations[i].factors.get(number, 1.0) for number in readers]
-        gates = [modulations[i].gates.get(number, 1.0) for number in writers]
-        placed = [p.times(factor) for p, factor in zip(placed, factors, strict=True)]
+        norms, side = placements(start, terms, seen.states[i + 1])
+        norms = [norm.times(site.factors.get(r, 1.0)) for norm, r in zip(norms, readers, strict=True)]
+        gates = [site.gates.get(w, 1.0) for w in writers]
         terms = [dataclasses.replace(t, strength=t.strength * g) for t, g in zip(terms, gates, strict=True)]
-        found.append((placed, terms, side))
-    return found
+        layers.append((norms, terms, side))
+    return layers
 
 
 def _keep(outputs: dict[str, Tensor], name: str, _: nn.Module, __: Any, output: Any) -> None:
     outputs[name] = next(tensors_of(output)).detach().cpu()
 
 
-def _layers(
-    parts: Sequence[Sequence[Part]], placed: Sequence[tuple[list[Placement], list[Term], bool]]
-) -> tuple[Layer, ...]:
+def _layers(parts: Sequence[Sequence[Part]], placed: Sequence[Placed]) -> tuple[Layer, ...]:
     """The layers; norms and strengths are those of most layers that have as many branches."""
     layers: list[Layer] = []
     forms = [tuple(type(part.body) for part in branches) for branches in parts]
@@ -188,38 +179,28 @@ def _usual(values: Sequence[float]) -> float:
     return round(value, 5) if abs(value - 1) > 1e-4 else 1.0
 
 
-def _described(
-    model: nn.Module, sites: Sequence[Site], parts: Sequence[Sequence[Part]], layers: tuple[Layer, ...]
-) -> Described:
+def _described(model: nn.Module, layers: Found, described: tuple[Layer, ...]) -> Described:
     """With sizes, and the scheme that most maps follow; else the σ's that they have."""
-    found = tuple(_matrices(sites, parts))
-    attention = [part for branches in parts for part in branches if isinstance(part.body, Attention)]
-    mlps = [m for m in found if m.role == "down"]
+    found = tuple(_matrices(layers))
+    attention = [part for _, parts in layers for part in parts if isinstance(part.body, Attention)]
     width = next(m.entries.shape[0] for m in found if m.role in ("out", "down"))
     heads = {part.heads for part in attention} or {(1, 1)}
-    hidden = {m.entries.shape[1] for m in mlps} or {0}
+    hidden = {m.entries.shape[1] for m in found if m.role == "down"} or {0}
     causal = {part.causal for part in attention if type(part.body) is Attention}
     for what, values in (("heads", heads), ("hidden units", hidden), ("masks", causal)):
         if len(values) > 1:
             raise NoFamily(f"its layers have unlike {what}")
-    sizes = Sizes(
-        width,
-        *heads.pop(),
-        hidden=hidden.pop(),
-        attention_bias=_biased(model, sites, parts, Attention),
-        mlp_bias=_biased(model, sites, parts, MLP),
-    )
-    recipe = Recipe(
-        type(model).__name__, Network(layers), sizes, SCHEMES["gaussian"], causal=causal == {True}
-    )
-    whole = dataclasses.replace(recipe, rows=_rows(model, found))
-    whole, recipe = (_with_tables(r, attention) for r in (whole, recipe))
-    known = recognized(whole, found) or recognized(recipe, found)
+    biases = {f"{name}_bias": _biased(model, layers, kind) for name, kind in BODIES.items()}
+    sizes = Sizes(width, *heads.pop(), hidden=hidden.pop(), **biases)
+    network, scheme = Network(described), SCHEMES["gaussian"]
+    recipe = Recipe(type(model).__name__, network, sizes, scheme, causal=causal == {True})
+    recipe = _with_tables(recipe, attention)
+    known = recognized(dataclasses.replace(recipe, rows=_rows(found)), found) or recognized(recipe, found)
     if known is not None:
         return Described(_with_queries(known, found, attention), found, "maps", traced=True)
     stds = {(m.role, m.layer): _smooth(found, m) for m in found}
-    network = recipe.network.drawn(recipe.scheme, sizes, stds)
-    return Described(dataclasses.replace(recipe, network=network), found, "guess", traced=True)
+    recipe = dataclasses.replace(recipe, network=network.drawn(scheme, sizes, stds))
+    return Described(recipe, found, "guess", traced=True)
 
 
 def _with_tables(recipe: Recipe, attention: Sequence[Part]) -> Recipe:
@@ -241,7 +222,7 @@ def _with_queries(recipe: Recipe, found: Sequence[Matrix], attention: Sequence[P
     return dataclasses.replace(recipe, own=own)
 
 
-def _rows(model: nn.Module, found: Sequence[Matrix]) -> dict[str, int]:
+def _rows(found: Sequence[Matrix]) -> dict[str, int]:
     """Rows of the parameters that hold several maps, but for queries, keys and values together."""
     entries = {(m.parameter, m.layer): 0 for m in found}
     for m in found:
@@ -254,30 +235,26 @@ def _rows(model: nn.Module, found: Sequence[Matrix]) -> dict[str, int]:
 
 def _smooth(found: Sequence[Matrix], matrix: Matrix) -> float:
     """A map's standard deviation, the median of it and its neighbors': a single odd layer is not expected."""
-    near = [m.std for m in found if m.role == matrix.role and abs(m.layer - matrix.layer) <= 1]
-    return median(near)
+    return median(m.std for m in found if m.role == matrix.role and abs(m.layer - matrix.layer) <= 1)
 
 
-def _matrices(sites: Sequence[Site], parts: Sequence[Sequence[Part]]) -> Iterator[Matrix]:
-    for layer, (site, branches) in enumerate(zip(sites, parts, strict=True)):
-        for part in branches:
+def _matrices(layers: Found) -> Iterator[Matrix]:
+    for layer, (site, parts) in enumerate(layers):
+        for part in parts:
             for role, columns in part.roles.items():
                 call, index = site.maps[columns.place], columns.index.flatten()
-                entries = call.weight.mT
+                entries, name = call.weight.mT, call.parameter
                 entries = entries if len(index) == len(entries) else entries[index.to(entries.device)]
-                yield Matrix(
-                    role, layer, call.parameter.rpartition(".")[0] or call.parameter, call.parameter, entries
-                )
+                yield Matrix(role, layer, name.rpartition(".")[0] or name, name, entries)
 
 
-def _biased(
-    model: nn.Module, sites: Sequence[Site], parts: Sequence[Sequence[Part]], kind: type[Attention | MLP]
-) -> bool:
+def _biased(model: nn.Module, layers: Found, kind: type[Attention | MLP]) -> bool:
     """Whether maps of a kind of branch have biases that are not 0; those of queries and keys do not count."""
-    for site, branches in zip(sites, parts, strict=True):
-        for part in branches:
-            places = {part.roles[r].place for r in part.roles if not r.endswith(("query", "key"))}
-            names = {site.maps[place].bias for place in places} if isinstance(part.body, kind) else set()
-            if any(bool(model.get_parameter(name).any()) for name in names if name):
-                return True
-    return False
+    names = {
+        site.maps[columns.place].bias
+        for site, parts in layers
+        for part in parts
+        for role, columns in part.roles.items()
+        if isinstance(part.body, kind) and not role.endswith(("query", "key"))
+    }
+    return any(bool(model.get_parameter(name).any()) for name in names if name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,10 +56,14 @@ class Site:
     wiring: Wiring
     calls: tuple[int, ...]
     """Numbers of its maps in the pass."""
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     """Of the stream without its width."""
     memory: frozenset[int] = frozenset()
     """Places of the maps that read another stream."""
+    factors: Mapping[int, float] = field(default_factory=dict)
+    """Root mean square of a condition's factors on what a map reads, by the map's number in the pass."""
+    gates: Mapping[int, float] = field(default_factory=dict)
+    """The same of the factors on what a map writes to the stream."""
 
     @property
     def maps(self) -> list[MapCall]:
@@ -106,12 +110,10 @@ class Site:
     def _part(self, writer: int, readers: tuple[int, ...]) -> Part:
         own = tuple(place for place in readers if place not in self.memory)
         other = tuple(place for place in readers if place in self.memory)
+        if not readers:
+            raise NoFamily(f"{self.name(writer)} is a branch of one map")
         if not own:
-            raise NoFamily(
-                f"{self.name(writer)} is a branch of one map"
-                if not readers
-                else f"{self.name(other[0])} does not read the stream"
-            )
+            raise NoFamily(f"{self.name(other[0])} does not read the stream")
         for group in (own, other):
             inputs = [self.maps[place].inputs for place in group]
             if any(x.shape != inputs[0].shape or not torch.allclose(x, inputs[0]) for x in inputs):
@@ -147,12 +149,10 @@ class Site:
             if 1 not in self.shape:
                 raise NoFamily("attention to another stream is seen in one sequence alone")
             tokens, source, prefix = number.flatten(), torch.arange(rows[other[0]]), CROSS
-        heads = Heads(
-            lambda changes: self.read(changes, writer), widths, query, key, value, tokens, rows, source
-        )
-        attention, causal = heads.described()
-        roles = {f"{prefix}query": query, f"{prefix}key": key, f"{prefix}value": value}
-        roles = self._with_writer(roles, writer, f"{prefix}out")
+        read = lambda changes: self.read(changes, writer)
+        attention, causal = Heads(read, widths, query, key, value, tokens, rows, source).described()
+        roles = {"query": query, "key": key, "value": value, "out": self._whole(writer)}
+        roles = {f"{prefix}{role}": columns for role, columns in roles.items()}
         return Part(writer, readers, roles, attention, causal, (count, len(key.index)))
 
     def _values(self, writer: int, widths: Mapping[int, int]) -> tuple[RoleColumns, int]:
@@ -210,10 +210,10 @@ class Site:
             if len(free) and whole <= 1 and len(widths) > 1:
                 found["query"].append((place, free))
                 continue
+            share = (
+                count // groups + 1
+            )  # parts, of which one is of keys where queries and keys stand together
             for run in runs if len(free) else ():
-                share = (
-                    count // groups + 1
-                )  # parts, of which one is of keys where queries and keys stand together
                 for piece in run.split(len(run) // share if len(run) % share == 0 else len(run)):
                     role = "query" if len(self._rows(writer, (place,), piece)) <= 1 else "key"
                     found[role].append((place, piece))
@@ -231,52 +231,40 @@ class Site:
     # MLP
 
     def _mlp(self, writer: int, readers: tuple[int, ...]) -> Part:
-        width = self.maps[writer].inputs.shape[1]
         outputs = {p: self._spread(p) for p in readers}
         found = self.read(outputs, writer)
-        whole = torch.arange(width)
-        if len(readers) == 1:
-            (place,) = readers
-            given = outputs[place]
-            if given.shape[1] == width:
-                name = _named(found, given, torch.ones(()))
-                if name is not None:
-                    roles = {"up": RoleColumns(place, whole[None])}
-                    return Part(writer, readers, self._with_writer(roles, writer, "down"), MLP(name))
-            index = torch.arange(given.shape[1])
-            for cut in GATES.values() if given.shape[1] == 2 * width else ():
-                gate, up = (index[None] for index in cut(index))
-                name = _named(found, given[:, gate[0]], given[:, up[0]])
-                if name is not None:
-                    roles = {"gate": RoleColumns(place, gate), "up": RoleColumns(place, up)}
-                    return Part(
-                        writer, readers, self._with_writer(roles, writer, "down"), MLP(name, gated=True)
-                    )
-        elif len(readers) == 2 and all(x.shape[1] == width for x in outputs.values()):
-            for gate, up in (readers, readers[::-1]):
-                name = _named(found, outputs[gate], outputs[up])
-                if name is not None:
-                    roles = {"gate": RoleColumns(gate, whole[None]), "up": RoleColumns(up, whole[None])}
-                    return Part(
-                        writer, readers, self._with_writer(roles, writer, "down"), MLP(name, gated=True)
-                    )
+        for roles in self._mlp_roles(readers, self.maps[writer].inputs.shape[1]):
+            given = {role: outputs[of.place][:, of.index[0]] for role, of in roles.items()}
+            gated = "gate" in roles
+            name = _named(found, *given.values()) if gated else _named(found, given["up"], torch.ones(()))
+            if name is not None:
+                return Part(writer, readers, {**roles, "down": self._whole(writer)}, MLP(name, gated=gated))
         raise NoFamily(f"what {self.name(writer)} reads is no MLP's: {', '.join(FUNCTIONS)}, gated or not")
+
+    def _mlp_roles(self, readers: tuple[int, ...], width: int) -> Iterator[dict[str, RoleColumns]]:
+        """What the maps of an MLP of so many hidden units may be: gates before what they multiply."""
+        widths = [self.maps[place].output.shape[1] for place in readers]
+        if widths == [width]:
+            yield {"up": self._whole(readers[0])}
+        elif widths == [2 * width]:
+            for cut in GATES.values():
+                gate, up = (RoleColumns(readers[0], index[None]) for index in cut(torch.arange(2 * width)))
+                yield {"gate": gate, "up": up}
+        elif widths == [width, width]:
+            for gate, up in (readers, readers[::-1]):
+                yield {"gate": self._whole(gate), "up": self._whole(up)}
 
     def _spread(self, place: int) -> Tensor:
         """Random outputs of a map, in which functions differ."""
         output = self.maps[place].output
         return 3 * torch.randn(output.shape, generator=torch.Generator().manual_seed(place))
 
-    def _with_writer(
-        self, roles: Mapping[str, RoleColumns], writer: int, role: str
-    ) -> dict[str, RoleColumns]:
-        return {**roles, role: RoleColumns(writer, torch.arange(self.maps[writer].output.shape[1])[None])}
+    def _whole(self, place: int) -> RoleColumns:
+        return RoleColumns(place, torch.arange(self.maps[place].output.shape[1])[None])
 
 
 def _named(found: Tensor, given: Tensor, factor: Tensor) -> Any:
     """Name of the function φ with found = φ(given)·factor; None where it is none of these."""
     errors = {name: float((f(given) * factor - found).abs().max()) for name, f in FUNCTIONS.items()}
-    best = min(errors, key=lambda name: errors[name])
-    return (
-        best if errors[best] <= SAME * float(factor.abs().max()) + EXACT * float(found.abs().max()) else None
-    )
+    best, allowed = min(errors, key=errors.__getitem__), SAME * factor.abs().max() + EXACT * found.abs().max()
+    return best if errors[best] <= float(allowed) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from auxin import display
 from auxin.errors import ConfigError
+from auxin.probes.findings import wrapped
 from auxin.probes.inputs import Reading
 from auxin.probes.laws import ties_of
 from auxin.probes.scaling import measured
@@ -140,7 +140,6 @@ class TransferReport(display.Drawn):
         lines += [slope.sentence for slope in self.findings]
         if self.shared and any(s.kind in ("logits", "readout") for s in self.findings):
             lines.append(f"(tied: {' is '.join(self.shared)})")
-        wrapped = [w for line in lines for w in textwrap.wrap(line, 80, subsequent_indent="  ")]
         table = [f"{'':<7}{'quantity':<40}{'exponent':>9} {'95% interval':>16}{'target':>7}"]
         for s in self.slopes:
             if s.target is None and s.kind != "theory":
@@ -151,7 +150,7 @@ class TransferReport(display.Drawn):
             table.append(
                 f"{s.axis:<7}{s.quantity[-39:]:<40}{s.exponent:>8.2f}{mark} {interval:>16}{target:>7}"
             )
-        return "\n".join([*wrapped, "", *table])
+        return "\n".join([*wrapped(lines), "", *table])
 
     __str__ = summary
 

@@ -6,8 +6,9 @@ depends only on the maps that feed it directly, so that replays find the code be
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +16,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from auxin.families.configs import NoFamily
+from auxin.families.layers import LayerStack
+from auxin.families.preparation import restored
+from auxin.probes.residual import ObservedBranch
 from auxin.probes.states import tensors_of
+from auxin.probes.tracing import Tracer
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
 OTHERS = ("convolution", "_scaled_grouped_mm", "_grouped_mm")
@@ -35,6 +40,20 @@ class MapCall:
     """[T, fan_out], with its bias."""
     bias: str | None = None
     """Name of a parameter that was added."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """A replay in which the stream was followed."""
+
+    states: list[Tensor]
+    """[T, d] before the first layer and after every layer."""
+    branches: list[list[ObservedBranch]]
+    """By layer."""
+    reads: list[Tensor]
+    """What the maps read, by number."""
+    shape: tuple[int, ...]
+    """Of the stream without its width."""
 
 
 class _Enough(BaseException):
@@ -73,15 +92,9 @@ class _Watch(TorchDispatchMode):
             return args[0] if name == "add_" else args[0].clone()
         result = func(*args, **kwargs)
         if added is not None:
-            self._latest = result
-            call = self.calls[-1]
-            self.calls[-1] = MapCall(
-                call.parameter,
-                call.weight,
-                call.inputs,
-                result.reshape(call.output.shape).cpu().clone(),
-                added,
-            )
+            self._latest, call = result, self.calls[-1]
+            output = result.reshape(call.output.shape).cpu().clone()
+            self.calls[-1] = replace(call, output=output, bias=added)
         self._derive(args, result)
         return result
 
@@ -139,13 +152,12 @@ class _Watch(TorchDispatchMode):
 class Wiring:
     """A pass through a model, with the maps that ran, and what they read where outputs of maps are others."""
 
-    def __init__(self, model: nn.Module, run: Callable[[], Any]) -> None:
-        self.model, self.run = model, run
+    def __init__(self, model: nn.Module, stack: LayerStack, run: Callable[[], Any]) -> None:
+        self.model, self.stack, self.run = model, stack, run
         watch = _Watch(model, None, None)
         with torch.no_grad(), watch:
             run()
-        self.calls = watch.calls
-        self.others = watch.others
+        self.calls, self.others = watch.calls, watch.others
         """Parameters of products that are no maps of tokens: convolutions, experts side by side."""
         self.held: dict[int, Tensor] = {}
         """Outputs of maps in every replay, in place of the recorded ones."""
@@ -155,10 +167,19 @@ class Wiring:
         given = {i: call.output for i, call in enumerate(self.calls)} | self.held | dict(changes)
         watch = _Watch(self.model, given, until)
         outputs: list[Tensor] = []
-        with torch.no_grad():
-            try:
-                with watch:
-                    outputs = [x.detach().cpu() for x in tensors_of(self.run())]
-            except _Enough:
-                pass
+        with torch.no_grad(), contextlib.suppress(_Enough), watch:
+            outputs = [x.detach().cpu() for x in tensors_of(self.run())]
         return [call.inputs for call in watch.calls] + outputs
+
+    def follow(self, changes: Mapping[int, Tensor], *, whole: bool = True) -> Replay:
+        """A replay in which the stream is followed; ``whole``: whether branches have to account for it."""
+        tracer = Tracer(self.model, self.stack)
+        with restored(tracer.restore), tracer.following():
+            reads = self.replay(changes)
+        tracer.finish(reads[len(self.calls) :])
+        depth = len(self.stack.layers)
+        if (whole and not tracer.closed) or len(tracer.ran) != depth:
+            raise NoFamily("its branches do not account for the stream, or layers run several times")
+        states = [state.detach().flatten(0, 1).cpu() for state in tracer.states]
+        branches = [[b for b in tracer.branches if b.layer == layer] for layer in range(depth)]
+        return Replay(states, branches, reads, tuple(tracer.states[0].shape[:2]))
