@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from auxin.probes.check_report import CheckReport
     from auxin.probes.difference import diff
     from auxin.probes.findings import Thresholds
-    from auxin.probes.networks import network_of
+    from auxin.probes.recognition import network_of
     from auxin.probes.remedy import rescale_
     from auxin.probes.simulate import simulate
     from auxin.probes.transfer import transfer
@@ -72,7 +72,7 @@ _HOME = {
         "auxin.measures.projection": "tree_projections",
         "auxin.models.initialize": "initialize_",
         "auxin.models.transformer": "TransformerLM",
-        "auxin.probes.networks": "network_of",
+        "auxin.probes.recognition": "network_of",
         "auxin.probes.difference": "diff",
         "auxin.probes.remedy": "rescale_",
         "auxin.probes.simulate": "simulate",

@@ -24,6 +24,7 @@ from auxin.probes.dead import (
     Reach,
     bad_entries,
     reach_of,
+    rounded_away,
     unreached,
     unreached_by_class,
     unset_tensors,
@@ -33,11 +34,10 @@ from auxin.probes.dead import (
 from auxin.probes.expectation import Expectation
 from auxin.probes.findings import KINDS, Diagnostic, Kind, Thresholds, folded
 from auxin.probes.inputs import Reading
-from auxin.probes.laws import laws_of
+from auxin.probes.laws import laws_of, rounded_tables
 from auxin.probes.observe import Observation, observe
 from auxin.probes.prediction import Tokens
 from auxin.probes.redraws import Given
-from auxin.probes.rounding import rounded_away, rounded_tables
 from auxin.probes.routing import routing_mismatches
 from auxin.probes.siblings import all_copies, copied_parts, copies, odd_layers, unlike_layers, zeros_in_some
 from auxin.probes.states import NotFinite
@@ -175,7 +175,7 @@ def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckRe
         usual = unreached_by_class(dead, subject, reading)
         causes.add(finding for finding in dead if finding.module not in usual)
         causes.add(rounded_away(subject, seen, reach))
-        notes += rounded_tables(subject, expected.reference)
+        notes += rounded_tables(model, expected.reference)
         idle, optional = unused_outside(reach, subject)
         causes.add(idle)
         notes += optional

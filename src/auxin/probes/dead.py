@@ -25,6 +25,7 @@ from auxin.families.matrices import is_zero
 from auxin.families.preparation import hooks, prepared
 from auxin.probes.findings import Diagnostic
 from auxin.probes.inputs import Call, Reading, call_of
+from auxin.probes.observe import Observation
 from auxin.probes.redraws import library_twin
 from auxin.probes.residual import is_norm
 from auxin.probes.states import tensors_of
@@ -44,6 +45,8 @@ LIBRARIES = ("torch.", "transformers.", "timm.")
 """Packages whose classes keep modules for other inputs."""
 STEP = 0.02
 """Root mean square of what a zero tensor is moved by."""
+LOST = 0.5
+"""Share of the entries of a token that a layer has to change."""
 
 
 def bad_entries(model: nn.Module) -> dict[str, int]:
@@ -241,6 +244,24 @@ def _numbered(layer: nn.Module, part: str) -> str:
             sizes = {(type(m), sum(p.numel() for p in m.parameters())) for m in siblings}
             named[i] = "#" if len(sizes) == 1 else step
     return ".".join(named)
+
+
+def rounded_away(subject: Subject, seen: Observation, reach: Reach) -> Iterator[Diagnostic]:
+    """Layers that add less than half a unit in the last place to most entries of every token, x + f(x) = x.
+
+    Layers whose branches begin at zero have tensors that no gradient reaches at the first update: they add nothing.
+    """
+    place, names = subject.stack.place, list(subject.stack.layers)
+    first = {place(name)[0] for name, update in reach.updates.items() if update == 1}
+    late = {place(name)[0] for name, update in reach.updates.items() if update > 1}
+    for name, changed in zip(seen.layers, seen.changed, strict=True):
+        layer = names.index(name)
+        if changed < LOST and layer in first - late:
+            sentence = (
+                f"{name} leaves {1 - changed:.0%} of the stream's entries as they are: what it adds is too small for "
+                f"the resolution of {seen.dtype}, and is rounded away."
+            )
+            yield Diagnostic("dead", name, sentence, layer=layer, part="rounded")
 
 
 def unreached_by_class(found: Sequence[Diagnostic], subject: Subject, reading: Reading) -> set[str]:

@@ -19,9 +19,8 @@ from auxin.probes.dead import Reach, reach_of
 from auxin.probes.findings import Thresholds, counted, wrapped
 from auxin.probes.inputs import Reading, call_of, vocabulary_of
 from auxin.probes.laws import Law, law_of
-from auxin.probes.matching import matched
+from auxin.probes.matching import matched, unlike_modules
 from auxin.probes.observe import observe, run
-from auxin.probes.partners import unlike_modules
 from auxin.probes.states import tensors_of
 from auxin.theory.profile import Profile
 from auxin.values import check

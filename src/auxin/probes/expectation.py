@@ -19,7 +19,7 @@ from auxin.families.matrices import recognized
 from auxin.probes.findings import Thresholds
 from auxin.probes.inputs import Reading
 from auxin.probes.laws import Law, Reference
-from auxin.probes.networks import description_of
+from auxin.probes.recognition import description_of
 from auxin.probes.redraws import Given, reference_of
 from auxin.probes.weights import Subject, owner, rescaled_norms
 from auxin.values import check

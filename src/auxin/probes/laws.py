@@ -20,6 +20,7 @@ COUNTED = 2**20
 """Entries of a tensor that its law is taken from, at most."""
 ENTRIES = 256
 """Entries of a tensor that are compared one by one."""
+HALF = (torch.float16, torch.bfloat16)
 FEW = 32
 """Random entries in which nothing but a tenfold size differs by more than chance."""
 MEAN, ZEROS, KURTOSIS = 0.05, 0.02, 0.4
@@ -161,3 +162,20 @@ def varied(p: Tensor) -> bool:
 def equal(p: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same entries, and are not one."""
     return p is not other and p.flatten()[:8].equal(other.flatten()[:8]) and torch.equal(p, other)
+
+
+def rounded_tables(model: nn.Module, reference: Reference | None) -> Iterator[str]:
+    """A note on buffers in half precision, of which a fresh model has other digits (frequencies of rotations)."""
+    for name, buffer in model.named_buffers():
+        law = None if reference is None else reference.laws.get(name)
+        here = law_of(buffer) if buffer.dtype in HALF and law is not None else None
+        if law is None or here is None or law.entries is None or law.shape != here.shape or law.constant:
+            continue
+        assert here.entries is not None
+        off = float(((here.entries - law.entries) / law.entries.abs().clamp_min(1e-30)).abs().max())
+        if 0 < off < torch.finfo(buffer.dtype).eps:
+            kind = str(buffer.dtype).removeprefix("torch.")
+            yield (
+                f"{name} is rounded to {kind}, by up to {off:.2%}: what it is multiplied with (positions) is off by as "
+                "much; float32 keeps it"
+            )

@@ -17,11 +17,12 @@ from auxin.families.layers import find_layers, unwrapped
 from auxin.families.preparation import as_config_error, prepared, restored
 from auxin.probes.attention import SoftmaxWatch
 from auxin.probes.inputs import Call, Reading, call_of, vocabulary_of
-from auxin.probes.readout import Logits, logits_of
 from auxin.probes.routing import Routing
 from auxin.probes.states import (
+    Logits,
     NotFinite,
     first_not_finite,
+    logits_of,
     mean_gap,
     mean_square,
     mixed_axes,

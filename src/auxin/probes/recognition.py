@@ -1,4 +1,4 @@
-"""Layers of any code recognized by what they do, as a recipe: the same that a known family has.
+"""The network of what a user holds: by its family, or by what its layers do, as the recipe that a known family has.
 
 A pass is recorded; replays find what every map is for, what is between the maps, and where norms stand. The scheme is
 the one that most maps follow.
@@ -20,12 +20,14 @@ from auxin.architecture.cross import CROSS
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.recipe import Recipe
 from auxin.architecture.sizes import Sizes
+from auxin.config import ModelConfig, RunConfig
 from auxin.errors import ConfigError
-from auxin.families.configs import NoFamily
-from auxin.families.description import Described
-from auxin.families.layers import LayerStack
+from auxin.families.configs import NoFamily, recipe_of
+from auxin.families.description import KNOWN, Described, describe, settings_of
+from auxin.families.layers import LayerStack, find_stacks, unwrapped
 from auxin.families.matrices import Matrix, recognized
 from auxin.families.preparation import hooks, prepared
+from auxin.models.transformer import TransformerLM
 from auxin.probes.inputs import Call, Reading, call_of, first_sequence
 from auxin.probes.observe import run
 from auxin.probes.placement import Placement, Term, norm_of, placements
@@ -33,6 +35,7 @@ from auxin.probes.roles import Part, Site
 from auxin.probes.sites import noise_everywhere, sites_of
 from auxin.probes.states import tensors_of
 from auxin.probes.wiring import Wiring
+from auxin.values import check
 
 TOKENS = 32
 """Of the one sequence on which layers are recognized."""
@@ -41,6 +44,59 @@ Found = Sequence[tuple[Site, Sequence[Part]]]
 """The layers with their branches."""
 Placed = tuple[list[Placement], list[Term], bool]
 """Of a layer, the norms around its branches, these, and whether they are parallel."""
+
+
+def network_of(source: Any, *, actual: bool = False) -> Network:
+    """The network that a config or a model stands for, with the σ's of its family's initialization.
+
+    Args:
+        source: the path of a config.json or of its directory; its settings as a dict; a config of transformers; any
+            model whose family is known, or whose layers are recognized by what they do, in a pass; a ``ModelConfig``,
+            ``RunConfig`` or ``TransformerLM``. No config runs any code.
+        actual: of a model, the σ's that its weights have now, instead of the intended ones.
+
+    Raises:
+        ConfigError: a family that is not known (the known ones are listed), a layer that is not recognized, or a
+            setting that is missing.
+
+    >>> settings = {"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257}
+    >>> network = network_of(settings)
+    >>> len(network.layers), round(exponents(network).gradient_total, 2)
+    (12, 4.22)
+    """
+    if isinstance(source, Network):
+        return source
+    if isinstance(source, nn.Module):
+        if isinstance(source, TransformerLM) and not actual:
+            return source.config.network()
+        model = unwrapped(source)
+        try:
+            described = description_of(model)
+        except NoFamily as why:
+            kind = type(model).__name__
+            raise NoFamily(
+                f"{kind} is of no known family, and is not recognized: {why}; allowed: {KNOWN}"
+            ) from why
+        return described.actual if actual else described.recipe.drawn
+    check(not actual, "actual", True, "False, of a config, which has no weights")
+    if isinstance(source, (ModelConfig, RunConfig)):
+        return (source.model if isinstance(source, RunConfig) else source).network()
+    return recipe_of(settings_of(source)).drawn
+
+
+def description_of(
+    model: nn.Module,
+    stack: LayerStack | None = None,
+    reading: Reading = Reading(),  # noqa: B008  # it is frozen
+) -> Described:
+    """The description of a model by its family; of no known one, by what its layers do.
+
+    Raises ``NoFamily``, which says what is not recognized, and ``ConfigError`` of what a known family does not cover.
+    """
+    try:
+        return describe(model, stack)
+    except NoFamily:
+        return recognize(model, stack or find_stacks(model, reading.layers)[-1], reading)
 
 
 def recognize(model: nn.Module, stack: LayerStack, reading: Reading = Reading()) -> Described:  # noqa: B008

@@ -21,8 +21,7 @@ from auxin.probes.attention import SoftmaxWatch
 from auxin.probes.inputs import Call, Reading, call_of
 from auxin.probes.observe import observe, run
 from auxin.probes.prediction import Tokens, predict
-from auxin.probes.readout import named_logits
-from auxin.probes.states import following, tensors_of
+from auxin.probes.states import following, named_logits, tensors_of
 from auxin.values import check
 
 LEAST = 1e-7
