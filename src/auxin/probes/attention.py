@@ -17,10 +17,9 @@ MASKED = -1e4
 class SoftmaxWatch(TorchDispatchMode):
     """Reports every attention matrix as it is computed: a softmax of products of queries and keys, [..., n, m].
 
-    It may be over one logit more, a sink, which is left out (gpt-oss). The router of a mixture of experts takes a
-    softmax of products with a parameter; that is none. Queries and keys are known by what depends on the stream, whose
-    beginning requires gradients: both do in self-attention, one of them in cross-attention. ``chosen`` hears of
-    scores [..., E], and the largest ones' numbers: of experts, or of groups of them.
+    It may be over one logit more, a sink, which is left out (gpt-oss). A router's, of products with a parameter, is none.
+    In self-attention queries and keys both depend on the stream, whose beginning requires gradients; in cross-attention
+    one of them does. ``chosen`` hears of scores [..., E] and the largest ones' numbers: of experts, or groups of them.
     """
 
     SOFTMAXES = ("aten::_softmax", "aten::_safe_softmax")

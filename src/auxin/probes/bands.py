@@ -88,52 +88,40 @@ class Bands:
     """The bands of a profile's columns, which learn from the profiles that they judge."""
 
     def __init__(self, layers: Sequence[str], first: Profile) -> None:
-        self._layers = ("input", *layers)
-        self._last = {quantity.column: quantity.scale(first[quantity.column]) for quantity in QUANTITIES}
-        self._limits = {quantity.column: self._limit(quantity, first) for quantity in QUANTITIES}
-        self._changes = {quantity.column: deque[Array](maxlen=PAST) for quantity in QUANTITIES}
-        self._outside: set[tuple[str, int]] = set()
-
-    @staticmethod
-    def _limit(quantity: Quantity, first: Profile) -> Array:
-        """By layer; none where the first look is beyond it."""
-        x = quantity.scale(first[quantity.column])
-        end = np.inf if quantity.limit is None else quantity.scale(quantity.limit)
-        return np.where(x < end, end, np.inf)
+        self._bands = [_Band(quantity, layers, first) for quantity in QUANTITIES]
 
     def judge(self, step: int, profile: Profile) -> Iterator[Alarm]:
         """The quantities that have left their band since the last look; of one column the layer that is farthest."""
-        for quantity in QUANTITIES:
-            x, last, past = (
-                quantity.scale(profile[quantity.column]),
-                self._last[quantity.column],
-                self._changes[quantity.column],
-            )
-            change = x - last
-            ends = self._limits[quantity.column]
-            if len(past) >= FEWEST:
-                largest = np.abs(np.array(past)).max(0)
-                ends = np.minimum(ends, last + np.maximum(quantity.margin, FASTER * largest))
-            out = set(np.flatnonzero(x > ends).tolist())
-            new = [layer for layer in out if (quantity.column, layer) not in self._outside]
-            self._outside = {key for key in self._outside if key[0] != quantity.column} | {
-                (quantity.column, layer) for layer in out
-            }
-            past.append(np.nan_to_num(change))
-            self._last[quantity.column] = x
-            if new:
-                yield self._alarm(
-                    step, quantity, profile, last, ends, max(new, key=lambda layer: x[layer] - ends[layer])
-                )
+        found = (band.judge(step, profile) for band in self._bands)
+        return (alarm for alarm in found if alarm is not None)
 
-    def _alarm(
-        self, step: int, quantity: Quantity, profile: Profile, last: Array, ends: Array, layer: int
-    ) -> Alarm:
-        value, before, bound = (
-            float(y)
-            for y in (profile[quantity.column][layer], quantity.back(last[layer]), quantity.back(ends[layer]))
-        )
-        name = self._layers[layer]
+
+class _Band:
+    """The band of one column, by layer."""
+
+    def __init__(self, quantity: Quantity, layers: Sequence[str], first: Profile) -> None:
+        self._quantity, self._layers = quantity, ("input", *layers)
+        self._last = quantity.scale(first[quantity.column])
+        limit = np.inf if quantity.limit is None else quantity.scale(quantity.limit)
+        self._limits = np.where(self._last < limit, limit, np.inf)  # none where the first look is beyond it
+        self._changes: deque[Array] = deque(maxlen=PAST)
+        self._outside: set[int] = set()
+
+    def judge(self, step: int, profile: Profile) -> Alarm | None:
+        quantity, last, ends = self._quantity, self._last, self._limits
+        x = quantity.scale(profile[quantity.column])
+        if len(self._changes) >= FEWEST:
+            largest = np.abs(np.array(self._changes)).max(0)
+            ends = np.minimum(ends, last + np.maximum(quantity.margin, FASTER * largest))
+        out = set(np.flatnonzero(x > ends).tolist())
+        new = sorted(out - self._outside, key=lambda layer: ends[layer] - x[layer])
+        self._changes.append(np.nan_to_num(x - last))
+        self._last, self._outside = x, out
+        if not new:
+            return None
+        layer = new[0]
+        value, name = float(profile[quantity.column][layer]), self._layers[layer]
+        before, bound = (float(quantity.back(y[layer])) for y in (last, ends))
         where = f"after {name}" if layer else "before the first layer"
         sentence = (
             f"{quantity.words} {where} is {value:.3g}; before {before:.3g}, and its band ends at {bound:.3g}"
@@ -180,7 +168,7 @@ class Updates:
         bound = medians.max() + max(np.log(MEDIAN), DEVIATIONS * medians.std())
         ends = most + np.maximum(np.log(SINGLE), DEVIATIONS * past.std(0))
         material = moving & (relative > MATERIAL)
-        half = float(np.median((logs - most)[moving])) > math.log(
+        half = np.median((logs - most)[moving]) > math.log(
             MEDIAN
         )  # beyond their own past, not their median's
         together = half and median > bound and float(np.median(relative[moving])) > MATERIAL
@@ -200,8 +188,7 @@ class Updates:
 class Gradients:
     """The size of every matrix's gradient by step, and whether a batch's is unlike those before it.
 
-    It is where the median rises, or where the sizes of many, relative to it, leave the usual ones: that shows behind
-    clipping, too.
+    Its median rises, or the sizes of many, relative to it, leave the usual ones: that shows behind clipping, too.
     """
 
     def __init__(self, names: Sequence[str]) -> None:

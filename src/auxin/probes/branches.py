@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auxin.architecture import MLP, Attention, Experts, LatentAttention, Sublayer
 from auxin.families.description import Described
@@ -21,8 +20,8 @@ from auxin.probes.observe import Observation
 from auxin.probes.residual import ObservedBranch
 from auxin.probes.weights import times
 from auxin.theory.gaussian import second_moment
+from auxin.theory.states import Array
 
-Array = NDArray[np.float64]
 SMALLEST = 1e-3
 """Spread of logits below which tokens are equal up to rounding, and attention is uniform whatever the logits are."""
 CHANCE = 4.0
@@ -181,11 +180,8 @@ class _Expectation:
         if mixed is None or math.isnan(mixed):
             return None
         if isinstance(body, LatentAttention):
-            return (
-                None
-                if branch.mixed is None
-                else gains["key_value"] * gains["out"] * branch.mixed + bias["out"]
-            )
+            found = branch.mixed
+            return None if found is None else gains["key_value"] * gains["out"] * found + bias["out"]
         return gains["value"] * gains["out"] * mixed + gains["out"] * bias["value"] + bias["out"]
 
 

@@ -21,12 +21,8 @@ from auxin.values import check
 def as_causal_model(model: CausalModel | nn.Module) -> CausalModel:
     """A model of transformers as a ``CausalModel``; nothing is copied. One that is already stays what it is.
 
-    States are those of the residual stream before the first layer and after each layer, read by hooks: no final
-    norm has acted on the last one. Caches are off, masks and positions are passed on as the model takes them.
-    The measures find out whether it is causal, and refuse one that is not.
-
-    Args:
-        model: takes ``input_ids`` [B, L]; transformers' causal language models, and models with their signature.
+    States are those of the residual stream before the first layer and after each, before any final norm. Caches are
+    off, masks and positions are passed on as the model takes them. The measures refuse a model that is not causal.
 
     Raises ``ConfigError`` for a model that takes no ``input_ids``, or whose layers are not found.
     """

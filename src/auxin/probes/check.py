@@ -184,14 +184,13 @@ def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckRe
             notes.append(f"{', '.join(sorted(usual)[:SHOWN])}: {where}")
         identity = bool(np.allclose(seen.grams, seen.grams[0], rtol=1e-9))
         notes += [*reach.notes, *zero_by_design(subject, reach, causes.modules, identity=identity)]
+        routed = list(routing_mismatches(seen.routings, expected.described, notes))
+        causes.add(() if moved else routed)
     if all_copies(stack):
         notes.append(
             "all layers begin with the same weights (copies); the prediction is for independent ones"
         )
     described = expected.described
-    if seen is not None:
-        routed = list(routing_mismatches(seen.routings, described, notes))
-        causes.add(() if moved else routed)
     if seen is not None and seen.closed:
         if described is not None and described.recipe.depth == seen.depth:
             named = {finding.layer for finding in causes} if described.traced else set()
@@ -241,12 +240,8 @@ def _compare(causes: _Causes, subject: Subject, expected: Expectation) -> None:
     if scheme is not None and scheme.recognized and expected.redrawn(here, covered, limits):
         reference = None
     agreed = set() if reference is None else expected.settled(subject, here)
-    alike = (
-        *gain_mismatches(subject),
-        *(() if reference else unlike_layers(stack, ends=scheme is not None)),
-        *zeros_in_some(stack),
-    )
-    for finding in alike:
+    unlike = () if reference else unlike_layers(stack, ends=scheme is not None)
+    for finding in (*gain_mismatches(subject), *unlike, *zeros_in_some(stack)):
         causes.add([finding] if finding.module not in agreed else [])
     causes.add(copies(stack))
     causes.add(copied_parts(stack, reference.copies if reference is not None else ()))
@@ -254,10 +249,8 @@ def _compare(causes: _Causes, subject: Subject, expected: Expectation) -> None:
         causes.add(scheme_mismatches(subject, scheme, agreed))
         causes.add(table_mismatches(subject, scheme))
     if reference is not None:
-        intended = (
-            scheme is not None and expected.known == "given"
-        )  # by the caller, and not as the class draws it
-        others = {name: law for name, law in here.items() if not intended or name not in covered}
+        intended = covered if expected.known == "given" else set()  # by the caller, not as the class draws it
+        others = {name: law for name, law in here.items() if name not in intended}
         causes.add(reference_mismatches(subject, reference, others, divisors(scheme)))
         causes.add(missing_norms(subject, reference))
         causes.add(tie_mismatches(subject, reference))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from auxin.architecture import Block, Layer, Network
 from auxin.probes.simulate import (
@@ -24,9 +24,7 @@ from auxin.theory.compose import as_network
 from auxin.theory.gram import propagate_gram
 from auxin.theory.profile import Profile, mean_gap
 from auxin.theory.propagation import propagate, start_norm
-from auxin.theory.states import PartError
-
-Array = NDArray[np.float64]
+from auxin.theory.states import Array, PartError
 
 STANDARD_ERRORS = 4.0
 """Standard errors by which theory and measurement may differ."""
@@ -34,10 +32,8 @@ PRIOR_DRAWS = 4
 """Draws that the typical variance counts for beside the estimated one."""
 ROUNDING = 1e-4
 """Relative error of single precision that does not count."""
-SMALLEST_COSINE = 0.1
-"""Deviations of cosines below this one are relative to this one."""
-SMALLEST_GAP = 2e-13
-"""Gaps that single precision resolves; smaller ones' deviations are relative to this one, and may be as large."""
+SMALLEST = {"cosine": 0.1, "small_gap": 2e-13}
+"""Deviations of smaller ones are relative to these: of gaps, what single precision resolves, they may be as large."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +114,9 @@ def compare(
     predicted = predicted or _sampled(network, gram, causal)
     layers = np.arange(network.depth + 1)
     agreements = {}
-    for name, passed, sequences in (
-        ("norm", layers, SEQUENCES),
-        ("cosine", layers, SEQUENCES),
-        ("gradient", layers[::-1], SEQUENCES),
-        ("small_gap", layers, COLLAPSED_SEQUENCES),
-    ):
+    for name in ("norm", "cosine", "gradient", "small_gap"):
+        passed = layers[::-1] if name == "gradient" else layers
+        sequences = COLLAPSED_SEQUENCES if name == "small_gap" else SEQUENCES
         variance = passed / (sampling.width * sampling.draws * sequences)
         chance = PRIOR_DRAWS / (sampling.draws + PRIOR_DRAWS - 1) * variance
         agreements[name] = _agreement(name, predicted, measured, chance, passed / sampling.width)
@@ -131,10 +124,10 @@ def compare(
 
 
 def _agreement(name: str, predicted: Profile, measured: Simulation, chance: Array, bias: Array) -> Agreement:
-    value, mean = predicted[name], measured[name]
+    value, mean, smallest = predicted[name], measured[name], SMALLEST.get(name, 0.0)
     error = np.hypot(measured.error(name), predicted.error(name))
-    scale = np.maximum(np.abs(value), {"cosine": SMALLEST_COSINE, "small_gap": SMALLEST_GAP}.get(name, 0.0))
-    rounding = ROUNDING + (SMALLEST_GAP / scale if name == "small_gap" else 0.0)
+    scale = np.maximum(np.abs(value), smallest)
+    rounding = ROUNDING + (smallest / scale if name == "small_gap" else 0.0)
     tolerance = STANDARD_ERRORS * np.sqrt((error / scale) ** 2 + chance) + bias + rounding
     return Agreement(value, mean, error, (mean - value) / scale, tolerance)
 

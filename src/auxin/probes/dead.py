@@ -1,8 +1,8 @@
 """Tensors that were never set, that no gradient reaches, and those that begin at zero by design.
 
-A weight is not dead because it is zero: gradients reach an output map of zeros at the first update, and what stands
-before it from the second on. So the model runs forward and back with parameters of its own values, those that are zero
-and have a gradient are moved against it, and it runs again, until no more are reached.
+Gradients reach an output map of zeros at the first update, and what stands before it from the second on. So the model
+runs with values of its own, zeros that have a gradient are moved against it, and it runs again, until no more are
+reached.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,9 +55,8 @@ def bad_entries(model: nn.Module) -> dict[str, int]:
     wrong = {name: p for name, p in model.named_parameters() if not all(map(math.isfinite, _range(p)))}
     counts = {name: int((~p.detach().isfinite()).sum()) for name, p in wrong.items()}
     for name, buffer in model.named_buffers():
-        if buffer.is_floating_point() and (
-            buffer.ndim or bool(buffer.isnan())
-        ):  # a number alone may be a bound
+        bound = buffer.ndim == 0 and not bool(buffer.isnan())  # a number alone may be one
+        if buffer.is_floating_point() and not bound:
             counts[name] = int((buffer.isnan() | (buffer == float("inf"))).sum())
     return {name: count for name, count in counts.items() if count}
 
@@ -108,10 +108,9 @@ class Reach:
 
 
 def reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
-    """Run a model forward and back, with gradients of the parameters that are trainable; of all, where none is.
+    """Run a model forward and back, with gradients of the trainable parameters; of all, where none is.
 
-    Cost: one pass forward and back of 16 tokens, where they reach all; else one of all tokens, and one more for each
-    round of zero tensors that hold others back. The model's own tensors are read, never written.
+    Cost: a pass forward and back of 16 tokens, where they reach all; else of all tokens, once for each round of zeros.
     """
     few = replace(reading, batch=1, n_tokens=min(reading.n_tokens, TOKENS))
     if reading.inputs is None and few != reading:
@@ -124,7 +123,7 @@ def reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
 def _reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
     found = Reach()
     with prepared(model), hooks() as hook:
-        call = call_of(model, reading, torch.Generator().manual_seed(reading.seed))
+        call = call_of(model, reading)
         for name, module in model.named_modules():
             hook(module.register_forward_hook(lambda *_, name=name: found.called.add(name)))
         try:
@@ -138,11 +137,8 @@ def _reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
 
 def _leaves(model: nn.Module, wanted: set[str]) -> dict[str, Tensor]:
     """Tensors that share the parameters' memory and collect gradients of their own; all, where none is trainable."""
-    return {
-        name: p.detach().requires_grad_()
-        for name, p in model.named_parameters()
-        if p.is_floating_point() and (name in wanted or not wanted)
-    }
+    floats = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+    return {name: p.detach().requires_grad_() for name, p in floats.items() if name in wanted or not wanted}
 
 
 def _updates(model: nn.Module, call: Call, leaves: dict[str, Tensor], found: Reach) -> None:
@@ -158,8 +154,7 @@ def _updates(model: nn.Module, call: Call, leaves: dict[str, Tensor], found: Rea
         if not found.blocked or not moving:
             return
         for name in moving:
-            gradient = reached[name]
-            assert isinstance(gradient, Tensor)
+            gradient: Any = reached[name]
             size = gradient.float().square().mean().sqrt().clamp_min(1e-30)
             leaves[name] = (leaves[name].detach() - (STEP * gradient / size).to(gradient)).requires_grad_()
             zero.discard(name)
@@ -168,8 +163,7 @@ def _updates(model: nn.Module, call: Call, leaves: dict[str, Tensor], found: Rea
 def _gradients(
     model: nn.Module, call: Call, leaves: Mapping[str, Tensor], keep: set[str]
 ) -> dict[str, Tensor | bool]:
-    """Of a random combination of the outputs: whether it is anywhere not zero, or the gradient itself of those in
-    ``keep``. Parameters that the outputs do not depend on are left out."""
+    """The gradient of a random combination of the outputs: whether it is not zero; of tensors in ``keep`` itself."""
     reached: dict[str, Tensor | bool] = {}
 
     def note(name: str, gradients: tuple[Tensor, ...]) -> tuple[None]:
@@ -211,8 +205,7 @@ class _Pass(nn.Module):
 def unreached(reach: Reach, stack: LayerStack, ran: Sequence[str]) -> Iterator[Diagnostic]:
     """Modules that run and whose weights no gradient reaches; in layers that ran, also those that are never used.
 
-    Of numbered siblings (experts) one has to be reached. A module of which one tensor is reached is not dead: the
-    softmax makes the gradient of keys' biases zero.
+    Of numbered siblings (experts) one has to be reached, of a module's tensors too: those of keys' biases are zero.
     """
     layers = list(stack.layers)
     alive: set[tuple[int | None, str]] = set()
@@ -247,10 +240,7 @@ def _numbered(layer: nn.Module, part: str) -> str:
 
 
 def rounded_away(subject: Subject, seen: Observation, reach: Reach) -> Iterator[Diagnostic]:
-    """Layers that add less than half a unit in the last place to most entries of every token, x + f(x) = x.
-
-    Layers whose branches begin at zero have tensors that no gradient reaches at the first update: they add nothing.
-    """
+    """Layers that add less than half a unit in the last place to most entries of every token, x + f(x) = x."""
     place, names = subject.stack.place, list(subject.stack.layers)
     first = {place(name)[0] for name, update in reach.updates.items() if update == 1}
     late = {place(name)[0] for name, update in reach.updates.items() if update > 1}
@@ -265,11 +255,7 @@ def rounded_away(subject: Subject, seen: Observation, reach: Reach) -> Iterator[
 
 
 def unreached_by_class(found: Sequence[Diagnostic], subject: Subject, reading: Reading) -> set[str]:
-    """Of modules that are not reached, those that are not in a fresh model of a library's class either.
-
-    Experts of another kind of input, cross-attention in a decoder alone, or an index that a loss of its own trains.
-    Cost: one more model, and one more pass forward and back.
-    """
+    """Of modules that are not reached, those that are not in a fresh model of a library's class either."""
     fresh = library_twin(subject.model) if found else None
     if fresh is None:
         return set()
@@ -284,10 +270,7 @@ def unreached_by_class(found: Sequence[Diagnostic], subject: Subject, reading: R
 
 
 def unused_outside(reach: Reach, subject: Subject) -> tuple[list[Diagnostic], list[str]]:
-    """Modules outside the layers, in one's own code that ran, that are never used: norms; else a note.
-
-    Other modules, and norms beside them, may be for inputs that the model was not given.
-    """
+    """Modules outside the layers, in one's own code that ran, that are never used: norms; else a note."""
     modules = dict(subject.model.named_modules())
     layers = [f"{layer}." for stack in (subject.stack, *pair_of(subject.model)) for layer in stack.layers]
     idle: list[str] = []
@@ -308,7 +291,7 @@ def unused_outside(reach: Reach, subject: Subject) -> tuple[list[Diagnostic], li
 def zero_by_design(subject: Subject, reach: Reach, named: Container[str], *, identity: bool) -> Iterator[str]:
     """A note on what begins at zero on purpose, and what the first update does then; none where nothing is held back.
 
-    ``named``: modules of which a finding is known already. ``identity``: the layers change nothing.
+    ``named``: modules with a finding already. ``identity``: the layers change nothing.
     """
     late = sum(update > 1 for update in reach.updates.values())
     place = subject.stack.place
@@ -324,13 +307,11 @@ def zero_by_design(subject: Subject, reach: Reach, named: Container[str], *, ide
             parts[part] += 1
         elif blocked:  # a head of zeros; position tables of zeros hold nothing back
             outside.append(name)
-    zero = [f"{part} ({count} of {len(subject.stack.layers)} layers)" for part, count in parts.items()]
-    zero += outside
+    depth = len(subject.stack.layers)
+    zero = [*(f"{part} ({count} of {depth} layers)" for part, count in parts.items()), *outside]
     if zero:
         names = ", ".join(zero[:SHOWN]) + (f" and {len(zero) - SHOWN} more" if len(zero) > SHOWN else "")
-        network = (
-            "branches begin at zero: the network is the identity at initialization; " if identity else ""
-        )
+        network = "branches begin at zero: the network is the identity at initialization; " * identity
         total, last = len(reach.updates), max(reach.updates.values())
         yield (
             f"{network}zero by design: {names}; the first update moves {total - late} of {total} tensors, gradients "

@@ -229,7 +229,7 @@ def _chance(layers: Any, width: int) -> Any:
 
 def _output(model: nn.Module, reading: Reading) -> Tensor | None:
     """The first tensor of floats that a model returns."""
-    call = call_of(model, reading, torch.Generator().manual_seed(reading.seed))
+    call = call_of(model, reading)
     with torch.no_grad():
         return next((x for x in tensors_of(run(model, call)) if x.is_floating_point()), None)
 
@@ -259,7 +259,7 @@ def _same_inputs(models: Sequence[nn.Module], reading: Reading) -> Reading:
     if reading.inputs is not None or None in tables:
         return reading
     words = [table.num_embeddings for table in tables if table is not None]
-    calls = [call_of(model, reading, torch.Generator().manual_seed(reading.seed)) for model in models]
+    calls = [call_of(model, reading) for model in models]
     tokens = [call.tokens for call in calls if call.tokens is not None]
     if len(tokens) < len(models):
         return reading

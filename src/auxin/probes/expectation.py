@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from auxin.architecture import Layer, Network
+from auxin.architecture import Network, Norm
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.recipe import WRITERS, Recipe
 from auxin.architecture.sizes import Sizes
@@ -21,6 +21,7 @@ from auxin.probes.inputs import Reading
 from auxin.probes.laws import Law, Reference
 from auxin.probes.recognition import description_of
 from auxin.probes.redraws import Given, reference_of
+from auxin.probes.remedy import changed
 from auxin.probes.weights import Subject, owner, rescaled_norms
 from auxin.values import check
 
@@ -74,7 +75,10 @@ class Expectation:
             )
         other = None if named else given
         reference = reference_of(subject.model, other)  # pyright: ignore[reportArgumentType]
-        library = described is not None and described.traced and _of_library(subject)
+        inside = config_of(subject.model, next(iter(subject.stack.layers))) is not None
+        library = (
+            described is not None and described.traced and inside
+        )  # which says more than most of its maps
         if described is not None and described.source != "guess" and other is None and not library:
             recipe = described.recipe
             words = f"{recipe.name}: {recipe.scheme.words}"
@@ -82,13 +86,8 @@ class Expectation:
                 words = "the given network"
             elif described.traced and not named:
                 words = f"{recipe.name}'s layers are recognized, and most maps follow {recipe.scheme.words}"
-            known: Known = (
-                "given"
-                if named or network is not None
-                else "followed"
-                if described.recognized
-                else "intended"
-            )
+            known: Known = "followed" if described.recognized else "intended"
+            known = "given" if named or network is not None else known
             return cls(described, described, reference, words, known)
         first = f"{unknown}: " if unknown and other is None else ""
         if reference is not None:
@@ -100,54 +99,38 @@ class Expectation:
 
     def redrawn(self, here: Mapping[str, Law], names: Collection[str], limits: Thresholds) -> bool:
         """Whether most of these parameters are not as the reference's: the model was drawn by another scheme."""
-        reference = self.reference
-        if reference is None:
-            return False
-        other = [
-            name not in here
-            or here[name].difference(reference.laws[name], limits, reference.draws) is not None
-            for name in names
-            if name in reference.laws
-        ]
+        laws = {} if self.reference is None else self.reference.laws
+        common = [name for name in names if name in laws]
+        other = [name not in here or self._differ(here[name], laws[name], limits) for name in common]
         return sum(other) > len(other) / 2
 
-    def settled(self, subject: Subject, here: Mapping[str, Law]) -> set[str]:
-        """Modules whose own tensors are all as the reference's: other comparisons of them say nothing.
+    def _differ(self, found: Law, law: Law, limits: Thresholds) -> bool:
+        return self.reference is None or found.difference(law, limits, self.reference.draws) is not None
 
-        Output maps that were rescaled are to be so many times as large; such norms have a comparison of their own.
-        """
+    def settled(self, subject: Subject, here: Mapping[str, Law]) -> set[str]:
+        """Modules whose own tensors are all as the reference's: other comparisons of them say nothing."""
         agreeing = dict.fromkeys(rescaled_norms(subject), False)
         matrices = () if self.scheme is None or subject.branch == 1 else self.scheme.matrices
         rescaled = {m.module for m in matrices if m.role in WRITERS}
         for name, _ in subject.model.named_parameters():
-            law = None if self.reference is None else self.reference.laws.get(name)
-            if law is not None and owner(name) in rescaled:
-                law = dataclasses.replace(law, size=law.size * subject.branch, mean=law.mean * subject.branch)
-            found = here.get(name)
-            same = (
-                self.reference is not None
-                and law is not None
-                and found is not None
-                and found.shape == law.shape
-                and (found.size > 0 or law.size == 0)
-                and found.difference(law, subject.limits, self.reference.draws) is None
-            )
+            law, found = None if self.reference is None else self.reference.laws.get(name), here.get(name)
+            same = law is not None and found is not None and found.shape == law.shape
+            if same and owner(name) in rescaled:
+                law = law.times(subject.branch)
+            same = same and (found.size > 0 or law.size == 0) and not self._differ(found, law, subject.limits)
             agreeing[owner(name)] = agreeing.get(owner(name), True) and same
         return {module for module, same in agreeing.items() if same}
 
 
 def _rescaled(described: Described, branch: float) -> Described:
-    """With output maps, or the norms after branches, multiplied by the caller's factor, as ``rescale_`` does.
-
-    A scheme is recognized as if they were not.
-    """
+    """With output maps, or the norms after branches, multiplied by the caller's factor, as ``rescale_`` does."""
     if branch == 1:
         return described
     recipe = described.recipe
     if all(s.after is not None for layer in recipe.network.layers for s in layer.sublayers):
         if described.traced:
             return described  # gains are those that the norms have now
-        network = _louder(recipe.network, branch)
+        network = changed(recipe.network, lambda s: dataclasses.replace(s, after=_louder(s.after, branch)))
         return dataclasses.replace(described, recipe=dataclasses.replace(recipe, network=network))
     if described.source != "family":
         known = recognized(recipe, described.matrices, branch)
@@ -160,16 +143,8 @@ def _rescaled(described: Described, branch: float) -> Described:
     )
 
 
-def _louder(network: Network, factor: float) -> Network:
-    """With the gains of the norms after branches multiplied."""
-    done: dict[int, Layer] = {}  # layers that are repeated are one object
-    for layer in network.layers:
-        sublayers = (
-            dataclasses.replace(s, after=s.after and dataclasses.replace(s.after, gain=s.after.gain * factor))
-            for s in layer.sublayers
-        )
-        done.setdefault(id(layer), dataclasses.replace(layer, sublayers=tuple(sublayers)))
-    return dataclasses.replace(network, layers=tuple(done[id(layer)] for layer in network.layers))
+def _louder(norm: Norm | None, factor: float) -> Norm | None:
+    return norm and dataclasses.replace(norm, gain=norm.gain * factor)
 
 
 def _with_network(subject: Subject, network: Network | Recipe, described: Described | None) -> Described:
@@ -186,8 +161,3 @@ def _with_network(subject: Subject, network: Network | Recipe, described: Descri
         recipe = Recipe("the given network", recipe, sizes, SCHEMES["gaussian"], causal=causal)
     known = () if described is None else described.matrices
     return Described(recipe, tuple(m for m in known if m.role in recipe.maps[m.layer]))
-
-
-def _of_library(subject: Subject) -> bool:
-    """Whether a library's class has drawn the weights, which says more than what most of its maps follow."""
-    return config_of(subject.model, next(iter(subject.stack.layers))) is not None

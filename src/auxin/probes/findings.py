@@ -82,10 +82,9 @@ class Diagnostic:
 
 
 def folded(causes: Sequence[Diagnostic], effects: Sequence[Diagnostic], depth: int) -> list[Diagnostic]:
-    """Causes first, those of one part as one, with the effects below them.
+    """Causes first, those of one part as one, with the effects below them; effects without a cause stand alone.
 
-    An effect in a layer belongs to the first cause in that layer, one of the whole model to the first cause. Effects
-    without a cause stand for themselves.
+    An effect in a layer belongs to the first cause in that layer, one of the whole model to the first cause.
     """
     groups = _groups(causes)
     below: list[list[Diagnostic]] = [[] for _ in groups]

@@ -58,14 +58,13 @@ class Glance:
             )
 
     def profile(self) -> Profile:
-        """Columns of ``Observation``, shares of the layer's output; and experts: of the tokens' first choices the
-        effective number exp(entropy), from 0 for one expert to 1 for all.
+        """Columns of ``Observation`` by one random combination, shares of the layer's output; and experts: of the
+        tokens' first choices the effective number exp(entropy), from 0 for one expert to 1 for all.
 
-        The gradient is that of one random combination of the output. Raises ``NotFinite``, which names the first
-        module whose output has NaN or infinite entries.
+        Raises ``NotFinite``, which names the first module whose output has NaN or infinite entries.
         """
         with prepared(self.model), following(self.stack.layers.values(), wake=True) as states:
-            call = call_of(self.model, self._reading, torch.Generator().manual_seed(self._reading.seed))
+            call = call_of(self.model, self._reading)
             record = _Record(states)
             autocast: Any = contextlib.nullcontext()
             if self._precision is not None:

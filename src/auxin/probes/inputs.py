@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from auxin.errors import ConfigError
 from auxin.families.layers import Layers
-from auxin.probes.states import tensors_of
+from auxin.probes.states import tensors_of, wrong
 from auxin.values import check, check_whole
 
 TOKEN_NAMES = ("input_ids", "tokens", "idx", "ids")
@@ -66,15 +67,11 @@ class Call:
         return ", ".join(shapes) or "these inputs"
 
 
-def call_of(model: nn.Module, reading: Reading, generator: torch.Generator) -> Call:
-    """The caller's inputs as arguments, on the model's device; or made up.
-
-    Raises ``ConfigError`` for inputs of another kind, without entries or with some that are not finite, or a model of
-    which no input can be made up.
-    """
+def call_of(model: nn.Module, reading: Reading, generator: torch.Generator | None = None) -> Call:
+    """The caller's inputs as arguments, on the model's device; or made up, where the model shows what it takes."""
     inputs = reading.inputs
     if inputs is None:
-        call = _made_up(model, reading, generator)
+        call = _made_up(model, reading, generator or torch.Generator().manual_seed(reading.seed))
     elif isinstance(inputs, Mapping):
         call = Call(kwargs={str(k): v for k, v in inputs.items()})
     elif isinstance(inputs, (Tensor, np.ndarray)) or _is_numbers(inputs):
@@ -103,15 +100,8 @@ def call_of(model: nn.Module, reading: Reading, generator: torch.Generator) -> C
 def first_sequence(inputs: Any) -> Any:
     """That of a batch of inputs."""
     batch = next((len(x) for x in tensors_of(inputs) if x.ndim > 1), 0)
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: cut(x) for name, x in value.items()}
-        if isinstance(value, (tuple, list)) and any(isinstance(x, Tensor) for x in value):
-            return type(value)(cut(x) for x in value)
-        return value[:1] if isinstance(value, Tensor) and value.ndim and len(value) == batch else value
-
-    return cut(inputs)
+    cut = lambda x: x[:1] if isinstance(x, Tensor) and x.ndim and len(x) == batch else x
+    return tree_map(cut, dict(inputs) if isinstance(inputs, Mapping) else inputs)
 
 
 def _tensor(model: nn.Module, value: Any) -> Any:
@@ -125,7 +115,7 @@ def _tensor(model: nn.Module, value: Any) -> Any:
         value = value.to(parameter.dtype) if value.is_floating_point() else value
     if isinstance(value, Tensor):
         check(value.numel() > 0, "inputs", tuple(value.shape), "one token or more")
-        finite = not value.is_floating_point() or not bool((value.isnan() | (value == torch.inf)).any())
+        finite = not value.is_floating_point() or not wrong(value)
         check(finite, f"an entry of inputs {tuple(value.shape)}", "not finite", "finite numbers")
         return value.to(parameter.device)
     return value
@@ -141,11 +131,11 @@ def _is_numbers(value: Any) -> bool:
 def _kept(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Masks of padding [B, n]: transformers' are true for tokens, torch's for padding."""
     for name, mask in kwargs.items():
-        if isinstance(mask, Tensor) and mask.ndim == 2:
-            if name.endswith("padding_mask") and mask.dtype == torch.bool:
-                yield name, ~mask
-            elif name.endswith("attention_mask"):
-                yield name, mask.bool()
+        flat = isinstance(mask, Tensor) and mask.ndim == 2
+        if flat and name.endswith("padding_mask") and mask.dtype == torch.bool:
+            yield name, ~mask
+        elif flat and name.endswith("attention_mask"):
+            yield name, mask.bool()
 
 
 def _made_up(model: nn.Module, reading: Reading, generator: torch.Generator) -> Call:
@@ -162,10 +152,8 @@ def _made_up(model: nn.Module, reading: Reading, generator: torch.Generator) -> 
         return Call(args, kwargs, notes=notes)
     width = _input_width(model)
     if width is None:
-        raise ConfigError(
-            f"what {type(model).__name__} takes as input is not known; allowed: inputs= a tensor, a tuple of "
-            "arguments or a dict of named ones"
-        )
+        allowed = "inputs= a tensor, a tuple of arguments or a dict of named ones"
+        raise ConfigError(f"what {type(model).__name__} takes as input is not known; allowed: {allowed}")
     first = next((m.batch_first for m in model.modules() if isinstance(m, nn.MultiheadAttention)), True)
     shape = (reading.batch, reading.n_tokens, width) if first else (reading.n_tokens, reading.batch, width)
     vectors = torch.randn(shape, generator=generator).to(dtype)

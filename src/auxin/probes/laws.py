@@ -54,6 +54,10 @@ class Law:
         """That of a single draw: but for a constant, other draws have other entries."""
         return self if self.constant else replace(self, entries=None)
 
+    def times(self, factor: float) -> Law:
+        """That of the tensor multiplied."""
+        return replace(self, size=self.size * factor, mean=self.mean * factor)
+
     @property
     def shape_words(self) -> str:
         """A distribution's name by its kurtosis: −1.2 uniform, −0.6 a Gaussian cut at 2σ, 0 Gaussian."""
@@ -63,9 +67,9 @@ class Law:
     def difference(
         self, law: Law, limits: Thresholds, draws: int, branch: float = 1.0
     ) -> tuple[str, str] | None:
-        """What is measured here and expected by another law, in words, where they differ beyond chance; else None.
+        """What is measured, and expected by a law of so many ``draws``, in words; None where they agree up to chance.
 
-        The other is the mean of so many ``draws``. With ``branch``, a tensor may be so many times as large.
+        With ``branch``, a tensor may be so many times as large.
         """
         count = min(math.prod(self.shape), COUNTED)
         size = f"has size {self.size:.4g} (rms)", f"has {law.size:.4g}"

@@ -114,15 +114,14 @@ def unlike_modules(
 ) -> list[str]:
     """A sentence for every innermost module whose outputs differ; one alone for a part of several layers.
 
-    ``rows`` are those of ``Difference.tensors``, ``stack`` the first model's. Modules are paired by their names, and
-    by the tensors that they hold. Cost: a pass of the first model, in which the others run on its modules' inputs.
+    ``rows`` are those of ``Difference.tensors``. Cost: a pass of the first model, in which the others run, too.
     """
     pairs = _Pairs(dict(_partners(models, rows)))
     with torch.no_grad(), hooks() as hook:
         for name, (module, _) in pairs.modules.items():
             hook(module.register_forward_pre_hook(partial(pairs.before, name), with_kwargs=True))
             hook(module.register_forward_hook(partial(pairs.after, name)))
-        run(models[0], call_of(models[0], reading, torch.Generator().manual_seed(reading.seed)))
+        run(models[0], call_of(models[0], reading))
     groups: dict[Any, list[str]] = defaultdict(list)
     for name, (_, why) in pairs.found.items():
         if not any(inner.startswith(f"{name}.") for inner in pairs.found):

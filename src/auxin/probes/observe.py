@@ -98,16 +98,13 @@ class Observation(Profile, Logits):
 
 
 def observe(model: nn.Module, reading: Reading = Reading()) -> Observation:  # noqa: B008  # it is frozen
-    """Find the residual stream of a model and measure it.
+    """Find the residual stream of a model and measure it; the model is left as it was.
 
-    The model, any module whose repeated layers map a stream [B, n, d] or [n, B, d] to one of its shape, runs in
-    evaluation mode with frozen parameters, and is left as it was.
+    Its repeated layers map a stream [B, n, d] or [n, B, d] to one of its shape. It runs in evaluation mode with frozen
+    parameters. Cost: a pass forward, four to eight back and one more forward; memory for the layers' activations.
 
-    Cost: a pass forward, four to eight back and one more forward; memory for the activations of the layers.
-
-    Raises:
-        ConfigError: no layers found, or layers without a residual stream; inputs that the model does not take;
-            a stream whose tokens cannot be told from its sequences; parameters without data.
+    Raises ``ConfigError`` where no layers or no residual stream are found, for inputs that the model does not take, and
+    where tokens cannot be told from sequences.
     """
     check(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
     model = unwrapped(model)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auxin.architecture import Network
 from auxin.architecture.recipe import Recipe
 from auxin.probes.observe import Observation
 from auxin.theory.gram import propagate_gram
 from auxin.theory.profile import Profile
-
-Array = NDArray[np.float64]
+from auxin.theory.states import Array
 
 ZERO = 1e-28
 """Norm² that stands for that of a token of zeros."""
@@ -56,12 +55,11 @@ class Tokens:
     def observed(cls, seen: Observation) -> Tokens | None:
         """Those of an observation; None where padding forbids a prediction."""
         gram, different = seen.grams[0].mean(0), None
-        if seen.equal is not None and seen.equal.sum() > seen.equal.shape[0] * seen.equal.shape[1]:
+        if seen.equal is not None and seen.equal.sum() > seen.kept.size:
             gram, different = seen.grams[0][0], ~seen.equal[0]  # a mean would blur which tokens are equal
-        memory = None
-        if seen.memory is not None:
-            memory = seen.memory.mean(0) if different is None else seen.memory[0]
-        means = seen.means if different is None else seen.means[:1]
+        sequences = slice(None) if different is None else slice(1)
+        memory = None if seen.memory is None else seen.memory[sequences].mean(0)
+        means = seen.means[sequences]
         shared = (means[:, :, None] * means[:, None]).mean(0)
         unread = memory is None and any(branch.kind == "cross" for branch in seen.branches)
         if not seen.kept.all() or unread:
@@ -72,10 +70,8 @@ class Tokens:
 
 def _last(recipe: Recipe, tokens: Tokens) -> Array:
     """The Gram matrix that a recipe's layers and its final norm make of tokens."""
-    gram = propagate_gram(recipe.drawn, tokens.gram, causal=tokens.causal, draws=DRAWS, seed=tokens.seed)[
-        "gram"
-    ][-1]
-    final = recipe.network.final
+    found = propagate_gram(recipe.drawn, tokens.gram, causal=tokens.causal, draws=DRAWS, seed=tokens.seed)
+    gram, final = found["gram"][-1], recipe.network.final
     root = np.ones(len(gram)) if final is None else np.sqrt(np.diag(gram) + final.epsilon)
     return gram / np.outer(root, root)
 
@@ -87,14 +83,8 @@ def predict(network: Network, tokens: Tokens, draws: int = DRAWS) -> Profile:
     norms, overlaps and gradients scatter by about √(l/d), relative, and are off the limit of infinite width by l/d.
     """
     shared = 0.0 if tokens.shared is None or not _centers(network) else tokens.shared
-    found = propagate_gram(
-        network,
-        tokens.gram - shared,
-        causal=tokens.causal,
-        memory=tokens.memory,
-        draws=draws,
-        seed=tokens.seed,
-    )
+    settings: Any = {"causal": tokens.causal, "memory": tokens.memory, "draws": draws, "seed": tokens.seed}
+    found = propagate_gram(network, tokens.gram - shared, **settings)
     pairs = ~np.eye(len(tokens.gram), dtype=bool)
     if tokens.different is not None:
         pairs &= tokens.different.astype(bool)

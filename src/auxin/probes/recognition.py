@@ -89,10 +89,7 @@ def description_of(
     stack: LayerStack | None = None,
     reading: Reading = Reading(),  # noqa: B008  # it is frozen
 ) -> Described:
-    """The description of a model by its family; of no known one, by what its layers do.
-
-    Raises ``NoFamily``, which says what is not recognized, and ``ConfigError`` of what a known family does not cover.
-    """
+    """The description of a model by its family; of no known one, by what its layers do."""
     try:
         return describe(model, stack)
     except NoFamily:
@@ -100,12 +97,10 @@ def description_of(
 
 
 def recognize(model: nn.Module, stack: LayerStack, reading: Reading = Reading()) -> Described:  # noqa: B008
-    """The recipe of a model of no known family, and its matrices by role.
+    """The recipe of a model of no known family, and its matrices by role, from replays of one pass.
 
-    Attention, MLPs, norms, strengths and their order are found by replays of one pass: by what the code does, whatever
-    its names are. Cost: some 20 passes without products, and some 50 of the first layer alone.
-
-    Raises ``NoFamily``, which names the first part that is not covered.
+    Cost: some 20 passes without products, and some 50 of the first layer alone. Raises ``NoFamily``, which names the
+    first part that is not covered.
     """
     try:
         with prepared(model):
@@ -131,7 +126,7 @@ def _call(model: nn.Module, reading: Reading) -> Call:
     why: ConfigError | None = None
     for choice in choices:
         try:
-            call = call_of(model, choice, torch.Generator().manual_seed(reading.seed))
+            call = call_of(model, choice)
             with torch.no_grad():
                 run(model, call)
             return call

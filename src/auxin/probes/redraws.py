@@ -33,12 +33,9 @@ Given = nn.Module | Callable[[], nn.Module]
 def reference_of(model: nn.Module, given: Given | None) -> Reference | None:
     """The caller's reference, else fresh draws of the model's own class; None where neither can be had.
 
-    A class is asked for a fresh model by its constructor, where the model keeps the arguments, or a copy by its own
-    ``init_weights``, ``initialize_weights`` or ``reset_parameters``. Memory: that of one more model; for a
-    large model of transformers, that of one of its parts. torch's random state is left as it was, and what constructors
-    print is not shown.
-
-    Raises ``ConfigError`` where the caller's function builds no module, or one without a name in common.
+    A class is asked for a fresh model by its constructor, where the model keeps the arguments, or a copy by one of
+    ``HOOKS``. Memory: that of one more model; of a large one of transformers, that of one of its parts. Raises
+    ``ConfigError`` where the caller's function builds no module, or one without a name in common.
     """
     if isinstance(given, nn.Module):
         return _reference(f"the given {type(given).__name__}", "", [given])
@@ -119,11 +116,8 @@ def _arguments(model: nn.Module) -> dict[str, Any] | None:
 
 
 def _without_arguments(method: Any) -> bool:
-    return (
-        callable(method)
-        and not getattr(method, "__module__", "").startswith("torch.")
-        and not _needed(method)
-    )
+    own = callable(method) and not getattr(method, "__module__", "").startswith("torch.")
+    return own and not _needed(method)
 
 
 @torch.no_grad()
@@ -202,14 +196,12 @@ def _reference(
     laws: Callable[[nn.Module, int], Mapping[str, Law]] = lambda model, _: laws_of(model),
 ) -> Reference:
     draws: list[dict[str, Law]] = []
-    ties: dict[str, str] = {}
-    norms: dict[str, str] = {}
-    copies: set[str] = set()
+    ties, norms, copies = dict[str, str](), dict[str, str](), set[str]()
     for seed, model in enumerate(models):
-        ties = {f"{prefix}{name}": f"{prefix}{other}" for name, other in ties_of(model).items()}
-        norms = {f"{prefix}{name}": type(m).__name__ for name, m in model.named_modules() if is_norm(m)}
-        copies = {f"{prefix}{name}" for name, _ in equal_pairs(model)}
-        draws.append({f"{prefix}{name}": law for name, law in laws(model, seed).items()})
+        ties = {prefix + name: prefix + other for name, other in ties_of(model).items()}
+        norms = {prefix + name: type(m).__name__ for name, m in model.named_modules() if is_norm(m)}
+        copies = {prefix + name for name, _ in equal_pairs(model)}
+        draws.append({prefix + name: law for name, law in laws(model, seed).items()})
     names = [name for name in draws[0] if all(name in draw for draw in draws)]
     varied = [name for name in names if not draws[0][name].constant]
     if all(torch.equal(draws[0][name].entries, draws[-1][name].entries) for name in varied):  # pyright: ignore[reportArgumentType]

@@ -16,7 +16,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from auxin.architecture import Layer, Network
+from auxin.architecture import Layer, Network, Sublayer
 from auxin.architecture.recipe import Recipe
 from auxin.errors import ConfigError
 from auxin.families.layers import Layers
@@ -56,14 +56,10 @@ class Remedy:
 
 
 def remedies(recipe: Recipe, tokens: Tokens, target: float | None = None) -> list[Remedy]:
-    """What known rules would give a model, and the factor that brings its angle total to ``target``.
+    """What known rules would give a model, and the factor for an angle total log (1 − c_L)/(1 − c_0) of ``target``.
 
-    Args:
-        recipe: of the model.
-        tokens: before the first layer; of more than 24 the first 24 are followed.
-        target: log (1 − c_L)/(1 − c_0) that is asked for, c the mean cosine of tokens; None: no factor is looked for.
-
-    Raises ``ConfigError`` where no factor from 0.003 to 10 reaches the target; it names what can be reached.
+    Of more than 24 tokens the first 24 are followed. Raises ``ConfigError`` where no factor from 0.003 to 10 reaches
+    the target; it names what can be reached.
     """
     tokens = dataclasses.replace(tokens, gram=tokens.gram[:TOKENS, :TOKENS])
     network = recipe.drawn
@@ -100,16 +96,14 @@ def advised(recipe: Recipe, tokens: Tokens) -> str:
         rows = remedies(recipe, tokens, ASKED)
     except ConfigError:  # no factor reaches it
         rows = remedies(recipe, tokens)
-    rule = next((row for row in rows if row.name.startswith("1/√branches")), None)
-    asked = next((row for row in rows if row.name.startswith("angle total")), None)
-    parts = []
-    if rule is not None:
-        parts.append(
-            f"multiply output maps by {rule.branch:.3f} (GPT-2's rule: cosine {rule.cosine:.2f}, squared gradients "
-            f"× {math.exp(rule.gradient_total):.3g})"
-        )
-    if asked is not None:
-        parts.append(f"angle total {ASKED:g} would be {asked.branch:.3g}")
+    parts = [
+        f"multiply output maps by {row.branch:.3f} (GPT-2's rule: cosine {row.cosine:.2f}, squared gradients "
+        f"× {math.exp(row.gradient_total):.3g})"
+        for row in rows
+        if row.name.startswith("1/√branches")
+    ]
+    asked = (row.branch for row in rows if row.name.startswith("angle total"))
+    parts += [f"angle total {ASKED:g} would be {branch:.3g}" for branch in asked]
     return f"For {recipe.depth} layers: {'; '.join(parts)}." if parts else ""
 
 
@@ -129,13 +123,16 @@ def _factor(excess: Callable[[float], float], target: float) -> float:
 
 def scaled_branches(network: Network, branch: float, skip: float = 1.0) -> Network:
     """The network with every branch and skip strength multiplied; a norm after a branch is kept."""
-    layers = []
+    return changed(network, lambda s: dataclasses.replace(s, branch=s.branch * branch, skip=s.skip * skip))
+
+
+def changed(network: Network, change: Callable[[Sublayer], Sublayer]) -> Network:
+    """The network with every sublayer changed."""
+    done: dict[int, Layer] = {}  # layers that are repeated are one object
     for layer in network.layers:
-        sublayers = (
-            dataclasses.replace(s, branch=s.branch * branch, skip=s.skip * skip) for s in layer.sublayers
-        )
-        layers.append(Layer(tuple(sublayers), parallel=layer.parallel))
-    return dataclasses.replace(network, layers=tuple(layers))
+        if id(layer) not in done:
+            done[id(layer)] = dataclasses.replace(layer, sublayers=tuple(map(change, layer.sublayers)))
+    return dataclasses.replace(network, layers=tuple(done[id(layer)] for layer in network.layers))
 
 
 @torch.no_grad()
@@ -168,7 +165,7 @@ def rescale_(
     reading = Reading(inputs, layers)
     seen = observe(model, reading)
     check(len(seen.branches) > 0, "branches of the model", 0, "a model whose branches are found")
-    call = call_of(model, reading, torch.Generator().manual_seed(0))
+    call = call_of(model, reading)
     wanted: dict[str, float] = {}
     for b in seen.branches:
         factor = factors[0 if b.kind == "attention" else 1]
@@ -212,13 +209,7 @@ def _holds_experts(module: nn.Module) -> bool:
 
 
 def _output_maps(model: nn.Module, name: str, run: Callable[[], Any]) -> dict[str, Tensor]:
-    """The parameters of the output maps of a branch's experts by name, to all of which its output is proportional.
-
-    Parameters of one last name (down_proj, w2) are doubled together; those that double the output, and lead to the
-    stream's width, are what is looked for. ``run`` calls the model. Cost: a pass, and one of the branch for each name.
-
-    Raises ``ConfigError`` where there are none.
-    """
+    """The output maps of a branch's experts by name: those that, doubled, double its output."""
     module = model.get_submodule(name)
     inputs: list[Any] = []
     groups: dict[str, dict[str, Tensor]] = defaultdict(dict)

@@ -1,9 +1,8 @@
 """The residual stream by its equation: which modules' outputs are added to it, and by how much.
 
 While a layer runs, every module's input and output passes by here. A branch is recognized by what it does: a later
-input u (or the layer's output) that is α·s + β·c, with s the stream so far and c some module's output. Names of
-modules and classes play no part, so any code that adds branches to a stream is understood: norms in front, after
-or around, parallel branches, skips (DeepNorm) and strengths (LayerScale of one value, ReZero).
+input u (or the layer's output) that is α·s + β·c, with s the stream so far and c some module's output. Names play no
+part, so norms in front, after or around, parallel branches, skips (DeepNorm) and strengths (ReZero) are understood.
 """
 
 from __future__ import annotations
@@ -117,8 +116,7 @@ class LayerTrace:
     def left(self, event: Event, entry: Array | None, is_norm: bool, adds: bool) -> None:
         """A module's output: a candidate, and where a norm has acted on the stream itself, perhaps the new stream.
 
-        Where the module may add a branch itself (it ``adds``: it has parts, or takes the stream and the branch), the
-        output may also be the sum.
+        Where the module ``adds`` a branch itself (it has parts, or takes stream and branch), it may also be the sum.
         """
         if adds:
             self.entered(event.sample, event.norm)

@@ -123,10 +123,7 @@ class Site:
         return self._mlp(writer, readers)
 
     def _rows(self, writer: int, readers: tuple[int, ...], columns: Tensor | None = None) -> set[int]:
-        """Rows of what the writer reads that depend on the first row of the readers' outputs, or of columns of one.
-
-        All readers give noise, as maps that begin at zero hide what depends on what.
-        """
+        """Rows of what the writer reads that depend on the first row of the readers' outputs, or of columns of one."""
         given = {place: self.noise(place) for place in range(len(self.calls)) if place != writer}
         before = self.read(given, writer)
         for place in readers:
@@ -156,10 +153,7 @@ class Site:
         return Part(writer, readers, roles, attention, causal, (count, len(key.index)))
 
     def _values(self, writer: int, widths: Mapping[int, int]) -> tuple[RoleColumns, int]:
-        """The values' columns by head of keys, and the number of heads of queries.
-
-        Where all tokens have one value, attention gives that one; where all dimensions have one value, heads differ.
-        """
+        """The values' columns by head of keys, and the number of heads of queries."""
         total, rows = sum(widths.values()), {p: self.maps[p].output.shape[0] for p in widths}
         order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
         distinct = torch.linspace(-2, 2, total)[order].split(list(widths.values()))
@@ -193,10 +187,7 @@ class Site:
     def _queries_and_keys(
         self, writer: int, widths: Mapping[int, int], taken: set[tuple[int, int]], heads: tuple[int, int]
     ) -> tuple[RoleColumns, RoleColumns]:
-        """The columns that other tokens' rows do not depend on are queries; those of keys they do.
-
-        Where another stream is read, queries are of the one, and keys of the other. ``heads``: of queries and keys.
-        """
+        """Columns that other tokens' rows depend on are keys, or those that read another stream; else queries."""
         found: dict[str, list[tuple[int, Tensor]]] = {"query": [], "key": []}
         (count, groups), crossing = heads, not self.memory.isdisjoint(widths)
         for place, width in widths.items():

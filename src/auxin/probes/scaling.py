@@ -42,14 +42,14 @@ def measured(
     """Sizes at initialization and effects of the updates of the first steps: by quantity its kind and its value.
 
     ``branch …`` is √(Σ‖b‖²/‖x₀‖²) over layers of what a kind of branch adds, ``stream`` the root mean square after the
-    last layer, ``logits`` theirs, ``attention logits`` their spread. ``update …`` is the change of the stream after the
-    last layer (root mean square, relative to it) where the total update of one group of parameters is applied to the
-    initial model; of groups after the layers, the change of the logits. A group without any effect is left out.
+    last layer, ``attention logits`` their spread. ``update …`` is the relative change of the stream after the last
+    layer where the updates of one group of parameters are applied to the initial model; of groups after the layers, the
+    change of the logits. A group without any effect is left out.
     """
     model = unwrapped(model).eval()
     stack = find_layers(model, reading.layers)
     found = dict(_initial(model, reading))
-    call = call_of(model, reading, torch.Generator().manual_seed(reading.seed))
+    call = call_of(model, reading)
     check(stack.called, f"layers of {type(model).__name__}", "lists of parts", "modules with a forward")
     parameters = dict(model.named_parameters())
     before = {name: p.detach().clone() for name, p in parameters.items()}

@@ -30,10 +30,7 @@ def parts_of(stack: LayerStack) -> dict[str, list[tuple[int, str, nn.Parameter]]
 
 
 def unlike_layers(stack: LayerStack, *, ends: bool) -> Iterator[Diagnostic]:
-    """Norms that single layers lack, or have in place of nothing, where the others have them.
-
-    Without ``ends``, the first and the last layer may lack one, as some designs do.
-    """
+    """Norms that single layers lack, where the others have them; without ``ends`` the outer layers may."""
     total = len(stack.layers)
     have: dict[str, set[str]] = defaultdict(set)
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
@@ -70,10 +67,7 @@ def zeros_in_some(stack: LayerStack) -> Iterator[Diagnostic]:
 
 
 def odd_layers(stack: LayerStack, limits: Thresholds) -> Iterator[Diagnostic]:
-    """Parameters of single layers whose size is not that of the same ones in the other layers.
-
-    The others' size is one, or follows a power of the layer's number (1/√(2l)), whichever leaves fewer layers odd.
-    """
+    """Parameters of single layers whose size is not the others': one, or a power of the layer's number (1/√(2l))."""
     for part, members in parts_of(stack).items():
         sized = [(index, name, size_of(p)) for index, name, p in members if p.numel() > 1]
         sized = [member for member in sized if 0 < member[2] < math.inf]

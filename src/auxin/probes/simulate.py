@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from auxin.architecture import Block, Layer, Network
@@ -23,9 +23,8 @@ from auxin.theory.compose import as_network
 from auxin.theory.gram import checked_gram
 from auxin.theory.profile import Profile, norm_and_overlap
 from auxin.theory.propagation import start_norm, token_count
+from auxin.theory.states import Array
 from auxin.values import check, check_whole
-
-Array = NDArray[np.float64]
 
 SMALL_GAP = 1e-5
 """1 − cosine of the nearly collapsed tokens that measure the angle exponent."""
@@ -122,7 +121,10 @@ def simulate(
         frames = _frames(n, width, generator)
         spread, near = (width**0.5 * root @ frames.mT for root in roots)  # [sequences, n, d] each
         grams = _propagate(stack, spread, causal, generator)
-        networks.append((*grams, _gaps(stack, near[:COLLAPSED_SEQUENCES], causal)))
+        near = near[:COLLAPSED_SEQUENCES]
+        with torch.no_grad():
+            gaps = [mean_gap(state) for state in stack.states(near, Context.of(near, causal=causal))]
+        networks.append((*grams, np.array(gaps)))
     return _summary(*(np.stack(arrays) for arrays in zip(*networks, strict=True)))
 
 
@@ -142,12 +144,6 @@ def _propagate(stack: Stack, tokens: Tensor, causal: bool, generator: torch.Gene
     g = torch.stack(gradients).double()
     output_norm = g[-1].square().sum(-1).mean()
     return (x @ x.mT / x.shape[-1]).mean(1).numpy(), (g @ g.mT / output_norm).mean(1).numpy()
-
-
-@torch.no_grad()
-def _gaps(stack: Stack, tokens: Tensor, causal: bool) -> Array:
-    """Mean of 1 − cosine over pairs of tokens, from differences to keep its precision: [B, n, d] → [depth + 1]."""
-    return np.array([mean_gap(state) for state in stack.states(tokens, Context.of(tokens, causal=causal))])
 
 
 def _summary(grams: Array, gradients: Array, gaps: Array) -> Simulation:

@@ -47,10 +47,7 @@ def sites_of(wiring: Wiring) -> list[Site]:
 
 
 def _with_memory(sites: Sequence[Site], seen: Replay) -> Iterator[Site]:
-    """With those of the maps that read another stream: what no layer writes reaches them.
-
-    That holds of those with which the first layer begins, too; there the second one's places are taken.
-    """
+    """With those of the maps that read another stream: what no layer writes reaches them."""
     wiring, layers = sites[0].wiring, [site.calls for site in sites]
     total, held = seen.states[0].shape[0], wiring.replay({})
     reads = wiring.replay(noise_everywhere(sites))
@@ -78,11 +75,7 @@ def noise_everywhere(sites: Sequence[Site]) -> dict[int, Tensor]:
 
 
 def _modulated(sites: Sequence[Site], conditions: Numbers) -> list[Site]:
-    """With the factors and gates that maps of a condition make.
-
-    From then on replays are with gates of 1 and without factors and shifts, as of a network without a condition.
-    Raises ``NoFamily``, naming the map that is not covered.
-    """
+    """With the factors and gates of maps of a condition; from then on replays are as of a network without one."""
     wiring = sites[0].wiring
     shapes = {n: call.output.shape for n, call in enumerate(wiring.calls)}
     numbers = [number for of in conditions for number in of]
@@ -103,7 +96,7 @@ def _modulated(sites: Sequence[Site], conditions: Numbers) -> list[Site]:
             if place < len(site.calls):
                 number = site.calls[place]
                 base, gate = (
-                    _gate(chosen[number], *states[layer : layer + 2], wiring, number) for states in pair
+                    _gate(chosen[number], states[layer], states[layer + 1], wiring, number) for states in pair
                 )
                 if bool(gate.any()):
                     written[number] = base, gate

@@ -101,8 +101,7 @@ def mean_square(x: Tensor, kept: Tensor) -> float:
 def mean_cosine(x: Tensor, kept: Tensor, equal: Tensor | None = None) -> float:
     """Mean cosine over pairs of kept tokens of a sequence, NaN where there are none; x [B, n, d].
 
-    ``equal``, bool [B, n, n], marks pairs to leave out. Without it, from the sum s of the directions:
-    (‖s‖² − n)/(n(n − 1)), which needs no array of n².
+    ``equal``, bool [B, n, n], marks pairs to leave out. Without it (‖s‖² − n)/(n(n − 1)), s the sum of the directions.
     """
     kept = kept.to(x.device)
     directions = nn.functional.normalize(x.detach().double(), dim=-1) * kept[..., None]
@@ -173,10 +172,7 @@ def wrong(x: Tensor) -> bool:
 
 
 def first_not_finite(model: nn.Module, run: Callable[[], Any]) -> NotFinite | None:
-    """The first module of a run whose output has NaN or infinite entries, and which of its tensors is not finite.
-
-    Cost: a forward pass.
-    """
+    """The first module of a run whose output has NaN or infinite entries, and which of its tensors is not finite."""
     first: list[tuple[str, nn.Module, Tensor]] = []
 
     def look(name: str, module: nn.Module, _: Any, output: Any) -> None:
@@ -233,9 +229,8 @@ def named_logits(output: Any) -> Tensor | None:
 def logits_of(output: Any, heads: Mapping[str, torch.Size], width: int, vocabulary: int | None) -> Logits:
     """Statistics of a model's logits; raises ``NotFinite`` where they are NaN or infinite.
 
-    Logits are what the model calls so, else the first of its outputs if that has a vocabulary's length, or the shape
-    of what a linear map after the layers (``heads``) gave, and not the stream's width; whatever the model has done to
-    it (a scale, a cap) is in. Words that are masked do not count.
+    Logits are what the model calls so, else its first output if that has a vocabulary's length, or the shape of what a
+    linear map after the layers (``heads``) gave, and not the stream's width. Words that are masked do not count.
     """
     logits = named_logits(output)
     if logits is None:

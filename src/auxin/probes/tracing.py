@@ -24,8 +24,8 @@ from auxin.values import check
 class Tracer:
     """Records the stream before and after every layer, and its branches, while the model runs in ``following``.
 
-    ``sources`` are the tensors whose gradients are the stream's: the states, or where layers return the last branch
-    and the residual as a pair, whose sum the state is, that branch.
+    ``sources`` are the tensors whose gradients are the stream's: the states, or where layers return branch and residual
+    as a pair, whose sum the state is, the branch.
     """
 
     def __init__(self, model: nn.Module, stack: LayerStack, table: nn.Embedding | None = None) -> None:

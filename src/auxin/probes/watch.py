@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from auxin.errors import ConfigError
-from auxin.families.layers import unwrapped
+from auxin.families.layers import LayerStack, unwrapped
 from auxin.families.preparation import as_config_error, check_readable
 from auxin.probes.bands import Alarm, Bands, Gradients, Updates
 from auxin.probes.glance import Glance
@@ -97,7 +97,7 @@ class Watch:
         self.profile = self._glance.profile()
         """Of the last look; its column update is of layers, at 0 of what is outside them."""
         self._bands = Bands(self._glance.layers, self.profile)
-        self._sampled = _Sampled(model, list(self._glance.stack.layers))
+        self._sampled = _Sampled(model, self._glance.stack)
         self._updates, self._gradients = Updates(self._sampled.names), Gradients(self._sampled.matrices)
         self._finite = True
         self._step: int | None = None
@@ -108,14 +108,14 @@ class Watch:
             return []
         self._step = step
         update, gradient = self._sampled.update(), self._sampled.gradient()
-        found: list[Alarm] = []
-        if update is not None and math.isfinite(update.sum()):
-            jumps = [self._updates.judge(step, update, self._sampled.sizes)]
+        jumps: list[Alarm | None] = []
+        finite = update is None or math.isfinite(update.sum())
+        if update is not None and finite:
+            jumps.append(self._updates.judge(step, update, self._sampled.sizes))
             if gradient is not None and 0 < gradient.sum() < math.inf:
                 jumps.append(self._gradients.judge(step, gradient))
-            found += [jump for jump in jumps if jump]
-        broken = update is not None and not math.isfinite(update.sum())
-        if found or (broken and self._finite) or step % self.every == 0:
+        found = [jump for jump in jumps if jump is not None]
+        if found or (self._finite and not finite) or step % self.every == 0:
             found += self._look(step, update)
         self.alarms += found
         return found
@@ -126,22 +126,20 @@ class Watch:
             logging.getLogger("auxin").warning("%s", alarm)
 
     def _look(self, step: int, update: Array | None) -> list[Alarm]:
-        found: list[Alarm] = []
+        before, found = self._finite, list[Alarm]()
         try:
             profile = self._glance.profile()
-        except NotFinite as error:
-            if self._finite:
-                found.append(Alarm(step, "nan", error.module, str(error), math.nan, math.inf))
-            self._finite = False
-        else:
             self._finite = True
-            layers = (
-                np.full(profile.depth + 1, math.nan) if update is None else self._sampled.by_layer(update)
-            )
+        except NotFinite as error:
+            self._finite = False
+            found += [Alarm(step, "nan", error.module, str(error), math.nan, math.inf)] if before else []
+        else:
+            found += self._bands.judge(step, profile)
+            none = np.full(profile.depth + 1, math.nan)
+            layers = none if update is None else self._sampled.by_layer(update)
             if len(layers) == profile.depth + 1:
                 profile = Profile({**profile.columns, "update": layers})
             self._sampled.weigh()
-            found += self._bands.judge(step, profile)
             self.profile = profile
         for sink in self.sinks:
             sink(step, self.profile, found)
@@ -216,18 +214,16 @@ def wandb(run: Any) -> Sink:
 class _Sampled:
     """Some entries of every parameter, as they are and as they were one step ago."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, stack: LayerStack) -> None:
         named = {name: p for name, p in model.named_parameters() if type(p.data) is Tensor and p.numel()}
         if not named:
             raise ConfigError(f"{type(model).__name__} has no plain parameters; allowed: one or more")
         self.names, self._parameters = list(named), list(named.values())
         wide = {name: p for name, p in named.items() if p.ndim > 1}
         self.matrices, self._wide = list(wide), list(wide.values())
-        inside = lambda name: next(
-            (i for i, layer in enumerate(layers, 1) if name.startswith(f"{layer}.")), 0
-        )
-        self._layer = np.array([inside(name) for name in self.names])
-        self._depth = len(layers)
+        places = (stack.place(name)[0] for name in self.names)
+        self._layer = np.array([0 if place is None else place + 1 for place in places])
+        self._depth = len(stack.layers)
         self._take()
 
     @torch.no_grad()
@@ -273,10 +269,8 @@ class _Sampled:
 
     def by_layer(self, update: Array) -> Array:
         """[depth + 1] of relative updates; at 0 of all that is outside the layers."""
-        squares = [
-            np.bincount(self._layer, weights=x**2, minlength=self._depth + 1) for x in (update, self.sizes)
-        ]
-        return np.sqrt(squares[0] / np.maximum(squares[1], 1e-24))
+        total = lambda x: np.bincount(self._layer, weights=x**2, minlength=self._depth + 1)
+        return np.sqrt(total(update) / np.maximum(total(self.sizes), 1e-24))
 
 
 def _alike(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -51,16 +51,9 @@ def times(ratio: float) -> str:
 
 
 def _cause(found: float, expected: float, fan_in: int, depth: int, scaled: bool | None = None) -> str:
-    """What may have happened, by the size of a factor; empty where nothing is known to give it.
-
-    ``scaled``: whether the scheme divides this map by √(2·depth); None where no scheme is known. ``fan_in``: of a
-    matrix; 0 of another tensor.
-    """
+    """What may have happened, by the size of a factor; ``scaled``: whether a known scheme divides it by √(2·depth)."""
     ratio, root, scaling = found / expected, math.sqrt(2 * depth), f"1/√(2·{depth})"
-
-    def near(value: float, other: float) -> bool:
-        return abs(value / other - 1) < 0.06
-
+    near = lambda value, other: abs(value / other - 1) < 0.06
     linear = fan_in > 0 and near(found, 1 / math.sqrt(3 * fan_in))
     if scaled is None:
         causes = {
@@ -77,8 +70,8 @@ def _cause(found: float, expected: float, fan_in: int, depth: int, scaled: bool 
                 ratio, 1 / root
             ),
             ", and what nn.Linear leaves by itself: it was not initialized again": linear,
-            f", so a division by √fan_in = √{fan_in} has been forgotten": near(ratio, math.sqrt(fan_in))
-            or near(found, 1.0),
+            f", so a division by √fan_in = √{fan_in} has been forgotten": near(ratio, fan_in**0.5)
+            or near(found, 1),
         }
     return next((words for words, holds in causes.items() if holds), "")
 
@@ -88,8 +81,7 @@ def scheme_mismatches(
 ) -> Iterator[Diagnostic]:
     """Maps of layers whose standard deviation is not their scheme's, beyond chance.
 
-    Of a scheme that most maps follow, a map that its class draws so (``agreed``) is a design, unless by its size it is
-    a slip that is known.
+    Of a scheme that most maps follow, a map that its class draws so (``agreed``) is a design, or a slip that is known.
     """
     recipe, limits = described.recipe, subject.limits
     shares = Counter(m.parameter for m in described.matrices)
@@ -117,10 +109,7 @@ def scheme_mismatches(
 
 
 def _divided_by_layer(described: Described, limits: Thresholds) -> set[str]:
-    """Output maps that are divided by √(2l) in layer l, from 1, as Megatron and torchtitan draw them.
-
-    A scheme that was recognized from most maps does not say otherwise; a family's does.
-    """
+    """Output maps that are divided by √(2l) in layer l, from 1, as Megatron and torchtitan draw them."""
     recipe = described.recipe
     fits: dict[str, list[bool]] = defaultdict(list)
     for m in described.matrices if described.recognized else ():
@@ -183,15 +172,13 @@ def _foreign(model: nn.Module, name: str, recipe: Recipe) -> bool:
 
 
 def gain_of(module: nn.Module) -> Tensor | None:
-    """A norm's gain γ, [d]: its output for x = (1, −1, 1, −1, …), whose mean is 0 and norm² 1, times x.
+    """A norm's gain γ, [d], also where it multiplies by 1 + weight; None for what is no norm of vectors of even length.
 
-    That is also that of norms that multiply by 1 + weight (Gemma). A norm is called one, or does not see the size of x.
-    None for what is no norm of vectors of an even number of dimensions.
+    That is its output for x = (1, −1, 1, −1, …), whose mean is 0 and norm² 1, times x. A norm is called one, or does
+    not see the size of x.
     """
-    named, lines = (
-        is_norm(module),
-        [p for p in module.parameters(recurse=False) if p.ndim == 1 and len(p) > 1],
-    )
+    named = is_norm(module)
+    lines = [p for p in module.parameters(recurse=False) if p.ndim == 1 and len(p) > 1]
     if not lines or (not named and any(p.ndim > 1 for p in module.parameters())) or len(lines[0]) % 2:
         return None
     x = torch.ones_like(lines[0])
@@ -205,16 +192,12 @@ def gain_of(module: nn.Module) -> Tensor | None:
         return None
     output, flipped, twice = (output.flatten().float() for output in outputs)
     gain = (output - flipped) / 2 * x.float()  # without the bias
-    return (
-        gain if named or (bool(gain.any()) and torch.allclose(output, twice, rtol=1e-2, atol=1e-3)) else None
-    )
+    sizeless = bool(gain.any()) and torch.allclose(output, twice, rtol=1e-2, atol=1e-3)
+    return gain if named or sizeless else None
 
 
 def moved_gains(subject: Subject, reference: Reference | None) -> bool:
-    """Whether most gains differ from entry to entry, and are more than noise about 0, as only training leaves them.
-
-    Of norms, and vectors that are one number in a fresh draw; where there is none, vectors near 1.
-    """
+    """Whether most gains differ from entry to entry, and are more than noise about 0, as only training leaves them."""
     norms = {name: gain for name, m in subject.model.named_modules() if (gain := gain_of(m)) is not None}
     gains = list(norms.values())
     for name, p in subject.model.named_parameters():
@@ -231,15 +214,13 @@ def moved_gains(subject: Subject, reference: Reference | None) -> bool:
 
 def _gains(subject: Subject) -> dict[str, tuple[float, list[float]]]:
     """Mean gain of every norm by name, and the gains of the same part of all layers."""
-    modules = {n: m for n, m in subject.model.named_modules() if is_norm(m) and hasattr(m, "weight")}
-    gains = {name: g.mean().item() for name, m in modules.items() if (g := gain_of(m)) is not None}
-    by_part: dict[tuple[bool, str], list[float]] = defaultdict(list)
-    parts = {}
+    norms = {n: m for n, m in subject.model.named_modules() if is_norm(m) and hasattr(m, "weight")}
+    gains = {name: g.mean().item() for name, m in norms.items() if (g := gain_of(m)) is not None}
+    by_part: dict[str, list[float]] = defaultdict(list)
     for name, gain in gains.items():
         layer, part = subject.stack.place(name)
-        parts[name] = (layer is not None, part)
-        by_part[parts[name]].append(gain)
-    return {name: (gain, by_part[parts[name]] if parts[name][0] else []) for name, gain in gains.items()}
+        by_part[part] += [gain] if layer is not None else []
+    return {name: (gain, by_part[subject.stack.place(name)[1]]) for name, gain in gains.items()}
 
 
 def rescaled_norms(subject: Subject) -> set[str]:
@@ -264,9 +245,6 @@ def gain_mismatches(subject: Subject) -> Iterator[Diagnostic]:
             yield Diagnostic("mismatch", name, sentence, gain, expected, layer, part)
 
 
-# compared with a reference
-
-
 def divisors(described: Described | None) -> dict[str, float]:
     """√(2·layers) by output map, where most maps follow a scheme that divides them by it."""
     if described is None or not described.recognized or not described.recipe.scheme.depth_scaled:
@@ -279,10 +257,9 @@ def divisors(described: Described | None) -> dict[str, float]:
 def reference_mismatches(
     subject: Subject, reference: Reference, here: Mapping[str, Law], divided: Mapping[str, float]
 ) -> Iterator[Diagnostic]:
-    """The model's tensors, of the laws ``here``, that are not as the reference's, beyond chance.
+    """Tensors, of the laws ``here``, that are not as the reference's, or these ``divided`` by numbers, beyond chance.
 
     What is zero where the reference is random is left to the layers' own comparison: in all layers it is a design.
-    Tensors that are as the reference's, but ``divided`` by these numbers, are as they should be.
     """
     rescaled = rescaled_norms(subject)
     buffers = {name for name, _ in subject.model.named_buffers()}
@@ -290,15 +267,11 @@ def reference_mismatches(
         law = reference.laws.get(name)
         if law is None or found.shape != law.shape or (found.size == 0 and law.entries is None):
             continue
-        if owner(name) in rescaled:
-            continue
-        by = divided.get(name, 1.0)
-        laws = (law, replace(law, size=law.size / by, mean=law.mean / by))
+        laws = law, law.times(1 / divided.get(name, 1.0))
         difference, rest = (
             found.difference(of, subject.limits, reference.draws, subject.branch) for of in laws
         )
-        difference = difference if rest is not None else None
-        if difference is not None:
+        if difference is not None and rest is not None and owner(name) not in rescaled:
             measured, expected = difference
             what, why = f"{name}, a buffer," if name in buffers else name, ""
             if name not in buffers and found.size and law.size and abs(found.size / law.size - 1) > 0.06:
