@@ -17,7 +17,7 @@ MASKED = -1e4
 class SoftmaxWatch(TorchDispatchMode):
     """Reports every attention matrix as it is computed: a softmax of products of queries and keys, [..., n, m].
 
-    It may be over one logit more, a sink, which is left out (gpt-oss). A router's, of products with a parameter, is none.
+    It may be over one logit more, a sink, left out (gpt-oss). A router's, of products with a parameter, is not.
     In self-attention queries and keys both depend on the stream, whose beginning requires gradients; in cross-attention
     one of them does. ``chosen`` hears of scores [..., E] and the largest ones' numbers: of experts, or groups of them.
     """

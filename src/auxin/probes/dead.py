@@ -79,16 +79,13 @@ def unset_tensors(model: nn.Module, bad: Mapping[str, int]) -> Iterator[Diagnost
         if name in bad or not p.numel():  # register tokens, of which there are none
             continue
         lowest, highest = _range(p)
+        a_map = p.ndim == 2 and min(p.shape) > 1 and name.endswith("weight")
         if (size := max(-lowest, highest)) > ABSURD:
             sentence = f"{name} has entries of up to {size:.3g}: memory that was never set."
             yield Diagnostic("dead", owner(name), sentence, size)
-        elif lowest == highest != 0 and p.numel() >= FEW and _is_map(name, p):
+        elif lowest == highest != 0 and p.numel() >= FEW and a_map:
             sentence = f"{name} is {lowest:g} in every entry: all its outputs are alike."
             yield Diagnostic("dead", owner(name), sentence, lowest)
-
-
-def _is_map(name: str, p: Tensor) -> bool:
-    return p.ndim == 2 and min(p.shape) > 1 and name.endswith("weight")
 
 
 @dataclass
@@ -124,21 +121,20 @@ def _reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
     found = Reach()
     with prepared(model), hooks() as hook:
         call = call_of(model, reading)
+        floats = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+        wanted = trainable or floats.keys()
+        leaves = {
+            n: p.detach().requires_grad_() for n, p in floats.items() if n in wanted
+        }  # of the same memory
         for name, module in model.named_modules():
             hook(module.register_forward_hook(lambda *_, name=name: found.called.add(name)))
         try:
-            _updates(model, call, _leaves(model, trainable), found)
+            _updates(model, call, leaves, found)
         except Exception as error:  # of the user's code, or of torch where a tensor cannot be exchanged
             reason = " ".join(str(error).split())[:120]
             return Reach(notes=(f"gradients of parameters were not measured: {reason}",))
     found.unused = {n for n in trainable if n not in found.updates and n not in found.blocked}
     return found
-
-
-def _leaves(model: nn.Module, wanted: set[str]) -> dict[str, Tensor]:
-    """Tensors that share the parameters' memory and collect gradients of their own; all, where none is trainable."""
-    floats = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
-    return {name: p.detach().requires_grad_() for name, p in floats.items() if name in wanted or not wanted}
 
 
 def _updates(model: nn.Module, call: Call, leaves: dict[str, Tensor], found: Reach) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from auxin.architecture import Network, Norm
+from auxin.architecture import Network
 from auxin.architecture.initialization import SCHEMES
 from auxin.architecture.recipe import WRITERS, Recipe
 from auxin.architecture.sizes import Sizes
@@ -130,7 +130,8 @@ def _rescaled(described: Described, branch: float) -> Described:
     if all(s.after is not None for layer in recipe.network.layers for s in layer.sublayers):
         if described.traced:
             return described  # gains are those that the norms have now
-        network = changed(recipe.network, lambda s: dataclasses.replace(s, after=_louder(s.after, branch)))
+        louder = lambda norm: dataclasses.replace(norm, gain=norm.gain * branch)
+        network = changed(recipe.network, lambda s: dataclasses.replace(s, after=louder(s.after)))
         return dataclasses.replace(described, recipe=dataclasses.replace(recipe, network=network))
     if described.source != "family":
         known = recognized(recipe, described.matrices, branch)
@@ -141,10 +142,6 @@ def _rescaled(described: Described, branch: float) -> Described:
     return dataclasses.replace(
         described, recipe=dataclasses.replace(recipe, scheme=recipe.scheme.scaled(branch))
     )
-
-
-def _louder(norm: Norm | None, factor: float) -> Norm | None:
-    return norm and dataclasses.replace(norm, gain=norm.gain * factor)
 
 
 def _with_network(subject: Subject, network: Network | Recipe, described: Described | None) -> Described:

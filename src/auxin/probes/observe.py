@@ -241,7 +241,10 @@ class _View:
         sources = [*self.tracer.sources[:-1], x]
         found: list[Array] = []
         allowed = PRECISE * (len(self.tracer.ran) / x.shape[-1]) ** 0.5
-        while len(found) < PROBES[0] or (len(found) < PROBES[1] and _imprecise(np.array(found), allowed)):
+        imprecise = lambda all: bool(
+            (_error(all) > allowed * all.mean(0)).any()
+        )  # not where gradients overflow
+        while len(found) < PROBES[0] or (len(found) < PROBES[1] and imprecise(np.array(found))):
             weights = torch.randn(x.shape, generator=generator).to(x)
             # a layer that overwrites what the way back needs cannot be trained either
             with as_config_error("gradients do not pass the layers", "layers that can be trained"):
@@ -276,11 +279,6 @@ class _View:
 def _error(gradients: Array) -> Array:
     """Standard error of the mean over probes, [depth + 1], of [probes, depth + 1]."""
     return gradients.std(0, ddof=1) / len(gradients) ** 0.5
-
-
-def _imprecise(gradients: Array, allowed: float) -> bool:
-    """Whether another probe would say more; not where gradients overflow."""
-    return bool((_error(gradients) > allowed * gradients.mean(0)).any())
 
 
 def _kept(stack: str, call: Call, shape: torch.Size) -> Tensor:

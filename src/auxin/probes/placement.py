@@ -130,7 +130,8 @@ def norm_of(relations: Sequence[Relation]) -> Norm | None:
     fitted = [fit for r in norms if (fit := _fit(r)) is not None]
     gain = math.sqrt(median(g for g, _ in fitted)) if fitted else 1.0
     gain = 1.0 if abs(gain - 1) < 0.02 else gain
-    epsilon = median(e for _, e in fitted) if fitted else median(_epsilon(r, gain) for r in norms)
+    rough = lambda r: max(0.0, float((r.norm2 * (gain**2 / r.factor.square() - 1)).median()))
+    epsilon = median(e for _, e in fitted) if fitted else median(map(rough, norms))
     smallest = min(float(r.norm2.min()) for r in norms)
     epsilon = float(f"{epsilon:.1g}") if epsilon > 1e-5 * smallest else 0.0
     return Norm(max(sorted(set(kinds)), key=kinds.count), gain=gain, epsilon=epsilon)  # pyright: ignore[reportArgumentType]
@@ -141,11 +142,5 @@ def _fit(r: Relation) -> tuple[float, float] | None:
     if not bool((r.factor > 0).all()) or r.norm2.max() < SPREAD * r.norm2.min():
         return None
     x = torch.stack([torch.ones_like(r.norm2), 1 / r.norm2], 1)
-    level, slope = (
-        float(v) for v in torch.linalg.lstsq(x, 1 / r.factor.square()[:, None]).solution.flatten()
-    )
+    level, slope = torch.linalg.lstsq(x, 1 / r.factor.square()[:, None]).solution.flatten().tolist()
     return (1 / level, max(slope / level, 0.0)) if level > 0 else None
-
-
-def _epsilon(r: Relation, gain: float) -> float:
-    return max(0.0, float((r.norm2 * (gain**2 / r.factor.square() - 1)).median()))

@@ -171,7 +171,10 @@ def _placed(wiring: Wiring, found: Found) -> list[Placed]:
     outputs: dict[str, Tensor] = {}
     with hooks() as hook:
         for name in {branch.module for layer in seen.branches for branch in layer}:
-            hook(wiring.model.get_submodule(name).register_forward_hook(partial(_keep, outputs, name)))
+            keep = lambda _, __, output, name=name: outputs.update(
+                {name: next(tensors_of(output)).detach().cpu()}
+            )
+            hook(wiring.model.get_submodule(name).register_forward_hook(keep))
         wiring.replay(changes)
     layers: list[Placed] = []
     for i, (site, parts) in enumerate(found):
@@ -198,10 +201,6 @@ def _placed(wiring: Wiring, found: Found) -> list[Placed]:
         terms = [dataclasses.replace(t, strength=t.strength * g) for t, g in zip(terms, gates, strict=True)]
         layers.append((norms, terms, side))
     return layers
-
-
-def _keep(outputs: dict[str, Tensor], name: str, _: nn.Module, __: Any, output: Any) -> None:
-    outputs[name] = next(tensors_of(output)).detach().cpu()
 
 
 def _layers(parts: Sequence[Sequence[Part]], placed: Sequence[Placed]) -> tuple[Layer, ...]:
@@ -249,7 +248,8 @@ def _described(model: nn.Module, layers: Found, described: tuple[Layer, ...]) ->
     known = recognized(dataclasses.replace(recipe, rows=_rows(found)), found) or recognized(recipe, found)
     if known is not None:
         return Described(_with_queries(known, found, attention), found, "maps", traced=True)
-    stds = {(m.role, m.layer): _smooth(found, m) for m in found}
+    near = lambda one: (m.std for m in found if m.role == one.role and abs(m.layer - one.layer) <= 1)
+    stds = {(m.role, m.layer): median(near(m)) for m in found}  # a single odd layer is not expected
     recipe = dataclasses.replace(recipe, network=network.drawn(scheme, sizes, stds))
     return Described(recipe, found, "guess", traced=True)
 
@@ -282,11 +282,6 @@ def _rows(found: Sequence[Matrix]) -> dict[str, int]:
         m.role: entries[m.parameter, m.layer] for m in found if len(m.entries) < entries[m.parameter, m.layer]
     }
     return {} if "query" in joint else joint
-
-
-def _smooth(found: Sequence[Matrix], matrix: Matrix) -> float:
-    """A map's standard deviation, the median of it and its neighbors': a single odd layer is not expected."""
-    return median(m.std for m in found if m.role == matrix.role and abs(m.layer - matrix.layer) <= 1)
 
 
 def _matrices(layers: Found) -> Iterator[Matrix]:

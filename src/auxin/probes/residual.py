@@ -163,9 +163,10 @@ class LayerTrace:
         """The fewest candidates that account for the value, if any; of equal ones the outermost module."""
         distinct: list[Event] = []  # of modules that hand on one output (a dropout, a wrapper), the last
         for event in self._candidates:
-            if distinct and _multiple(event.sample, distinct[-1].sample, self.tolerance):
-                continue  # LayerScale of one value is the strength of what it multiplies
-            distinct = [d for d in distinct if not np.array_equal(d.sample, event.sample)] + [event]
+            others = [d for d in distinct if not np.array_equal(d.sample, event.sample)]
+            last = others[-1].sample[None] if others and others[-1] is distinct[-1] else None
+            if last is None or _residual(event.sample, last) > self.tolerance:
+                distinct = [*others, event]  # LayerScale of one value is the strength of what it multiplies
         distinct = [event for event in distinct if event.sample.any()]
         for count in range(1, most + 1):
             distinct = distinct if count == 1 else distinct[-LATEST:]
@@ -188,11 +189,6 @@ def same(value: Array, other: Array, tolerance: float) -> bool:
     """Whether two samples are equal up to rounding."""
     size = float(np.linalg.norm(other))
     return value.shape == other.shape and float(np.linalg.norm(value - other)) <= tolerance * size
-
-
-def _multiple(value: Array, other: Array, tolerance: float) -> bool:
-    """Whether one sample is the other, which it does not equal, times a number."""
-    return not np.array_equal(value, other) and _residual(value, other[None]) <= tolerance
 
 
 def _residual(value: Array, basis: Array) -> float:
