@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-MASKED = -1e4
-"""Logits below this one are masked, whatever finite number a model masks with."""
+MASKED = -1e4  # logits below this one are masked, whatever finite number a model masks with
 
 
 class SoftmaxWatch(TorchDispatchMode):

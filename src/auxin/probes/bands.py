@@ -14,22 +14,15 @@ from auxin.theory.profile import Profile
 from auxin.theory.states import Array
 
 AlarmKind = Literal["nan", "update", "collapse", "entropy", "logits", "norm", "gradient", "experts", "batch"]
-PAST, UPDATES = 8, 32
-"""Changes between looks, and updates, that are the past."""
-FEWEST, FEWEST_UPDATES = 3, 20
-"""Of them, those that are needed before a change is judged."""
-FASTER = 3.0
-"""Times the largest change of the past that a change may be."""
+PAST, UPDATES = 8, 32  # changes between looks, and updates, that are the past
+FEWEST, FEWEST_UPDATES = 3, 20  # of them, those that are needed before a change is judged
+FASTER = 3.0  # times the largest change of the past that a change may be
 MEDIAN, SINGLE = 1.4, 10.0
 """Factors beyond the largest of the past updates: of the median over all tensors, and of one tensor."""
-DEVIATIONS = 4.0
-"""Standard deviations of the past updates' logarithms that those may be beyond it as well."""
-MATERIAL = 1e-3
-"""Updates that are smaller, relative to the weight, are no alarm."""
-ZERO = -69.0
-"""Logarithm of a size that is none."""
-RISE = 3.0
-"""Factor beyond the largest of the past gradients, of the median over all matrices."""
+DEVIATIONS = 4.0  # standard deviations of the past updates' logarithms that those may be beyond it as well
+MATERIAL = 1e-3  # updates that are smaller, relative to the weight, are no alarm
+ZERO = -69.0  # logarithm of a size that is none
+RISE = 3.0  # factor beyond the largest of the past gradients, of the median over all matrices
 FAR, SPREAD, UNLIKE = 30.0, 0.05, 0.15
 """Standard deviations of a gradient's logarithm, at least ``SPREAD``, by which more than this share of matrices must be
 away from their past. In 60 healthy runs of 160 steps the most was 20."""
@@ -123,9 +116,8 @@ class _Band:
         value, name = float(profile[quantity.column][layer]), self._layers[layer]
         before, bound = (float(quantity.back(y[layer])) for y in (last, ends))
         where = f"after {name}" if layer else "before the first layer"
-        sentence = (
-            f"{quantity.words} {where} is {value:.3g}; before {before:.3g}, and its band ends at {bound:.3g}"
-        )
+        past = f"before {before:.3g}, and its band ends at {bound:.3g}"
+        sentence = f"{quantity.words} {where} is {value:.3g}; {past}"
         return Alarm(step, quantity.kind, name, sentence, value, bound)
 
 

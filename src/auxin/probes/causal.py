@@ -32,12 +32,8 @@ def as_causal_model(model: CausalModel | nn.Module) -> CausalModel:
             return _Adapter(model)
         parameters = inspect.signature(model.forward).parameters.values()
         known = any(p.name == "states" or p.kind is p.VAR_KEYWORD for p in parameters)
-        check(
-            known,
-            "model",
-            type(model).__name__,
-            "one whose forward takes input_ids, as those of transformers",
-        )
+        allowed = "one whose forward takes input_ids, as those of transformers"
+        check(known, "model", type(model).__name__, allowed)
     return model
 
 
@@ -66,9 +62,8 @@ class _Adapter(nn.Module):
             if accepts(self.model, "position_ids"):
                 given["position_ids"] = positions
             elif not torch.equal(positions, plain):
-                raise ConfigError(
-                    f"{type(self.model).__name__} takes no position_ids; allowed: models that can be told positions"
-                )
+                kind = type(self.model).__name__
+                raise ConfigError(f"{kind} takes no position_ids; allowed: models that can be told positions")
         if accepts(self.model, "use_cache"):
             given["use_cache"] = False
         if attention:

@@ -17,20 +17,9 @@ from auxin.families.configs import recipe_of
 from auxin.families.description import settings_of
 from auxin.families.layers import find_stacks, unwrapped
 from auxin.families.preparation import prepared
+from auxin.probes import dead, siblings, weights
 from auxin.probes.branches import branch_mismatches, strength_mismatches
 from auxin.probes.check_report import CheckReport
-from auxin.probes.dead import (
-    SHOWN,
-    Reach,
-    bad_entries,
-    reach_of,
-    rounded_away,
-    unreached,
-    unreached_by_class,
-    unset_tensors,
-    unused_outside,
-    zero_by_design,
-)
 from auxin.probes.expectation import Expectation
 from auxin.probes.findings import KINDS, Diagnostic, Kind, Thresholds, folded
 from auxin.probes.inputs import Reading
@@ -39,19 +28,8 @@ from auxin.probes.observe import Observation, observe
 from auxin.probes.prediction import Tokens
 from auxin.probes.redraws import Given
 from auxin.probes.routing import routing_mismatches
-from auxin.probes.siblings import all_copies, copied_parts, copies, odd_layers, unlike_layers, zeros_in_some
 from auxin.probes.states import NotFinite
-from auxin.probes.weights import (
-    Subject,
-    divisors,
-    gain_mismatches,
-    missing_norms,
-    moved_gains,
-    reference_mismatches,
-    scheme_mismatches,
-    table_mismatches,
-    tie_mismatches,
-)
+from auxin.probes.weights import Subject
 from auxin.theory.profile import Profile
 from auxin.values import check as check_value
 
@@ -153,43 +131,39 @@ def _of_config(recipe: Recipe, reading: Reading, limits: Thresholds) -> CheckRep
 
 def _check(subject: Subject, reading: Reading, expected: Expectation) -> CheckReport:
     model, stack, limits = subject.model, subject.stack, subject.limits
-    bad = bad_entries(model)
-    causes = _Causes(unset_tensors(model, bad))
-    moved = expected.known != "given" and moved_gains(subject, expected.reference)
+    bad = dead.bad_entries(model)
+    causes = _Causes(dead.unset_tensors(model, bad))
+    moved = expected.known != "given" and weights.moved_gains(subject, expected.reference)
     if not moved:
         _compare(causes, subject, expected)
     effects: list[Diagnostic] = []
     notes = [MOVED if moved else expected.words]
     seen = tokens = None
-    reach = Reach()
+    reach = dead.Reach()
     if not bad:
-        reach = reach_of(
-            model, reading, subject.trainable
-        )  # first: what a run frees may stay with the process
+        reach = dead.reach_of(model, reading, subject.trainable)  # first: what a run frees may stay allocated
         try:
             seen = observe(model, reading)
         except NotFinite as error:
             causes.append(Diagnostic("dead", error.module or stack.name, f"{error}."))
     if seen is not None:
-        dead = list(unreached(reach, stack, seen.layers))
-        usual = unreached_by_class(dead, subject, reading)
-        causes.add(finding for finding in dead if finding.module not in usual)
-        causes.add(rounded_away(subject, seen, reach))
+        found = list(dead.unreached(reach, stack, seen.layers))
+        usual = dead.unreached_by_class(found, subject, reading)
+        causes.add(finding for finding in found if finding.module not in usual)
+        causes.add(dead.rounded_away(subject, seen, reach))
         notes += rounded_tables(model, expected.reference)
-        idle, optional = unused_outside(reach, subject)
+        idle, optional = dead.unused_outside(reach, subject)
         causes.add(idle)
         notes += optional
         if usual:
             where = f"not reached in a fresh {type(model).__name__} either, on such inputs"
-            notes.append(f"{', '.join(sorted(usual)[:SHOWN])}: {where}")
+            notes.append(f"{', '.join(sorted(usual)[: dead.SHOWN])}: {where}")
         identity = bool(np.allclose(seen.grams, seen.grams[0], rtol=1e-9))
-        notes += [*reach.notes, *zero_by_design(subject, reach, causes.modules, identity=identity)]
+        notes += [*reach.notes, *dead.zero_by_design(subject, reach, causes.modules, identity=identity)]
         routed = list(routing_mismatches(seen.routings, expected.described, notes))
         causes.add(() if moved else routed)
-    if all_copies(stack):
-        notes.append(
-            "all layers begin with the same weights (copies); the prediction is for independent ones"
-        )
+    if siblings.all_copies(stack):
+        notes += ["all layers begin with the same weights (copies); the prediction is for independent ones"]
     described = expected.described
     if seen is not None and seen.closed:
         if described is not None and described.recipe.depth == seen.depth:
@@ -240,21 +214,21 @@ def _compare(causes: _Causes, subject: Subject, expected: Expectation) -> None:
     if scheme is not None and scheme.recognized and expected.redrawn(here, covered, limits):
         reference = None
     agreed = set() if reference is None else expected.settled(subject, here)
-    unlike = () if reference else unlike_layers(stack, ends=scheme is not None)
-    for finding in (*gain_mismatches(subject), *unlike, *zeros_in_some(stack)):
+    unlike = () if reference else siblings.unlike_layers(stack, ends=scheme is not None)
+    for finding in (*weights.gain_mismatches(subject), *unlike, *siblings.zeros_in_some(stack)):
         causes.add([finding] if finding.module not in agreed else [])
-    causes.add(copies(stack))
-    causes.add(copied_parts(stack, reference.copies if reference is not None else ()))
+    causes.add(siblings.copies(stack))
+    causes.add(siblings.copied_parts(stack, reference.copies if reference is not None else ()))
     if scheme is not None:
-        causes.add(scheme_mismatches(subject, scheme, agreed))
-        causes.add(table_mismatches(subject, scheme))
+        causes.add(weights.scheme_mismatches(subject, scheme, agreed))
+        causes.add(weights.table_mismatches(subject, scheme))
     if reference is not None:
         intended = covered if expected.known == "given" else set()  # by the caller, not as the class draws it
         others = {name: law for name, law in here.items() if name not in intended}
-        causes.add(reference_mismatches(subject, reference, others, divisors(scheme)))
-        causes.add(missing_norms(subject, reference))
-        causes.add(tie_mismatches(subject, reference))
-    causes.add(finding for finding in odd_layers(stack, limits) if finding.module not in agreed)
+        causes.add(weights.reference_mismatches(subject, reference, others, weights.divisors(scheme)))
+        causes.add(weights.missing_norms(subject, reference))
+        causes.add(weights.tie_mismatches(subject, reference))
+    causes.add(finding for finding in siblings.odd_layers(stack, limits) if finding.module not in agreed)
 
 
 def _verdict(profile: Profile, how: str, stack: str, limits: Thresholds) -> Iterator[Diagnostic]:

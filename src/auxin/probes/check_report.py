@@ -34,8 +34,7 @@ SHOWN = {
     "mlp_share": ("MLP", 5),
 }
 """Columns of the printed table: head and width."""
-MOST = 26
-"""Layers that are all shown; of more, every second, third …"""
+MOST = 26  # layers that are all shown; of more, every second, third …
 HEALTHY: dict[Known, str] = {
     "given": "Nothing found: the initialization is what it should be.",
     "intended": "Nothing found: the initialization is what it should be.",
@@ -126,17 +125,14 @@ class CheckReport(display.Drawn, display.Displayed):
         of its logits; cross_share of cross-attention; gradient_error, the gradient's standard error. Null where it
         was not measured or no theory applies.
         """
-        measured = {} if self.observation is None else dict(self.observation.columns)
-        predicted = {} if self.predicted is None else self.predicted.columns
-        measured |= {f"predicted_{name}": column for name, column in predicted.items()}
-        if self.observation is not None:
-            measured["gradient_error"] = self.observation.errors["gradient"]
+        seen, predicted = self.observation, {} if self.predicted is None else self.predicted.columns
+        found = {f"predicted_{name}": column for name, column in predicted.items()}
+        found |= {} if seen is None else {**seen.columns, "gradient_error": seen.errors["gradient"]}
         names = [*PROFILED, *(f"predicted_{n}" for n in PROFILED), *BRANCH_COLUMNS, "gap", "gradient_error"]
         missing = [None] * (self.depth + 1)
-        columns = {name: pl.Series(name, measured.get(name, missing), dtype=pl.Float64) for name in names}
-        return pl.DataFrame({"layer": range(self.depth + 1)} | columns).with_columns(
-            pl.exclude("layer").fill_nan(None)
-        )
+        columns = {name: pl.Series(name, found.get(name, missing), dtype=pl.Float64) for name in names}
+        table = pl.DataFrame({"layer": range(self.depth + 1)} | columns)
+        return table.with_columns(pl.exclude("layer").fill_nan(None))
 
     @property
     def depth(self) -> int:
@@ -149,8 +145,8 @@ class CheckReport(display.Drawn, display.Displayed):
         """Over the whole depth: log (1 − c_L)/(1 − c_0), log of the gradients' growth, as measured and predicted."""
         found: dict[str, float] = {}
         for prefix, profile in (("", self.observation), ("predicted_", self.predicted)):
-            found[f"{prefix}angle"] = math.nan if profile is None else profile.angle_total
-            found[f"{prefix}gradient"] = math.nan if profile is None else profile.gradient_total
+            totals = (math.nan,) * 2 if profile is None else (profile.angle_total, profile.gradient_total)
+            found |= zip((f"{prefix}angle", f"{prefix}gradient"), totals, strict=True)
         gap = None if self.observation is None else self.observation.columns.get("gap")
         found["tangent"] = math.nan if gap is None else math.log(gap[-1] / gap[0])
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
@@ -177,9 +173,8 @@ class CheckReport(display.Drawn, display.Displayed):
         growth, cosine = float(seen.gradient[0] / seen.gradient[-1]), float(seen.cosine[-1])
         if seen.depth < DEEP or not (growth > GROWN or cosine > ALIKE):
             return ""
-        measured = (
-            f"The design: squared gradients × {growth:.3g} at the input, mean cosine {cosine:.3f} at the end."
-        )
+        end = f"mean cosine {cosine:.3f} at the end"
+        measured = f"The design: squared gradients × {growth:.3g} at the input, {end}."
         if self.recipe is None or start is None:
             rule = len(seen.branches) ** -0.5
             return f"{measured} GPT-2's rule would multiply output maps by {rule:.3f}; network=… predicts the effect."

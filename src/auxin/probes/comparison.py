@@ -26,12 +26,9 @@ from auxin.theory.profile import Profile, mean_gap
 from auxin.theory.propagation import propagate, start_norm
 from auxin.theory.states import Array, PartError
 
-STANDARD_ERRORS = 4.0
-"""Standard errors by which theory and measurement may differ."""
-PRIOR_DRAWS = 4
-"""Draws that the typical variance counts for beside the estimated one."""
-ROUNDING = 1e-4
-"""Relative error of single precision that does not count."""
+STANDARD_ERRORS = 4.0  # standard errors by which theory and measurement may differ
+PRIOR_DRAWS = 4  # draws that the typical variance counts for beside the estimated one
+ROUNDING = 1e-4  # relative error of single precision that does not count
 SMALLEST = {"cosine": 0.1, "small_gap": 2e-13}
 """Deviations of smaller ones are relative to these: of gaps, what single precision resolves, they may be as large."""
 
@@ -145,9 +142,8 @@ def _symmetric(network: Network, cosine: float, norm: float, n_tokens: int) -> P
 def _sampled(network: Network, gram: Array, causal: bool) -> Profile:
     """By the Gram engine."""
     near = np.trace(gram) / len(gram) * simplex_gram(len(gram), 1 - SMALL_GAP)
-    one, other = (
-        mean_gap(propagate_gram(network, near, causal=causal, seed=seed)["gram"]) for seed in (0, 1)
-    )
+    drawn = (propagate_gram(network, near, causal=causal, seed=seed) for seed in (0, 1))
+    one, other = (mean_gap(profile["gram"]) for profile in drawn)
     found = propagate_gram(network, gram, causal=causal)
     return Profile(
         {**found.columns, "small_gap": (one + other) / 2},

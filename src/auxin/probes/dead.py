@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,22 +31,15 @@ from auxin.probes.residual import is_norm
 from auxin.probes.states import tensors_of
 from auxin.probes.weights import Subject, owner
 
-ABSURD = 1e6
-"""An entry that no scheme draws."""
-FEW = 16
-"""Entries of a matrix that are too few to be called all equal."""
-SHOWN = 3
-"""Names that a note lists."""
+ABSURD = 1e6  # an entry that no scheme draws
+FEW = 16  # entries of a matrix that are too few to be called all equal
+SHOWN = 3  # names that a note lists
 TOKENS = 16
 """Tokens that reach all parameters of most models; where they do not, as many as the caller reads."""
-UPDATES = 8
-"""Updates that are tried at most."""
-LIBRARIES = ("torch.", "transformers.", "timm.")
-"""Packages whose classes keep modules for other inputs."""
-STEP = 0.02
-"""Root mean square of what a zero tensor is moved by."""
-LOST = 0.5
-"""Share of the entries of a token that a layer has to change."""
+UPDATES = 8  # updates that are tried at most
+LIBRARIES = ("torch.", "transformers.", "timm.")  # packages whose classes keep modules for other inputs
+STEP = 0.02  # root mean square of what a zero tensor is moved by
+LOST = 0.5  # share of the entries of a token that a layer has to change
 
 
 def bad_entries(model: nn.Module) -> dict[str, int]:
@@ -123,9 +115,7 @@ def _reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
         call = call_of(model, reading)
         floats = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
         wanted = trainable or floats.keys()
-        leaves = {
-            n: p.detach().requires_grad_() for n, p in floats.items() if n in wanted
-        }  # of the same memory
+        leaves = {name: p.detach().requires_grad_() for name, p in floats.items() if name in wanted}
         for name, module in model.named_modules():
             hook(module.register_forward_hook(lambda *_, name=name: found.called.add(name)))
         try:
@@ -133,7 +123,7 @@ def _reach_of(model: nn.Module, reading: Reading, trainable: set[str]) -> Reach:
         except Exception as error:  # of the user's code, or of torch where a tensor cannot be exchanged
             reason = " ".join(str(error).split())[:120]
             return Reach(notes=(f"gradients of parameters were not measured: {reason}",))
-    found.unused = {n for n in trainable if n not in found.updates and n not in found.blocked}
+    found.unused = trainable - found.updates.keys() - found.blocked
     return found
 
 
@@ -141,19 +131,15 @@ def _updates(model: nn.Module, call: Call, leaves: dict[str, Tensor], found: Rea
     zero = {name for name, leaf in leaves.items() if is_zero(leaf)}
     for number in range(1, UPDATES + 1):
         reached = _gradients(model, call, leaves, zero)
-        found.blocked = {name for name, gradient in reached.items() if gradient is False}
-        for name, gradient in reached.items():
-            if gradient is not False:
-                found.updates.setdefault(name, number)
-        found.blocked -= found.updates.keys()
-        moving = [name for name in zero if isinstance(reached.get(name), Tensor)]
+        found.updates |= {n: number for n, g in reached.items() if g is not False and n not in found.updates}
+        found.blocked = reached.keys() - found.updates.keys()
+        moving = {name: g for name, g in reached.items() if isinstance(g, Tensor)}
         if not found.blocked or not moving:
             return
-        for name in moving:
-            gradient: Any = reached[name]
+        for name, gradient in moving.items():
             size = gradient.float().square().mean().sqrt().clamp_min(1e-30)
             leaves[name] = (leaves[name].detach() - (STEP * gradient / size).to(gradient)).requires_grad_()
-            zero.discard(name)
+        zero -= moving.keys()
 
 
 def _gradients(
@@ -170,9 +156,8 @@ def _gradients(
         return (None,)  # nothing keeps it: one at a time is held
 
     with hooks() as hook:
-        ends = {name: get_gradient_edge(leaf).node for name, leaf in leaves.items()}
-        for name, end in ends.items():
-            hook(end.register_prehook(partial(note, name)))
+        for name, leaf in leaves.items():
+            hook(get_gradient_edge(leaf).node.register_prehook(partial(note, name)))
         functional_call(_Pass(model), {f"model.{name}": leaf for name, leaf in leaves.items()}, (call,))
     return reached
 
@@ -238,11 +223,11 @@ def _numbered(layer: nn.Module, part: str) -> str:
 def rounded_away(subject: Subject, seen: Observation, reach: Reach) -> Iterator[Diagnostic]:
     """Layers that add less than half a unit in the last place to most entries of every token, x + f(x) = x."""
     place, names = subject.stack.place, list(subject.stack.layers)
-    first = {place(name)[0] for name, update in reach.updates.items() if update == 1}
     late = {place(name)[0] for name, update in reach.updates.items() if update > 1}
+    whole = {place(name)[0] for name in reach.updates} - late
     for name, changed in zip(seen.layers, seen.changed, strict=True):
         layer = names.index(name)
-        if changed < LOST and layer in first - late:
+        if changed < LOST and layer in whole:
             sentence = (
                 f"{name} leaves {1 - changed:.0%} of the stream's entries as they are: what it adds is too small for "
                 f"the resolution of {seen.dtype}, and is rounded away."

@@ -27,12 +27,10 @@ from auxin.values import check
 
 PROFILED = ("norm", "cosine", "gradient", "attention_share", "mlp_share", "entropy", "spread")
 """Columns of the profile that are compared."""
-ROUNDING = 2e-3
-"""Difference of profiles, relative or of a cosine, that equal weights may leave."""
+ROUNDING = 2e-3  # difference of profiles, relative or of a cosine, that equal weights may leave
 STANDARD_ERRORS = 5.0
 """Scatter that profiles of different weights may leave: after l layers of width d one network's is about √(l/d)."""
-MOST = 30
-"""Rows that the summary shows."""
+MOST = 30  # rows that the summary shows
 
 
 @dataclass(frozen=True)

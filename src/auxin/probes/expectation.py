@@ -51,10 +51,8 @@ class Expectation:
         """Of a model and what the caller gives: a model, a function that builds one, or a scheme's name; a network."""
         described, unknown = None, ""
         named = isinstance(given, str)
-        if named and given not in SCHEMES:
-            raise ConfigError(
-                f"reference is {given!r}; allowed: a model, a function that builds one, or {', '.join(SCHEMES)}"
-            )
+        allowed = f"a model, a function that builds one, or {', '.join(SCHEMES)}"
+        check(not named or given in SCHEMES, "reference", given, allowed)
         try:
             described = description_of(subject.model, subject.stack, reading)
         except NoFamily as why:
@@ -63,16 +61,14 @@ class Expectation:
             unknown = f"measured, not predicted: {error}"
         if network is not None:
             described = _with_network(subject, network, described)
-        if named and described is None:
-            allowed = "a model or a function that builds one, for a model of no known family"
-            raise ConfigError(f"reference is {given!r}; allowed: {allowed}")
+        allowed = "a model or a function that builds one, for a model of no known family"
+        check(not named or described is not None, "reference", given, allowed)
         if described is not None:
             recipe, source = described.recipe, described.source
             if named:
                 recipe, source = dataclasses.replace(recipe, scheme=SCHEMES[given]), "family"  # pyright: ignore[reportArgumentType]
-            described = _rescaled(
-                dataclasses.replace(described, recipe=recipe, source=source), subject.branch
-            )
+            described = dataclasses.replace(described, recipe=recipe, source=source)
+            described = _rescaled(described, subject.branch)
         other = None if named else given
         reference = reference_of(subject.model, other)  # pyright: ignore[reportArgumentType]
         inside = config_of(subject.model, next(iter(subject.stack.layers))) is not None
@@ -100,26 +96,27 @@ class Expectation:
     def redrawn(self, here: Mapping[str, Law], names: Collection[str], limits: Thresholds) -> bool:
         """Whether most of these parameters are not as the reference's: the model was drawn by another scheme."""
         laws = {} if self.reference is None else self.reference.laws
-        common = [name for name in names if name in laws]
-        other = [name not in here or self._differ(here[name], laws[name], limits) for name in common]
+        other = [not self._agree(here.get(name), laws[name], limits) for name in names if name in laws]
         return sum(other) > len(other) / 2
-
-    def _differ(self, found: Law, law: Law, limits: Thresholds) -> bool:
-        return self.reference is None or found.difference(law, limits, self.reference.draws) is not None
 
     def settled(self, subject: Subject, here: Mapping[str, Law]) -> set[str]:
         """Modules whose own tensors are all as the reference's: other comparisons of them say nothing."""
+        laws = {} if self.reference is None else self.reference.laws
         agreeing = dict.fromkeys(rescaled_norms(subject), False)
         matrices = () if self.scheme is None or subject.branch == 1 else self.scheme.matrices
         rescaled = {m.module for m in matrices if m.role in WRITERS}
         for name, _ in subject.model.named_parameters():
-            law, found = None if self.reference is None else self.reference.laws.get(name), here.get(name)
-            same = law is not None and found is not None and found.shape == law.shape
-            if same and owner(name) in rescaled:
+            law = laws.get(name)
+            if law is not None and owner(name) in rescaled:
                 law = law.times(subject.branch)
-            same = same and (found.size > 0 or law.size == 0) and not self._differ(found, law, subject.limits)
+            same = self._agree(here.get(name), law, subject.limits)
             agreeing[owner(name)] = agreeing.get(owner(name), True) and same
         return {module for module, same in agreeing.items() if same}
+
+    def _agree(self, found: Law | None, law: Law | None, limits: Thresholds) -> bool:
+        if self.reference is None or found is None or law is None or found.shape != law.shape:
+            return False
+        return found.difference(law, limits, self.reference.draws) is None
 
 
 def _rescaled(described: Described, branch: float) -> Described:
@@ -139,9 +136,8 @@ def _rescaled(described: Described, branch: float) -> Described:
             return dataclasses.replace(described, recipe=known, source="maps")
         if described.traced and described.source == "guess":
             return described  # its σ's are those that the maps have now
-    return dataclasses.replace(
-        described, recipe=dataclasses.replace(recipe, scheme=recipe.scheme.scaled(branch))
-    )
+    recipe = dataclasses.replace(recipe, scheme=recipe.scheme.scaled(branch))
+    return dataclasses.replace(described, recipe=recipe)
 
 
 def _with_network(subject: Subject, network: Network | Recipe, described: Described | None) -> Described:

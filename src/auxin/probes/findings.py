@@ -12,8 +12,7 @@ from auxin.values import Value
 
 Kind = Literal["dead", "mismatch", "collapse", "explode", "loss"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SAME = 0.2
-"""Relative difference between factors that are reported as one."""
+SAME = 0.2  # relative difference between factors that are reported as one
 
 
 @dataclass(frozen=True, kw_only=True)

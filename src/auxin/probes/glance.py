@@ -42,10 +42,8 @@ class Glance:
 
     def __init__(self, model: nn.Module, reading: Reading, precision: torch.dtype | None = None) -> None:
         self.model, self._reading, self._precision = model, reading, precision
-        self.stack = find_layers(model, reading.layers)
-        check(
-            self.stack.called, f"layers of {type(model).__name__}", "lists of parts", "modules with a forward"
-        )
+        self.stack = stack = find_layers(model, reading.layers)
+        check(stack.called, f"layers of {type(model).__name__}", "lists of parts", "modules with a forward")
         seen = observe(model, reading)
         self._branches, self._rows = seen.branches, seen.batch_first
         self._kept = torch.from_numpy(seen.kept)
@@ -54,7 +52,7 @@ class Glance:
         norm = self.profile().norm if precision is None else seen.norm
         if not np.allclose(norm, seen.norm, rtol=1e-2):
             raise ConfigError(
-                f"the stream of {self.stack.name} is not what its layers return; allowed: one that is"
+                f"the stream of {stack.name} is not what its layers return; allowed: one that is"
             )
 
     def profile(self) -> Profile:

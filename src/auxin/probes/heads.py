@@ -21,8 +21,7 @@ from auxin.families.configs import NoFamily
 
 Read = Callable[[Mapping[int, Tensor]], Tensor]
 """What the output map reads, [T, H·d_h], where the outputs of the maps in these places of a layer are others."""
-SMALL = 1e-3
-"""Relative error of logits that are read from an attention matrix, in single precision."""
+SMALL = 1e-3  # relative error of logits that are read from an attention matrix, in single precision
 SLOWEST = 6e-3
 """Angle between the first and the last token of an attention matrix that can be told from none."""
 

@@ -16,17 +16,13 @@ from torch import Tensor, nn
 from auxin.families.matrices import chance
 from auxin.probes.findings import Thresholds
 
-COUNTED = 2**20
-"""Entries of a tensor that its law is taken from, at most."""
-ENTRIES = 256
-"""Entries of a tensor that are compared one by one."""
+COUNTED = 2**20  # entries of a tensor that its law is taken from, at most
+ENTRIES = 256  # entries of a tensor that are compared one by one
 HALF = (torch.float16, torch.bfloat16)
-FEW = 32
-"""Random entries in which nothing but a tenfold size differs by more than chance."""
+FEW = 32  # random entries in which nothing but a tenfold size differs by more than chance
 MEAN, ZEROS, KURTOSIS = 0.05, 0.02, 0.4
 """Differences of a mean (in standard deviations), of a share of zeros and of a kurtosis that count, beside chance."""
-SAME = 0.02
-"""Relative difference of numbers that all draws share: half precision rounds by 0.4%."""
+SAME = 0.02  # relative difference of numbers that all draws share: half precision rounds by 0.4%
 
 
 @dataclass(frozen=True)

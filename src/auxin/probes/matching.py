@@ -22,12 +22,10 @@ from auxin.probes.observe import run
 from auxin.probes.states import tensors_of
 from auxin.probes.weights import owner
 
-TIMES = 10.0
-"""Times the rounding of a type that outputs may differ by, relative."""
+TIMES = 10.0  # times the rounding of a type that outputs may differ by, relative
 PROBED = (1e-4, 3.0)
 """Sizes of random inputs at which norms of another ε differ, and activations of another form."""
-EPSILON: dict[str, str] = {"epsilon": "eps", "variance_epsilon": "eps"}
-"""What norms call ε."""
+EPSILON: dict[str, str] = {"epsilon": "eps", "variance_epsilon": "eps"}  # what norms call ε
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,8 @@ def _maps(model: nn.Module, stack: LayerStack) -> dict[tuple[str, int], NamedTen
     found = {}
     for m in described.matrices:
         share = "" if m.entries.numel() == whole.get(m.parameter) else f" [{m.role}]"
-        found[m.role, m.layer] = NamedTensor(
-            m.parameter + share, m.layer, m.role, m.entries.detach(), m.parameter
-        )
+        name, entries = m.parameter + share, m.entries.detach()
+        found[m.role, m.layer] = NamedTensor(name, m.layer, m.role, entries, m.parameter)
     return found
 
 

@@ -34,8 +34,7 @@ from auxin.theory.profile import Profile
 from auxin.theory.states import Array
 from auxin.values import check
 
-PROBES = 4, 8
-"""Random combinations of the output whose gradients are averaged, at least and at most."""
+PROBES = 4, 8  # random combinations of the output whose gradients are averaged, at least and at most
 PRECISE = 0.5
 """Standard error of the gradients in all layers below which no more are drawn, in parts of what networks of a width
 and depth scatter by, √(depth/width)."""
@@ -47,8 +46,7 @@ BRANCH_COLUMNS = {
     "spread": ("attention", "spread"),
 }
 """Kind of branch, and what of it."""
-SMALL_GAP = 1e-5
-"""1 − cosine of the nearly equal tokens whose differences are followed."""
+SMALL_GAP = 1e-5  # 1 − cosine of the nearly equal tokens whose differences are followed
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -215,10 +213,9 @@ class _View:
         check(most >= 2, "tokens of a sequence", most, "2 or more")
         tokens = call.tokens if tracer.tokens is None else tracer.tokens
         tokens = tokens if tokens is None or first else tokens.T
-        self.equal: Tensor | None = None
+        known = tokens is not None and tokens.shape == shape
+        self.equal = tokens[:, :, None] == tokens[:, None] if known else None
         """[B, n, n], pairs of one token id, where the ids are those of the stream."""
-        if tokens is not None and tokens.shape == shape:
-            self.equal = tokens[:, :, None] == tokens[:, None]
 
     def _arranged(self, x: Tensor) -> Tensor:
         return x if self.first else x.transpose(0, 1)
@@ -241,9 +238,7 @@ class _View:
         sources = [*self.tracer.sources[:-1], x]
         found: list[Array] = []
         allowed = PRECISE * (len(self.tracer.ran) / x.shape[-1]) ** 0.5
-        imprecise = lambda all: bool(
-            (_error(all) > allowed * all.mean(0)).any()
-        )  # not where gradients overflow
+        imprecise = lambda all: (_error(all) > allowed * all.mean(0)).any()  # not where gradients overflow
         while len(found) < PROBES[0] or (len(found) < PROBES[1] and imprecise(np.array(found))):
             weights = torch.randn(x.shape, generator=generator).to(x)
             # a layer that overwrites what the way back needs cannot be trained either
@@ -264,9 +259,8 @@ class _View:
         x = self.states[0].detach()
         if not self.tracer.stack.called or x.dtype in (torch.float16, torch.bfloat16):
             return None
-        batch, _, width = x.shape
-        direction = torch.randn(batch, 1, width, generator=generator)
-        direction *= (width / direction.square().sum(-1, keepdim=True)).sqrt()
+        direction = torch.randn(len(x), 1, x.shape[-1], generator=generator)
+        direction *= (x.shape[-1] / direction.square().sum(-1, keepdim=True)).sqrt()
         start = direction + SMALL_GAP**0.5 * torch.randn(*x.shape, generator=generator)
         start = start * (x.float().square().mean().cpu() / start.square().mean()).sqrt()
         gaps: list[float] = []

@@ -13,10 +13,8 @@ from torch import Tensor
 from auxin.architecture import Norm
 from auxin.families.configs import NoFamily
 
-CLOSE = 1e-3
-"""Relative residual up to which one tensor is a norm of another."""
-SPREAD = 2.0
-"""Factor between tokens' norm² from which on ε can be told from the gain."""
+CLOSE = 1e-3  # relative residual up to which one tensor is a norm of another
+SPREAD = 2.0  # factor between tokens' norm² from which on ε can be told from the gain
 
 
 @dataclass(frozen=True, eq=False)

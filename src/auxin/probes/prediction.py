@@ -14,8 +14,7 @@ from auxin.theory.gram import propagate_gram
 from auxin.theory.profile import Profile
 from auxin.theory.states import Array
 
-ZERO = 1e-28
-"""Norm² that stands for that of a token of zeros."""
+ZERO = 1e-28  # norm² that stands for that of a token of zeros
 DRAWS = 64
 """Attention matrices a layer and direction: their error is a tenth of what networks of usual width scatter by."""
 

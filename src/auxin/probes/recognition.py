@@ -37,8 +37,7 @@ from auxin.probes.states import tensors_of
 from auxin.probes.wiring import Wiring
 from auxin.values import check
 
-TOKENS = 32
-"""Of the one sequence on which layers are recognized."""
+TOKENS = 32  # of the one sequence on which layers are recognized
 BODIES: dict[str, type[Attention | MLP]] = {"attention": Attention, "mlp": MLP}
 Found = Sequence[tuple[Site, Sequence[Part]]]
 """The layers with their branches."""
@@ -171,9 +170,7 @@ def _placed(wiring: Wiring, found: Found) -> list[Placed]:
     outputs: dict[str, Tensor] = {}
     with hooks() as hook:
         for name in {branch.module for layer in seen.branches for branch in layer}:
-            keep = lambda _, __, output, name=name: outputs.update(
-                {name: next(tensors_of(output)).detach().cpu()}
-            )
+            keep = lambda _, __, output, name=name: outputs.update({name: next(tensors_of(output)).detach()})
             hook(wiring.model.get_submodule(name).register_forward_hook(keep))
         wiring.replay(changes)
     layers: list[Placed] = []
@@ -189,7 +186,7 @@ def _placed(wiring: Wiring, found: Found) -> list[Placed]:
                 b.module,
                 seen.reads[r],
                 changes[w],
-                outputs[b.module].reshape(start.shape),
+                outputs[b.module].cpu().reshape(start.shape),
                 b.skip,
                 b.strength,
             )

@@ -28,15 +28,12 @@ from auxin.probes.states import stream_of
 from auxin.probes.weights import gain_of
 from auxin.values import check, check_finite
 
-SMALLEST, LARGEST = 0.003, 10.0
-"""Factors that are looked through."""
+SMALLEST, LARGEST = 0.003, 10.0  # factors that are looked through
 TOKENS, DRAWS = 24, 32
 """Tokens that the search for a factor follows; more change the totals by a few percent, and cost their cube."""
 
-ASKED = -1.0
-"""Angle total of the factor that is advised: e⁻¹ of the angles between tokens are left."""
-DOUBLED = 1e-2
-"""Relative error of an output that counts as doubled: half precision has three digits."""
+ASKED = -1.0  # angle total of the factor that is advised: e⁻¹ of the angles between tokens are left
+DOUBLED = 1e-2  # relative error of an output that counts as doubled: half precision has three digits
 
 
 @dataclass(frozen=True)
@@ -238,7 +235,6 @@ def _output_maps(model: nn.Module, name: str, run: Callable[[], Any]) -> dict[st
                 found.append(parameters)
     found.sort(key=lambda of: all(p.shape[0] == before.shape[-1] for p in of.values() if p.ndim == 2))
     if not found:
-        raise ConfigError(
-            f"output map of {name} is not found; allowed: a branch that is proportional to some of its maps"
-        )
+        allowed = "a branch that is proportional to some of its maps"
+        raise ConfigError(f"output map of {name} is not found; allowed: {allowed}")
     return found[-1]

@@ -20,10 +20,8 @@ from torch import Tensor, nn
 
 from auxin.theory.states import Array
 
-TOKENS = 6
-"""Tokens on which equations are tried; a chance agreement of so many entries does not occur."""
-PARALLEL, LATEST = 3, 12
-"""Branches side by side that are looked for, among so many of the latest outputs."""
+TOKENS = 6  # tokens on which equations are tried; a chance agreement of so many entries does not occur
+PARALLEL, LATEST = 3, 12  # branches side by side that are looked for, among so many of the latest outputs
 
 
 @dataclass(frozen=True)

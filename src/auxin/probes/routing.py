@@ -17,10 +17,8 @@ from auxin.probes.findings import Diagnostic
 from auxin.theory.draws import root
 from auxin.theory.parts.experts import routed
 
-ROUTERS = 64
-"""Routers that are drawn."""
-MOST = 256
-"""Tokens that are looked at, at most."""
+ROUTERS = 64  # routers that are drawn
+MOST = 256  # tokens that are looked at, at most
 CHANCE, MARGIN = 5.0, 0.15
 """Standard deviations over routers, and share of experts beside (the tail is heavy), beyond which none is random."""
 
@@ -86,6 +84,4 @@ def routing_mismatches(
             yield Diagnostic("mismatch", routing.module, sentence, *found[-1], routing.layer, "router")
     if found:
         mean, random = (sum(values) / len(values) for values in zip(*found, strict=True))
-        notes.append(
-            f"routers: two tokens share {mean:.0%} of their experts, {random:.0%} with random routers"
-        )
+        notes += [f"routers: two tokens share {mean:.0%} of their experts, {random:.0%} with random routers"]

@@ -18,8 +18,7 @@ from auxin.probes.findings import Thresholds
 from auxin.probes.laws import Law, laws_of
 from auxin.theory.profile import Profile
 
-LAW = ("shape", "size", "mean", "zeros", "kurtosis")
-"""What is kept of a tensor's law."""
+LAW = ("shape", "size", "mean", "zeros", "kurtosis")  # what is kept of a tensor's law
 
 
 def state_of(model: nn.Module, report: CheckReport) -> dict[str, Any]:

@@ -24,11 +24,9 @@ from auxin.probes.prediction import Tokens, predict
 from auxin.probes.states import following, named_logits, tensors_of
 from auxin.values import check
 
-LEAST = 1e-7
-"""Relative change of the output below which an update has no effect: its gradient was 0."""
+LEAST = 1e-7  # relative change of the output below which an update has no effect: its gradient was 0
 VECTORS = "gains and biases"
-DRAWS = 16
-"""Attention matrices a layer of a prediction."""
+DRAWS = 16  # attention matrices a layer of a prediction
 Loss = Callable[[Any], Tensor]
 
 

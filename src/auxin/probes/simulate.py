@@ -26,13 +26,11 @@ from auxin.theory.propagation import start_norm, token_count
 from auxin.theory.states import Array
 from auxin.values import check, check_whole
 
-SMALL_GAP = 1e-5
-"""1 − cosine of the nearly collapsed tokens that measure the angle exponent."""
+SMALL_GAP = 1e-5  # 1 − cosine of the nearly collapsed tokens that measure the angle exponent
 SEQUENCES = 8
 """Sequences in independent orientations for each network. They are almost independent samples, because weights
 act on unrelated directions, and cost less than drawing weights again."""
-COLLAPSED_SEQUENCES = 2
-"""As many of nearly collapsed tokens."""
+COLLAPSED_SEQUENCES = 2  # as many of nearly collapsed tokens
 LINEAR = 1e-11, 1e-2
 """Where 1 − cosine grows or shrinks by a constant factor, and single precision resolves it."""
 

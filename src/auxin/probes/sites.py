@@ -16,8 +16,7 @@ from auxin.families.configs import NoFamily
 from auxin.probes.roles import Site
 from auxin.probes.wiring import Replay, Wiring
 
-EXACT = 1e-3
-"""Difference up to which two numbers of a replay are one."""
+EXACT = 1e-3  # difference up to which two numbers of a replay are one
 Numbers = Sequence[Sequence[int]]
 """Of the maps in the pass, by layer."""
 
@@ -95,9 +94,8 @@ def _modulated(sites: Sequence[Site], conditions: Numbers) -> list[Site]:
         for layer, site in enumerate(sites):
             if place < len(site.calls):
                 number = site.calls[place]
-                base, gate = (
-                    _gate(chosen[number], states[layer], states[layer + 1], wiring, number) for states in pair
-                )
+                ends = (states[layer : layer + 2] for states in pair)
+                base, gate = (_gate(chosen[number], start, end, wiring, number) for start, end in ends)
                 if bool(gate.any()):
                     written[number] = base, gate
     found = []
@@ -136,9 +134,8 @@ def _line(before: Tensor, after: Tensor, wiring: Wiring, number: int) -> tuple[T
     slope = torch.where(varied, (x * y).sum(0) / size.clamp_min(1e-30), 1.0)
     shift = torch.where(varied, after.mean(0) - slope * before.mean(0), 0.0)
     if bool(((slope * before + shift - after)[:, varied].abs() > EXACT * after.abs().max()).any()):
-        raise NoFamily(
-            f"a condition changes what {wiring.calls[number].parameter} reads, by no factor and shift"
-        )
+        name = wiring.calls[number].parameter
+        raise NoFamily(f"a condition changes what {name} reads, by no factor and shift")
     return slope, shift
 
 

@@ -192,18 +192,14 @@ def first_not_finite(model: nn.Module, run: Callable[[], Any]) -> NotFinite | No
     tensors = [("parameter", *item) for item in module.named_parameters()]
     tensors += [("buffer", *item) for item in module.named_buffers()]
     culprit = next((f"{what} {f'{name}.{n}'.removeprefix('.')}" for what, n, t in tensors if wrong(t)), None)
-    kind = "NaN" if bool(x.isnan().any()) else "infinite"
-    overflows = (
-        f"it overflows {str(x.dtype).removeprefix('torch.')}, which ends at {torch.finfo(x.dtype).max:.3g}"
-    )
+    kind, dtype = "NaN" if bool(x.isnan().any()) else "infinite", str(x.dtype).removeprefix("torch.")
+    overflows = f"it overflows {dtype}, which ends at {torch.finfo(x.dtype).max:.3g}"
     why = f"its {culprit} is not finite" if culprit else f"no tensor of its own is; {overflows}"
-    return NotFinite(
-        name, f"{name or type(module).__name__} is the first module to give {kind} values: {why}"
-    )
+    what = name or type(module).__name__
+    return NotFinite(name, f"{what} is the first module to give {kind} values: {why}")
 
 
-LOGITS = ("logits", "prediction_logits", "lm_logits")
-"""What models of transformers call them."""
+LOGITS = ("logits", "prediction_logits", "lm_logits")  # what models of transformers call them
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,10 +51,8 @@ class Tracer:
         self._read_last: tuple[str, Tensor] | None = None
         self._broken: list[str] = []
         self._unexplained: list[str] = []
-        inner = {
-            name: [n for n, _ in layer.named_modules(prefix=name)] for name, layer in stack.layers.items()
-        }
-        self._layer_of = {module: name for name, modules in inner.items() for module in modules}
+        layers = stack.layers.items()
+        self._layer_of = {n: name for name, layer in layers for n, _ in layer.named_modules(prefix=name)}
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -152,9 +150,8 @@ class Tracer:
         layer, self._layer = self._layer, None
         assert layer is not None
         x, shape = outputs[0], tuple(self.states[0].shape)
-        allowed = (
-            f"the stream's shape {shape}: stages of unlike width are not followed; name one with layers="
-        )
+        other = "stages of unlike width are not followed; name one with layers="
+        allowed = f"the stream's shape {shape}: {other}"
         check(tuple(x.shape) == shape, f"stream after {layer.name}", tuple(x.shape), allowed)
         sums = [x + other for other in outputs[1:2] if other.shape == x.shape]
         ends = (end for end in (x, *sums) if layer.ended(sample(end), finite_norm(layer.name, end)))

@@ -147,9 +147,8 @@ class TransferReport(display.Drawn):
             target = "–" if s.target is None else f"{'≤' * s.at_most}{s.target:g}"
             interval = f"{s.low:.2f} to {s.high:.2f}"
             mark = "*" if s.off else " "
-            table.append(
-                f"{s.axis:<7}{s.quantity[-39:]:<40}{s.exponent:>8.2f}{mark} {interval:>16}{target:>7}"
-            )
+            quantity = f"{s.axis:<7}{s.quantity[-39:]:<40}"
+            table.append(f"{quantity}{s.exponent:>8.2f}{mark} {interval:>16}{target:>7}")
         return "\n".join([*wrapped(lines), "", *table])
 
     __str__ = summary
@@ -208,12 +207,8 @@ def transfer(
     True
     """
     for name, sizes in (("widths", widths), ("depths", depths)):
-        check(
-            len(set(sizes)) >= 2 and min(sizes) >= 1,
-            name,
-            tuple(sizes),
-            "two or more different numbers above 0",
-        )
+        several = len(set(sizes)) >= 2 and min(sizes) >= 1
+        check(several, name, tuple(sizes), "two or more different numbers above 0")
     check_whole("steps", steps, 1, 10)
     check_whole("seeds", seeds, 1, 1000)
     check(recipe is None or recipe in RECIPES, "recipe", recipe, ", ".join(RECIPES))
@@ -222,9 +217,8 @@ def transfer(
     make = optimizer or (lambda parameters: torch.optim.AdamW(parameters, 1e-3))
     rows: list[tuple[int, int, int, str, str, float]] = []
     shared: tuple[str, ...] = ()
-    for width, depth in dict.fromkeys(
-        [(w, min(depths)) for w in widths] + [(min(widths), d) for d in depths]
-    ):
+    sizes = [(w, min(depths)) for w in widths] + [(min(widths), d) for d in depths]
+    for width, depth in dict.fromkeys(sizes):
         for seed in range(seeds):
             model, optimizing = _built(build, make, width, depth, seed + given.seed)
             shared = shared or next(((one, name) for name, one in ties_of(model).items()), ())
@@ -246,21 +240,14 @@ def _built(
         torch.manual_seed(seed)
         found: Any = _called(build, width, depth)
     model, optimizer = found if isinstance(found, tuple) else (found, None)
-    check(
-        isinstance(model, nn.Module),
-        "what build returns",
-        type(model).__name__,
-        "a module, or it and its optimizer",
-    )
+    kind, allowed = type(model).__name__, "a module, or it and its optimizer"
+    check(isinstance(model, nn.Module), "what build returns", kind, allowed)
     return model, optimizer or make(model.parameters())
 
 
 def _called(build: Callable[[int, int], Built], width: int, depth: int) -> Any:
     """What it returns, in whichever order it takes its arguments."""
-    try:
-        signature = inspect.signature(build)
-    except (TypeError, ValueError):  # of what is written in C
-        return build(width, depth)
+    signature = inspect.signature(build)
     by_name = {"width", "depth"} <= signature.parameters.keys()
     args, named = ((), {"width": width, "depth": depth}) if by_name else ((width, depth), {})
     try:
@@ -297,10 +284,8 @@ def _slopes(points: pl.DataFrame, recipe: RecipeName | None) -> Iterator[Slope]:
             if kind in ("hidden", "readout", "inputs"):
                 tolerance = MORE if excess > 0 else LESS
             off = abs(excess) > tolerance and (abs(excess) > reach or not freedom)
-            interval = exponent - reach, exponent + reach
-            yield Slope(
-                axis, quantity, kind, exponent, *interval, target, bounded and target is not None, off
-            )
+            at_most, interval = bounded and target is not None, (exponent - reach, exponent + reach)
+            yield Slope(axis, quantity, kind, exponent, *interval, target, at_most, off)
 
 
 def _fit(axis: Axis, rows: pl.DataFrame) -> Any:

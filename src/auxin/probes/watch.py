@@ -24,8 +24,7 @@ from auxin.theory.profile import Profile
 from auxin.theory.states import Array
 from auxin.values import check_whole
 
-ENTRIES = 256
-"""Entries of a tensor whose update is measured."""
+ENTRIES = 256  # entries of a tensor whose update is measured
 SUMMARY: dict[str, Callable[[Array], float]] = {
     "norm": lambda x: x[-1], "cosine": lambda x: x[-1], "gradient": lambda x: x[0], "attention_share": np.nanmax,
     "mlp_share": np.nanmax, "entropy": np.nanmin, "spread": np.nanmax, "experts": np.nanmin, "update": np.nanmax,

@@ -267,10 +267,9 @@ def reference_mismatches(
         law = reference.laws.get(name)
         if law is None or found.shape != law.shape or (found.size == 0 and law.entries is None):
             continue
+        settings = subject.limits, reference.draws, subject.branch
         laws = law, law.times(1 / divided.get(name, 1.0))
-        difference, rest = (
-            found.difference(of, subject.limits, reference.draws, subject.branch) for of in laws
-        )
+        difference, rest = (found.difference(of, *settings) for of in laws)
         if difference is not None and rest is not None and owner(name) not in rescaled:
             measured, expected = difference
             what, why = f"{name}, a buffer," if name in buffers else name, ""

@@ -23,8 +23,7 @@ from auxin.probes.states import tensors_of
 from auxin.probes.tracing import Tracer
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
-OTHERS = ("convolution", "_scaled_grouped_mm", "_grouped_mm")
-"""Other operations that multiply with weights."""
+OTHERS = ("convolution", "_scaled_grouped_mm", "_grouped_mm")  # other operations that multiply with weights
 
 
 @dataclass(frozen=True, eq=False)
