@@ -10,8 +10,7 @@ from auxin.architecture.block import Block
 from auxin.config import ModelConfig
 from auxin.models.transformer import TransformerLM
 from auxin.probes import simulate as probes
-from auxin.probes.comparison import Comparison, compare
-from auxin.probes.simulate import Sampling, simplex_gram, simulate
+from auxin.probes.simulate import Comparison, Sampling, compare, simplex_gram, simulate
 from auxin.theory.gram import propagate_gram
 from auxin.theory.profile import norm_and_overlap
 

@@ -10,9 +10,8 @@ import pytest
 from auxin.architecture.block import Block
 from auxin.cli import main
 from auxin.cli.simulate import _nearest
-from auxin.probes import comparison
-from auxin.probes.comparison import Agreement, compare
-from auxin.probes.simulate import Sampling
+from auxin.probes import simulate as comparison
+from auxin.probes.simulate import Agreement, Sampling, compare
 
 SIZES = {"depth": 2, "width": 96, "heads": 4, "draws": 4}
 SMALL = [

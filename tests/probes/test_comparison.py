@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from auxin.architecture.block import Block
-from auxin.probes import comparison
-from auxin.probes.comparison import compare
-from auxin.probes.simulate import Sampling
+from auxin.probes import simulate as comparison
+from auxin.probes.simulate import Sampling, compare
 
 SAMPLING = Sampling(width=96, heads=4, draws=4)
 SMALL: dict[str, Any] = {"depth": 2, "sampling": SAMPLING}

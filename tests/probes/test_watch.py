@@ -146,8 +146,9 @@ def test_a_router_that_sends_all_tokens_to_one_expert_is_seen() -> None:
 
 
 def test_a_glance_measures_what_an_observation_does() -> None:
-    for model in (models.build("llama"), models.torch_encoder()):
-        seen, profile = observe(model, Reading(n_tokens=16)), Glance(model, Reading(n_tokens=16)).profile()
+    rows, columns = Reading(n_tokens=16), Reading(n_tokens=16, batch_first=False)
+    for model, reading in ((models.build("llama"), rows), (models.torch_encoder(), columns)):
+        seen, profile = observe(model, reading), Glance(model, reading).profile()
         for name in ("norm", "cosine", "entropy", "spread"):
             assert np.allclose(profile[name], seen[name], rtol=1e-3, atol=1e-5, equal_nan=True), name
         assert np.allclose(np.log(profile.gradient), np.log(seen.gradient), atol=1)

@@ -14,7 +14,7 @@ from auxin.cli.options import Flag, Result, Writing, table
 from auxin.values import check
 
 if TYPE_CHECKING:
-    from auxin.probes.comparison import Agreement
+    from auxin.probes.simulate import Agreement
 
 COMPARED = {
     "cosine": "cosine of two tokens",
@@ -71,8 +71,7 @@ class SimulateOptions(BlockVerb, Writing):
     def run(self) -> Result:
         """Theory and simulation; the status says whether they agree."""
         depth = self.own_depth(self.depth)
-        from auxin.probes.comparison import compare
-        from auxin.probes.simulate import Sampling
+        from auxin.probes.simulate import Sampling, compare
 
         sampling = Sampling(self.width, self.heads, self.draws, self.seed)
         norm = self.start_norm(self.input_norm)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -85,22 +85,16 @@ class Softmax:
     mixed_raw: float
 
 
-@dataclass
 class LayerTrace:
     """Follows the stream through one run of one layer."""
 
-    name: str
-    start: Array
-    tolerance: float
-    terms: list[Term] = field(default_factory=list)
-    matrices: list[tuple[int, str]] = field(default_factory=list)
-    """Time and name of the modules with a matrix that writes to the stream's dimension."""
-    softmaxes: list[Softmax] = field(default_factory=list)
-    _streams: list[Array] = field(default_factory=list)
-    _candidates: list[Event] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._streams = [self.start]
+    def __init__(self, name: str, start: Array, tolerance: float) -> None:
+        self.name, self.tolerance = name, tolerance
+        self.terms: list[Term] = []
+        self.matrices: list[tuple[int, str]] = []
+        """Time and name of the modules with a matrix that writes to the stream's dimension."""
+        self.softmaxes: list[Softmax] = []
+        self._streams, self._candidates = [start], list[Event]()
 
     def entered(self, value: Array, norm: float, most: int = 1) -> None:
         """A module's input: the stream as it was, or the sum of the stream and of at most so many branches."""
