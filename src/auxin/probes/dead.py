@@ -156,8 +156,11 @@ def _gradients(
         return (None,)  # nothing keeps it: one at a time is held
 
     with hooks() as hook:
-        for name, leaf in leaves.items():
-            hook(get_gradient_edge(leaf).node.register_prehook(partial(note, name)))
+        ends = {
+            name: get_gradient_edge(leaf).node for name, leaf in leaves.items()
+        }  # a dropped one has no hooks
+        for name, end in ends.items():
+            hook(end.register_prehook(partial(note, name)))
         functional_call(_Pass(model), {f"model.{name}": leaf for name, leaf in leaves.items()}, (call,))
     return reached
 
