@@ -145,8 +145,8 @@ class CheckReport(display.Drawn, display.Displayed):
         """Over the whole depth: log (1 − c_L)/(1 − c_0), log of the gradients' growth, as measured and predicted."""
         found: dict[str, float] = {}
         for prefix, profile in (("", self.observation), ("predicted_", self.predicted)):
-            totals = (math.nan,) * 2 if profile is None else (profile.angle_total, profile.gradient_total)
-            found |= zip((f"{prefix}angle", f"{prefix}gradient"), totals, strict=True)
+            found[f"{prefix}angle"] = math.nan if profile is None else profile.angle_total
+            found[f"{prefix}gradient"] = math.nan if profile is None else profile.gradient_total
         gap = None if self.observation is None else self.observation.columns.get("gap")
         found["tangent"] = math.nan if gap is None else math.log(gap[-1] / gap[0])
         return {name: value if math.isfinite(value) else None for name, value in found.items()}

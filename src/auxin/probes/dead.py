@@ -156,9 +156,8 @@ def _gradients(
         return (None,)  # nothing keeps it: one at a time is held
 
     with hooks() as hook:
-        ends = {
-            name: get_gradient_edge(leaf).node for name, leaf in leaves.items()
-        }  # a dropped one has no hooks
+        # the ends are kept: hooks of one that is dropped are not called
+        ends = {name: get_gradient_edge(leaf).node for name, leaf in leaves.items()}
         for name, end in ends.items():
             hook(end.register_prehook(partial(note, name)))
         functional_call(_Pass(model), {f"model.{name}": leaf for name, leaf in leaves.items()}, (call,))

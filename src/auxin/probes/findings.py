@@ -95,19 +95,19 @@ def folded(causes: Sequence[Diagnostic], effects: Sequence[Diagnostic], depth: i
             if effect.layer is None or any(cause.layer == effect.layer for cause in group)
         )
         next(homes, alone).append(effect)
-    found = [
-        replace(_first(group, depth), consequences=tuple(_first(g, depth) for g in _groups(effects)))
-        for group, effects in zip(groups, below, strict=True)
-    ]
-    return sorted(found, key=_order) + [_first(group, depth) for group in _groups(alone)]
+    first = lambda findings: [_first(group, depth) for group in _groups(findings)]
+    pairs = zip(groups, below, strict=True)
+    found = [replace(_first(group, depth), consequences=tuple(first(effects))) for group, effects in pairs]
+    return sorted(found, key=_order) + first(alone)
 
 
 def _groups(findings: Sequence[Diagnostic]) -> list[list[Diagnostic]]:
     """Findings about one part in several layers, together; in the order of their first layers."""
     groups: list[list[Diagnostic]] = []
     for finding in sorted(findings, key=_order):
-        group = next((group for group in groups if _alike(group[0], finding)), [])
-        groups += [] if group else [group]
+        group = next((group for group in groups if _alike(group[0], finding)), None)
+        if group is None:
+            groups.append(group := [])
         group.append(finding)
     return groups
 

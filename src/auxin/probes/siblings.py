@@ -53,9 +53,8 @@ def unlike_layers(stack: LayerStack, *, ends: bool) -> Iterator[Diagnostic]:
 def zeros_in_some(stack: LayerStack) -> Iterator[Diagnostic]:
     """Parameters that are zero in some layers and not in the others; the fewer are named."""
     for part, members in parts_of(stack).items():
-        zero, others = [], []
-        for member in members:
-            (zero if is_zero(member[2]) else others).append(member)
+        zero = [member for member in members if is_zero(member[2])]
+        others = [member for member in members if not is_zero(member[2])]
         if not zero or not others:
             continue
         odd, size = (zero, size_of(others[0][2])) if len(zero) <= len(others) else (others, 0.0)

@@ -129,9 +129,9 @@ def table_mismatches(subject: Subject, described: Described) -> Iterator[Diagnos
         return
     table, head = vocabulary_of(model), _head(model)
     tied = table is not None and isinstance(head, nn.Linear) and head.weight is table.weight
-    layers = [layer for stack in (subject.stack, *pair_of(model)) for layer in stack.layers]
+    layers = tuple(layer for stack in (subject.stack, *pair_of(model)) for layer in stack.layers)
     for name, module in model.named_modules():
-        if any(name.startswith(layer) for layer in layers) or _foreign(model, name, recipe):
+        if name.startswith(layers) or _foreign(model, name, recipe):
             continue
         schemes = [expected]
         if isinstance(module, nn.Embedding) and f"{name}.weight" in subject.trainable:
@@ -205,11 +205,8 @@ def moved_gains(subject: Subject, reference: Reference | None) -> bool:
             gain, law = p.detach().float(), None if reference is None else reference.laws.get(name)
             near = float((gain - 1).square().mean()) < NEAR**2
             gains += [gain] if (near if law is None else law.constant and law.size > 0) else []
-    varied = sum(
-        bool((gain - gain.mean()).abs().max() > 1e-4 * gain.abs().max() and gain.mean() > gain.std())
-        for gain in gains
-    )
-    return varied > max(1, len(gains) / 2)
+    varied = lambda g: (g - g.mean()).abs().max() > 1e-4 * g.abs().max() and g.mean() > g.std()
+    return sum(bool(varied(gain)) for gain in gains) > max(1, len(gains) / 2)
 
 
 def _gains(subject: Subject) -> dict[str, tuple[float, list[float]]]:
@@ -288,8 +285,9 @@ def missing_norms(subject: Subject, reference: Reference) -> Iterator[Diagnostic
     for name, kind in reference.norms.items():
         instead = modules.get(name)
         if instead is None or isinstance(instead, nn.Identity):
-            there = "is missing" if instead is None else "is Identity"
-            sentence = f"{name} {there} where {reference.name} has {kind}."
+            sentence = (
+                f"{name} is {'missing' if instead is None else 'Identity'} where {reference.name} has {kind}."
+            )
             layer, part = subject.stack.place(name)
             yield Diagnostic("mismatch", name, sentence, layer=layer, part=part)
 
