@@ -213,8 +213,8 @@ class _View:
         check(most >= 2, "tokens of a sequence", most, "2 or more")
         tokens = call.tokens if tracer.tokens is None else tracer.tokens
         tokens = tokens if tokens is None or first else tokens.T
-        known = tokens is not None and tokens.shape == shape
-        self.equal = tokens[:, :, None] == tokens[:, None] if known else None
+        ids = None if tokens is None or tokens.shape != shape else tokens
+        self.equal = None if ids is None else ids[:, :, None] == ids[:, None]
         """[B, n, n], pairs of one token id, where the ids are those of the stream."""
 
     def _arranged(self, x: Tensor) -> Tensor:
