@@ -181,17 +181,10 @@ def _placed(wiring: Wiring, found: Found) -> list[Placed]:
             raise NoFamily(f"{name} has {len(branches)} branches, of {len(parts)} output maps")
         readers = [site.calls[part.readers[0]] for part in parts]
         writers = [site.calls[part.writer] for part in parts]
-        terms = [
-            Term(
-                b.module,
-                seen.reads[r],
-                changes[w],
-                outputs[b.module].cpu().reshape(start.shape),
-                b.skip,
-                b.strength,
-            )
-            for b, r, w in zip(branches, readers, writers, strict=True)
-        ]
+        terms = []
+        for branch, r, w in zip(branches, readers, writers, strict=True):
+            added = outputs[branch.module].cpu().reshape(start.shape)
+            terms.append(Term(branch.module, seen.reads[r], changes[w], added, branch.skip, branch.strength))
         norms, side = placements(start, terms, seen.states[i + 1])
         norms = [norm.times(site.factors.get(r, 1.0)) for norm, r in zip(norms, readers, strict=True)]
         gates = [site.gates.get(w, 1.0) for w in writers]
