@@ -47,18 +47,14 @@ Kernels = Callable[[Array, Array], KernelMoments]
 """Moments as a function of the variance q and the gap e."""
 
 
-def exact_kernels(activation: AnyActivation) -> Kernels:
+def exact_kernels(activation: AnyActivation, q: Array, gap: Array) -> KernelMoments:
     """Moments straight from ``gaussian``."""
-
-    def kernels(q: Array, gap: Array) -> KernelMoments:
-        return KernelMoments(
-            gaussian.second_moment(activation, q),
-            gaussian.kernel_gap(activation, q, gap),
-            gaussian.kernel_derivative(activation, q, q, q),
-            gaussian.kernel_derivative(activation, q, q, q * (1 - gap)),
-        )
-
-    return kernels
+    return KernelMoments(
+        gaussian.second_moment(activation, q),
+        gaussian.kernel_gap(activation, q, gap),
+        gaussian.kernel_derivative(activation, q, q, q),
+        gaussian.kernel_derivative(activation, q, q, q * (1 - gap)),
+    )
 
 
 class KernelTable:
@@ -81,7 +77,7 @@ def _table(activation: AnyActivation, low: float, high: float) -> Interpolant:
     def log_moments(log_q: Array, x: Array) -> Array:
         q = np.exp(log_q)
         gap = np.maximum((np.expm1(x * np.log1p(1 + np.sqrt(q))) / (1 + np.sqrt(q))) ** 2, SMALLEST_GAP)
-        m = exact_kernels(activation)(q, gap)
+        m = exact_kernels(activation, q, gap)
         columns = np.stack([m.square, m.gap / (q * gap), m.slope, m.slope_pair], axis=1)
         return np.log(np.maximum(columns, 1e-300))
 
@@ -89,18 +85,8 @@ def _table(activation: AnyActivation, low: float, high: float) -> Interpolant:
     return Interpolant(log_moments, [(low, high), (0.0, 1.0)], counts)
 
 
-def kernel(activation: AnyActivation, covariance: Tensor) -> Tensor:
-    """E[φ(u_i)φ(u_j)], u Gaussian of these covariances, [replicas, n, n]."""
-    return _pairwise(gaussian.kernel, activation, covariance)
-
-
-def kernel_derivative(activation: AnyActivation, covariance: Tensor) -> Tensor:
-    """E[φ'(u_i)φ'(u_j)]."""
-    return _pairwise(gaussian.kernel_derivative, activation, covariance)
-
-
-def _pairwise(expectation: Expectation, activation: AnyActivation, covariance: Tensor) -> Tensor:
-    """The expectation of every pair, each pair once."""
+def of_pairs(expectation: Expectation, activation: AnyActivation, covariance: Tensor) -> Tensor:
+    """``gaussian.kernel`` or ``kernel_derivative`` of u_i, u_j, Gaussian of these covariances, [replicas, n, n]."""
     values = covariance.numpy()
     variance = np.diagonal(values, axis1=1, axis2=2)
     i, j = np.triu_indices(values.shape[-1])

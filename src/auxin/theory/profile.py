@@ -74,14 +74,11 @@ class Profile(Drawn):
         """A row a layer: its number, the columns of numbers, and their errors as ``…_error``."""
         import polars as pl
 
-        columns: dict[str, Any] = {"layer": range(self.depth + 1)}
-        for name, values in self.columns.items():
-            if values.ndim == 1:
-                columns[name] = values
-        for name, values in self.errors.items():
-            if values.ndim == 1:
-                columns[f"{name}_error"] = values
-        return pl.DataFrame(columns).with_columns(pl.selectors.float().fill_nan(None))
+        named = {**self.columns, **{f"{name}_error": values for name, values in self.errors.items()}}
+        columns: dict[str, Any] = {name: values for name, values in named.items() if values.ndim == 1}
+        return pl.DataFrame({"layer": range(self.depth + 1), **columns}).with_columns(
+            pl.selectors.float().fill_nan(None)
+        )
 
 
 def norm_and_overlap(gram: Array) -> tuple[Array, Array]:

@@ -67,12 +67,12 @@ def gram(body: Attention, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
     from auxin.theory.parts import heads, logits  # torch is loaded only where something is drawn
 
     gaussian = body.head_dim is None and body.softcap is None and body.relative is None and body.sink is None
-    if gaussian:
-        return (
-            logits.forward(body, seen, draws) + body.sigma_b**2,
-            lambda gradient: logits.backward(body, seen, gradient, draws),
-        )
-    return (
-        heads.forward(body, seen, draws) + body.sigma_b**2,
-        lambda gradient: sum(heads.backward(body, seen, gradient, draws)),  # pyright: ignore[reportReturnType]
-    )
+    forward = (logits if gaussian else heads).forward(body, seen, draws) + body.sigma_b**2
+
+    def back(gradient: Tensor) -> Tensor:
+        if gaussian:
+            return logits.backward(body, seen, gradient, draws)
+        queries, keys = heads.backward(body, seen, gradient, draws)
+        return queries + keys
+
+    return forward, back

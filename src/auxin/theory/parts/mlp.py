@@ -11,12 +11,14 @@ Cov(h). For symmetric tokens both are functions of the norm² and the gap.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from auxin.architecture import MLP
-from auxin.theory.kernels import Kernels, KernelTable, exact_kernels, kernel, kernel_derivative
+from auxin.theory import gaussian
+from auxin.theory.kernels import Kernels, KernelTable, exact_kernels, of_pairs
 from auxin.theory.states import Array, Back, Branch, matrix, quotient, scaled
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class SymmetricMLP:
     """The MLP's branch for permutation-symmetric tokens; see ``attention.SymmetricAttention`` for the arguments."""
 
     def __init__(self, body: MLP, n_tokens: Array, seen: Array | None) -> None:
-        self.kernels: Kernels = exact_kernels(body.activation)
+        self.kernels: Kernels = partial(exact_kernels, body.activation)
         if seen is not None:
             hidden = np.asarray(body.sigma_gate) ** 2 * seen[:, None] + np.asarray(body.sigma_b) ** 2
             self.kernels = KernelTable(body.activation, hidden)
@@ -55,11 +57,11 @@ def gram(body: MLP, seen: Tensor, draws: Draws) -> tuple[Tensor, Back]:
     """The output's Gram matrix from that of what the MLP sees, and the way back; nothing is drawn."""
     inner, gain = body.sigma_gate**2, body.sigma_o**2
     hidden = inner * seen + body.sigma_b**2
-    products = kernel(body.activation, hidden)
+    products = of_pairs(gaussian.kernel, body.activation, hidden)
     factor = body.sigma_w**2 * seen + body.sigma_b**2 + body.shift**2 if body.gated else 1.0
 
     def back(g: Tensor) -> Tensor:
-        slopes = inner * kernel_derivative(body.activation, hidden) * factor
+        slopes = inner * of_pairs(gaussian.kernel_derivative, body.activation, hidden) * factor
         if body.gated:
             slopes += body.sigma_w**2 * products
         return gain * slopes * g

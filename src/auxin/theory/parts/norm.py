@@ -15,7 +15,8 @@ import numpy as np
 
 from auxin.architecture import Norm
 from auxin.architecture.mlp import Activation
-from auxin.theory.kernels import exact_kernels, kernel, kernel_derivative
+from auxin.theory import gaussian
+from auxin.theory.kernels import exact_kernels, of_pairs
 from auxin.theory.states import Array, Back, Seen, matrix, norms, outer, quotient, scaled
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def symmetric(norm: Norm | None, r: Array, gap: Array) -> Seen:
 
 def _elementwise(norm: Norm, r: Array, gap: Array) -> Seen:
     q = norm.slope**2 / np.maximum(r, SMALLEST_INVERSE)
-    m = exact_kernels(_activation(norm))(q, gap)
+    m = exact_kernels(_activation(norm), q, gap)
     zero = np.zeros_like(m.slope)
     back = matrix([[m.slope, zero], [m.slope - m.slope_pair, m.slope_pair]])
     back = scaled((norm.gain * norm.slope) ** 2, back)
@@ -56,9 +57,10 @@ def gram(norm: Norm | None, state: Tensor) -> tuple[Tensor, Back]:
     if norm is None:
         return state, lambda g: g
     if norm.elementwise:
-        covariance, gain = norm.slope**2 * state, (norm.gain * norm.slope) ** 2
-        behind = norm.gain**2 * kernel(_activation(norm), covariance)
-        return behind, lambda g: gain * kernel_derivative(_activation(norm), covariance) * g
+        covariance, activation = norm.slope**2 * state, _activation(norm)
+        gain = (norm.gain * norm.slope) ** 2
+        behind = norm.gain**2 * of_pairs(gaussian.kernel, activation, covariance)
+        return behind, lambda g: gain * of_pairs(gaussian.kernel_derivative, activation, covariance) * g
     root = norm.gain / (q + norm.epsilon).sqrt()
     factors = outer(root)
     behind = state * factors
