@@ -102,10 +102,7 @@ DECODERS = (
         layer_of(ALL_HEADS, GATED, RMS_5, ("after",)), period=4,
         defaults={"sliding_window": 4096}, local_unscaled=True,
     ),
-    Family(
-        "OLMo", ("olmo",), "as Llama, with layer norms",
-        layer_of(ROTARY, GATED, LAYER),
-    ),
+    Family("OLMo", ("olmo",), "as Llama, with layer norms", layer_of(ROTARY, GATED, LAYER)),
     Family(
         "Gemma", ("gemma",), "as Llama, gated gelu; tied; embeddings times √width",
         layer_of(ROTARY, GATED_GELU), embedding="scaled",
@@ -220,15 +217,9 @@ DECODERS = (
         "Arcee", ("arcee",), "as Llama, relu² without a gate",
         layer_of(ROTARY, MLP("relu2"), RMS_5), parts=PLAIN_PARTS,
     ),
-    Family(
-        "Helium, Ernie 4.5, Seed-OSS", ("helium", "ernie4_5", "seed_oss"), "as Llama", LLAMA_LAYER,
-    ),
-    Family(
-        "Ministral", ("ministral",), "as Mistral", LLAMA_LAYER, period=0, defaults={"sliding_window": 4096},
-    ),
-    Family(
-        "Hunyuan", ("hunyuan_v1_dense",), "as Qwen 3", layer_of(PER_HEAD, GATED),
-    ),
+    Family("Helium, Ernie 4.5, Seed-OSS", ("helium", "ernie4_5", "seed_oss"), "as Llama", LLAMA_LAYER),
+    Family("Ministral", ("ministral",), "as Mistral", LLAMA_LAYER, period=0, defaults={"sliding_window": 4096}),
+    Family("Hunyuan", ("hunyuan_v1_dense",), "as Qwen 3", layer_of(PER_HEAD, GATED)),
     Family(
         "gpt-oss", ("gpt_oss",), "as Mixtral, gates x·sigmoid(1.702·x) times one more than what is gated, a sink in "
         "every head, every other layer a sliding window",
