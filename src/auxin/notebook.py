@@ -137,10 +137,8 @@ def _(found: Exponents) -> str:
         "norm² at the fixed point": number(found.norm),
         "cosine at the fixed point": number(found.cosine),
     }
-    if found.angle_total is not None:
-        facts |= {"angle, over the depth": number(found.angle_total)}
-    if found.gradient_total is not None:
-        facts |= {"gradient, over the depth": number(found.gradient_total)}
+    totals = {"angle, over the depth": found.angle_total, "gradient, over the depth": found.gradient_total}
+    facts |= {name: number(total) for name, total in totals.items() if total is not None}
     return _shown(facts=facts)
 
 

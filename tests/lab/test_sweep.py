@@ -235,6 +235,8 @@ def test_an_empty_part_ends_well(two: Path, tmp_path: Path, capsys: pytest.Captu
     file = small(tmp_path / "s.toml", "[1, 2]")
     assert main(["sweep", str(file), "--only", "7/8", "--out", str(tmp_path / "part")]) == 0
     assert "no run is in part 7/8" in capsys.readouterr().out
+    whole = sweep(file, tmp_path / "all", workers=1, reuse=[tmp_path / "part", two])
+    assert (whole.path / "table.csv").read_bytes() == (two / "table.csv").read_bytes()
 
 
 def words(*nouns: str) -> str:

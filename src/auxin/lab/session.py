@@ -181,14 +181,12 @@ class Session:
 
 
 def read_sessions(out: str | Path) -> list[dict[str, Any]]:
-    """Seconds and workers of every sitting; a line that a kill cut short, or that is none, is left out."""
-    sessions: list[dict[str, Any]] = []
+    """Seconds and workers of every sitting; a line that a kill cut short is left out."""
     path = Path(out) / places.SESSIONS
+    sessions: list[dict[str, Any]] = []
     for line in files.read_text(path).splitlines() if files.is_file(path) else ():
-        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-            session = json.loads(line)
-            if type(session["workers"]) is int and 0 <= session["seconds"] < 1e12:
-                sessions.append(session)
+        with contextlib.suppress(ValueError):
+            sessions.append(json.loads(line))
     return sessions
 
 

@@ -220,7 +220,7 @@ def _flat(table: object, where: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in table.items():
         inside = key in SECTIONS and isinstance(value, dict)
-        fields |= {f"{key}.{name}": each for name, each in value.items()} if inside else {key: value}
+        fields |= {f"{key}.{name}": content for name, content in value.items()} if inside else {key: value}
     allowed = known_fields() if where == "set" else (*known_fields(), "preset", "config")
     for name in fields:
         if name not in allowed:

@@ -54,20 +54,18 @@ def summary_table(runs: Sequence[SweepRun], known: Mapping[str, Start], theory: 
     kinds = {n: _kind([run.settings[n] for run in runs if n in run.settings]) for n in names}
     by_model: dict[ModelConfig, Start] = {}
     rows: list[dict[str, Any]] = []
-    for each in runs:
-        if each.status != "finished":
-            continue
-        values = {name: each.settings.get(name) for name in names}
+    for done in (run for run in runs if run.status == "finished"):
+        values = {name: done.settings.get(name) for name in names}
         settings = {n: word(v) if v is not None and kinds[n] == pl.String else v for n, v in values.items()}
-        run = open_run(each.path)
+        run = open_run(done.path)
         if run.config.model not in by_model:
-            start = known.get(each.identity, (None, None))
+            start = known.get(done.identity, (None, None))
             by_model[run.config.model] = (
                 exponents_of(run.config.model) if start[0] is None and theory else start
             )
         angle, gradient = by_model[run.config.model]
         both = {"angle_total": angle, "gradient_total": gradient}
-        rows += [{"run": each.name, **settings, **results, **both} for results in _members(run)]
+        rows += [{"run": done.name, **settings, **results, **both} for results in _members(run)]
     schema: dict[str, Any] = {"run": pl.String, **kinds, "seed": pl.Int64}
     schema |= {n: pl.Int64 if n in STEPS else pl.Boolean if n in SHARES else pl.Float64 for n in RESULTS}
     return pl.DataFrame(rows, schema=schema)

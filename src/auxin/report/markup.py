@@ -75,7 +75,7 @@ def setting(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(setting, value)) or "none"
     if isinstance(value, dict):
-        return " ".join(f"{name}={setting(each)}" for name, each in value.items())
+        return " ".join(f"{name}={setting(inner)}" for name, inner in value.items())
     if isinstance(value, float):
         return f"{value:.6g}"
     return "–" if value is None else str(value) or "none"

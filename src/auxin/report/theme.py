@@ -95,11 +95,8 @@ def save_inside(
 def _files(figure: altair.TopLevelMixin | str) -> dict[str, bytes]:
     """The content of each file by its ending."""
     if isinstance(figure, str):
-        png, svg, page = (
-            vl_convert.svg_to_png(figure, scale=2),
-            figure,
-            figure_page("drawing", drawing=figure),
-        )
+        png, svg = vl_convert.svg_to_png(figure, scale=2), figure
+        page = figure_page("drawing", drawing=figure)
     else:
         spec = specification(figure)
         png = vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=2, config=LIGHT)

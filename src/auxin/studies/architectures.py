@@ -162,12 +162,12 @@ def _wrong(runs: pl.DataFrame) -> str:
     """The cells about which the check is wrong in most of their runs, in words."""
     failed = pl.col("loss").median() >= TRAINS
     cells = runs.group_by("stack", "branch_scale", "blamed", maintain_order=True).agg(failed=failed)
-    said: list[str] = []
+    words: list[str] = []
     for blamed, what in ((True, "flagged and trained"), (False, "not flagged and failed")):
         wrong = cells.filter(blamed=blamed, failed=not blamed)
         names = [f"{stack} × {scale:g}" for stack, scale in wrong.select("stack", "branch_scale").iter_rows()]
-        said.append(f"{what}: {', '.join(names) or 'none'}")
-    return "; ".join(said)
+        words.append(f"{what}: {', '.join(names) or 'none'}")
+    return "; ".join(words)
 
 
 def _remedy(runs: pl.DataFrame) -> list[Finding]:
