@@ -36,14 +36,12 @@ USES: dict[str, Callable[[Path], object]] = {
     "lock": lambda place: files.lock(place / "link").__enter__(),
     "subdirectory": lambda place: files.subdirectory(place / "links"),
     "make": lambda place: files.subdirectory(place / "links", make=True),
-    "copy": lambda place: files.copy(place / "link", place / "copy"),
-    "copy to": lambda place: files.copy(place.parent / "outside" / "file", place / "link"),
 }
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_nothing_is_reached_through_a_link(place: Path, outside: Path, use: Callable[[Path], object]) -> None:
-    with pytest.raises(RunError, match=r"a symbolic link|File exists"):
+    with pytest.raises(RunError, match="a symbolic link"):
         use(place)
     assert (outside / "file").read_text() == "mine"
 

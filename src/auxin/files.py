@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import hashlib
 import json
@@ -16,7 +15,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -26,10 +25,6 @@ from auxin.errors import RunError
 TEMPORARY = ".tmp-"
 """Prefix of everything unfinished; what a killed process leaves under it is deleted when its directory is next used."""
 
-_CAUSES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "the disk is full ({})"),
-    **dict.fromkeys((errno.ENOENT, errno.ESTALE), "the directory or file is gone ({})"),
-}
 _LINK = "a symbolic link; auxin reads and writes its own files only"
 
 
@@ -47,8 +42,7 @@ def failing_clearly(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = error.strerror or str(error)
-        raise RunError(f"{path}: {_CAUSES.get(error.errno or 0, '{}').format(cause)}") from None
+        raise RunError(f"{path}: {error.strerror or error}") from None
 
 
 def kind(path: Path) -> Literal["file", "directory", "link", "special"] | None:
@@ -75,16 +69,13 @@ def directory(path: str | Path, *, make: bool = False) -> Path:
     """A directory that a person named, whose path may lead through links, made if need be."""
     path = Path(path)
     with failing_clearly(path):
-        if make:
-            with contextlib.suppress(FileExistsError):
-                path.mkdir(parents=True, exist_ok=True)
-        try:
-            mode = os.stat(path).st_mode
-        except FileNotFoundError:
-            raise MissingDirectory(f"{path}: no such directory") from None
-    if not stat.S_ISDIR(mode):
-        raise RunError(f"{path}: a file, not a directory")
-    return path
+        if make and not path.exists():
+            path.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            return path
+        if path.exists():
+            raise RunError(f"{path}: a file, not a directory")
+    raise MissingDirectory(f"{path}: no such directory")
 
 
 def subdirectory(path: Path, *, make: bool = False) -> Path:
@@ -102,6 +93,12 @@ def names(path: Path) -> list[str]:
     """What is in a directory, in order."""
     with failing_clearly(path):
         return sorted(os.listdir(path))
+
+
+def check_foreign(path: Path, own: Collection[str]) -> None:
+    """Raise ``RunError`` for a directory that holds something beside its ``own`` files and what is unfinished."""
+    if foreign := [name for name in names(path) if name not in own and not name.startswith(TEMPORARY)]:
+        raise RunError(f"{path}: holds something else ({foreign[0]}); choose an empty directory")
 
 
 @contextlib.contextmanager
@@ -180,14 +177,6 @@ def replace(path: Path, content: bytes) -> None:
                 os.unlink(new)
             raise
     sync(path.parent)
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a regular file to where nothing is yet, in constant memory."""
-    with reading(source) as file, failing_clearly(target), open(target, "xb") as new:
-        shutil.copyfileobj(file, new, 1 << 20)
-        new.flush()
-        os.fsync(new.fileno())
 
 
 def remove(path: Path) -> None:

@@ -1,7 +1,7 @@
 """The one rule for files that a person names as outputs: figures, pages, tables.
 
-- A file that auxin did not write is never replaced without ``force``; what it writes carries ``MARK``, and a CSV table,
-  which has no place for it, its very columns.
+- A file that auxin did not write is never replaced without ``force``; what it writes carries ``MARK``, a CSV table,
+  which has no place for it, its very columns, and other text is the same as before.
 - A directory that is missing is named, not made.
 - A pipe or a terminal is written to; another device, a socket or a link is refused, the link also replaced by
   ``force`` (never what it leads to).
@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from auxin.errors import RunError
-from auxin.files import directory, failing_clearly, kind, reading, remove, replace
+from auxin.files import directory, failing_clearly, kind, read, remove, replace
 
 MARK = b"written by auxin, which may replace it"
 folders: Callable[[], Any]
 """Gives the module that writes a model as a folder for transformers, above models; set when ``auxin`` is imported."""
-SEARCHED = 1 << 14  # bytes at the beginning and at the end of a file, in which its mark is looked for
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
@@ -60,13 +59,10 @@ def check_output(path: str | Path, content: bytes, *, force: bool = False, mark:
 
 
 def _is_ours(path: Path, content: bytes, mark: bytes) -> bool:
-    with reading(path) as file:
-        head = file.read(SEARCHED)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - SEARCHED))
-        tail = file.read(SEARCHED)
-    columns, newline, _ = head.partition(b"\n")
-    same_columns = path.suffix == ".csv" and newline and columns == content.partition(b"\n")[0]
-    return bool(same_columns) or mark in head or mark in tail
+    there = read(path)
+    columns = there.partition(b"\n")[0]
+    same_columns = path.suffix == ".csv" and columns == content.partition(b"\n")[0]
+    return there == content or mark in there or same_columns
 
 
 def _is_stream(path: Path) -> bool:

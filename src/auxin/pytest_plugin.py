@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -39,39 +40,29 @@ def pytest_collection_modifyitems(
 ) -> None:
     """Add the tests of every source."""
     for source in config.getoption("--auxin") or ():
-        checked = _Checked(source)
         for kind in KINDS:
             name = f"auxin[{source}-{kind}]"
-            items.append(_Finding.from_parent(session, name=name, checked=checked, kind=kind))
+            items.append(_Finding.from_parent(session, name=name, source=source, kind=kind))
 
 
-class _Checked:
-    """A source's findings, at first use."""
+@cache
+def _findings(source: str) -> list[Any]:
+    from auxin.experiment.sources import model_at
+    from auxin.probes.check import check
 
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self._findings: list[Any] | None = None
-
-    def of(self, kind: str) -> list[str]:
-        """The sentences of a kind."""
-        if self._findings is None:
-            from auxin.experiment.sources import model_at
-            from auxin.probes.check import check
-
-            self._findings = list(check(model_at(self.source, {})).findings)
-        return [finding.sentence for finding in self._findings if finding.kind == kind]
+    return list(check(model_at(source, {})).findings)
 
 
 class _Finding(pytest.Item):
     """One kind of finding of one model."""
 
-    def __init__(self, *, checked: _Checked, kind: str, **given: Any) -> None:
+    def __init__(self, *, source: str, kind: str, **given: Any) -> None:
         super().__init__(**given)
-        self.checked, self.kind = checked, kind
+        self.source, self.kind = source, kind
 
     def runtest(self) -> None:
         """Fail with what was found."""
-        found = self.checked.of(self.kind)
+        found = [f.sentence for f in _findings(self.source) if f.kind == self.kind]
         if found:
             pytest.fail(" ".join(found), pytrace=False)
 
@@ -84,4 +75,4 @@ class _Finding(pytest.Item):
 
     def reportinfo(self) -> tuple[str, None, str]:
         """Where it is from."""
-        return self.checked.source, None, self.name
+        return self.source, None, self.name

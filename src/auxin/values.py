@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
+import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -16,6 +16,7 @@ from numbers import Real
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 import tomli_w
 
 from auxin.errors import ConfigError
@@ -37,12 +38,8 @@ def check_finite(name: str, value: object, low: float, high: float, allowed: str
 def check_each(name: str, value: Any, inside: Callable[[Any], Any], allowed: str) -> None:
     """``check`` that a number, or every number of an array, is inside; names the first that is not."""
     check(is_number(value), name, value, "a number")
-    if getattr(value, "shape", ()):
-        wrong = value[~inside(value)]
-        value = float(wrong[0]) if wrong.size else value
-        check(not wrong.size, name, value, allowed)
-    else:
-        check(bool(inside(value)), name, value, allowed)
+    fits = np.asarray(inside(value))
+    check(bool(fits.all()), name, float(value[~fits][0]) if fits.ndim and not fits.all() else value, allowed)
 
 
 def check_whole(name: str, value: Any, low: int, high: int) -> None:
@@ -94,7 +91,12 @@ class Value:
             fits = any(value == choice and type(value) is type(choice) for choice in get_args(hint))
             check(fits, name, value, ", ".join(map(str, get_args(hint))))
         elif hint is float:
-            check(is_number(value) and _is_finite(value), name, value, "a finite number")
+            check(
+                is_number(value) and bool(np.all(abs(value) <= sys.float_info.max)),
+                name,
+                value,
+                "a finite number",
+            )
             object.__setattr__(self, name, value if getattr(value, "shape", ()) else float(value))
         elif hint in (int, bool, str):
             check(type(value) is hint, name, value, f"of type {hint.__name__}")
@@ -118,16 +120,6 @@ def written(value: Any) -> str:
             text = f"{content:.6g}" if isinstance(content, float) else repr(content)
             shown.append(f"{f.name}={text}")
     return f"{type(value).__name__}({', '.join(shown)})"
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether a number, or every number of an array, is one that a float can hold."""
-    if getattr(value, "shape", ()):
-        return bool((abs(value) < math.inf).all())
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def as_tuple(name: str, value: object) -> tuple[Any, ...]:

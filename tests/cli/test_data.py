@@ -34,14 +34,15 @@ def test_a_table_is_split_written_and_read(tmp_path: Path, capsys: pytest.Captur
     assert "there already, and not written by auxin; --force replaces it" in capsys.readouterr().err
     assert main([*given, "--force"]) == 0
     assert not (out / "test.tsv").exists()  # whose lines train may now have
+    assert main(given) == 0  # which writes the same
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--split 0.5", "--split is (0.5,); allowed: two or three shares"),
-        ("--columns zin", "--columns is 'zin'; allowed: two to five names"),
-        ("--seed -1", "--seed is -1; allowed: 0 or more"),
+        ("--split 0.5", "split is (0.5,); allowed: two or three shares"),
+        ("--columns zin", "columns is 'zin'; allowed: two to five names"),
+        ("--seed -1", "seed is -1; allowed: 0 or more"),
     ],
 )
 def test_options_that_are_refused(option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

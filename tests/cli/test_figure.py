@@ -69,9 +69,9 @@ def test_several_runs_have_their_figure_and_a_page_of_it(tmp_path: Path) -> None
         (
             "by-depth STUDY --out a.pdf --width 3",
             2,
-            "--width is '3'; allowed: a number with in, cm, mm or pt",
+            "width is '3'; allowed: a number with in, cm, mm or pt",
         ),
-        ("by-depth --out a.pdf", 2, "allowed: one or more directories"),
+        ("by-depth --out a.pdf", 2, "no value; allowed: [PATH ...]"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(

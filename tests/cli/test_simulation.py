@@ -39,9 +39,9 @@ def test_theory_stands_beside_measurement_as_the_library_compares_them(
     assert found["passed"] is wanted.passed is True
     for name in ("norm", "cosine", "gradient", "small_gap"):
         agreement = wanted[name]
-        assert found[name]["theory"] == agreement.predicted.tolist()
+        assert found[name]["predicted"] == agreement.predicted.tolist()
         assert found[name]["measured"] == agreement.measured.tolist()
-        assert found[name]["standard_error"] == agreement.error.tolist()
+        assert found[name]["error"] == agreement.error.tolist()
         assert found[name]["tolerance"] == agreement.tolerance.tolist()
     for name in ("angle", "gradient"):
         numbers = found[f"{name}_exponent"]

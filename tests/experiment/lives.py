@@ -40,7 +40,7 @@ def live(config: RunConfig, path: str, kind: str, moments: random.Random) -> Non
         with watched(At(moments.randrange(OPERATIONS), acts[kind])):
             train(config, path)
     except RunError as error:
-        if "the disk is full" in str(error):
+        if "No space left on device" in str(error):
             os._exit(DISK_FULL)
         raise
 

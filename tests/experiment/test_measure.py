@@ -124,10 +124,3 @@ def test_what_cannot_be_measured_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"member-7\.safetensors: damaged"):
         measure(path, measures=["norms"])
     assert len(open_run(path).metrics.filter(open_run(path).metrics["name"] == "weight_norm")) == 3
-
-
-def test_checkpoint_of_another_vocabulary_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"member-3\.safetensors: a vocabulary of 9 tokens; the task's has"
-    ):
-        measure(make_run(tmp_path, vocabulary_size=9))

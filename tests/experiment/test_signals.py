@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from auxin.experiment.signals import Signals, Stopped, noted
+from auxin.experiment.signals import Signals, Stopped
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def as_in_a_terminal() -> Iterator[None]:
 
 def test_the_first_signal_is_noted_and_the_second_delivered() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with noted() as signals:
+    with Signals() as signals:
         assert signals.caught is None
         signal.raise_signal(signal.SIGTERM)
         assert signals.caught == signal.SIGTERM
@@ -30,7 +30,7 @@ def test_the_first_signal_is_noted_and_the_second_delivered() -> None:
 
 
 def test_what_may_be_broken_off_is_and_the_rest_is_not() -> None:
-    with noted() as signals:
+    with Signals() as signals:
         with signals.breaking_off():
             pass
         with pytest.raises(Stopped), signals.breaking_off():
@@ -44,7 +44,7 @@ def test_another_thread_notes_nothing() -> None:
     found: list[Signals] = []
 
     def work() -> None:
-        with noted() as signals:
+        with Signals() as signals:
             found.append(signals)
 
     before = signal.getsignal(signal.SIGINT)

@@ -144,7 +144,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         "except auxin.AuxinError as error: print(error)"
     )
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
-    assert result.stdout == f"{path}: the disk is full (File too large)\n"
+    assert result.stdout == f"{path}: File too large\n"
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
     with pytest.raises(RunError, match="missing: no such directory"):

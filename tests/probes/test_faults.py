@@ -665,7 +665,7 @@ def test_a_file_runs_as_python_would_run_it(
     for text, said in (
         ("import sys; sys.exit(0)", "SystemExit(0)"),
         ("raise SystemExit('no GPU here')", "no GPU here"),
-        ("def build(): exit(3)", "raised SystemExit(3)"),
+        ("def build(): exit(3)", "raised: SystemExit(3)"),
         ("from .parts import block", "package.module:function"),
     ):
         (project / "ends.py").write_text(text)

@@ -156,7 +156,7 @@ def test_whatever_bit_of_a_finished_runs_metrics_flips_it_is_noticed(out: Path) 
         with pytest.raises(RunError, match=r"metrics\.jsonl: damaged"):
             _ = open_run(out).metrics
     (out / "metrics.jsonl").unlink()
-    with pytest.raises(RunError, match=r"metrics\.jsonl: the directory or file is gone"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl: [Nn]o such file"):
         _ = open_run(out).metrics
 
 
@@ -224,9 +224,9 @@ def test_a_reader_notices_damaged_weights(out: Path) -> None:
 def test_a_lost_directory_is_noticed(out: Path) -> None:
     with RunDirectory(out, CONFIG) as run:
         shutil.rmtree(out)
-        with pytest.raises(RunError, match=r"metrics\.jsonl: the directory or file is gone"):
+        with pytest.raises(RunError, match=r"metrics\.jsonl: [Nn]o such file"):
             run.append_metrics([Metric(31, 0, "val", "accuracy", 1.0)])
-        with pytest.raises(RunError, match="gone"):
+        with pytest.raises(RunError, match="No such file"):
             run.save_checkpoint(31, {0: b""}, b"", {})
     assert not out.exists()
 
@@ -289,8 +289,8 @@ def test_a_full_disk_at_any_operation_is_said_and_leaves_the_last_checkpoint(
         write_run(path)
         assert contents(path) == undisturbed, (number, fault.seen[-1])
     assert number > 100
-    assert all("the disk is full (No space left on device)" in message for message in messages)
-    assert any("the checkpoint of step 6 is intact" in message for message in messages)
+    assert all("No space left on device" in message for message in messages)
+    assert any("the last checkpoint is of step 6" in message for message in messages)
 
 
 def test_a_really_full_disk(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True)
     first, error, after = result.stdout.splitlines()
     assert first == "0", result.stderr
-    assert "the disk is full (No space left on device)" in error
+    assert "No space left on device" in error
     step = int(error.partition("checkpoint of step ")[2].split()[0])
     assert step > 3
     assert after == f"{step} {step} []"
@@ -370,15 +370,6 @@ def contents(path: Path) -> dict[str, bytes]:
     varying = ("events.log", "lock", "environment.json")
     files = (p for p in path.rglob("*") if p.is_file() and p.name not in varying)
     return {str(p.relative_to(path)): p.read_bytes() for p in files}
-
-
-def test_a_removed_directory_is_not_said_to_be_intact(out: Path) -> None:
-    with RunDirectory(out, CONFIG) as run:
-        shutil.rmtree(out)
-        with pytest.raises(RunError, match="the checkpoint of step 30 is gone, too"):
-            run.save_checkpoint(40, {0: b""}, b"", {})
-        with pytest.raises(RunError, match="the checkpoint of step 30 is gone, too"):
-            run.append_metrics([Metric(40, 0, "val", "accuracy", 1.0)])
 
 
 def test_checkpoints_swapped_for_a_link_lead_nowhere(out: Path) -> None:

@@ -83,6 +83,7 @@ def test_a_run_that_is_not_there_or_is_a_link_has_no_settings(study: Path, name:
 def test_what_is_kept_makes_the_same_page_and_the_same_answer(study: Path, tmp_path: Path) -> None:
     kept = tmp_path / "records" / "grokking"
     keep(study, kept)
+    assert str(tmp_path) not in (kept / "study.json").read_text()
     names = sorted(path.name for path in kept.iterdir())
     assert names == ["lock", "metrics.parquet", "study.json", "tables"]
     views = re.compile(r"\b(view|param)_\d+")  # altair 5 counts them over the whole process

@@ -34,16 +34,16 @@ GOOD = encode(Metric(1, 0, "val", "loss", 0.5))
     "line",
     [
         b"", b"[" * 4000, b"\xff", b"[1]", b'{"step": 1}', b"oops",
-        b'{"step": -1, "member": 0, "split": "", "name": "", "value": 0}',
-        b'{"step": 1, "member": 0.5, "split": "", "name": "", "value": 0}',
         b'{"step": 1, "member": 0, "split": "", "name": null, "value": 0}',
         b'{"step": 9223372036854775808, "member": 0, "split": "", "name": "", "value": 0}',
         b'{"step": 01, "member": 0, "split": "", "name": "", "value": 0}',
     ],
 )  # fmt: skip
-def test_anything_else_is_refused_by_file_and_line(tmp_path: Path, line: bytes) -> None:
+def test_anything_else_is_refused(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "m.jsonl").write_bytes(GOOD + line + b"\n" + GOOD)
-    with pytest.raises(RunError, match=r"m\.jsonl: line 2 is no row of step, member, split, name, value"):
+    with pytest.raises(
+        RunError, match=r"m\.jsonl: damaged .a line is no row of step, member, split, name, value"
+    ):
         read_rows(tmp_path / "m.jsonl")
 
 

@@ -148,7 +148,7 @@ def test_so_far_answers_from_what_has_finished_and_trains_nothing(
     assert "On tense" not in shown
     record = json.loads((tmp_path / "study.json").read_text())
     assert {run["status"] for run in record["runs"] if "tense" in run["name"]} == {"stopped"}
-    with pytest.raises(UsageError, match="--so-far is True; allowed: without --dry-run"):
+    with pytest.raises(UsageError, match="so_far is True; allowed: without --dry-run"):
         StudyOptions.parse("auxin study", [*arguments, "--dry-run"]).run()
 
 

@@ -7,7 +7,7 @@ read, 3 ``check``, ``diff`` or ``transfer`` has found something, 128 + n stopped
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if verb == "help":
         verb, *rest = (rest[0], "--help") if rest else ("--help",)
-    with screens(f"auxin {verb}" if verb in VERBS else "") as (out, _):
+    with screens() as out:
         status = _status_of(verb, rest)
         out.flush()
         if out.lost:
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _status_of(verb: str, rest: Sequence[str]) -> int:
     """Do what is asked for and print what went wrong."""
     if verb in ("-h", "--help", "--version"):
-        print(HELP if verb != "--version" else f"auxin {_version()}")
+        print(HELP if verb != "--version" else f"auxin {importlib.metadata.version('auxin')}")
         return 0
     if verb not in VERBS:
         close = difflib.get_close_matches(verb, VERBS, n=1)
@@ -100,7 +100,9 @@ def _status_of(verb: str, rest: Sequence[str]) -> int:
     except BaseException as error:  # Ctrl-C, and the panics of libraries in Rust, are no Exception
         if "--debug" in rest:
             raise
-        return _fail(f"auxin {verb}: {_explanation(error)}", _status(error))
+        stopped = 128 + error.signal if isinstance(error, Interrupted) else 1
+        status = 130 if isinstance(error, KeyboardInterrupt) else stopped
+        return _fail(f"auxin {verb}: {_explanation(error)}", status)
 
 
 def options_of(verb: str) -> type[Verb]:
@@ -126,18 +128,6 @@ def _explanation(error: BaseException) -> str:
     return f"{type(error).__name__}: {text or 'no message'} (--debug shows where)"
 
 
-def _status(error: BaseException) -> int:
-    if isinstance(error, Interrupted):
-        return 128 + error.signal
-    return 130 if isinstance(error, KeyboardInterrupt) else 1
-
-
 def _fail(message: str, status: int) -> int:
     print(message, file=sys.stderr)
     return status
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("auxin")

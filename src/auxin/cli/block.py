@@ -65,13 +65,10 @@ class BlockVerb(Origin, Verb):
             typed = {argument.split("=")[0].replace("_", "-") for argument in arguments}
             if option in typed and (twice := typed & {f"--{part}-skip", f"--{part}-branch"}):
                 raise UsageError(f"{option} sets {' and '.join(sorted(twice))}, too; allowed: one of them")
-        required = {
-            f.name: tyro.MISSING for f in dataclasses.fields(cls) if f.default is f.default_factory
-        }  # both missing
         model = origin.model
         classic = model is not None and not model.layers
         start = Block.of(model) if classic else Block()
-        default = cls(preset=origin.preset, run_path=origin.run_path, start=start, **required)
+        default = cls(preset=origin.preset, run_path=origin.run_path, start=start)
         return super().parse(program, arguments, default)
 
     @property

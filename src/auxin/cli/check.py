@@ -10,12 +10,12 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
 from auxin.cli import UsageError
-from auxin.cli.options import Flag, Result, Writing
+from auxin.cli.options import Examining, Flag, Result, Writing
 from auxin.errors import ConfigError
 from auxin.values import check, check_finite
 
@@ -31,7 +31,7 @@ MOST = 100.0
 """Nats, beyond any loss that training is stuck at."""
 UNIFORM = 0.02
 """Difference from ln V, in nats, up to which a loss counts as that of a uniform guess."""
-KINDS = ("dead", "mismatch", "collapse", "explode", "loss")
+Kind = Literal["dead", "mismatch", "collapse", "explode", "loss"]
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def bad_arguments() -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckOptions(Writing):
+class CheckOptions(Examining, Writing):
     """Compare a model with what its initialization should be; exit status 0 nothing found, 3 findings.
 
     SOURCE is a config.json of transformers (or its directory), which is only read: predicted, and measured where
@@ -58,16 +58,8 @@ class CheckOptions(Writing):
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A config.json or its directory, or module:function."""
-    kwargs: tuple[str, ...] = ()
-    """Arguments of the function, as name=value."""
     data: Path | None = None
     """Token ids (.npy) or a text, whose words are numbered; by default random tokens."""
-    batch: int = 2
-    """Sequences."""
-    n_tokens: int = 64
-    """Tokens of each."""
-    layers: str | None = None
-    """Name of the container of the layers, where it is not found."""
     reference: str | None = None
     """What weights are compared with: a scheme (gpt2, xavier, pytorch …), or module:function that builds a model."""
     poison: bool = False
@@ -78,10 +70,8 @@ class CheckOptions(Writing):
     """Angle total, log (1 − c_L)/(1 − c_0), for which a factor on the branches is looked for; shows the remedies."""
     loss: float | None = None
     """A loss that training is stuck at: it is compared with that of a uniform guess."""
-    fail_on: str = ",".join(KINDS)
-    """Kinds of findings that give exit status 3, between commas."""
-    seed: int = 0
-    """Of the random inputs, and of a config's random weights."""
+    fail_on: tuple[Kind, ...] = get_args(Kind)
+    """Kinds of findings that give exit status 3."""
     save: Path | None = None
     """A file that keeps the state at initialization, for --against."""
     against: Path | None = None
@@ -92,16 +82,9 @@ class CheckOptions(Writing):
     """Stem of the figure (.png, .svg) and of the page (.html)."""
 
     def __post_init__(self) -> None:
-        check(self.batch >= 1, "batch", self.batch, "1 or more")
-        check(self.n_tokens >= 2, "n_tokens", self.n_tokens, "2 or more")
+        super().__post_init__()
         if self.loss is not None:
             check_finite("loss", self.loss, 0, MOST, f"0 to {MOST:g} nats")
-        for kind in self._kinds:
-            check(kind in KINDS, "fail_on", kind, ",".join(KINDS))
-
-    @property
-    def _kinds(self) -> list[str]:
-        return [kind for kind in self.fail_on.split(",") if kind]
 
     def run(self) -> Result:
         """The findings; the status says whether a kind of ``--fail-on`` is among them."""
@@ -117,7 +100,7 @@ class CheckOptions(Writing):
         text += ["", remedy_table(remedies)] if remedies else []
         if self.target is not None and not remedies:
             text.append(f"--target {self.target:g}: no factor is looked for, as the network is not known.")
-        found = any(finding.kinds & set(self._kinds) for finding in report.findings)
+        found = any(finding.kinds & {*self.fail_on} for finding in report.findings)
         if self.save is not None or self.against is not None:
             changed = self._compared(report, model, before)
             values |= {"changes": changed}
@@ -152,23 +135,19 @@ class CheckOptions(Writing):
         from auxin.probes.check import check as examine
         from auxin.probes.inputs import vocabulary_of
 
-        if is_config(self.source):
-            check(not self.kwargs, "kwargs", self.kwargs, "none, of a config")
-            with bad_arguments():
-                settings = read_config(self.source)
-            with poisoned() if self.poison else contextlib.nullcontext():
-                model = model_of_config(settings, self.seed)
-            if isinstance(model, str):
-                try:
-                    recipe_of(settings)  # what cannot be measured has to be predicted
-                except ConfigError as error:
-                    raise UsageError(f"{error}; {model}") from error
-
-                report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
-                return dataclasses.replace(report, remarks=(*report.remarks, model)), None
-        else:
-            with bad_arguments(), poisoned() if self.poison else contextlib.nullcontext():
-                model = build(self.source, arguments_of(self.kwargs))
+        with bad_arguments(), poisoned() if self.poison else contextlib.nullcontext():
+            given = arguments_of(self.kwargs)
+            settings = read_config(self.source) if is_config(self.source) else None
+            check(settings is None or not given, "kwargs", self.kwargs, "none, of a config")
+            model = build(self.source, given) if settings is None else model_of_config(settings, self.seed)
+        if isinstance(model, str):
+            assert settings is not None
+            try:
+                recipe_of(settings)  # what cannot be measured has to be predicted
+            except ConfigError as error:
+                raise UsageError(f"{error}; {model}") from error
+            report = examine(settings, n_tokens=self.n_tokens, seed=self.seed)
+            return dataclasses.replace(report, remarks=(*report.remarks, model)), None
         inputs: Any = None
         if self.data is not None:
             table = vocabulary_of(model)

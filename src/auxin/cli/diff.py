@@ -8,14 +8,13 @@ from typing import Annotated
 import tyro
 
 from auxin.cli.check import FOUND, bad_arguments
-from auxin.cli.options import Result, Verb
-from auxin.values import check
+from auxin.cli.options import Examining, Result
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffOptions(Verb):
+class DiffOptions(Examining):
     """Compare two models, weight by weight and layer by layer; exit status 0 nothing differs, 3 something does.
 
     A SOURCE is a config.json of transformers; a directory with one, and with its weights where there are some; or
@@ -28,20 +27,6 @@ class DiffOptions(Verb):
     """A config.json or its directory, or module:function."""
     second: Source
     """Another one."""
-    kwargs: tuple[str, ...] = ()
-    """Arguments of both functions, as name=value."""
-    layers: str | None = None
-    """Name of the container of the layers, where it is not found."""
-    batch: int = 2
-    """Sequences."""
-    n_tokens: int = 64
-    """Tokens of each."""
-    seed: int = 0
-    """Of random weights and inputs."""
-
-    def __post_init__(self) -> None:
-        check(self.batch >= 1, "batch", self.batch, "1 or more")
-        check(self.n_tokens >= 2, "n_tokens", self.n_tokens, "2 or more")
 
     def run(self) -> Result:
         """What differs."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from auxin.cli.options import Result, RunPath, Writing
+from auxin.cli.options import Following, Reading, Result, RunPath, Writing
 from auxin.values import check
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(Writing):
+class ExportOptions(Following, Reading, Writing):
     """Write a run's metrics as one table, or for TensorBoard, or its model as a folder that transformers loads.
 
     The table's columns are step, member, split, name and value; that of a sweep has the run and its settings, too.
@@ -24,18 +24,12 @@ class ExportOptions(Writing):
     """The run's directory; with --out alone, also a sweep's."""
     out: Path | None = None
     """File of the table; its ending decides: .parquet or .csv."""
-    tensorboard: Path | None = None
-    """Directory for TensorBoard."""
-    wandb: str | None = None
-    """Project of Weights & Biases."""
     hf: Path | None = None
     """Folder of the model and its vocabulary, for transformers."""
     checkpoint: int | None = None
     """Step of the model; by default the last one kept."""
     member: int | None = None
     """Seed of the model; by default the run's first."""
-    data_dir: str = ""
-    """Where the sentences of a run with a --data-dir are now, if they have moved."""
 
     def __post_init__(self) -> None:
         given = (self.out, self.hf, self.tensorboard, self.wandb)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from auxin.cli.options import Result, RunPath, Verb, table
+from auxin.cli.options import Reading, Result, RunPath, table
 from auxin.config import MeasureName
 from auxin.values import check
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureOptions(Verb):
+class MeasureOptions(Reading):
     """Take structural measures of checkpoints, of a run or of all that a sweep has finished.
 
     What was measured before is not measured again.
@@ -30,8 +30,6 @@ class MeasureOptions(Verb):
     """Which: norms, entropy, projection, signals."""
     sentences: int = 0
     """Training sentences measured; 0 means the published 10,000 (dyck 500)."""
-    data_dir: str = ""
-    """Where the sentences of a run with a --data-dir are now, if they have moved."""
 
     def __post_init__(self) -> None:
         check(self.sentences >= 0, "sentences", self.sentences, "0 (the published number) or more")

@@ -30,7 +30,7 @@ from auxin.architecture import Layer, Norm
 from auxin.cli import UsageError
 from auxin.errors import ConfigError
 from auxin.files import plain
-from auxin.values import from_dict, from_json
+from auxin.values import check, from_dict, from_json
 
 SENTENCE = 40  # characters above which a cell is wrapped; numbers and names never are
 WIDEST_TABLE = 10_000  # characters
@@ -141,6 +141,48 @@ class Writing(Verb):
 
     force: Flag = False
     """Replace files that auxin did not write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Verb):
+    """Base of the verbs that read the sentences of a run."""
+
+    data_dir: str = ""
+    """Where the sentences of a run with a --data-dir are now, if they have moved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sessions(Verb):
+    """Base of the verbs that train many runs."""
+
+    workers: int = 0
+    """Runs at a time; 0: as many as the cores, or GPUs, allow."""
+    ray: str = ""
+    """Address of a Ray cluster that trains the runs instead; auto: the one running here."""
+    reuse: tuple[Path, ...] = ()
+    """Directories of other sweeps or studies: runs of the same config that finished there are copied."""
+    dry_run: Flag = False
+    """Print what it would cost, measured here, and train nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examining(Verb):
+    """Base of the verbs that run a user's models."""
+
+    kwargs: tuple[str, ...] = ()
+    """Arguments of a function that builds a model, as name=value."""
+    layers: str | None = None
+    """Name of the container of the layers, where it is not found."""
+    batch: int = 2
+    """Sequences."""
+    n_tokens: int = 64
+    """Tokens of each."""
+    seed: int = 0
+    """Of random inputs, and of a config's random weights."""
+
+    def __post_init__(self) -> None:
+        check(self.batch >= 1, "batch", self.batch, "1 or more")
+        check(self.n_tokens >= 2, "n_tokens", self.n_tokens, "2 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

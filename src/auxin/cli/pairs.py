@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from auxin.cli.options import Result, Writing, table
+from auxin.cli.options import Reading, Result, Writing, table
 from auxin.tasks.columns import Case, Form, MinimalPair, Punctuation, read_pairs
 from auxin.values import check
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairsOptions(Writing):
+class PairsOptions(Reading, Writing):
     """Score minimal pairs: is the sentence that is right likelier than the one that is wrong?
 
     The file has a pair a line: good, tab, bad, tab, phenomenon; or JSON lines as BLiMP's. A sentence's score is the sum
@@ -42,8 +42,6 @@ class PairsOptions(Writing):
     """lower: compare in lower case, as auxin data writes it."""
     punctuation: Punctuation = "keep"
     """tokens: punctuation marks are words of their own, as auxin data writes them."""
-    data_dir: str = ""
-    """Where the sentences of a run with a --data-dir are now, if they have moved."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=("-o",))] = None
     """A CSV file with the scores of every sentence."""
 

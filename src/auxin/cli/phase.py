@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 
 from auxin.architecture.block import ALPHAS, Block
-from auxin.cli import UsageError
 from auxin.cli.block import BlockVerb
 from auxin.cli.options import Result, Writing
 from auxin.values import check
@@ -41,20 +37,10 @@ class PhaseOptions(BlockVerb, Writing):
 
     def __post_init__(self) -> None:
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
-
-    @classmethod
-    def parse(cls, program: str, arguments: Sequence[str], default: Any = None) -> Self:
-        """As every verb; the axis that is not chosen gives way to one that is, and a range has to rise."""
-        found = super().parse(program, arguments, default)
-        typed = {argument.split("=")[0] for argument in arguments}
-        if found.x[0] == found.y[0] and "--y" not in typed:  # the default of the axis that was not chosen
-            found = dataclasses.replace(found, y=cls.x)
-        for option, (name, low, high) in (("--x", found.x), ("--y", found.y)):
-            if not low < high:
-                raise UsageError(
-                    f"{option} is {name} {low:g} {high:g}; allowed: a name, from, to, from below to"
-                )
-        return found
+        for option, (name, low, high) in (("x", self.x), ("y", self.y)):
+            check(low < high, option, f"{name} {low:g} {high:g}", "a name, from, to, from below to")
+        if self.x[0] == self.y[0]:  # the usual hyperparameter of one axis was chosen for the other
+            object.__setattr__(self, "y", type(self).x)
 
     def run(self) -> Result:
         """Draw the phase diagram and write its table."""

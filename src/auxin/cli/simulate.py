@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,6 @@ COMPARED = {
     "small_gap": "1 − cosine of nearly collapsed tokens",
 }
 """What is compared, and its title."""
-COLUMNS = {
-    "predicted": "theory",
-    "measured": "measured",
-    "error": "standard_error",
-    "deviation": "deviation",
-    "tolerance": "tolerance",
-}
-"""The fields of an agreement, and their names in JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +76,7 @@ class SimulateOptions(BlockVerb, Writing):
             from auxin.report.theory_figures import profile_figure
 
             paths = save(profile_figure(found.theory, found.simulation), self.out, force=self.force)
-        values: dict[str, Any] = {
-            name: {shown: getattr(agreement, field) for field, shown in COLUMNS.items()}
-            for name, agreement in agreements.items()
-        }
+        values: dict[str, Any] = {name: asdict(agreement) for name, agreement in agreements.items()}
         values |= {f"{name}_exponent": numbers for name, numbers in found.exponents.items()}
         lines = [_table(COMPARED[name], agreement) for name, agreement in agreements.items()]
         for name, numbers in found.exponents.items():
@@ -101,7 +90,7 @@ class SimulateOptions(BlockVerb, Writing):
 
 
 def _table(title: str, agreement: Agreement) -> str:
-    columns = (getattr(agreement, name) for name in COLUMNS)
+    columns = asdict(agreement).values()
     rows = [
         [str(layer), f"{p:.4g}", f"{m:.4g}", f"{e:.1g}", f"{d:+z.1%}", f"{t:.1%}", "" if abs(d) <= t else "!"]
         for layer, (p, m, e, d, t) in enumerate(zip(*columns, strict=True))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from auxin.cli.options import Flag, Result, Verb, table
+from auxin.cli.options import Flag, Result, Sessions, table
 from auxin.studies.design import Scale, StudyName
 from auxin.values import check
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(Verb):
+class StudyOptions(Sessions):
     """Train all runs of a study, as far as they are not trained yet, and answer its question from them.
 
     Example: auxin study depth --scale minutes --out runs/studies/depth
@@ -32,14 +32,6 @@ class StudyOptions(Verb):
     """minutes: tiny models; laptop: hours on two cores; paper: the published sizes, on a GPU."""
     out: Path | None = None
     """The study's directory; by default runs/studies/NAME-SCALE."""
-    workers: int = 0
-    """Runs at a time; 0: as many as the cores, or GPUs, allow."""
-    ray: str = ""
-    """Address of a Ray cluster that trains the runs instead; auto: the one running here."""
-    reuse: tuple[Path, ...] = ()
-    """Directories of other studies: runs of the same config that finished there are copied, not trained again."""
-    dry_run: Flag = False
-    """Print what it would cost, measured here, and train nothing."""
     so_far: Flag = False
     """Train nothing and answer from the runs that have finished."""
 

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import tyro
 
-from auxin.cli.options import Flag, Result, Verb, table
+from auxin.cli.options import Result, Sessions, table
 from auxin.cli.study import outcomes_table, planned
 from auxin.lab.sweep_record import TABLE, Axis, Sweep, open_sweep
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions(Verb):
+class SweepOptions(Sessions):
     """Train all runs of a sweep file, as far as they are not trained yet, and make one table and its figures.
 
     Example: auxin sweep sweep.toml --out runs/sweep
@@ -24,16 +24,8 @@ class SweepOptions(Verb):
     """The sweep file: base, settings, axes, seeds (docs/sweeps.md)."""
     out: Path
     """The sweep's directory."""
-    workers: int = 0
-    """Runs at a time; 0: as many as the cores, or GPUs, allow."""
-    ray: str = ""
-    """Address of a Ray cluster that trains the runs instead; auto: the one running here."""
     only: str = ""
     """i/n: the i-th of n parts, as for one task of an array of n."""
-    reuse: tuple[Path, ...] = ()
-    """Directories of other sweeps or studies: runs of the same config that finished there are copied."""
-    dry_run: Flag = False
-    """Print what it would cost, measured here, and train nothing."""
 
     def run(self) -> Result:
         """Train what is left of the sweep; its summary, whose status says whether runs failed."""

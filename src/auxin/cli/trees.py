@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from auxin.cli import UsageError
-from auxin.cli.options import Result, Writing
+from auxin.cli.options import Reading, Result, Writing
 from auxin.values import check
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SHORT, SLIDER, FEW = 14, 20, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class TreesOptions(Writing):
+class TreesOptions(Reading, Writing):
     """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, with the gold tree.
 
     Beside it, the scores of all spans at the last checkpoint, as a heat map (…-chart).
@@ -53,8 +53,6 @@ class TreesOptions(Writing):
     """Steps to draw; by default four from first to last."""
     member: int | None = None
     """Seed of the model; by default the run's first."""
-    data_dir: str = ""
-    """Where the sentences of a run with a --data-dir are now, if they have moved."""
     out: Path | None = None
     """Stem of the figure (.png, .svg, .html); by default trees in the run's directory."""
 

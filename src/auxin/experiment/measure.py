@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from auxin.errors import CheckpointError, RunError
+from auxin.errors import RunError
 from auxin.experiment.bars import Bar
 from auxin.experiment.data import task_of
 from auxin.measures.structure import KNOWN, MEASURES, WITHOUT_SENTENCES, measured_sentences, structure
 from auxin.models.devices import has_device, on_threads
-from auxin.models.transformer import TransformerLM
 from auxin.runs import Metric, Run, measuring, open_run
 from auxin.runs.checkpoints import Checkpoint
 from auxin.tasks import Task
@@ -39,8 +38,8 @@ def measure(
 
     What was measured before on as many sentences is not measured again; every member of a checkpoint is
     written durably when it is done, with split "train". Raises ``RunError`` for a step without a checkpoint or a
-    directory that another process measures, ``CheckpointError`` for a damaged checkpoint or one of another
-    vocabulary than the task's, ``ConfigError`` for an unknown measure.
+    directory that another process measures, ``CheckpointError`` for a damaged checkpoint, ``ConfigError`` for an
+    unknown measure.
 
     >>> tiny = ModelConfig(depth=1, width=8, heads=2)
     >>> config = RunConfig(train_size=40, steps=2, eval_size=2, final_size=2, model=tiny)
@@ -60,7 +59,7 @@ def measure(
         with Bar("{task.completed:.0f}/{task.total:.0f} sentences", total, progress, lines=False) as bar:
             for checkpoint, member, names in missing:
                 bar.update(description=f"step {checkpoint.step}, member {member}")
-                model = _load(run, checkpoint, member, len(task.vocabulary)).to(_device(config.device))
+                model = run.model(checkpoint.step, member).to(_device(config.device))
                 values = structure(model, measured, task.vocabulary, names, lambda n: bar.update(advance=n))
                 append(Metric(checkpoint.step, member, "train", n, value) for n, value in values.items())
     return open_run(run)
@@ -93,16 +92,6 @@ def _missing(
             if names := [name for name in measures if name not in done]:
                 found.append((checkpoint, member, names))
     return found
-
-
-def _load(run: Run, checkpoint: Checkpoint, member: int, vocabulary_size: int) -> TransformerLM:
-    model = run.model(checkpoint.step, member)
-    if model.config.vocabulary_size != vocabulary_size:
-        raise CheckpointError(
-            f"{checkpoint.members[member]}: a vocabulary of {model.config.vocabulary_size} tokens; the task's has "
-            f"{vocabulary_size}"
-        )
-    return model
 
 
 def _device(wanted: str) -> str:

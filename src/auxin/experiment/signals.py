@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from typing import Any, Self
 
 
 class Stopped(BaseException):
@@ -14,15 +14,28 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """The first SIGINT or SIGTERM; see ``noted``."""
+    """The first SIGINT or SIGTERM inside is noted, and does not end the process; a second one is delivered as usual.
+
+    Outside the main thread, which alone receives signals, nothing is ever noted.
+    """
 
     def __init__(self) -> None:
         self.caught: int | None = None
         """The signal's number."""
         self._breaking = False
+        self._before: dict[int, Any] = {}
 
-    def note(self, number: int) -> None:
-        """A signal has come."""
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: object) -> None:
+        self.__exit__()
         self.caught = number
         if self._breaking:
             raise Stopped
@@ -37,29 +50,3 @@ class Signals:
             yield
         finally:
             self._breaking = False
-
-
-@contextmanager
-def noted() -> Iterator[Signals]:
-    """Note a SIGINT or SIGTERM instead of dying of it; a second one is delivered as usual.
-
-    Outside the main thread, which alone receives signals, nothing is ever noted.
-    """
-    signals = Signals()
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        for n, handler in before.items():
-            signal.signal(n, handler)
-        signals.note(number)
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

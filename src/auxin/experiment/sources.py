@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auxin.errors import AuxinError, ConfigError, DataError
+from auxin.errors import ConfigError
 from auxin.families.preparation import as_config_error
 from auxin.values import check
 
@@ -26,14 +25,14 @@ INSTALL = "install it in a clone of auxin with pip install '.[hf]'"
 LARGEST = 1e9
 """Parameters up to which a config's model is built to be measured."""
 
-GROWING = (
+GROWING = [
     "intermediate_size",
     "n_inner",
     "ffn_dim",
     "moe_intermediate_size",
     "head_dim",
     "word_embed_proj_dim",
-)
+]
 """Settings of configs that grow with the width."""
 
 
@@ -53,8 +52,14 @@ def build(source: str, arguments: Mapping[str, Any]) -> nn.Module:
     if isinstance(factory, nn.Module):
         return factory
     check(callable(factory), source, type(factory).__name__, "a function that returns a torch.nn.Module")
-    _check_arguments(source, factory, arguments)
-    called = f"{source} called with {shown}" if (shown := _shown(arguments)) else source
+    parameters = inspect.signature(factory)
+    try:
+        parameters.bind(**arguments)
+    except TypeError as error:
+        known = " ".join(f"{name}=…" for name in parameters.parameters) or "none"
+        raise ConfigError(f"{source}: {error}; allowed: --kwargs {known}") from None
+    shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    called = f"{source} called with {shown}" if shown else source
     with _running(source.rpartition(":")[0], f"{called} raised"):
         model = factory(**arguments)
     check(isinstance(model, nn.Module), f"result of {source}", type(model).__name__, "a torch.nn.Module")
@@ -68,7 +73,7 @@ def function_at(source: str) -> Any:
         raise ConfigError(
             f"source is {source!r}; allowed: module:function, file.py:function, or a config.json or its directory"
         )
-    with _running(place, f"{place} cannot be imported:"):
+    with _running(place, f"{place} cannot be imported"):
         found: Any = _imported(place)
     for step in name.split("."):
         if not hasattr(found, step):
@@ -94,14 +99,7 @@ def scaled_models(source: str, names: Sequence[str]) -> Callable[[int, int], Any
     heads is kept.
     """
     if not is_config(source):
-        function = function_at(source)
-
-        @wraps(function)
-        def built(*args: Any, **kwargs: Any) -> Any:
-            with _running(source.rpartition(":")[0], f"{source} raised"):
-                return function(*args, **kwargs)
-
-        return built
+        return _running(source.rpartition(":")[0], f"{source} raised")(function_at(source))
     from auxin.families.configs import read_config
 
     settings = read_config(source)
@@ -150,46 +148,17 @@ def _running(place: str, what: str) -> Iterator[None]:
     added.append(str(Path.cwd()))
     sys.path[:0] = added
     try:
-        yield
-    except AuxinError:
-        raise
+        with as_config_error(what):
+            yield
     except SystemExit as stop:
         raise ConfigError(
-            f"{what} SystemExit({stop.code!r}); allowed: a file that does not end the program where it is imported "
+            f"{what}: SystemExit({stop.code!r}); allowed: a file that does not end the program where it is imported "
             "(what a script does stands under if __name__ == '__main__')"
         ) from stop
-    except Exception as error:
-        text = f"{what} {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        if "relative import" in text:
-            text += "; allowed: a file of a package by its name, package.module:function"
-        raise ConfigError(text) from error
     finally:
         for path in added:
             if path in sys.path:
                 sys.path.remove(path)
-
-
-def _check_arguments(source: str, factory: Any, arguments: Mapping[str, Any]) -> None:
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
-        return
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in several]
-    missing = [name for name in needed if name not in arguments]
-    known = [p.name for p in parameters]
-    unknown = [name for name in arguments if name not in known]
-    if missing:
-        form = " ".join(f"{name}=…" for name in missing)
-        raise ConfigError(f"{source} needs {', '.join(missing)}; allowed: --kwargs {form}")
-    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        raise ConfigError(
-            f"{source} takes no {', '.join(unknown)}; allowed: --kwargs {', '.join(known) or 'none'}"
-        )
-
-
-def _shown(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
 def arguments_of(words: Sequence[str]) -> dict[str, Any]:
@@ -210,16 +179,13 @@ def model_of_config(settings: Mapping[str, Any], seed: int = 0) -> nn.Module | s
 
     The global random state is as before afterwards. Raises ``ConfigError`` where transformers refuses the settings.
     """
-    try:
-        import transformers
-    except ImportError:
+    if importlib.util.find_spec("transformers") is None:
         return f"to measure it as well, {INSTALL}"
     kind = str(settings.get("model_type"))
     values = {k: value for k, value in settings.items() if k not in ("model_type", "torch_dtype", "dtype")}
     with (
-        as_config_error(f"transformers builds no {kind!r} of this"),
+        _transformers(f"transformers builds no {kind!r} of this") as transformers,
         torch.random.fork_rng(devices=[]),
-        _quiet(transformers),
     ):
         torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         config = transformers.AutoConfig.for_model(kind, **values)
@@ -249,20 +215,27 @@ def model_at(source: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Mod
 
 
 def _with_weights(path: Path) -> nn.Module:
-    transformers = _transformers(f"weights of {path}")
-    with as_config_error(f"{path} holds no weights that transformers loads"), _quiet(transformers):
+    with _transformers(f"{path} holds no weights that transformers loads") as transformers:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
         built = _builder(transformers, config)
         owner: Any = getattr(built, "__self__", built)
         return owner.from_pretrained(path, config=config, local_files_only=True, use_safetensors=True)
 
 
-def _transformers(what: str) -> Any:
+@contextmanager
+def _transformers(what: str) -> Iterator[Any]:
+    """transformers, silent; what it raises, or that it is not there, as a ``ConfigError`` of ``what``."""
+    if importlib.util.find_spec("transformers") is None:
+        raise ConfigError(f"{what}: it is not installed; {INSTALL}")
+    import transformers
+
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
     try:
-        import transformers
-    except ImportError:
-        raise ConfigError(f"{what} cannot be read without transformers; {INSTALL}") from None
-    return transformers
+        with as_config_error(what):
+            yield transformers
+    finally:
+        transformers.logging.set_verbosity(level)
 
 
 def _builder(transformers: Any, config: Any) -> Callable[[Any], nn.Module]:
@@ -282,25 +255,12 @@ def _builder(transformers: Any, config: Any) -> Callable[[Any], nn.Module]:
     raise ValueError(f"none of its classes is made for {type(config).__name__}")
 
 
-@contextmanager
-def _quiet(transformers: Any) -> Any:
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
-
-
 def tokens_of(path: Path, vocabulary: int | None, batch: int, n_tokens: int) -> Tensor:
     """Token ids [batch, n] from a file: an array of ids (.npy), or a text, whose words are numbered as they come.
 
-    Only which tokens are the same matters to random embeddings, so no tokenizer is needed. Raises ``DataError`` for
-    a file that is empty, too short, no array of whole numbers, or of more words than the model's vocabulary.
+    Only which tokens are the same matters to random embeddings, so no tokenizer is needed. Raises ``ConfigError`` for
+    a file that is too short, no array of whole numbers, or of more words than the model's vocabulary.
     """
-    _check_data(
-        path.is_file() or not path.exists(), f"{path} is no file; allowed: an array of ids (.npy) or a text"
-    )
     try:
         if path.suffix == ".npy":
             ids = np.load(path)  # no pickles, by default
@@ -308,30 +268,18 @@ def tokens_of(path: Path, vocabulary: int | None, batch: int, n_tokens: int) -> 
             number: dict[str, int] = {}
             words = path.read_text(encoding="utf-8").split()[: batch * n_tokens]
             ids = np.array([number.setdefault(word, len(number)) for word in words], dtype=np.int64)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise DataError(f"{path} is no array of numbers or text: {error}") from None
-    _check_data(ids.size > 0, f"{path} is empty; allowed: two tokens or more")
-    _check_data(
-        ids.dtype.kind in "iu", f"{path} holds {ids.dtype}; allowed: whole numbers, the ids of tokens"
-    )
+        raise ConfigError(f"{path} is no array of numbers or text: {error}") from None
+    check(ids.dtype.kind in "iu", f"type of {path}", str(ids.dtype), "whole numbers, the ids of tokens")
     rows = ids[:batch, :n_tokens] if ids.ndim > 1 else ids[None, : batch * n_tokens]
     width = min(n_tokens, rows.shape[-1])
-    _check_data(width >= 2, f"{path} has {ids.size} token; allowed: two or more")
+    check(rows.size >= width >= 2, f"number of tokens in {path}", ids.size, "two or more")
     count = min(batch, rows.size // width)
     tokens = torch.from_numpy(rows.reshape(-1)[: count * width].astype(np.int64)).view(count, width)
-    largest, smallest = int(tokens.max()), int(tokens.min())
-    fits = smallest >= 0 and (vocabulary is None or largest < vocabulary)
-    _check_data(
-        fits, f"{path} has ids from {smallest} to {largest}; the model's vocabulary has {vocabulary} tokens"
-    )
+    smallest, largest, words = int(tokens.min()), int(tokens.max()), vocabulary or np.inf
+    allowed = f"ids of the model's vocabulary of {vocabulary} tokens"
+    check(0 <= smallest <= largest < words, f"range of ids in {path}", (smallest, largest), allowed)
     return tokens
-
-
-def _check_data(condition: bool, message: str) -> None:
-    if not condition:
-        raise DataError(message)
 
 
 def pretrained(path: Path) -> tuple[nn.Module, Any]:
@@ -339,10 +287,9 @@ def pretrained(path: Path) -> tuple[nn.Module, Any]:
 
     Raises ``ConfigError`` without transformers, or where the directory holds no such model.
     """
-    transformers = _transformers(f"the model in {path}")
     if not path.is_dir():
         raise ConfigError(f"{path} is no directory; allowed: one with a config.json, weights and a tokenizer")
     load = {"local_files_only": True}
-    with as_config_error(f"{path} holds no causal model that transformers loads"), _quiet(transformers):
+    with _transformers(f"{path} holds no causal model that transformers loads") as transformers:
         model = transformers.AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, **load)
         return model, transformers.AutoTokenizer.from_pretrained(path, **load)

@@ -14,7 +14,7 @@ from auxin.config import RunConfig
 from auxin.errors import CheckpointError, ConfigError, Interrupted
 from auxin.experiment.bars import TrainingProgress
 from auxin.experiment.data import anchored
-from auxin.experiment.signals import Signals, Stopped, noted
+from auxin.experiment.signals import Signals, Stopped
 from auxin.experiment.sinks import Sink, send, sending, sinks_of
 from auxin.measures.accuracy import Evaluator
 from auxin.measures.structure import measured_sentences, structure
@@ -137,7 +137,7 @@ def _train(
             return run
         inside.enter_context(float32_products(config.precision))  # of evaluations; a trainer sees to its own
         bar = inside.enter_context(TrainingProgress(config, enabled=progress))
-        signals = inside.enter_context(noted())
+        signals = inside.enter_context(Signals())
         for warning in (*directory.warnings, *([] if task.generated else problems(task.splits))):
             bar.warn(warning)
         if extend and not (config.log_every and config.checkpoint_every):

@@ -69,9 +69,7 @@ def check_owner(out: Path, owner: Owner) -> None:
         if why := Owner(**there).difference(owner):
             raise RunError(f"{out}: holds another study or sweep ({why}); choose another directory")
     else:
-        foreign = [n for n in files.names(out) if n not in OWN and not n.startswith(files.TEMPORARY)]
-        if foreign:
-            raise RunError(f"{out}: holds files of something else ({foreign[0]}); choose an empty directory")
+        files.check_foreign(out, OWN)
 
 
 def runs_directory(out: str | Path) -> Path:

@@ -16,7 +16,7 @@ from auxin import files
 from auxin.errors import AuxinError, Interrupted, RunError
 from auxin.experiment.bars import Bar
 from auxin.experiment.data import Sentences, anchored
-from auxin.experiment.signals import noted
+from auxin.experiment.signals import Signals
 from auxin.files import reading
 from auxin.lab import places
 from auxin.lab.named import Job, NamedRun, Outcome, check_names
@@ -164,7 +164,7 @@ class Session:
         costs = {job: estimated(step_flops, job.config) * job.config.steps for job in jobs}
         outcomes: dict[str, Outcome] = {}
         stopping = lambda: signals.caught is not None
-        with SweepProgress(costs, finished, self.progress) as bar, noted() as signals:
+        with SweepProgress(costs, finished, self.progress) as bar, Signals() as signals:
             if self.ray:
                 workers = RayWorkers(self.ray)
             else:

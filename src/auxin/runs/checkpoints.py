@@ -81,18 +81,13 @@ class Checkpoint:
         return False
 
     def _manifest(self) -> dict[str, Any]:
-        return files.read_json(self._inside(MANIFEST), step=int, sha256=dict)
+        return files.read_json(self.path / MANIFEST, step=int, sha256=dict)
 
     def _verified(self, name: str, digest: object) -> bytes:
-        content = files.read(self._inside(name))
+        content = files.read(self.path / name)
         if files.sha256(content) != digest:
             raise CheckpointError(f"{self.path / name}: damaged (its SHA-256 is not the recorded one)")
         return content
-
-    def _inside(self, name: str) -> Path:
-        """A file of it; the run's own directory alone may be a link."""
-        files.subdirectory(self.path.parent)
-        return files.subdirectory(self.path) / name
 
 
 def list_checkpoints(run: Path) -> list[Checkpoint]:

@@ -15,13 +15,13 @@ Files are not trusted: what is damaged raises ``RunError`` naming it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -162,24 +162,18 @@ def keep(source: str | Path, out: str | Path) -> None:
     source, out = Path(source), Path(out)
     if not holds_run(source):
         study = open_study(source)
-        _check_replaceable(out, {STUDY, TABLES, METRICS, LOCK})
+        files.check_foreign(files.directory(out, make=True), {STUDY, TABLES, METRICS, LOCK})
         _write(out, study.values, {name: study.file(name) for name in study.values["files_sha256"]})
         return
     if open_run(source).metrics.is_empty():  # reads all of it once
         raise RunError(f"{source}: has logged nothing")
     contents = {name: files.read(source / name) for name in FILES if files.is_file(source / name)}
-    _check_replaceable(out, {*FILES})
-    files.directory(out, make=True)
+    files.check_foreign(files.directory(out, make=True), FILES)
     for name in FILES:
         if name in contents:
             files.replace(out / name, contents[name])
         else:
             files.remove(out / name)
-
-
-def _check_replaceable(out: Path, expected: set[str]) -> None:
-    if files.kind(out) and (foreign := sorted({*files.names(files.directory(out))} - expected)):
-        raise RunError(f"{out}: holds something else ({foreign[0]}); choose an empty directory")
 
 
 def runs_as_recorded(
@@ -209,21 +203,14 @@ def runs_as_recorded(
 
 def wall_time(run: Path) -> float | None:
     """Seconds of the sessions whose end is in the run's events; None when there are none."""
-    lines = files.read_text(run / EVENTS).splitlines() if files.is_file(run / EVENTS) else []
-    events = [(when, event.partition(" ")[0]) for when, _, event in (line.partition(" ") for line in lines)]
-    marks = [
-        (when, event) for when, event in events if event in ("created", "resumed", "finished", "stopped")
-    ]
-    seconds = [
-        _seconds(begin, end)
-        for (begin, first), (end, then) in pairwise(marks)
-        if first in ("created", "resumed") and then in ("finished", "stopped")
-    ]
-    return sum(seconds) if seconds else None
-
-
-def _seconds(begin: str, end: str) -> float:
-    try:
-        return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0
+    seconds, begun = None, ""
+    for line in files.read_text(run / EVENTS).splitlines() if files.is_file(run / EVENTS) else ():
+        when, _, event = line.partition(" ")
+        if event.startswith(("created", "resumed")):
+            begun = when
+        elif begun and event.startswith(("finished", "stopped")):
+            seconds = seconds or 0.0
+            with contextlib.suppress(ValueError, TypeError):  # a full disk cuts lines
+                seconds += (datetime.fromisoformat(when) - datetime.fromisoformat(begun)).total_seconds()
+            begun = ""
+    return seconds

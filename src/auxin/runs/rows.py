@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,8 +17,6 @@ from auxin.errors import RunError
 if TYPE_CHECKING:
     import polars
 
-FRACTION = re.compile(rb'"(?:step|member)":\s*-?\d*[.eE]')
-"""What polars before 2 reads as a whole number."""
 METRICS, MEASURES, MEASURED = "metrics.jsonl", "measures.jsonl", "measures.json"
 
 
@@ -45,38 +42,23 @@ def encode(row: Metric) -> bytes:
 def read_rows(path: Path) -> polars.DataFrame:
     """The rows of a file in order, none where it is missing; columns as the fields of ``Metric``.
 
-    A last line without its end is a write in progress and left out. Raises ``RunError`` naming file and line at the
-    first damaged one.
+    A last line without its end is a write in progress and left out. Raises ``RunError`` naming a file with a line that
+    is something else.
     """
     import polars as pl
     from polars.exceptions import PolarsError
 
     kinds = (pl.Int64, pl.Int64, pl.String, pl.String, pl.Float64)
     schema = pl.Schema(zip(Metric._fields, kinds, strict=True))
+    rows = pl.DataFrame(schema=schema)
     lines = (files.read(path) if files.is_file(path) else b"").rpartition(b"\n")[0]
     if not lines:
-        return pl.DataFrame(schema=schema)
-    try:
-        rows = pl.read_ndjson(lines, schema=schema)
-    except PolarsError:
-        rows = pl.DataFrame(schema=schema)
-    named = pl.all_horizontal(pl.col("split", "name").is_not_null())
-    rows = rows.filter(pl.col("step") >= 0, pl.col("member") >= 0, named)
-    if len(rows) == lines.count(b"\n") + 1 and not FRACTION.search(lines):
-        return rows.with_columns(pl.col("value").fill_null(math.nan))
-    wrong = (number for number, line in enumerate(lines.split(b"\n"), 1) if not _is_row(line))
-    raise RunError(f"{path}: line {next(wrong, '?')} is no row of {', '.join(Metric._fields)}")
-
-
-def _is_row(line: bytes) -> bool:
-    try:
-        row = Metric(**json.loads(line))
-    except (ValueError, TypeError, RecursionError):
-        return False
-    whole = all(type(number) is int and 0 <= number < 2**63 for number in row[:2])
-    return (
-        whole and all(type(word) is str for word in row[2:4]) and type(row.value) in (int, float, type(None))
-    )
+        return rows
+    with contextlib.suppress(PolarsError):
+        rows = pl.read_ndjson(lines, schema=schema).drop_nulls(Metric._fields[:4])
+    if len(rows) <= lines.count(b"\n"):
+        raise RunError(f"{path}: damaged (a line is no row of {', '.join(Metric._fields)})")
+    return rows.with_columns(pl.col("value").fill_null(math.nan))
 
 
 class RowFile:

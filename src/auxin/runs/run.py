@@ -93,10 +93,8 @@ class Run(Displayed, Drawn):
         return rows.unique(keys, keep="last", maintain_order=True).sort(keys)
 
     def _check_metrics(self) -> None:
-        path, wanted = self.path / METRICS, self.summary.get("metrics_sha256")
-        if not files.is_file(path):
-            raise RunError(f"{path}: the directory or file is gone")
-        if wanted is not None and files.file_sha256(path) != wanted:
+        path = self.path / METRICS
+        if files.file_sha256(path) != self.summary.get("metrics_sha256"):
             raise RunError(f"{path}: damaged (its SHA-256 is not the one in {SUMMARY})")
 
     @cached_property
@@ -198,17 +196,16 @@ class Run(Displayed, Drawn):
 
     def copy_to(self, path: Path) -> None:
         """Copy the run into an empty directory, file by file and nothing through a link; its locks stay."""
-        for name in FILES:
-            if files.is_file(self.path / name):
-                files.copy(self.path / name, path / name)
         target = files.subdirectory(path / CHECKPOINTS, make=True)
+        copies = {self.path / name: path / name for name in FILES if files.is_file(self.path / name)}
         for checkpoint in self.checkpoints:
             made = files.subdirectory(target / checkpoint.path.name, make=True)
-            for name in files.names(checkpoint.path):
-                files.copy(checkpoint.path / name, made / name)
-            files.sync(made)
-        files.sync(target)
-        files.sync(path)
+            copies |= {checkpoint.path / name: made / name for name in files.names(checkpoint.path)}
+        with files.failing_clearly(path):
+            for source, copy in copies.items():
+                files.write_new(copy, files.read(source))
+        for directory in {copy.parent for copy in copies.values()} | {target}:
+            files.sync(directory)
 
 
 def holds_run(path: str | Path) -> bool:

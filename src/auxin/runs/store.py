@@ -15,7 +15,6 @@ import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from auxin import files
@@ -30,6 +29,7 @@ from auxin.runs.run import (
     EVENTS,
     PLACES,
     SUMMARY,
+    Run,
     config_bytes,
     is_finished,
     read_config,
@@ -46,7 +46,7 @@ def environment(config: RunConfig) -> dict[str, Any]:
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
     return {
         "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
         "commit": _commit(),
         "system": platform.system(),
         "machine": platform.machine(),
@@ -59,12 +59,6 @@ def environment(config: RunConfig) -> dict[str, Any]:
         "seeds": list(config.seeds),
         "data_seed": config.data_seed,
     }
-
-
-def _version(package: str) -> str | None:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(package)
-    return None
 
 
 def _commit() -> str | None:
@@ -120,7 +114,8 @@ class RunDirectory:
         self.path, self.config = files.directory(path, make=True), config
         self.step, self.warnings = 0, list[str]()
         self.saved: SavedState | None = None
-        self._check_claim()
+        if not files.is_file(self.path / CONFIG):
+            files.check_foreign(self.path, {LOCK, CONFIG})
         with contextlib.ExitStack() as held:
             held.enter_context(files.lock(self.path / LOCK, "another process is writing this run"))
             if not files.is_file(self.path / CONFIG):
@@ -136,20 +131,10 @@ class RunDirectory:
                 self._note_changes(changes)
             self._held = held.pop_all()
 
-    def _check_claim(self) -> None:
-        """Refuse a directory that holds something else than a run."""
-        there = [
-            n for n in files.names(self.path) if n not in (LOCK, CONFIG) and not n.startswith(files.TEMPORARY)
-        ]
-        if not there or files.is_file(self.path / CONFIG):
-            return
-        if {CHECKPOINTS, METRICS} & {*there}:
-            raise RunError(f"{self.path}: holds a run whose {CONFIG} is missing; choose an empty directory")
-        raise RunError(f"{self.path}: holds files of something else ({there[0]}); choose an empty directory")
-
     def _changes(self, data: str, extend: bool) -> dict[str, str]:
         """The settings that differ from the run that is there, and how; ``RunError`` for one that may not."""
-        before, begun = read_config(self.path), self._begun_with()
+        before = read_config(self.path)
+        begun = Run(self.path, before).data
         ours, theirs = flat(self.config), flat(before)
         allowed = {*CHANGEABLE} if data and begun == data else {*CHANGEABLE} - {*PLACES}
         if extend and self.config.steps > before.steps:
@@ -161,17 +146,11 @@ class RunDirectory:
                 raise RunError(f"{self.path}: holds another run ({name} is {old!r} there, {new!r} here)")
             if old != new:
                 changes[name] = f"{new!r} instead of {old!r}"
-        if begun not in (None, data):
+        if begun and begun != data:
             place = self.config.data_dir or self.config.grammar
             where = f"in {place}" if place else "generated"
             raise RunError(f"{self.path}: begun with other sentences than now {where}; train elsewhere")
         return changes
-
-    def _begun_with(self) -> str | None:
-        """SHA-256 of the sentences that the run was begun with; None where it is not known."""
-        with contextlib.suppress(RunError):
-            return files.read_signed(self.path / ENVIRONMENT).get("data", "")
-        return None
 
     def _note_environment(self, facts: Mapping[str, Any]) -> None:
         """Record environment and data; or warn of another environment than at first."""
@@ -258,18 +237,14 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def _naming_what_is_intact(self) -> Iterator[None]:
-        """A failure (full disk, lost directory) also says which checkpoint it has left."""
+        """A failure (full disk, lost directory) also says where the run will go on."""
         try:
             yield
         except RunError as error:
-            intact = "no checkpoint was written yet"
-            if self.step:
-                there: list[int] = []
-                with contextlib.suppress(RunError):
-                    there = [saved.step for saved in list_checkpoints(self.path) if saved.has_state]
-                state = "intact" if self.step in there else "gone, too"
-                intact = f"the checkpoint of step {self.step} is {state}"
-            raise RunError(f"{error}; {intact}") from None
+            last = (
+                f"the last checkpoint is of step {self.step}" if self.step else "no checkpoint is there yet"
+            )
+            raise RunError(f"{error}; {last}") from None
 
     def log(self, event: str) -> None:
         """Add a line to ``events.log``, the only place where a run notes the time; a full disk may drop it."""
@@ -288,7 +263,7 @@ class RunDirectory:
     def __enter__(self) -> RunDirectory:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -52,10 +52,11 @@ def answer_study(name: str, scale: Scale, out: str | Path, outcomes: Sequence[Ou
     metrics = logged(runs, out, data)
     claim(out, Owner(name, scale))
     analysis = load_study(name).analyse(metrics)
+    place = Path(out).name if Path(out).is_absolute() else str(out)  # a record names no place of a machine
     about: dict[str, Any] = {
         "study": name,
         "scale": scale,
-        "command": shlex.join(["auxin", "study", name, "--scale", scale, "--out", str(out)]),
+        "command": shlex.join(["auxin", "study", name, "--scale", scale, "--out", place]),
         "sessions": read_sessions(out),
         "environment": environment(runs[0].config),
     }
