@@ -40,8 +40,6 @@ REFUSED = (
     "simulate --depth 0",
     "simulate --width 0",
     "simulate --cosine -2",
-    "attention --points 1",
-    "attention --n-tokens many",
     "demo --steps -1",
     "train --out x --model.heads 3",
     "train --out x --task nothing",
@@ -76,7 +74,7 @@ def loaded(commands: list[str], directory: Path) -> list[tuple[str, int, set[str
     ("commands", "allowed"),
     [
         (["exponents", "exponents --preset laptop --json", "critical --depth 6"], set()),
-        (["phase --points 2 --out p", "attention --n-tokens 4 --points 2 --out a"], FIGURES),
+        (["phase --points 2 --out p"], FIGURES),
     ],
 )
 def test_the_scalar_theory_needs_numpy_and_special_functions(

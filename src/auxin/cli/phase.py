@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auxin.architecture.block import ALPHAS, Block
+from auxin.architecture.block import ALPHAS, Block, check_range
 from auxin.cli.block import BlockVerb
 from auxin.cli.options import Result, Writing
 from auxin.values import check
@@ -39,6 +39,7 @@ class PhaseOptions(BlockVerb, Writing):
         check(2 <= self.points <= 1000, "points", self.points, "2 to 1000")
         for option, (name, low, high) in (("x", self.x), ("y", self.y)):
             check(low < high, option, f"{name} {low:g} {high:g}", "a name, from, to, from below to")
+            check_range(name, high)
         if self.x[0] == self.y[0]:  # the usual hyperparameter of one axis was chosen for the other
             object.__setattr__(self, "y", type(self).x)
 
