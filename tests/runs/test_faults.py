@@ -226,7 +226,7 @@ def test_a_lost_directory_is_noticed(out: Path) -> None:
         shutil.rmtree(out)
         with pytest.raises(RunError, match=r"metrics\.jsonl: [Nn]o such file"):
             run.append_metrics([Metric(31, 0, "val", "accuracy", 1.0)])
-        with pytest.raises(RunError, match="No such file"):
+        with pytest.raises(RunError, match="no such directory"):
             run.save_checkpoint(31, {0: b""}, b"", {})
     assert not out.exists()
 
@@ -317,7 +317,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     first, error, after = result.stdout.splitlines()
     assert first == "0", result.stderr
     assert "No space left on device" in error
-    step = int(error.partition("checkpoint of step ")[2].split()[0])
+    step = int(error.partition("checkpoint is of step ")[2].split()[0])
     assert step > 3
     assert after == f"{step} {step} []"
 
