@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from auxin.cli.options import Following, Reading, Result, RunPath, Writing
+from auxin.cli.options import DataVerb, Following, Result, RunPath, Writing
 from auxin.values import check
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(Following, Reading, Writing):
+class ExportOptions(Following, DataVerb, Writing):
     """Write a run's metrics as one table, or for TensorBoard, or its model as a folder that transformers loads.
 
     The table's columns are step, member, split, name and value; that of a sweep has the run and its settings, too.

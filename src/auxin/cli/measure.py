@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from auxin.cli.options import Reading, Result, RunPath, table
+from auxin.cli.options import DataVerb, Result, RunPath, table
 from auxin.config import MeasureName
 from auxin.values import check
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureOptions(Reading):
+class MeasureOptions(DataVerb):
     """Take structural measures of checkpoints, of a run or of all that a sweep has finished.
 
     What was measured before is not measured again.

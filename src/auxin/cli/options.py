@@ -144,7 +144,7 @@ class Writing(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading(Verb):
+class DataVerb(Verb):
     """Base of the verbs that read the sentences of a run."""
 
     data_dir: str = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from auxin.cli.options import Reading, Result, Writing, table
+from auxin.cli.options import DataVerb, Result, Writing, table
 from auxin.tasks.columns import Case, Form, MinimalPair, Punctuation, read_pairs
 from auxin.values import check
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairsOptions(Reading, Writing):
+class PairsOptions(DataVerb, Writing):
     """Score minimal pairs: is the sentence that is right likelier than the one that is wrong?
 
     The file has a pair a line: good, tab, bad, tab, phenomenon; or JSON lines as BLiMP's. A sentence's score is the sum

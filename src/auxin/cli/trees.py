@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from auxin.cli import UsageError
-from auxin.cli.options import Reading, Result, Writing
+from auxin.cli.options import DataVerb, Result, Writing
 from auxin.values import check
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SHORT, SLIDER, FEW = 14, 20, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class TreesOptions(Reading, Writing):
+class TreesOptions(DataVerb, Writing):
     """Draw the tree that a model computes for a sentence, checkpoint by checkpoint, with the gold tree.
 
     Beside it, the scores of all spans at the last checkpoint, as a heat map (…-chart).
