@@ -20,7 +20,6 @@ WORK = {
     "exponents": "exponents",
     "critical": "critical --depth 6",
     "phase": "phase --points 2 --out phase",
-    "attention": "attention --n-tokens 4 --points 2 --out attention",
     "simulate": "simulate --depth 1 --width 64 --draws 2",
 }
 """The least work of the verbs that need no run."""
