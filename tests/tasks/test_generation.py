@@ -119,14 +119,17 @@ def test_fronting_with_markers(written):
 
 def test_swapping_constituents(written):
     text = REFLEXIVE.replace("reinflect Refl N", "swap V N").replace("VP	V Refl", "VP	V NP")
+    text = text.replace("1	S	NP VP", "1	S	Adv NP VP\n1	Adv	today")
     text = "\n".join(line for line in text.splitlines() if "Refl" not in line and "%form" not in line.strip())
     task = written(text + "\n%before N_sg was\n%before N_pl were\n%after by\n", train_size=100)
     for s in task.splits["gen"]:
-        verb = next(i for i, w in enumerate(s.words) if w in ("hurt", "washed"))
-        subject, new = s.words[:verb], s.words[verb + 1 :]
+        adverb, *words = s.words
+        verb = next(i for i, w in enumerate(words) if w in ("hurt", "washed"))
+        subject, new = words[:verb], words[verb + 1 :]
         passive = "were" if new[1].endswith("s") else "was"
-        assert s.target.split() == [*new, passive, s.words[verb], "by", *subject, "."]
-        assert task.scorer.contrast(s) == (1, new[1], s.words[5])  # the noun of the clause is the second
+        assert s.target.split() == [adverb, *new, passive, words[verb], "by", *subject, "."]
+        assert task.scorer.contrast(s) == (2, new[1], words[5])  # the noun of the clause is the second
+        assert (s.target.split()[2], task.scorer.linear(s).split()[2]) == (new[1], words[5])
 
 
 def test_conditions(written):

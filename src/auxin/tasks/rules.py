@@ -169,9 +169,9 @@ class Swap(Rule):
         return exchanged
 
     def contrast(self, words: Sequence[str], structure: Structure) -> Contrast:
-        _, after, new = _flanks(structure, self.controller)
-        second = _controllers(structure, self.controller)[1]
-        return Contrast(new - after.start, words[new], words[second])
+        before, after, new = _flanks(structure, self.controller)
+        place = before.start + new - after.start
+        return Contrast(place, words[new], self.linear(words, structure)[place])
 
 
 @cache
