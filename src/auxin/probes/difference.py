@@ -122,8 +122,7 @@ def diff(
         copies = sum(row["same"] and not row["constant"] for row in rows)
         varied = sum(row["matched"] != "none" and not row["constant"] for row in rows)
         findings = _folded(rows, copies > varied / 2, max(len(stack.layers) for stack in stacks))
-        equal = all(row["same"] for row in rows)
-    profile, more, notes = _profiles(models, read, rows, stacks[0], equal=equal)
+    profile, more, notes = _profiles(models, read, rows, stacks[0])
     columns = ("name", "other", "matched", "layer", "size", "other_size", "same", "difference")
     table = pl.DataFrame([{name: row[name] for name in columns} for row in rows], infer_schema_length=None)
     return Difference(table, profile, (*findings, *more), tuple(notes))
@@ -189,12 +188,7 @@ def _words(row: dict[str, Any], copies: bool) -> str | None:
 
 
 def _profiles(
-    models: Sequence[nn.Module],
-    reading: Reading,
-    rows: Sequence[dict[str, Any]],
-    stack: LayerStack,
-    *,
-    equal: bool,
+    models: Sequence[nn.Module], reading: Reading, rows: Sequence[dict[str, Any]], stack: LayerStack
 ) -> tuple[pl.DataFrame | None, list[str], list[str]]:
     """Both streams on the same inputs, what differs in them, in single modules and in the outputs; and notes."""
     try:
@@ -207,7 +201,7 @@ def _profiles(
             outputs = [_output(model, shared) for model in models]
     except ConfigError as error:
         return None, [], [f"layers were not compared: {error}"]
-    findings = [*unlike, *_compared_use(reaches)]
+    findings, equal = [*unlike, *_compared_use(reaches)], all(row["same"] for row in rows)
     depths, width = [observation.depth for observation in seen], min(o.width for o in seen)
     last = _compared_outputs(outputs, ROUNDING if equal else _chance(depths[0] + 1, width), equal=equal)
     if depths[0] != depths[1]:

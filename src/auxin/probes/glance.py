@@ -51,9 +51,8 @@ class Glance:
         self.layers = seen.layers
         norm = self.profile().norm if precision is None else seen.norm
         if not np.allclose(norm, seen.norm, rtol=1e-2):
-            raise ConfigError(
-                f"the stream of {stack.name} is not what its layers return; allowed: one that is"
-            )
+            what = f"the stream of {stack.name}"
+            raise ConfigError(f"{what} is not what its layers return; allowed: one that is")
 
     def profile(self) -> Profile:
         """Columns of ``Observation`` by one random combination, shares of the layer's output; and experts: of the

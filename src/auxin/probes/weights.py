@@ -285,9 +285,8 @@ def missing_norms(subject: Subject, reference: Reference) -> Iterator[Diagnostic
     for name, kind in reference.norms.items():
         instead = modules.get(name)
         if instead is None or isinstance(instead, nn.Identity):
-            sentence = (
-                f"{name} is {'missing' if instead is None else 'Identity'} where {reference.name} has {kind}."
-            )
+            there = "missing" if instead is None else "Identity"
+            sentence = f"{name} is {there} where {reference.name} has {kind}."
             layer, part = subject.stack.place(name)
             yield Diagnostic("mismatch", name, sentence, layer=layer, part=part)
 
