@@ -54,3 +54,4 @@ def test_the_near_unit_mass_is_that_of_the_maps() -> None:
     mixed = x @ torch.randn(6, 6, generator=generator)  # whatever its axes
     assert near_unit_mass([mixed, mixed + 1]) == 1
     assert np.isclose(near_unit_mass([x, 3 * x, 3 * x]), 0.5)
+    assert math.isnan(near_unit_mass([x, x * math.inf]))

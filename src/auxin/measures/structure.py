@@ -80,7 +80,7 @@ def near_unit_mass(states: Sequence[Tensor]) -> float:
     With X, Y [N, d] the centered states of all tokens before and after a layer, a layer's map is
     A = argmin ‖Y − X A‖, taken in coordinates that whiten X (dynamic mode decomposition). From "Residual Koopman
     Spectral Profiling", Kim et al. 2026 (arXiv 2602.22988), section 3.2, without the filter of modes. States are
-    [B, n, d] by layer, the input first; N should exceed d.
+    [B, n, d] by layer, the input first; N should exceed d. NaN where a state has overflowed.
 
     >>> import torch
     >>> x = torch.randn(2, 40, 8, generator=torch.Generator().manual_seed(0))
@@ -88,6 +88,8 @@ def near_unit_mass(states: Sequence[Tensor]) -> float:
     0.5
     """
     rows = [state.detach().double().flatten(0, -2).cpu() for state in states]
+    if not all(x.isfinite().all() for x in rows):
+        return math.nan
     rows = [x - x.mean(0) for x in rows]
     low, high = NEAR_UNIT
     shares: list[float] = []
