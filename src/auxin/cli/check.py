@@ -10,12 +10,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
-
-import tyro
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from auxin.cli import UsageError
-from auxin.cli.options import Examining, Flag, Result, Writing
+from auxin.cli.options import Examining, Flag, Result, Source, Writing
 from auxin.errors import ConfigError
 from auxin.values import check, check_finite
 
@@ -56,7 +54,7 @@ class CheckOptions(Examining, Writing):
     Example: auxin check my_project.model:build --kwargs depth=24 --out check
     """
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    source: Source
     """A config.json or its directory, or module:function."""
     data: Path | None = None
     """Token ids (.npy) or a text, whose words are numbered; by default random tokens."""

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from auxin.cli.options import Result, Writing, table
+from auxin.cli.options import File, Out, Result, Writing, table
 from auxin.config import preset
 from auxin.files import directory, kind, remove
 from auxin.outputs import check_output, write_output
@@ -31,9 +27,9 @@ class DataOptions(Writing):
     Example: auxin data pairs.tsv --gen-where type=relative --out dutch
     """
 
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    file: File
     """The table, in UTF-8."""
-    out: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    out: Out
     """The folder: train.tsv, val.tsv, gen.tsv, perhaps test.tsv."""
     gen_where: str = ""
     """Lines for generalization only: COLUMN=VALUE, or COLUMN~PATTERN for a regular expression; by default those whose

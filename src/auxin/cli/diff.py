@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-import tyro
 
 from auxin.cli.check import FOUND, bad_arguments
-from auxin.cli.options import Examining, Result
-
-Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+from auxin.cli.options import Examining, Result, Source
 
 
 @dataclass(frozen=True, kw_only=True)

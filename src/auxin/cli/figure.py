@@ -6,12 +6,11 @@ import re
 import sys
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from auxin.cli.options import Result, Writing
+from auxin.cli.options import Directories, Out, Result, Writing
 from auxin.cli.report import opened
 from auxin.errors import ConfigError
 from auxin.values import check
@@ -32,9 +31,9 @@ class FigureOptions(Writing):
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """Which figure."""
-    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(name="dir", metavar="DIR...")]
+    paths: Directories
     """Directories that auxin study, auxin sweep or auxin train wrote."""
-    out: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    out: Out
     """The file; its ending decides: .pdf, .svg, .png (300 dots an inch) or .html."""
     width: Annotated[str, tyro.conf.arg(metavar="LENGTH")] = "3.25in"
     """Width, in in, cm, mm or pt; labels have 8 points."""

@@ -90,6 +90,12 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch without its opposite."""
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
 """The run that a verb is about."""
+Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+"""A model, or what builds it."""
+File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+Directories = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(name="dir", metavar="DIR...")]
+Out = Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+"""Where a verb writes, also by -o."""
 NARROWEST, WIDEST = 60, 100  # columns that help is laid out for
 WIDE = 2000  # columns of what tyro refuses, so that it breaks no word
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from auxin.cli.options import DataVerb, Result, Writing, table
+from auxin.cli.options import DataVerb, File, Result, Writing, table
 from auxin.tasks.columns import Case, Form, MinimalPair, Punctuation, read_pairs
 from auxin.values import check
 
@@ -32,7 +32,7 @@ class PairsOptions(DataVerb, Writing):
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's directory, or one with a causal model of transformers and its tokenizer."""
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    file: File
     """The pairs."""
     checkpoint: tuple[int, ...] = ()
     """Steps of a run; by default its last checkpoint."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from auxin.cli.options import Result, Verb
+from auxin.cli.options import Out, Result, Verb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class RecordOptions(Verb):
 
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="dir", metavar="DIR")]
     """The directory of an answered study, or of a run."""
-    out: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    out: Out
     """The record's directory; a record that is there is replaced."""
 
     def run(self) -> Result:

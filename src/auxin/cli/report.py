@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-
-from auxin.cli.options import Result, Writing
+from auxin.cli.options import Directories, Out, Result, Writing
 from auxin.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,9 +27,9 @@ class ReportOptions(Writing):
     Example: auxin report runs/studies/depth runs/question --out report.html
     """
 
-    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(name="dir", metavar="DIR...")]
+    paths: Directories
     """Directories that auxin study, auxin sweep or auxin train wrote."""
-    out: Annotated[Path, tyro.conf.arg(aliases=("-o",))] = Path("report.html")
+    out: Out = Path("report.html")
     """The page: one file that needs no network."""
 
     def run(self) -> Result:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from auxin.cli.options import Result, Sessions, table
+from auxin.cli.options import File, Result, Sessions, table
 from auxin.cli.study import outcomes_table, planned
 from auxin.lab.sweep_record import TABLE, Axis, Sweep, open_sweep
 
@@ -20,7 +17,7 @@ class SweepOptions(Sessions):
     Example: auxin sweep sweep.toml --out runs/sweep
     """
 
-    file: Annotated[Path, tyro.conf.Positional]
+    file: File
     """The sweep file: base, settings, axes, seeds (docs/sweeps.md)."""
     out: Path
     """The sweep's directory."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from auxin.cli.check import FOUND, bad_arguments
-from auxin.cli.options import Result, Writing
+from auxin.cli.options import Result, Source, Writing
 from auxin.values import check
 
 
@@ -23,7 +21,7 @@ class TransferOptions(Writing):
     Example: auxin transfer my_project.model:build --widths 64 128 256
     """
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    source: Source
     """module:function, or a config.json or its directory."""
     widths: tuple[int, ...] = (64, 128, 256, 512)
     """At the least depth."""
