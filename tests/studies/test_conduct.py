@@ -68,7 +68,7 @@ def test_a_study_from_its_runs_to_its_files(
     record = json.loads((tmp_path / "study.json").read_text())
     assert record["study"] == name
     assert record["scale"] == "minutes"
-    assert record["command"] == f"auxin study {name} --scale minutes --out {tmp_path}"
+    assert record["command"] == f"auxin study {name} --scale minutes --out {tmp_path.name}"
     assert record["question"] == analysis.question
     assert record["answer"] == analysis.answer
     assert [f["sentence"] for f in record["findings"]] == [f.sentence for f in analysis.findings]
