@@ -144,7 +144,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("export x --froce y", "Unrecognized options: --froce, y; Perhaps you meant: --force"),
         ("train --out x extra", "Unrecognized options: extra"),
         ("study foo", f"invalid choice 'foo' for argument 'name'. Expected one of {get_args(StudyName)}"),
-        ("demo --seed ten", "Error parsing --seed: invalid literal for int() with base 10: 'ten'"),
+        ("demo --seed ten", "Error parsing --seed: 'ten'; allowed: a whole number"),
         ("train --out x --seeds 0,b", "Error parsing --seeds: '0 b'; allowed: [INT ...]"),
         ("train --out x --measures", "Error parsing --measures: no value; allowed: [STR ...]"),
         ("phase --x sigma_w 1 b", "Error parsing --x: 'sigma_w 1 b'; allowed: STR FLOAT FLOAT"),

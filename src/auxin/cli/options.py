@@ -289,6 +289,26 @@ def spec_of(kind: Any) -> PrimitiveConstructorSpec[Any]:
 
 
 @registry.primitive_rule
+def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A number, or None where the type has it, refused in plain words."""
+    kinds = get_args(info.type) or (info.type,)
+    numbers = [kind for kind in kinds if kind is not type(None)]
+    if len(numbers) != 1 or numbers[0] not in (int, float):
+        return None
+    allowed = ("a whole number" if numbers[0] is int else "a number") + " or None" * (len(kinds) - 1)
+
+    def read(words: list[str]) -> float | None:
+        if words == ["None"] and len(kinds) == 2:
+            return None
+        try:
+            return numbers[0](words[0])
+        except ValueError:
+            raise ValueError(f"{words[0]!r}; allowed: {allowed}") from None
+
+    return PrimitiveConstructorSpec(1, numbers[0].__name__.upper(), read, lambda _: True, lambda n: [str(n)])
+
+
+@registry.primitive_rule
 def _description_as_json(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """Layers and norms of a model are one option each, which takes them as a config file has them, in JSON."""
     if info.type == tuple[Layer, ...]:
