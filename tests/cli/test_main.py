@@ -229,6 +229,17 @@ def test_whatever_happens_is_one_line_unless_debugging(
         main(["export", "--debug"])
 
 
+def test_a_terminal_says_how_long_a_verb_without_a_bar_is_at_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
+    assert main(["exponents"]) == 0
+    out, err = capsys.readouterr()
+    assert "auxin exponents" in err
+    assert "0:00:00" in err
+    assert "0:00:00" not in out
+
+
 def test_help_loads_no_library() -> None:
     heavy = {"torch", "tyro", "polars", "numpy", "rich"}
     code = f"import sys, auxin.cli as c; c.main([]); print({heavy} & {{*sys.modules}})"

@@ -129,7 +129,6 @@ MAY_READ_A_CLOCK = {
     "lab/workers.py": "wall time of a run, beside its status, here and under Ray",
     "lab/plan.py": "how fast this machine is",
     "runs/store.py": "events.log",
-    "screen.py": "how long a terminal has been silent",
 }
 
 

@@ -6,11 +6,12 @@ read, 3 ``check``, ``diff`` or ``transfer`` has found something, 128 + n stopped
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from auxin.errors import AuxinError, Interrupted
@@ -60,6 +61,8 @@ HELP = "\n".join(
         "auxin help VERB lists a verb's options with an example; auxin --version prints\nthe version.",
     ]
 )
+WITH_BAR = {"demo", "train", "resume", "sweep", "study", "measure"}
+"""Verbs that show on a terminal what is done and the time left."""
 
 
 class UsageError(Exception):
@@ -112,9 +115,24 @@ def options_of(verb: str) -> type[Verb]:
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
     options = options_of(verb).parse(f"auxin {verb}", arguments)
-    result = options.run()
+    with _elapsed(verb):
+        result = options.run()
     result.show(options.json)
     return result.status
+
+
+@contextlib.contextmanager
+def _elapsed(verb: str) -> Iterator[None]:
+    """On a terminal, how long a verb without a bar of its own has been at work."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    hidden = verb in WITH_BAR or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as spinner:
+        spinner.add_task(f"auxin {verb}", total=None)
+        yield
 
 
 def _explanation(error: BaseException) -> str:
