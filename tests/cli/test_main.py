@@ -145,6 +145,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --out x extra", "Unrecognized options: extra"),
         ("study foo", f"invalid choice 'foo' for argument 'name'. Expected one of {get_args(StudyName)}"),
         ("demo --seed ten", "Error parsing --seed: 'ten'; allowed: a whole number"),
+        ("simulate --draws 1", "auxin simulate: draws is 1; allowed: 2 or more"),
         ("train --out x --seeds 0,b", "Error parsing --seeds: '0 b'; allowed: [INT ...]"),
         ("train --out x --measures", "Error parsing --measures: no value; allowed: [STR ...]"),
         ("phase --x sigma_w 1 b", "Error parsing --x: 'sigma_w 1 b'; allowed: STR FLOAT FLOAT"),

@@ -224,7 +224,8 @@ def refused() -> Iterator[None]:
         except SystemExit:
             parts = re.split(r"(?m)^(?:╭|╰|│ ─).*$", box())
             found = [" ".join(part.replace("│", "").split()) for part in parts if "helptext" not in part]
-            raise UsageError("; ".join(filter(None, found)).removesuffix(".")) from None
+            text = "; ".join(filter(None, found)).removesuffix(".")
+            raise UsageError(re.sub(r"^Error parsing \w+Options: ", "", text)) from None
 
 
 @contextlib.contextmanager
