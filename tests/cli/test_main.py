@@ -133,7 +133,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --out=", "--out is ''; allowed: a path"),
         (
             "phase --x sigma_w 5 1",
-            "PhaseOptions: x is 'sigma_w 5 1'; allowed: a name, from, to, from below to",
+            "auxin phase: x is 'sigma_w 5 1'; allowed: a name, from, to, from below to",
         ),
         ("export x", "out is None; allowed: one or more of --out FILE, --hf DIR, --tensorboard DIR"),
         ("train", "Missing from auxin train: --out PATH"),
