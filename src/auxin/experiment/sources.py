@@ -150,6 +150,12 @@ def _running(place: str, what: str) -> Iterator[None]:
     try:
         with as_config_error(what):
             yield
+    except ConfigError as error:
+        if "relative import" not in str(error):
+            raise
+        raise ConfigError(
+            f"{error}; allowed: a file of a package by its name, package.module:function"
+        ) from error
     except SystemExit as stop:
         raise ConfigError(
             f"{what}: SystemExit({stop.code!r}); allowed: a file that does not end the program where it is imported "
