@@ -139,7 +139,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train", "Missing from auxin train: --out PATH"),
         ("figure learning-curves runs/x", "Missing from auxin figure: -o PATH, --out PATH"),
         ("export", "Missing from auxin export: RUN"),
-        ("train --out", "Missing value for argument '--out'"),
+        ("train --out", "Missing value for argument"),
         ("train --out x --modle.depth 3", "--modle.depth, 3; Perhaps you meant: --model.depth INT"),
         ("export x --froce y", "Unrecognized options: --froce, y; Perhaps you meant: --force"),
         ("train --out x extra", "Unrecognized options: extra"),

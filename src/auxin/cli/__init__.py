@@ -128,9 +128,11 @@ def _elapsed(verb: str) -> Iterator[None]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
+    if verb in WITH_BAR or not console.is_terminal:
+        yield
+        return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    hidden = verb in WITH_BAR or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as spinner:
+    with Progress(*columns, console=console, transient=True) as spinner:
         spinner.add_task(f"auxin {verb}", total=None)
         yield
 
