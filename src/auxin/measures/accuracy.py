@@ -128,6 +128,7 @@ def _answers(
     }
 
     def judge(model: CausalModel, tokens: Tensor, facts: Tensor) -> dict[str, Tensor]:
+        """By name, which of the sentences [B, L] are right."""
         source, place, without_contrast = facts[:, 0], facts[:, 1], facts[:, 2].bool()
         logits, following = model(tokens[:, :-1]).logits, tokens[:, 1:]  # [B, L, V], [B, L]
         whole = ((logits.argmax(-1) == following) | _given(following, source)).all(1)

@@ -101,6 +101,7 @@ class _Band:
         self._outside: set[int] = set()
 
     def judge(self, step: int, profile: Profile) -> Alarm | None:
+        """The layer that has left its band since the last look, the farthest of several."""
         quantity, last, ends = self._quantity, self._last, self._limits
         x = quantity.scale(profile[quantity.column])
         if len(self._changes) >= FEWEST:
