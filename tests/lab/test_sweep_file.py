@@ -18,6 +18,17 @@ def swept(folder: Path, text: str):
     return read_sweep(folder / "sweep.toml")
 
 
+@pytest.mark.parametrize(
+    ("values", "log"),
+    [((1e-4, 1e-3, 1e-2, 3e-2), True), ((10, 1, 3), True), ((1, 2, 3), False), ((0.0, 1.0, 10.0), False)],
+)
+def test_listed_values_are_drawn_on_the_scale_where_they_lie_more_evenly(
+    values: tuple[float, ...], log: bool, tmp_path: Path
+) -> None:
+    text = f'preset = "laptop"\n[axes]\n"optimizer.weight_decay" = {list(values)}'
+    assert [axis.log for axis in swept(tmp_path, text).axes] == [log]
+
+
 def test_a_grid_of_a_preset(tmp_path: Path) -> None:
     text = """
     preset = "laptop"

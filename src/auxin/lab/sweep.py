@@ -19,7 +19,7 @@ from auxin.lab import places
 from auxin.lab.named import NamedRun, Outcome, Setting, check_names
 from auxin.lab.plan import Plan
 from auxin.lab.session import Session
-from auxin.lab.sweep_file import Design, geometric, read_sweep, shared
+from auxin.lab.sweep_file import Design, logarithmic, read_sweep, shared
 from auxin.lab.sweep_record import Axis, Sweep, SweepRun, open_sweep, write_sweep
 from auxin.lab.table import RESERVED, Start, summary_table
 from auxin.runs.run import Data
@@ -91,7 +91,7 @@ def designed(runs: Sequence[NamedRun] | str | Path) -> Design:
     values = {n: list(dict.fromkeys(r.settings[n] for r in runs if n in r.settings)) for n in names}
     points = {tuple(run.settings.get(name) for name in names) for run in runs}
     drawn = len(points) < math.prod(map(len, values.values()))
-    axes = [Axis(n, tuple(v), geometric(v), drawn) for n, v in values.items() if len(v) > 1]
+    axes = [Axis(n, tuple(v), logarithmic(v), drawn) for n, v in values.items() if len(v) > 1]
     owner = places.Owner() if derived else places.Owner(axes=tuple(names), settings=shared(runs, names))
     return Design(tuple(axes), list(runs), owner)
 

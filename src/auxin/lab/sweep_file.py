@@ -272,7 +272,7 @@ class _Range:
             names = [point_name({name: label(name, value)}) for value in spec]
             how = "files of different stems" if name in FILES else "values of different names"
             check(len(set(names)) == len(names), where, spec, how)
-            return cls(name, tuple(spec), log=geometric(spec))
+            return cls(name, tuple(spec), log=logarithmic(spec))
         points = {} if drawn else {"points"}
         form = "a list, { log = [low, high]%s } or { linear = … }" % ("" if drawn else ", points = N")
         fits = isinstance(spec, dict) and set(spec) in ({"log", *points}, {"linear", *points})
@@ -304,10 +304,11 @@ class _Range:
         return round(value) if known_fields()[self.name] is int else float(f"{value:.6g}")
 
 
-def geometric(values: Sequence[object]) -> bool:
-    """Whether values have a constant ratio, so that they lie evenly on a logarithmic scale."""
-    numbers = [v for v in values if type(v) in (int, float) and v > 0]  # pyright: ignore[reportOperatorIssue]
+def logarithmic(values: Sequence[object]) -> bool:
+    """Whether values lie more evenly on a logarithmic scale than on a linear one: 1, 3, 10 do."""
+    numbers = sorted(v for v in values if type(v) in (int, float) and v > 0)  # pyright: ignore
     if len(numbers) < max(3, len(values)):
         return False
-    ratios = [b / a for a, b in itertools.pairwise(numbers)]  # pyright: ignore[reportOperatorIssue]
-    return ratios[0] != 1 and all(math.isclose(r, ratios[0], rel_tol=1e-6) for r in ratios)
+    gaps = [b - a for a, b in itertools.pairwise(numbers)]
+    ratios = [math.log(b / a) for a, b in itertools.pairwise(numbers)]
+    return max(ratios) / min(ratios) < max(gaps) / min(gaps)

@@ -168,12 +168,11 @@ class _Pair:
     def _map(self, means: pl.DataFrame, second: Axis, response: Response) -> Panel:
         """A cell a point, coloured by the mean, with its number where there is room."""
         cells = means.with_columns(bright=_bright(means["value"], response))
-        x = alt.X(
-            "place:O", title=label(self.first.name), sort=_order(self.first), axis=alt.Axis(labelAngle=0)
-        )
-        y = alt.Y(
-            "series:O", title=label(second.name), sort=_order(second)[:: 1 if second.categorical else -1]
-        )
+        apart = alt.Scale(padding=0.03)  # cells that touch show faint lines where a side falls within a pixel
+        level, title = alt.Axis(labelAngle=0), label(self.first.name)
+        x = alt.X("place:O", title=title, sort=_order(self.first), axis=level, scale=apart)
+        order = _order(second)[:: 1 if second.categorical else -1]
+        y = alt.Y("series:O", title=label(second.name), sort=order, scale=apart)
         tip = tips(response.form, "place:N", "series:N", "models:Q")
         chart = alt.Chart(drawable(cells, response.title))
         numbers = max(len(self.first.values), len(second.values)) <= MOST_NUMBERS
