@@ -115,7 +115,7 @@ class Evidence:
             return ["These models cannot tell: with one a point there is no scatter to compare with."]
         if min(f.p_first, f.p_second) >= LEVEL:
             return ["Neither L·λ_a nor depth makes a difference that these runs can show.", numbers]
-        return [repair, "None of the three hypotheses foresaw that.", numbers]
+        return [repair, "None of the three hypotheses holds.", numbers]
 
     def claims(self) -> tuple[Claim, ...]:
         """The three hypotheses, each with the numbers that its rule looks at."""
