@@ -123,6 +123,23 @@ def test_the_table_of_the_published_size_has_the_numbers_of_its_runs(
     assert difference(table.to_dicts(), scores.join(table.select("step"), on="step").to_dicts()) == ""
 
 
+def test_runs_are_ranked_among_the_published_models(results: SimpleNamespace) -> None:
+    published = sys.modules["published_size"]
+    models = pl.DataFrame({"seed": range(20), "other": [i / 20 for i in range(20)]})
+    theirs = models.join(pl.DataFrame({"step": [1, 2]}), how="cross")
+    curves = {"low-1": -1.0, "low-2": -2.0, "middle-1": 0.475}
+    ours = pl.DataFrame(
+        [{"run": run, "step": step, "generalization": y} for run, y in curves.items() for step in (1, 2, 3)]
+    )
+    ranks = published.ranks(ours, theirs)
+    assert ranks["mean_rank"].to_list() == [0.0, 0.0, 0.5]
+    assert ranks["nearer"].to_list() == [18, 18, 0]  # two of the published models are at an end themselves
+    presets = published.presets(ours, theirs)
+    assert presets["runs"].to_list() == [2, 1]
+    low = 2 / math.comb(22, 2)  # of all pairs of 22 values, the lowest or the highest
+    assert presets["p"].to_list() == pytest.approx([low, 1.0], abs=1e-4)
+
+
 def test_a_study_that_is_kept_is_drawn_in_place_of_its_tables(
     results: SimpleNamespace, tmp_path: Path
 ) -> None:

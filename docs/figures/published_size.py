@@ -5,9 +5,10 @@ docs/tables/published-size.csv has, of every run and step that both logged, this
 and, of the published models' generalization, how many there are, their lowest, mean and highest, and how many lie below
 this run's. docs/tables/published-ranks.csv has the mean rank of every run over those steps (how many published models
 lie below, ties half, as a share), and how many of the published models, each ranked among the others, have one that is
-nearer to 1/2. This makes both again, from the published logs, a CSV of task, depth, seed, step, in_domain and
-generalization, and the directories or records of runs of one seed each, by whose names the tables call them
-(docs/corrected-data.md); make results draws the figure.
+nearer to 1/2. docs/tables/published-presets.csv compares each preset's runs with the published models by their mean
+score over those steps (Mann-Whitney, two-sided). This makes all three again, from the published logs, a CSV of task,
+depth, seed, step, in_domain and generalization, and the directories or records of runs of one seed each, which the
+tables call by their names, "released-42" (docs/corrected-data.md); make results draws the figure.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import altair as alt
 import numpy as np
 import polars as pl
+from scipy.stats import mannwhitneyu
 
 from auxin.report.marks import share, steps
 from auxin.report.theme import GRAY, PALETTE
@@ -27,6 +29,7 @@ from auxin.runs import open_run
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "tables" / "published-size.csv"
 RANKS = TABLE.with_name("published-ranks.csv")
+PRESETS = TABLE.with_name("published-presets.csv")
 TASK, DEPTH = "question", 6
 
 
@@ -79,6 +82,25 @@ def _mean_rank(curve: np.ndarray, models: np.ndarray) -> float:
     return float((below + 0.5 * equal).mean())
 
 
+def presets(ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
+    """The runs of each preset against the published models by their mean score over the steps that both logged."""
+    both = theirs.filter(pl.col("step").is_in(ours["step"].to_list()))
+    models = both.group_by("seed").agg(pl.col("other").mean())["other"]
+    runs = (
+        ours.join(both.select("step").unique(), on="step")
+        .group_by("run")
+        .agg(pl.col("generalization").mean())
+    )
+    preset = pl.col("run").str.replace(r"-\d+$", "").alias("preset")
+    rows = []
+    for (name,), group in runs.sort("run").group_by(preset, maintain_order=True):
+        means = group["generalization"]
+        p = mannwhitneyu(means.to_numpy(), models.to_numpy()).pvalue
+        rows.append({"preset": name, "runs": len(means), "mean_score": means.mean(), "p": p})
+    table = pl.DataFrame(rows).with_columns(published_models=len(models), published_mean=models.mean())
+    return table.with_columns(pl.col(pl.Float64).round(4))
+
+
 def draw(table: pl.DataFrame) -> alt.LayerChart:
     """Each run's generalization on the range and the mean of the published ones."""
 
@@ -109,6 +131,7 @@ def main(logs: Path, runs: Sequence[Path]) -> None:
     ours, theirs = scores(runs), published(logs)
     among(ours, theirs).write_csv(TABLE)
     ranks(ours, theirs).write_csv(RANKS)
+    presets(ours, theirs).write_csv(PRESETS)
 
 
 if __name__ == "__main__":
