@@ -215,6 +215,43 @@ def test_transformers_calls_it_after_every_step_and_warns(caplog: pytest.LogCapt
     assert caplog.messages[-1:] == [str(alarm) for alarm in watcher.alarms]
 
 
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_lightning_calls_it_after_every_step_and_warns(caplog: pytest.LogCaptureFixture) -> None:
+    lightning = pytest.importorskip("lightning.pytorch")
+
+    class Training(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = Language()
+
+        def training_step(self, ids: torch.Tensor, index: int) -> torch.Tensor:
+            if index == 12:  # of the seventh step, since two batches make one
+                self.model.embed.weight.data[:] = torch.nan
+            return nn.functional.cross_entropy(self.model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.parameters(), 1e-3)
+
+    training, looks = Training(), []
+    watcher = watch(training, 2, sinks=[lambda step, *_: looks.append(step)])
+    quiet = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=8,
+        accumulate_grad_batches=2,
+        callbacks=[watcher.lightning_callback()],
+        **quiet,
+    )
+    ids = torch.randint(20, (64, 8), generator=torch.Generator().manual_seed(0))
+    with caplog.at_level(logging.WARNING, "auxin"):
+        trainer.fit(training, torch.utils.data.DataLoader(ids, batch_size=4))
+    assert looks == [0, 2, 4, 6, 7, 8]
+    assert [(alarm.step, alarm.kind) for alarm in watcher.alarms] == [(7, "nan")]
+    assert [r.getMessage() for r in caplog.records if r.name == "auxin"] == [str(watcher.alarms[0])]
+
+
 def test_what_cannot_be_watched_is_refused() -> None:
     with pytest.raises(ConfigError, match="every is 0"):
         watch(Language(), 0)
