@@ -135,9 +135,9 @@ def test_runs_are_ranked_among_the_published_models(results: SimpleNamespace) ->
     assert ranks["mean_rank"].to_list() == [0.0, 0.0, 0.5]
     assert ranks["nearer"].to_list() == [18, 18, 0]  # two of the published models are at an end themselves
     presets = published.presets(ours, theirs)
-    assert presets["runs"].to_list() == [2, 1]
+    assert presets["runs"].to_list() == [2, 1, 3]
     low = 2 / math.comb(22, 2)  # of all pairs of 22 values, the lowest or the highest
-    assert presets["p"].to_list() == pytest.approx([low, 1.0], abs=1e-4)
+    assert presets["p"].to_list()[:2] == pytest.approx([low, 1.0], abs=1e-4)
 
 
 def test_a_study_that_is_kept_is_drawn_in_place_of_its_tables(

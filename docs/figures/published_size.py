@@ -5,10 +5,10 @@ docs/tables/published-size.csv has, of every run and step that both logged, this
 and, of the published models' generalization, how many there are, their lowest, mean and highest, and how many lie below
 this run's. docs/tables/published-ranks.csv has the mean rank of every run over those steps (how many published models
 lie below, ties half, as a share), and how many of the published models, each ranked among the others, have one that is
-nearer to 1/2. docs/tables/published-presets.csv compares each preset's runs with the published models by their mean
-score over those steps (Mann-Whitney, two-sided). This makes all three again, from the published logs, a CSV of task,
-depth, seed, step, in_domain and generalization, and the directories or records of runs of one seed each, which the
-tables call by their names, "released-42" (docs/corrected-data.md); make results draws the figure.
+nearer to 1/2. docs/tables/published-presets.csv compares the runs of each preset, and all, with the published models by
+their mean score over those steps (Mann-Whitney, two-sided). This makes the three tables again, from the published logs,
+a CSV of task, depth, seed, step, in_domain and generalization, and the directories or records of runs of one seed each,
+which the tables call by their names, "released-42" (docs/corrected-data.md); make results draws the figure.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ def presets(ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("generalization").mean())
     )
     preset = pl.col("run").str.replace(r"-\d+$", "").alias("preset")
+    groups = [(name, group) for (name,), group in runs.sort("run").group_by(preset, maintain_order=True)]
     rows = []
-    for (name,), group in runs.sort("run").group_by(preset, maintain_order=True):
+    for name, group in [*groups, ("all", runs)]:
         means = group["generalization"]
         p = mannwhitneyu(means.to_numpy(), models.to_numpy()).pvalue
         rows.append({"preset": name, "runs": len(means), "mean_score": means.mean(), "p": p})
