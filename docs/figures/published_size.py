@@ -84,13 +84,8 @@ def _mean_rank(curve: np.ndarray, models: np.ndarray) -> float:
 
 def presets(ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
     """The runs of each preset against the published models by their mean score over the steps that both logged."""
-    both = theirs.filter(pl.col("step").is_in(ours["step"].to_list()))
-    models = both.group_by("seed").agg(pl.col("other").mean())["other"]
-    runs = (
-        ours.join(both.select("step").unique(), on="step")
-        .group_by("run")
-        .agg(pl.col("generalization").mean())
-    )
+    models = theirs.join(ours, on="step", how="semi").group_by("seed").agg(pl.col("other").mean())["other"]
+    runs = ours.join(theirs, on="step", how="semi").group_by("run").agg(pl.col("generalization").mean())
     preset = pl.col("run").str.replace(r"-\d+$", "").alias("preset")
     groups = [(name, group) for (name,), group in runs.sort("run").group_by(preset, maintain_order=True)]
     rows = []
